@@ -1,0 +1,79 @@
+//! Named points where a test makes the process die or an operation fail.
+//!
+//! Debug builds look at a registry that the binary fills at start (from the one environment
+//! variable declared in the app); release builds compile every point to nothing.
+
+#[cfg(debug_assertions)]
+use std::sync::Mutex;
+
+/// What happens at an armed point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// The process ends at once, as by SIGKILL: no destructor, no flush.
+    Kill,
+    /// The process stops making progress at this point for ever.
+    Hang,
+}
+
+#[cfg(debug_assertions)]
+struct Armed {
+    name: String,
+    action: Action,
+    /// Passes left before it acts.
+    skip: u32,
+}
+
+#[cfg(debug_assertions)]
+static ARMED: Mutex<Vec<Armed>> = Mutex::new(Vec::new());
+
+/// Arms points from a text: `name=kill`, `name=hang`, `name=kill:3` (pass three times first),
+/// several separated by commas. Returns what was not understood. Release builds ignore it.
+pub fn arm(text: &str) -> Result<(), String> {
+    for part in text.split(',').filter(|part| !part.is_empty()) {
+        let bad = || format!("'{part}' is not NAME=kill|hang[:SKIP]");
+        let (name, action) = part.split_once('=').ok_or_else(bad)?;
+        let (action, skip) = action.split_once(':').unwrap_or((action, "0"));
+        let action = match action {
+            "kill" => Action::Kill,
+            "hang" => Action::Hang,
+            _ => return Err(bad()),
+        };
+        let skip: u32 = skip.parse().map_err(|_| bad())?;
+        #[cfg(debug_assertions)]
+        if let Ok(mut armed) = ARMED.lock() {
+            armed.push(Armed { name: name.to_owned(), action, skip });
+        }
+        #[cfg(not(debug_assertions))]
+        let _ = (name, action, skip);
+    }
+    Ok(())
+}
+
+/// A named point. Names are `room.step`, such as `datastore.pack_renamed`.
+#[inline(always)]
+pub fn hit(name: &str) {
+    #[cfg(debug_assertions)]
+    hit_debug(name);
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+}
+
+#[cfg(debug_assertions)]
+fn hit_debug(name: &str) {
+    let action = {
+        let Ok(mut armed) = ARMED.lock() else { return };
+        let Some(point) = armed.iter_mut().find(|point| point.name == name) else { return };
+        if point.skip > 0 {
+            point.skip -= 1;
+            return;
+        }
+        point.action
+    };
+    match action {
+        // abort() ends the process without unwinding; nothing is flushed or dropped.
+        Action::Kill => std::process::abort(),
+        Action::Hang => loop {
+            std::thread::park();
+        },
+    }
+}

@@ -1,0 +1,28 @@
+//! The nouns of the suite: what every room may speak of.
+//!
+//! Nothing here opens a file, a socket or a clock. Identities, the port registry, the limits that
+//! every listener holds, error kinds, outcomes, tickets, and the verbs of a chunk session (the
+//! traits that let one mover run at the client or at the device).
+
+pub mod failpoint;
+mod ids;
+mod kind;
+pub mod limits;
+mod outcome;
+mod policy;
+pub mod port_registry;
+mod progress;
+mod session;
+mod ticket;
+mod time;
+
+pub use ids::{DomainId, Name, ParseIdError, SavesetId, StoreId, TransferId};
+pub use kind::Kind;
+pub use outcome::{escape_path, unescape_path, Outcome, Problem, ProblemKind, PROBLEMS_KEPT_MAX};
+pub use policy::{Level, Overwrite, TargetKind};
+pub use progress::{Progress, ProgressSnapshot};
+pub use session::{
+    BackupSession, CommitReply, ManifestDraft, RestoreSession, SegmentPlace, SessionError,
+};
+pub use ticket::{Direction, Secret, Ticket};
+pub use time::Timestamp;
