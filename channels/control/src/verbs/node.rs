@@ -1,0 +1,102 @@
+//! Verbs that every node answers.
+
+use minicbor::{Decode, Encode};
+
+use super::JobKind;
+
+/// What a node is. Each kind contains the ones before it: a server is also a device host, and
+/// both are also clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Roles {
+    #[n(0)]
+    #[cbor(default)]
+    pub client: bool,
+    #[n(1)]
+    #[cbor(default)]
+    pub device: bool,
+    #[n(2)]
+    #[cbor(default)]
+    pub server: bool,
+}
+
+impl Roles {
+    /// A host that only reads and writes its own files.
+    pub const CLIENT: Self = Self { client: true, device: false, server: false };
+    /// A remote device server.
+    pub const RDS: Self = Self { client: true, device: true, server: false };
+    /// The server.
+    pub const SERVER: Self = Self { client: true, device: true, server: true };
+}
+
+/// Is anybody there?
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Ping {}
+
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct PingReply {
+    /// The node's clock, nanoseconds since 1970.
+    #[n(0)]
+    #[cbor(default)]
+    pub unix_ns: i64,
+}
+
+/// Who is there, and what runs?
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct NodeState {}
+
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct NodeStateReply {
+    /// The node's own name for itself.
+    #[n(0)]
+    #[cbor(default)]
+    pub name: String,
+    /// Version of the suite, such as `0.1.0`.
+    #[n(1)]
+    #[cbor(default)]
+    pub suite_version: String,
+    #[n(2)]
+    #[cbor(default)]
+    pub roles: Roles,
+    /// Operating system and machine, for people.
+    #[n(3)]
+    #[cbor(default)]
+    pub platform: String,
+    /// Seconds since the daemon started.
+    #[n(4)]
+    #[cbor(default)]
+    pub uptime_s: u64,
+    #[n(5)]
+    #[cbor(default)]
+    pub jobs: Vec<RunningJob>,
+    #[n(6)]
+    #[cbor(default)]
+    pub listening: Vec<ListeningAddress>,
+}
+
+/// A job that runs on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RunningJob {
+    #[n(0)]
+    pub job: u64,
+    #[n(1)]
+    #[cbor(default, decode_with = "crate::wire::or_default")]
+    pub kind: JobKind,
+}
+
+/// An open listener.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ListeningAddress {
+    /// Row of the port registry, such as `smssh`.
+    #[n(0)]
+    pub row: String,
+    /// `host:port` as bound.
+    #[n(1)]
+    pub address: String,
+}
