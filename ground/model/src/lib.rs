@@ -18,7 +18,7 @@ mod time;
 
 pub use ids::{DomainId, Name, ParseIdError, SavesetId, StoreId, TransferId};
 pub use kind::Kind;
-pub use outcome::{escape_path, unescape_path, Outcome, Problem, ProblemKind, PROBLEMS_KEPT_MAX};
+pub use outcome::{Outcome, PROBLEMS_KEPT_MAX, Problem, ProblemKind, escape_path, unescape_path};
 pub use policy::{Level, Overwrite, TargetKind};
 pub use progress::{Progress, ProgressSnapshot};
 pub use session::{

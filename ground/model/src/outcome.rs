@@ -151,7 +151,8 @@ mod path_text {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
-        super::unescape_path(&text).ok_or_else(|| serde::de::Error::custom("bad \\x escape in a path"))
+        super::unescape_path(&text)
+            .ok_or_else(|| serde::de::Error::custom("bad \\x escape in a path"))
     }
 }
 
@@ -164,6 +165,10 @@ pub fn unescape_path(text: &str) -> Option<Vec<u8>> {
         if first == b'\\' {
             let digits = tail.get(1..3)?;
             if tail.first() != Some(&b'x') {
+                return None;
+            }
+            // from_str_radix alone would also take a sign.
+            if !digits.iter().all(u8::is_ascii_hexdigit) {
                 return None;
             }
             let digits = std::str::from_utf8(digits).ok()?;

@@ -57,7 +57,16 @@ impl Level {
 
 /// What a restore does where something already is.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Encode, Decode, serde::Serialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Default,
+    Encode,
+    Decode,
+    serde::Serialize,
     serde::Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]

@@ -1,7 +1,7 @@
 //! Live counters of a running job, shared between the workers and whoever reports.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use minicbor::{Decode, Encode};
 

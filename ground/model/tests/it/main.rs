@@ -1,0 +1,4 @@
+//! The nouns of the suite held against their contracts.
+
+mod ports;
+mod text_forms;
