@@ -4,6 +4,7 @@
 //! every listener holds, error kinds, outcomes, tickets, and the verbs of a chunk session (the
 //! traits that let one mover run at the client or at the device).
 
+mod cut;
 pub mod failpoint;
 mod ids;
 mod kind;
@@ -16,6 +17,7 @@ mod session;
 mod ticket;
 mod time;
 
+pub use cut::CutParameters;
 pub use ids::{DomainId, Name, ParseIdError, SavesetId, StoreId, TransferId};
 pub use kind::Kind;
 pub use outcome::{Outcome, PROBLEMS_KEPT_MAX, Problem, ProblemKind, escape_path, unescape_path};
