@@ -1,0 +1,69 @@
+//! What the tests need from outside, and how to get it.
+//!
+//! Missing parts are installed where that is possible (root, apt); elsewhere they are named, and
+//! the tests that need them skip themselves.
+
+use std::process::{Command, Stdio};
+
+use crate::step;
+
+struct Need {
+    program: &'static str,
+    package: &'static str,
+    used_for: &'static str,
+}
+
+const NEEDS: [Need; 6] = [
+    Need {
+        program: "ssh",
+        package: "openssh-client",
+        used_for: "holding the control listener against OpenSSH",
+    },
+    Need {
+        program: "curl",
+        package: "curl",
+        used_for: "holding the data and console listeners against a stranger's client",
+    },
+    Need { program: "setfacl", package: "acl", used_for: "ACLs in the fixture tree" },
+    Need { program: "setfattr", package: "attr", used_for: "extended attributes by a second tool" },
+    Need { program: "mkfs.ext4", package: "e2fsprogs", used_for: "file systems in a loop image" },
+    Need { program: "ip", package: "iproute2", used_for: "hosts in network namespaces" },
+];
+
+/// Installs what is missing. Never fails: a test that lacks its part says so itself.
+pub fn bring() {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !step::on_path(need.program)).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    if rustix::process::geteuid().is_root() && step::on_path("apt-get") {
+        println!("== installing what the tests need: {}", packages.join(" "));
+        // Package lists may be absent or old on a fresh machine: then fetch them and try again.
+        if !install(&packages) && apt(&["update", "-qq"]) {
+            install(&packages);
+        }
+    }
+    for need in missing.iter().filter(|need| !step::on_path(need.program)) {
+        println!(
+            "missing: {} (package {}), used for {}; the tests that need it will skip themselves",
+            need.program, need.package, need.used_for,
+        );
+    }
+}
+
+fn install(packages: &[&str]) -> bool {
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(packages);
+    apt(&arguments)
+}
+
+fn apt(arguments: &[&str]) -> bool {
+    Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
