@@ -1,1 +1,16 @@
+//! What every channel needs of the network: open a listener and name who is in the way, admit
+//! strangers within limits, tune a connection so that a dead peer is noticed, and dial a host by
+//! all its addresses with an error that names each of them.
 
+mod admission;
+mod dial;
+mod holder;
+mod listen;
+mod sever;
+mod tune;
+
+pub use admission::{Admission, Admitted};
+pub use dial::{Attempt, DialError, Failure, dial};
+pub use listen::{ListenError, listen};
+pub use sever::Severer;
+pub use tune::tune;

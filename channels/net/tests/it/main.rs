@@ -1,0 +1,4 @@
+//! The network's room, with real sockets.
+
+mod dialling;
+mod listening;
