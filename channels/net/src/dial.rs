@@ -4,7 +4,7 @@
 //! (RFC 8305), so that an address behind a silent firewall costs a quarter of a second and not
 //! the whole time-out. When none answers, the error says of each what happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -110,8 +110,17 @@ pub async fn dial(addresses: &[String], timeout: Duration) -> Result<TcpStream, 
     let mut waiting: BTreeMap<Order, (String, SocketAddr)> = BTreeMap::new();
     let mut seen: Vec<SocketAddr> = Vec::new();
     let mut running: JoinSet<(Order, String, Result<TcpStream, Failure>)> = JoinSet::new();
-    let mut next_start = Instant::now();
+    let mut unresolved: BTreeSet<usize> = (0..addresses.len()).collect();
+    let begun = Instant::now();
+    let mut next_start = begun;
     while !(resolving.is_empty() && waiting.is_empty() && running.is_empty()) {
+        // A name in front gets a little time to resolve before a later address is tried.
+        let start = match (unresolved.first(), waiting.keys().next()) {
+            (Some(unresolved), Some((ready, _))) if unresolved < ready => {
+                next_start.max(begun + ATTEMPT_DELAY)
+            }
+            _ => next_start,
+        };
         tokio::select! {
             biased;
             Some(ended) = running.join_next() => match ended {
@@ -128,6 +137,7 @@ pub async fn dial(addresses: &[String], timeout: Duration) -> Result<TcpStream, 
             },
             Some(resolved) = resolving.join_next() => {
                 let Ok((index, text, found)) = resolved else { continue };
+                unresolved.remove(&index);
                 let reason = match found {
                     Ok(Ok(found)) if !found.is_empty() => {
                         for (place, address) in found.into_iter().enumerate() {
@@ -147,7 +157,7 @@ pub async fn dial(addresses: &[String], timeout: Duration) -> Result<TcpStream, 
                 let failure = Failure::Unresolvable(reason);
                 failed.push(((index, 0), Attempt { address: text, failure }));
             }
-            () = sleep_until(next_start), if !waiting.is_empty() => {
+            () = sleep_until(start), if !waiting.is_empty() => {
                 if let Some((order, (text, address))) = waiting.pop_first() {
                     next_start = Instant::now() + ATTEMPT_DELAY;
                     running.spawn(async move { (order, text, attempt(address, deadline).await) });
