@@ -1,1 +1,58 @@
+//! The catalog: the Server's database, on SQLite.
+//!
+//! It knows which clients are enrolled, what is to be saved and where to, which jobs ran, and
+//! which savesets came of them. It holds no content of any file, and no key in clear: sealed
+//! bytes come in and go out as they are, and the key that opens them lies outside.
+//!
+//! What a saveset row says derives from the saveset's manifest, so a lost catalog can be made
+//! again from the datastores ([`Catalog::rebuild_savesets`]). What cannot be derived (clients,
+//! tasks, audit) is why the catalog is itself worth a backup.
+//!
+//! | what | held by |
+//! |---|---|
+//! | one Server per catalog | a lock on `catalog.lock`, owned by the open file: `fence` |
+//! | one writer | a mutex around the one writing connection: `connections` |
+//! | readers beside it | a few reading connections; each read sees one moment (WAL) |
+//! | an acknowledged write is durable | `synchronous=FULL`: the log is flushed at each commit |
+//! | a job's state is never unclear | [`JobState`], the only way from one state to another |
+//! | nobody edits history | [`Catalog::verify_audit`], a chain of keyed hashes |
+//!
+//! All calls block; an asynchronous caller runs them on a thread for blocking work. Times come
+//! from the caller: nothing here reads a clock. SQL stands in this crate only.
 
+mod audit;
+mod catalog;
+mod cells;
+mod clients;
+mod connections;
+mod datastores;
+mod domains;
+mod drives;
+mod dump;
+mod error;
+mod fence;
+mod job_log;
+mod job_state;
+mod jobs;
+mod join_codes;
+mod migrations;
+mod rebuild;
+mod results;
+mod savesets;
+mod tasks;
+
+pub use audit::{AuditBreak, AuditEntry, AuditHead, AuditRow};
+pub use catalog::{Catalog, CatalogOptions};
+pub use clients::{Client, ClientId, ClientState, NewClient, NodeFacts};
+pub use datastores::{Datastore, DatastoreState};
+pub use domains::{Domain, KeyHolder};
+pub use drives::Drive;
+pub use error::CatalogError;
+pub use job_log::{LOG_LINES_KEPT_MAX, LogLine, Severity};
+pub use job_state::JobState;
+pub use jobs::{Job, JobEnd, JobError, JobFilter, JobKind, JobStart, NewJob};
+pub use join_codes::{JoinCode, WRONG_ATTEMPTS_MAX};
+pub use rebuild::RebuildReport;
+pub use results::JobResultRow;
+pub use savesets::{Saveset, SavesetFilter, SavesetState};
+pub use tasks::{Task, TaskId, TaskSettings};

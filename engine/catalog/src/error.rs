@@ -1,0 +1,205 @@
+//! What can go wrong with the catalog, and what the caller can do about it.
+
+use std::path::PathBuf;
+
+use rusqlite::ffi;
+use simsim_model::Kind;
+
+/// An error of the catalog.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// Another process holds the catalog.
+    #[error(
+        "the catalog {path} is in use{holder}: two servers cannot run on one catalog; stop the other one first"
+    )]
+    InUse { path: PathBuf, holder: String },
+
+    /// Written by a later version of the suite.
+    #[error(
+        "the catalog has schema version {found}, and this version of simsim knows up to {known}: install the version that wrote it, or a later one"
+    )]
+    Newer { found: i64, known: i64 },
+
+    /// A database, but not ours.
+    #[error("{path} is a database of another program: give the catalog a place of its own")]
+    Foreign { path: PathBuf },
+
+    /// A migration that was applied is not the one in this binary.
+    #[error(
+        "schema step {step} of this catalog was applied by a build whose step had another text: use the build that wrote it"
+    )]
+    StepDiffers { step: i64 },
+
+    #[error("there is no {noun} '{name}'")]
+    NotFound { noun: &'static str, name: String },
+
+    #[error("a {noun} '{name}' exists already: choose another name")]
+    Exists { noun: &'static str, name: String },
+
+    /// Something else still refers to it.
+    #[error("{noun} '{name}' is still used by {by}")]
+    StillUsed { noun: &'static str, name: String, by: String },
+
+    #[error("{message}")]
+    Invalid { message: String },
+
+    /// A step that the job's state does not allow.
+    #[error("job {job} is {state}: it cannot {verb} any more")]
+    JobState { job: u64, state: &'static str, verb: &'static str },
+
+    #[error(
+        "no room for the catalog while trying to {doing}: free space on its disk; nothing was changed"
+    )]
+    Full { doing: &'static str, source: rusqlite::Error },
+
+    /// The file is damaged.
+    #[error(
+        "the catalog's file is damaged (found while trying to {doing}): restore it from a copy, or start with an empty one and run 'catalog rebuild'"
+    )]
+    Damaged { doing: &'static str, source: rusqlite::Error },
+
+    /// Shorter than any database: a power cut or a full disk cut it off.
+    #[error(
+        "the catalog's file {path} has only {bytes} bytes, so its content is lost: restore it from a copy, or remove it and run 'catalog rebuild'"
+    )]
+    CutOff { path: PathBuf, bytes: u64 },
+
+    /// A cell holds what this version cannot read.
+    #[error("the catalog's table {table} holds an unreadable value in column {column}: {what}")]
+    BadCell { table: &'static str, column: &'static str, what: String },
+
+    /// A flush failed earlier; what was written since cannot be trusted to be durable.
+    #[error(
+        "the catalog refuses writes since a flush to disk failed: look at the disk, then restart the server"
+    )]
+    FlushFailed,
+
+    #[error("the catalog could not {doing}")]
+    Sql { doing: &'static str, source: rusqlite::Error },
+
+    #[error("the catalog could not {doing} {path}")]
+    Io { doing: &'static str, path: PathBuf, source: std::io::Error },
+}
+
+impl CatalogError {
+    /// What the caller can do.
+    pub fn kind(&self) -> Kind {
+        match self {
+            CatalogError::InUse { .. } | CatalogError::StillUsed { .. } => Kind::Busy,
+            CatalogError::NotFound { .. } => Kind::NotFound,
+            CatalogError::Newer { .. }
+            | CatalogError::Foreign { .. }
+            | CatalogError::StepDiffers { .. }
+            | CatalogError::Exists { .. }
+            | CatalogError::Invalid { .. }
+            | CatalogError::JobState { .. } => Kind::Invalid,
+            CatalogError::Full { .. } => Kind::Full,
+            CatalogError::Damaged { .. }
+            | CatalogError::CutOff { .. }
+            | CatalogError::BadCell { .. } => Kind::Corrupt,
+            CatalogError::FlushFailed => Kind::Internal,
+            CatalogError::Sql { source, .. } => match primary_code(source) {
+                Some(ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED) => Kind::Busy,
+                Some(ffi::SQLITE_READONLY | ffi::SQLITE_PERM | ffi::SQLITE_AUTH) => Kind::Denied,
+                _ => Kind::Internal,
+            },
+            CatalogError::Io { source, .. } => Kind::of_io(source),
+        }
+    }
+
+    pub(crate) fn not_found(noun: &'static str, name: impl ToString) -> Self {
+        CatalogError::NotFound { noun, name: name.to_string() }
+    }
+
+    pub(crate) fn exists(noun: &'static str, name: impl ToString) -> Self {
+        CatalogError::Exists { noun, name: name.to_string() }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        CatalogError::Invalid { message: message.into() }
+    }
+
+    pub(crate) fn io(doing: &'static str, path: &std::path::Path, source: std::io::Error) -> Self {
+        CatalogError::Io { doing, path: path.to_owned(), source }
+    }
+
+    /// Names the act that failed and finds the word for SQLite's code.
+    pub(crate) fn while_doing(self, doing: &'static str) -> Self {
+        let CatalogError::Sql { source, .. } = self else { return self };
+        match primary_code(&source) {
+            Some(ffi::SQLITE_FULL) => CatalogError::Full { doing, source },
+            // The index of the log could not grow: on Linux for want of room.
+            Some(ffi::SQLITE_IOERR)
+                if source
+                    .sqlite_error()
+                    .is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE) =>
+            {
+                CatalogError::Full { doing, source }
+            }
+            Some(ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB) => {
+                CatalogError::Damaged { doing, source }
+            }
+            Some(ffi::SQLITE_CONSTRAINT) => CatalogError::Invalid {
+                message: format!(
+                    "the catalog refuses to {doing}: it would refer to something that is not there, or break a rule of the table ({source})"
+                ),
+            },
+            _ => CatalogError::Sql { doing, source },
+        }
+    }
+
+    /// A flush that failed: after it, the kernel may have dropped what was not written, and a
+    /// second flush would say that all is well.
+    pub(crate) fn is_failed_flush(&self) -> bool {
+        let source = match self {
+            CatalogError::Sql { source, .. }
+            | CatalogError::Full { source, .. }
+            | CatalogError::Damaged { source, .. } => source,
+            _ => return false,
+        };
+        matches!(
+            source.sqlite_error().map(|error| error.extended_code),
+            Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)
+        )
+    }
+}
+
+impl From<rusqlite::Error> for CatalogError {
+    fn from(source: rusqlite::Error) -> Self {
+        CatalogError::Sql { doing: "run a statement", source }
+    }
+}
+
+fn primary_code(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code & 0xff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(extended_code: i32) -> CatalogError {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(extended_code), None).into()
+    }
+
+    #[test]
+    fn sqlite_codes_become_words_for_the_caller() {
+        assert_eq!(failure(ffi::SQLITE_FULL).while_doing("test").kind(), Kind::Full);
+        assert_eq!(failure(ffi::SQLITE_CORRUPT).while_doing("test").kind(), Kind::Corrupt);
+        assert_eq!(failure(ffi::SQLITE_NOTADB).while_doing("test").kind(), Kind::Corrupt);
+        assert_eq!(failure(ffi::SQLITE_BUSY).while_doing("test").kind(), Kind::Busy);
+        assert_eq!(
+            failure(ffi::SQLITE_CONSTRAINT_FOREIGNKEY).while_doing("test").kind(),
+            Kind::Invalid
+        );
+        assert_eq!(failure(ffi::SQLITE_IOERR_READ).while_doing("test").kind(), Kind::Internal);
+    }
+
+    #[test]
+    fn pwr05_a_failed_flush_is_told_from_other_errors() {
+        assert!(failure(ffi::SQLITE_IOERR_FSYNC).while_doing("test").is_failed_flush());
+        assert!(failure(ffi::SQLITE_IOERR_DIR_FSYNC).is_failed_flush());
+        assert!(!failure(ffi::SQLITE_IOERR_READ).is_failed_flush());
+        assert!(!failure(ffi::SQLITE_FULL).while_doing("test").is_failed_flush());
+    }
+}

@@ -1,0 +1,463 @@
+//! Jobs: runs of tasks, restores, verifications; from the queue to their end.
+//!
+//! Each step is one transaction that looks at the state first. The end of a backup writes the
+//! job's state, its problems, its result and its saveset row together, so that a crash leaves
+//! either all of it or a job that still counts as running and is asked for after the restart.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Transaction, params, params_from_iter};
+use serde::{Deserialize, Serialize};
+use simsim_model::{
+    DomainId, Kind, Level, Outcome, PROBLEMS_KEPT_MAX, Problem, ProgressSnapshot, SavesetId,
+    StoreId, TransferId,
+};
+
+use crate::catalog::{Catalog, next_number};
+use crate::cells::{
+    Cells, count_cell, json_cell, kind_from_cell, problem_kind_cell, problem_kind_from_cell,
+};
+use crate::clients::client_by_id;
+use crate::results::add_result;
+use crate::savesets::put_saveset;
+use crate::{CatalogError, ClientId, JobState, Saveset, TaskId};
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    Backup,
+    Restore,
+    Verify,
+    /// Makes a datastore's index again from its packs.
+    Rebuild,
+}
+
+impl JobKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            JobKind::Backup => "backup",
+            JobKind::Restore => "restore",
+            JobKind::Verify => "verify",
+            JobKind::Rebuild => "rebuild",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [JobKind::Backup, JobKind::Restore, JobKind::Verify, JobKind::Rebuild]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// A job to be queued.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    pub kind: JobKind,
+    pub task: Option<TaskId>,
+    /// Name of the task; empty for a job without one.
+    pub task_name: String,
+    /// The host that works: the client of a backup or restore, the device of a verification.
+    pub client: ClientId,
+    pub store: StoreId,
+    pub domain: Option<DomainId>,
+    /// Only this drive; `None`: any drive of the datastore.
+    pub drive: Option<u32>,
+    pub level: Option<Level>,
+    /// Restore: the saveset to read.
+    pub saveset: Option<SavesetId>,
+    /// All that was asked for, a JSON document of the Server's own.
+    pub request: String,
+    /// Who asked.
+    pub requested_by: String,
+}
+
+/// What is known once a job starts.
+#[derive(Debug, Clone, Copy)]
+pub struct JobStart {
+    pub drive: Option<u32>,
+    pub transfer: Option<TransferId>,
+    pub domain: Option<DomainId>,
+    /// Backup: the id that the new saveset will have.
+    pub saveset: Option<SavesetId>,
+    /// Backup: the level that is really run (a DIFF without a FULL before it becomes a FULL).
+    pub level: Option<Level>,
+}
+
+/// Why a job failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    pub kind: Kind,
+    pub message: String,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone)]
+pub struct JobEnd {
+    pub outcome: Outcome,
+    pub error: Option<JobError>,
+    pub progress: ProgressSnapshot,
+    /// At most [`PROBLEMS_KEPT_MAX`] of these are kept.
+    pub problems: Vec<Problem>,
+    /// All problems, kept or not.
+    pub problems_total: u64,
+    /// The saveset that a backup committed.
+    pub saveset: Option<Saveset>,
+}
+
+impl JobEnd {
+    /// An end without anything to show but a reason.
+    pub fn because(outcome: Outcome, kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            error: Some(JobError { kind, message: message.into() }),
+            progress: ProgressSnapshot::default(),
+            problems: Vec::new(),
+            problems_total: 0,
+            saveset: None,
+        }
+    }
+}
+
+/// One job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    pub number: u64,
+    pub kind: JobKind,
+    /// `None` for a job without a task, or whose task was deleted.
+    pub task: Option<TaskId>,
+    pub task_name: String,
+    pub client: ClientId,
+    pub client_name: String,
+    pub store: StoreId,
+    pub domain: Option<DomainId>,
+    pub drive: Option<u32>,
+    pub level: Option<Level>,
+    pub saveset: Option<SavesetId>,
+    pub transfer: Option<TransferId>,
+    pub request: String,
+    pub requested_by: String,
+    pub state: JobState,
+    pub queued_unix_ms: i64,
+    pub started_unix_ms: Option<i64>,
+    pub ended_unix_ms: Option<i64>,
+    pub cancel_asked_unix_ms: Option<i64>,
+    pub progress: ProgressSnapshot,
+    pub error: Option<JobError>,
+    pub problems_total: u64,
+}
+
+/// Which jobs to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    pub task_name: Option<String>,
+    pub client: Option<ClientId>,
+    /// Empty: any state.
+    pub states: Vec<JobState>,
+    /// Only jobs with a lower number: the next page.
+    pub before: Option<u64>,
+    /// 0: all.
+    pub limit: u32,
+}
+
+impl Catalog {
+    /// Queues a job and gives it its number.
+    pub fn queue_job(&self, new: &NewJob, now_unix_ms: i64) -> Result<Job, CatalogError> {
+        self.write("queue a job", |transaction| {
+            let client = client_by_id(transaction, new.client)?;
+            let number = next_number(transaction, "job")?;
+            transaction.execute(
+                "INSERT INTO jobs (job, kind, task, task_name, client, client_name, store, domain,
+                     drive, level, saveset, request, requested_by, state, queued_unix_ms, progress,
+                     problems)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'queued', ?14,
+                     ?15, 0)",
+                params![
+                    number,
+                    new.kind.as_str(),
+                    new.task.map(|task| task.0),
+                    new.task_name,
+                    new.client.0,
+                    client.name,
+                    new.store.as_bytes(),
+                    new.domain.as_ref().map(DomainId::as_bytes),
+                    new.drive,
+                    new.level.map(Level::as_str),
+                    new.saveset.as_ref().map(SavesetId::as_bytes),
+                    new.request,
+                    new.requested_by,
+                    now_unix_ms,
+                    json_cell(&ProgressSnapshot::default())?,
+                ],
+            )?;
+            job_by_number(transaction, number.unsigned_abs())
+        })
+    }
+
+    /// Queued → Running. Errors: `Invalid` in any other state.
+    pub fn start_job(
+        &self,
+        number: u64,
+        start: &JobStart,
+        now_unix_ms: i64,
+    ) -> Result<Job, CatalogError> {
+        self.write("start a job", |transaction| {
+            step(transaction, number, JobState::Running, "start")?;
+            transaction.execute(
+                "UPDATE jobs SET state = 'running', started_unix_ms = ?2,
+                     drive = COALESCE(?3, drive), transfer = ?4, domain = COALESCE(?5, domain),
+                     saveset = COALESCE(?6, saveset), level = COALESCE(?7, level)
+                 WHERE job = ?1",
+                params![
+                    count_cell(number)?,
+                    now_unix_ms,
+                    start.drive,
+                    start.transfer.as_ref().map(TransferId::as_bytes),
+                    start.domain.as_ref().map(DomainId::as_bytes),
+                    start.saveset.as_ref().map(SavesetId::as_bytes),
+                    start.level.map(Level::as_str),
+                ],
+            )?;
+            job_by_number(transaction, number)
+        })
+    }
+
+    /// Keeps a running job's counters. A job that ended meanwhile keeps its last ones.
+    pub fn set_job_progress(
+        &self,
+        number: u64,
+        progress: &ProgressSnapshot,
+    ) -> Result<(), CatalogError> {
+        self.write("keep a job's progress", |transaction| {
+            transaction.execute(
+                "UPDATE jobs SET progress = ?2 WHERE job = ?1 AND state = 'running'",
+                params![count_cell(number)?, json_cell(progress)?],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Asks a job to end. A queued one is cancelled at once; a running one is marked, and ends
+    /// when its client says so. Errors: `Invalid` for a job that has ended.
+    pub fn ask_cancel(&self, number: u64, now_unix_ms: i64) -> Result<Job, CatalogError> {
+        self.write("cancel a job", |transaction| {
+            let job = job_by_number(transaction, number)?;
+            if job.state.is_ended() {
+                return Err(CatalogError::JobState {
+                    job: number,
+                    state: job.state.as_str(),
+                    verb: "be cancelled",
+                });
+            }
+            transaction.execute(
+                "UPDATE jobs SET cancel_asked_unix_ms = COALESCE(cancel_asked_unix_ms, ?2)
+                 WHERE job = ?1",
+                params![count_cell(number)?, now_unix_ms],
+            )?;
+            if job.state == JobState::Queued {
+                let end = JobEnd::because(
+                    Outcome::Cancelled,
+                    Kind::Cancelled,
+                    "cancelled while it waited in the queue",
+                );
+                end_job(transaction, number, &end, now_unix_ms)?;
+            }
+            job_by_number(transaction, number)
+        })
+    }
+
+    /// Ends a job: its state, problems, result and saveset row, all in one transaction. For a
+    /// backup this is the last step of the durable order, after the manifest.
+    /// Errors: `Invalid` for a step that [`JobState::may_become`] refuses.
+    pub fn end_job(
+        &self,
+        number: u64,
+        end: &JobEnd,
+        now_unix_ms: i64,
+    ) -> Result<Job, CatalogError> {
+        self.write("end a job", |transaction| {
+            end_job(transaction, number, end, now_unix_ms)?;
+            job_by_number(transaction, number)
+        })
+    }
+
+    /// Jobs that were running when the Server ended, oldest first. Each must be brought to an end
+    /// with [`Catalog::end_job`] once its client or device has said what became of it, or as
+    /// `Interrupted` when nobody knows.
+    pub fn recover_jobs(&self) -> Result<Vec<Job>, CatalogError> {
+        self.jobs_in(JobState::Running)
+    }
+
+    /// Jobs that wait, in the order they were queued.
+    pub fn queued_jobs(&self) -> Result<Vec<Job>, CatalogError> {
+        self.jobs_in(JobState::Queued)
+    }
+
+    fn jobs_in(&self, state: JobState) -> Result<Vec<Job>, CatalogError> {
+        let mut jobs = self.jobs(&JobFilter { states: vec![state], ..JobFilter::default() })?;
+        jobs.reverse();
+        Ok(jobs)
+    }
+
+    /// One job. Errors: `NotFound`.
+    pub fn job(&self, number: u64) -> Result<Job, CatalogError> {
+        self.read("look up a job", |catalog| job_by_number(catalog, number))
+    }
+
+    /// Jobs, newest first.
+    pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, CatalogError> {
+        let mut text = "SELECT * FROM jobs WHERE 1 = 1".to_owned();
+        let mut values: Vec<Value> = Vec::new();
+        if let Some(task_name) = &filter.task_name {
+            text.push_str(" AND task_name = ?");
+            values.push(task_name.clone().into());
+        }
+        if let Some(client) = filter.client {
+            text.push_str(" AND client = ?");
+            values.push(client.0.into());
+        }
+        if !filter.states.is_empty() {
+            let marks = vec!["?"; filter.states.len()].join(", ");
+            text.push_str(&format!(" AND state IN ({marks})"));
+            values.extend(filter.states.iter().map(|state| state.as_str().to_owned().into()));
+        }
+        if let Some(before) = filter.before {
+            text.push_str(" AND job < ?");
+            values.push(count_cell(before)?.into());
+        }
+        text.push_str(" ORDER BY job DESC");
+        if filter.limit > 0 {
+            text.push_str(&format!(" LIMIT {}", filter.limit));
+        }
+        self.read("list jobs", |catalog| {
+            let mut ask = catalog.prepare_cached(&text)?;
+            let mut rows = ask.query(params_from_iter(values))?;
+            let mut jobs = Vec::new();
+            while let Some(row) = rows.next()? {
+                jobs.push(from_row(&Cells::new("jobs", row))?);
+            }
+            Ok(jobs)
+        })
+    }
+
+    /// The problems of a job that were kept, in the order they came.
+    pub fn job_problems(&self, number: u64) -> Result<Vec<Problem>, CatalogError> {
+        self.read("list a job's problems", |catalog| {
+            let mut ask = catalog.prepare_cached(
+                "SELECT path, kind, message FROM job_problems WHERE job = ?1 ORDER BY position",
+            )?;
+            let mut rows = ask.query([count_cell(number)?])?;
+            let mut problems = Vec::new();
+            while let Some(row) = rows.next()? {
+                let cells = Cells::new("job_problems", row);
+                problems.push(Problem {
+                    path: cells.get("path")?,
+                    kind: cells.word("kind", problem_kind_from_cell)?,
+                    message: cells.get("message")?,
+                });
+            }
+            Ok(problems)
+        })
+    }
+}
+
+fn end_job(
+    transaction: &Transaction<'_>,
+    number: u64,
+    end: &JobEnd,
+    now_unix_ms: i64,
+) -> Result<(), CatalogError> {
+    let job = step(transaction, number, JobState::Ended(end.outcome), "end")?;
+    transaction.execute(
+        "UPDATE jobs SET state = ?2, ended_unix_ms = ?3, progress = ?4, error_kind = ?5,
+             error_message = ?6, problems = ?7
+         WHERE job = ?1",
+        params![
+            count_cell(number)?,
+            end.outcome.as_str(),
+            now_unix_ms,
+            json_cell(&end.progress)?,
+            end.error.as_ref().map(|error| error.kind.as_str()),
+            end.error.as_ref().map(|error| error.message.as_str()),
+            count_cell(end.problems_total)?,
+        ],
+    )?;
+    let mut add = transaction.prepare_cached(
+        "INSERT INTO job_problems (job, position, path, kind, message)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for (position, problem) in end.problems.iter().take(PROBLEMS_KEPT_MAX).enumerate() {
+        add.execute(params![
+            count_cell(number)?,
+            position as i64,
+            problem.path,
+            problem_kind_cell(problem.kind),
+            problem.message
+        ])?;
+    }
+    if let Some(saveset) = &end.saveset {
+        put_saveset(transaction, saveset)?;
+    }
+    add_result(transaction, &job, end, now_unix_ms)
+}
+
+/// Reads a job and holds the step it is to make against its state.
+fn step(
+    transaction: &Transaction<'_>,
+    number: u64,
+    next: JobState,
+    verb: &'static str,
+) -> Result<Job, CatalogError> {
+    let job = job_by_number(transaction, number)?;
+    if !job.state.may_become(next) {
+        return Err(CatalogError::JobState { job: number, state: job.state.as_str(), verb });
+    }
+    Ok(job)
+}
+
+fn job_by_number(catalog: &Connection, number: u64) -> Result<Job, CatalogError> {
+    let mut ask = catalog.prepare_cached("SELECT * FROM jobs WHERE job = ?1")?;
+    let mut rows = ask.query([count_cell(number)?])?;
+    match rows.next()? {
+        Some(row) => from_row(&Cells::new("jobs", row)),
+        None => Err(CatalogError::not_found("job", number)),
+    }
+}
+
+/// Whether a job of this number is there.
+pub(crate) fn job_exists(catalog: &Connection, number: u64) -> Result<bool, CatalogError> {
+    let found: Option<i64> = catalog
+        .query_row("SELECT job FROM jobs WHERE job = ?1", [count_cell(number)?], |row| row.get(0))
+        .optional()?;
+    Ok(found.is_some())
+}
+
+fn from_row(cells: &Cells<'_, '_>) -> Result<Job, CatalogError> {
+    let error = match cells.word_or_none("error_kind", kind_from_cell)? {
+        Some(kind) => Some(JobError { kind, message: cells.get("error_message")? }),
+        None => None,
+    };
+    Ok(Job {
+        number: cells.count("job")?,
+        kind: cells.word("kind", JobKind::parse)?,
+        task: cells.get::<Option<i64>>("task")?.map(TaskId),
+        task_name: cells.get("task_name")?,
+        client: ClientId(cells.get("client")?),
+        client_name: cells.get("client_name")?,
+        store: cells.id("store")?,
+        domain: cells.id_or_none("domain")?,
+        drive: cells.get("drive")?,
+        level: cells.word_or_none("level", Level::parse)?,
+        saveset: cells.id_or_none("saveset")?,
+        transfer: cells.id_or_none("transfer")?,
+        request: cells.get("request")?,
+        requested_by: cells.get("requested_by")?,
+        state: cells.word("state", JobState::parse)?,
+        queued_unix_ms: cells.get("queued_unix_ms")?,
+        started_unix_ms: cells.get("started_unix_ms")?,
+        ended_unix_ms: cells.get("ended_unix_ms")?,
+        cancel_asked_unix_ms: cells.get("cancel_asked_unix_ms")?,
+        progress: cells.json("progress")?,
+        error,
+        problems_total: cells.count("problems")?,
+    })
+}

@@ -1,0 +1,161 @@
+//! The schema's history: numbered steps of plain SQL, each applied once, in order.
+//!
+//! The texts keep to what SQLite and PostgreSQL share (`INTEGER`, `BIGINT`, `TEXT`, and `BLOB`,
+//! which is `BYTEA` there). A step that was released is never edited: its hash is kept in
+//! `schema_version`, and a catalog whose steps differ from the binary's is refused.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use crate::CatalogError;
+
+/// One step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    pub number: i64,
+    pub name: &'static str,
+    pub sql: &'static str,
+}
+
+macro_rules! step {
+    ($number:literal, $name:literal) => {
+        Step {
+            number: $number,
+            name: $name,
+            sql: include_str!(concat!("schema/000", $number, "_", $name, ".sql")),
+        }
+    };
+}
+
+/// All steps, in order; the position of each is its number less one.
+pub(crate) const STEPS: &[Step] = &[
+    step!(1, "clients"),
+    step!(2, "datastores"),
+    step!(3, "tasks_and_jobs"),
+    step!(4, "savesets"),
+    step!(5, "audit"),
+];
+
+const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (
+    step             BIGINT NOT NULL PRIMARY KEY,
+    name             TEXT   NOT NULL,
+    text_hash        TEXT   NOT NULL,
+    applied_unix_ms  BIGINT NOT NULL
+)";
+
+/// Brings the database to the last of `steps`, all in one transaction. Returns how many were
+/// applied.
+pub(crate) fn migrate(
+    connection: &mut Connection,
+    steps: &[Step],
+    now_unix_ms: i64,
+) -> Result<usize, CatalogError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(VERSION_TABLE)?;
+    let found: i64 =
+        transaction
+            .query_row("SELECT COALESCE(MAX(step), 0) FROM schema_version", [], |row| row.get(0))?;
+    let known = steps.last().map_or(0, |step| step.number);
+    if found > known {
+        return Err(CatalogError::Newer { found, known });
+    }
+    let mut applied = 0;
+    for step in steps {
+        let hash = blake3::hash(step.sql.as_bytes()).to_hex();
+        let kept: Option<String> = transaction
+            .query_row(
+                "SELECT text_hash FROM schema_version WHERE step = ?1",
+                [step.number],
+                |row| row.get(0),
+            )
+            .optional()?;
+        match kept {
+            Some(kept) if kept == hash.as_str() => continue,
+            Some(_) => return Err(CatalogError::StepDiffers { step: step.number }),
+            None => {}
+        }
+        transaction.execute_batch(step.sql)?;
+        transaction.execute(
+            "INSERT INTO schema_version (step, name, text_hash, applied_unix_ms)
+             VALUES (?1, ?2, ?3, ?4)",
+            params![step.number, step.name, hash.as_str(), now_unix_ms],
+        )?;
+        applied += 1;
+    }
+    let orphan: Option<String> =
+        transaction.query_row("PRAGMA foreign_key_check", [], |row| row.get(0)).optional()?;
+    if let Some(table) = orphan {
+        return Err(CatalogError::invalid(format!(
+            "a row of table {table} refers to one that is not there: the catalog was not changed"
+        )));
+    }
+    transaction.commit()?;
+    Ok(applied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn empty() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.pragma_update(None, "foreign_keys", true).unwrap();
+        connection
+    }
+
+    fn tables(connection: &Connection) -> Vec<String> {
+        let mut ask = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+            .unwrap();
+        ask.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn steps_are_numbered_from_one_without_gaps() {
+        for (position, step) in STEPS.iter().enumerate() {
+            assert_eq!(step.number, position as i64 + 1, "{}", step.name);
+        }
+    }
+
+    #[test]
+    fn every_older_version_reaches_the_same_schema() {
+        let mut fresh = empty();
+        assert_eq!(migrate(&mut fresh, STEPS, 1).unwrap(), STEPS.len());
+        assert_eq!(migrate(&mut fresh, STEPS, 2).unwrap(), 0);
+        for from in 0..STEPS.len() {
+            let mut older = empty();
+            migrate(&mut older, &STEPS[..from], 1).unwrap();
+            assert_eq!(migrate(&mut older, STEPS, 2).unwrap(), STEPS.len() - from);
+            assert_eq!(tables(&older), tables(&fresh), "from version {from}");
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_and_left_alone() {
+        let mut later = empty();
+        migrate(&mut later, STEPS, 1).unwrap();
+        let error = migrate(&mut later, &STEPS[..STEPS.len() - 1], 2).unwrap_err();
+        assert!(matches!(error, CatalogError::Newer { found, known } if found == known + 1));
+        assert_eq!(migrate(&mut later, STEPS, 3).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_step_that_was_edited_after_its_release_is_refused() {
+        let mut connection = empty();
+        let first = Step { number: 1, name: "a", sql: "CREATE TABLE a (x BIGINT);" };
+        let edited = Step { sql: "CREATE TABLE a (x BIGINT, y BIGINT);", ..first };
+        migrate(&mut connection, &[first], 1).unwrap();
+        let error = migrate(&mut connection, &[edited], 2).unwrap_err();
+        assert!(matches!(error, CatalogError::StepDiffers { step: 1 }));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_nothing_of_itself_or_its_forerunners() {
+        let mut connection = empty();
+        let good = Step { number: 1, name: "good", sql: "CREATE TABLE a (x BIGINT);" };
+        let bad = Step { number: 2, name: "bad", sql: "CREATE TABLE b (x BIGINT); nonsense;" };
+        migrate(&mut connection, &[good, bad], 1).unwrap_err();
+        assert!(tables(&connection).is_empty());
+        migrate(&mut connection, &[good], 1).unwrap();
+        assert_eq!(tables(&connection), ["a", "schema_version"]);
+    }
+}

@@ -1,0 +1,103 @@
+//! Results: one row for each job that ended. They stay when savesets go.
+
+use rusqlite::{Transaction, params};
+use simsim_model::{Level, Outcome, SavesetId};
+
+use crate::catalog::Catalog;
+use crate::cells::{Cells, count_cell};
+use crate::{CatalogError, Job, JobEnd};
+
+/// One result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobResultRow {
+    pub job: u64,
+    pub saveset: Option<SavesetId>,
+    /// `backup`, `restore`, `verify`, `rebuild`.
+    pub kind: String,
+    pub task_name: String,
+    pub client_name: String,
+    pub level: Option<Level>,
+    pub outcome: Outcome,
+    /// `None` for a job that never started.
+    pub started_unix_ms: Option<i64>,
+    pub ended_unix_ms: i64,
+    pub files: u64,
+    pub bytes: u64,
+    pub bytes_new: u64,
+    pub bytes_wire: u64,
+    pub problems: u64,
+}
+
+impl Catalog {
+    /// Results, newest first; of one saveset (the backup that made it, and every restore and
+    /// verification since), or of all. `limit` 0: all.
+    pub fn results(
+        &self,
+        saveset: Option<SavesetId>,
+        limit: u32,
+    ) -> Result<Vec<JobResultRow>, CatalogError> {
+        let limit = if limit == 0 { u32::MAX } else { limit };
+        self.read("list results", |catalog| {
+            let mut ask = catalog.prepare_cached(
+                "SELECT * FROM results WHERE ?1 IS NULL OR saveset = ?1 ORDER BY job DESC LIMIT ?2",
+            )?;
+            let mut rows = ask.query(params![saveset.as_ref().map(SavesetId::as_bytes), limit])?;
+            let mut results = Vec::new();
+            while let Some(row) = rows.next()? {
+                let cells = Cells::new("results", row);
+                results.push(JobResultRow {
+                    job: cells.count("job")?,
+                    saveset: cells.id_or_none("saveset")?,
+                    kind: cells.get("kind")?,
+                    task_name: cells.get("task_name")?,
+                    client_name: cells.get("client_name")?,
+                    level: cells.word_or_none("level", Level::parse)?,
+                    outcome: cells.word("outcome", Outcome::parse)?,
+                    started_unix_ms: cells.get("started_unix_ms")?,
+                    ended_unix_ms: cells.get("ended_unix_ms")?,
+                    files: cells.count("files")?,
+                    bytes: cells.count("bytes")?,
+                    bytes_new: cells.count("bytes_new")?,
+                    bytes_wire: cells.count("bytes_wire")?,
+                    problems: cells.count("problems")?,
+                });
+            }
+            Ok(results)
+        })
+    }
+}
+
+/// Part of the transaction that ends the job. A backup that committed nothing names no saveset.
+pub(crate) fn add_result(
+    transaction: &Transaction<'_>,
+    job: &Job,
+    end: &JobEnd,
+    now_unix_ms: i64,
+) -> Result<(), CatalogError> {
+    let saveset = match job.kind {
+        crate::JobKind::Backup => end.saveset.as_ref().map(|saveset| saveset.saveset),
+        _ => job.saveset,
+    };
+    transaction.execute(
+        "INSERT INTO results (job, saveset, kind, task_name, client_name, level, outcome,
+             started_unix_ms, ended_unix_ms, files, bytes, bytes_new, bytes_wire, problems)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        params![
+            count_cell(job.number)?,
+            saveset.as_ref().map(SavesetId::as_bytes),
+            job.kind.as_str(),
+            job.task_name,
+            job.client_name,
+            job.level.map(Level::as_str),
+            end.outcome.as_str(),
+            job.started_unix_ms,
+            now_unix_ms,
+            count_cell(end.progress.files_done)?,
+            count_cell(end.progress.bytes_done)?,
+            count_cell(end.progress.bytes_new)?,
+            count_cell(end.progress.bytes_wire)?,
+            count_cell(end.problems_total)?,
+        ],
+    )?;
+    Ok(())
+}

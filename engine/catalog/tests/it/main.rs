@@ -1,0 +1,12 @@
+//! The catalog on a real disk: one binary, a room per promise.
+
+mod audit;
+mod crash;
+mod enrolment;
+mod fixture;
+mod full_disk;
+mod jobs;
+mod opening;
+mod readers;
+mod rebuild;
+mod records;

@@ -1,0 +1,102 @@
+//! The rows derive from the manifests: whatever is lost comes back the same.
+
+use proptest::prelude::*;
+use simsim_catalog::{RebuildReport, SavesetState};
+use simsim_model::{Kind, SavesetId, StoreId};
+
+use crate::fixture::{STORE, furnished, saveset};
+
+#[test]
+fn idx10_a_rebuild_brings_back_what_was_lost_and_changes_nothing_the_second_time() {
+    let (place, catalog, _) = furnished();
+    let manifests: Vec<_> = (1..=40).map(saveset).collect();
+    let first = catalog.rebuild_savesets(STORE, &manifests).unwrap();
+    assert_eq!(first, RebuildReport { added: 40, ..Default::default() });
+    let dump = catalog.dump_savesets().unwrap();
+    assert_eq!(dump.lines().count(), 40);
+
+    place.raw().execute("DELETE FROM savesets WHERE sequence % 3 = 0", []).unwrap();
+    place.raw().execute("UPDATE savesets SET bytes = 0 WHERE sequence % 5 = 0", []).unwrap();
+    assert_ne!(catalog.dump_savesets().unwrap(), dump);
+    let second = catalog.rebuild_savesets(STORE, &manifests).unwrap();
+    assert_eq!((second.added, second.missing), (13, 0));
+    assert_eq!(catalog.dump_savesets().unwrap(), dump);
+    let third = catalog.rebuild_savesets(STORE, &manifests).unwrap();
+    assert_eq!(third, RebuildReport { unchanged: 40, ..Default::default() });
+}
+
+#[test]
+fn idx10_sequences_that_changed_hands_are_put_right() {
+    let (_place, catalog, _) = furnished();
+    let mut wrong: Vec<_> = (1..=4).map(saveset).collect();
+    wrong[0].sequence = 2;
+    wrong[1].sequence = 1;
+    catalog.rebuild_savesets(STORE, &wrong).unwrap();
+    let right: Vec<_> = (1..=4).map(saveset).collect();
+    catalog.rebuild_savesets(STORE, &right).unwrap();
+    let mut expected = right.clone();
+    expected.reverse();
+    assert_eq!(catalog.savesets(&Default::default()).unwrap(), expected);
+
+    let mut usurper = saveset(3);
+    usurper.saveset = SavesetId([0xab; 16]);
+    let report = catalog
+        .rebuild_savesets(STORE, &[right[0].clone(), right[1].clone(), usurper, right[3].clone()])
+        .unwrap();
+    assert_eq!((report.added, report.missing, report.unchanged), (1, 1, 3));
+}
+
+#[test]
+fn a_saveset_whose_manifest_is_gone_is_missing_and_comes_back_with_it() {
+    let (_place, catalog, _) = furnished();
+    let manifests: Vec<_> = (1..=3).map(saveset).collect();
+    catalog.rebuild_savesets(STORE, &manifests).unwrap();
+    let report = catalog.rebuild_savesets(STORE, &manifests[..2]).unwrap();
+    assert_eq!((report.missing, report.unchanged), (1, 2));
+    assert_eq!(catalog.saveset(manifests[2].saveset).unwrap().state, SavesetState::Missing);
+    let report = catalog.rebuild_savesets(STORE, &manifests).unwrap();
+    assert_eq!((report.corrected, report.unchanged), (1, 2));
+    assert_eq!(catalog.saveset(manifests[2].saveset).unwrap().state, SavesetState::Present);
+}
+
+#[test]
+fn names_that_nobody_here_can_open_do_not_overwrite_known_ones() {
+    let (_place, catalog, _) = furnished();
+    catalog.rebuild_savesets(STORE, &[saveset(1)]).unwrap();
+    let mut sealed = saveset(1);
+    sealed.task_name.clear();
+    sealed.client_name.clear();
+    let report = catalog.rebuild_savesets(STORE, &[sealed]).unwrap();
+    assert_eq!(report.unchanged, 1);
+    assert_eq!(catalog.saveset(saveset(1).saveset).unwrap().task_name, "home");
+}
+
+#[test]
+fn manifests_of_another_datastore_are_refused() {
+    let (_place, catalog, _) = furnished();
+    let mut foreign = saveset(1);
+    foreign.store = StoreId([9; 16]);
+    assert_eq!(catalog.rebuild_savesets(STORE, &[foreign]).unwrap_err().kind(), Kind::Invalid);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn idx10_any_loss_of_rows_is_made_good(lost in prop::collection::vec(any::<bool>(), 25)) {
+        let (place, catalog, _) = furnished();
+        let manifests: Vec<_> = (1..=25).map(saveset).collect();
+        catalog.rebuild_savesets(STORE, &manifests).unwrap();
+        let dump = catalog.dump_savesets().unwrap();
+        let raw = place.raw();
+        for (position, lost) in lost.iter().enumerate() {
+            if *lost {
+                raw.execute("DELETE FROM savesets WHERE sequence = ?1", [position as i64 + 1])
+                    .unwrap();
+            }
+        }
+        let report = catalog.rebuild_savesets(STORE, &manifests).unwrap();
+        prop_assert_eq!(report.added, lost.iter().filter(|lost| **lost).count() as u64);
+        prop_assert_eq!(catalog.dump_savesets().unwrap(), dump);
+    }
+}

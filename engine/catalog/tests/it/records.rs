@@ -1,0 +1,221 @@
+//! Datastores, drives, domains, tasks: what they refuse, and that references hold.
+
+use simsim_catalog::{
+    CatalogError, Datastore, DatastoreState, Domain, KeyHolder, SavesetFilter, SavesetState,
+};
+use simsim_model::{DomainId, Kind, Level, SavesetId, StoreId};
+
+use crate::fixture::{DOMAIN, STORE, backup_job, furnished, new_client, saveset, task_settings};
+
+#[test]
+fn references_are_held_by_the_database_itself() {
+    let (place, catalog, client) = furnished();
+    let mut orphan = Datastore {
+        store: StoreId([3; 16]),
+        name: "other".to_owned(),
+        device: simsim_catalog::ClientId(99),
+        path: b"/x".to_vec(),
+        state: DatastoreState::Active,
+        created_unix_ms: 1,
+    };
+    assert_eq!(catalog.add_datastore(&orphan).unwrap_err().kind(), Kind::Invalid);
+    orphan.device = client.id;
+    orphan.name = "main".to_owned();
+    assert!(matches!(catalog.add_datastore(&orphan), Err(CatalogError::Exists { .. })));
+    let mut stray = saveset(1);
+    stray.domain = DomainId([0xee; 16]);
+    assert_eq!(catalog.rebuild_savesets(STORE, &[stray]).unwrap_err().kind(), Kind::Invalid);
+
+    drop(catalog);
+    let raw = place.raw();
+    raw.pragma_update(None, "foreign_keys", true).unwrap();
+    raw.execute("DELETE FROM clients", []).unwrap_err();
+    raw.execute("UPDATE domains SET sealed_key = NULL", []).unwrap_err();
+    raw.execute("UPDATE clients SET state = 'splendid'", []).unwrap_err();
+}
+
+#[test]
+fn a_drives_number_is_pinned_and_given_once() {
+    let (_place, catalog, _) = furnished();
+    assert_eq!(catalog.add_drive(STORE, Some(2), 1).unwrap().number, 2);
+    assert_eq!(catalog.add_drive(STORE, None, 1).unwrap().number, 3, "2 is taken");
+    assert!(matches!(catalog.add_drive(STORE, Some(2), 1), Err(CatalogError::Exists { .. })));
+    assert_eq!(catalog.add_drive(STORE, Some(10_000), 1).unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(catalog.add_drive(STORE, None, 0).unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(catalog.add_drive(StoreId([8; 16]), None, 1).unwrap_err().kind(), Kind::NotFound);
+    catalog.set_drive_jobs_max(2, 7).unwrap();
+    assert_eq!(catalog.set_drive_jobs_max(77, 7).unwrap_err().kind(), Kind::NotFound);
+    let drives = catalog.drives().unwrap();
+    assert_eq!(
+        drives.iter().map(|d| (d.number, d.jobs_max)).collect::<Vec<_>>(),
+        [(1, 4), (2, 7), (3, 1)]
+    );
+}
+
+#[test]
+fn an_owner_has_one_domain_in_a_datastore() {
+    let (_place, catalog, client) = furnished();
+    let second = Domain {
+        domain: DomainId([4; 16]),
+        store: STORE,
+        owner: Some(client.id),
+        key_held_by: KeyHolder::Client,
+        sealed_key: None,
+        slots: Some(vec![1]),
+        created_unix_ms: 1,
+    };
+    assert_eq!(catalog.add_domain(&second).unwrap().domain, DOMAIN, "the first one stays");
+    let found = Domain { owner: None, key_held_by: KeyHolder::Nobody, ..second };
+    assert_eq!(catalog.add_domain(&found).unwrap().domain, DomainId([4; 16]));
+    assert_eq!(catalog.domain_of(STORE, client.id).unwrap().unwrap().domain, DOMAIN);
+    assert!(!format!("{:?}", catalog.domain(DOMAIN).unwrap()).contains("sealed"));
+
+    let claim = catalog.set_domain_key(DOMAIN, None, KeyHolder::Client, Some(&[1]), None);
+    assert_eq!(claim.unwrap_err().kind(), Kind::Invalid, "a client-held key is not kept here");
+    let beta = catalog.enrol_self(&new_client("beta"), 1).unwrap();
+    catalog
+        .set_domain_key(DomainId([4; 16]), Some(beta.id), KeyHolder::Server, Some(&[1]), None)
+        .unwrap();
+    assert_eq!(catalog.domain_of(STORE, beta.id).unwrap().unwrap().sealed_key, Some(vec![1]));
+    assert_eq!(catalog.domains().unwrap().len(), 2);
+}
+
+#[test]
+fn fid08_tasks_keep_sources_of_any_bytes() {
+    let (_place, catalog, _) = furnished();
+    let every: Vec<u8> = (0..=255).collect();
+    let mut settings = task_settings("home");
+    settings.sources = vec![every, b"/plain".to_vec(), b"back\\slash".to_vec()];
+    let task = catalog.add_task(&settings, 1).unwrap();
+    assert_eq!(task.settings, settings);
+    assert_eq!(catalog.task("home").unwrap(), task);
+    assert_eq!(catalog.tasks().unwrap(), [task]);
+}
+
+#[test]
+fn a_task_refuses_what_does_not_fit() {
+    let (_place, catalog, client) = furnished();
+    catalog.add_task(&task_settings("home"), 1).unwrap();
+    assert!(matches!(
+        catalog.add_task(&task_settings("home"), 1),
+        Err(CatalogError::Exists { .. })
+    ));
+    let other = Datastore {
+        store: StoreId([3; 16]),
+        name: "other".to_owned(),
+        device: client.id,
+        path: b"/x".to_vec(),
+        state: DatastoreState::Active,
+        created_unix_ms: 1,
+    };
+    catalog.add_datastore(&other).unwrap();
+    let mut settings = task_settings("away");
+    settings.store = other.store;
+    assert_eq!(catalog.add_task(&settings, 1).unwrap_err().kind(), Kind::Invalid);
+    settings.drive = Some(50);
+    assert_eq!(catalog.add_task(&settings, 1).unwrap_err().kind(), Kind::NotFound);
+    settings.drive = None;
+    catalog.add_task(&settings, 1).unwrap();
+    settings.client = "nobody".to_owned();
+    assert_eq!(catalog.change_task(&settings).unwrap_err().kind(), Kind::Invalid);
+    settings.client = "alpha".to_owned();
+    settings.eol_days = 9;
+    assert_eq!(catalog.change_task(&settings).unwrap().settings, settings);
+}
+
+#[test]
+fn a_deleted_task_leaves_its_history_and_waits_for_its_jobs() {
+    let (_place, catalog, client) = furnished();
+    let task = catalog.add_task(&task_settings("home"), 1).unwrap();
+    let mut new = backup_job(&client);
+    new.task = Some(task.id);
+    let job = catalog.queue_job(&new, 1).unwrap();
+    let error = catalog.delete_task("home").unwrap_err();
+    assert_eq!(error.kind(), Kind::Busy, "{error}");
+    catalog.ask_cancel(job.number, 2).unwrap();
+    catalog.delete_task("home").unwrap();
+    let job = catalog.job(job.number).unwrap();
+    assert_eq!((job.task, job.task_name.as_str()), (None, "home"));
+    assert_eq!(catalog.delete_task("home").unwrap_err().kind(), Kind::NotFound);
+    assert_ne!(catalog.add_task(&task_settings("home"), 1).unwrap().id, task.id);
+}
+
+#[test]
+fn idx09_the_base_is_chosen_by_sequence_whatever_the_clocks_say() {
+    let (_place, catalog, _) = furnished();
+    let mut rows = Vec::new();
+    for (sequence, level, committed) in [
+        (1, Level::Full, 9_000),
+        (2, Level::Incr, 8_000_000_000_000),
+        (3, Level::Full, 5),
+        (4, Level::Incr, 1),
+        (5, Level::Copy, 7),
+    ] {
+        let mut row = saveset(sequence);
+        row.level = level;
+        row.committed_unix_ns = committed;
+        row.scan_started_unix_ns = committed;
+        rows.push(row);
+    }
+    let mut foreign = saveset(6);
+    foreign.task_name = "else".to_owned();
+    rows.push(foreign);
+    catalog.rebuild_savesets(STORE, &rows).unwrap();
+    let base = |level| {
+        catalog
+            .base_for(STORE, DOMAIN, "alpha", "home", level)
+            .unwrap()
+            .map(|saveset| saveset.sequence)
+    };
+    assert_eq!(base(Level::Incr), Some(4));
+    assert_eq!(base(Level::Diff), Some(3));
+    assert_eq!(base(Level::Full), None);
+    assert_eq!(base(Level::Copy), None);
+    assert_eq!(
+        catalog.base_for(STORE, DomainId([9; 16]), "alpha", "home", Level::Incr).unwrap(),
+        None
+    );
+    assert_eq!(catalog.last_sequence(STORE).unwrap(), 6);
+}
+
+#[test]
+fn savesets_are_found_by_the_beginning_of_their_id() {
+    let (_place, catalog, _) = furnished();
+    let rows: Vec<_> = (1..=300).map(saveset).collect();
+    catalog.rebuild_savesets(STORE, &rows).unwrap();
+    for row in rows.iter().step_by(37) {
+        let text = row.saveset.to_string();
+        for digits in [5, 6, 9, 32] {
+            let found = catalog.savesets_beginning(&text[..digits]).unwrap();
+            let expected: Vec<SavesetId> = rows
+                .iter()
+                .map(|row| row.saveset)
+                .filter(|id| id.to_string().starts_with(&text[..digits]))
+                .collect();
+            assert_eq!(found.iter().map(|s| s.saveset).collect::<Vec<_>>(), expected);
+        }
+        assert!(!catalog.savesets_beginning(&text[..1].to_uppercase()).unwrap().is_empty());
+    }
+    assert_eq!(catalog.savesets_beginning("").unwrap().len(), 3);
+    assert_eq!(catalog.savesets_beginning("zz").unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(catalog.savesets_beginning("ä").unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(catalog.saveset(SavesetId([0xff; 16])).unwrap_err().kind(), Kind::NotFound);
+}
+
+#[test]
+fn savesets_are_listed_newest_first_and_filtered() {
+    let (_place, catalog, _) = furnished();
+    let mut rows: Vec<_> = (1..=5).map(saveset).collect();
+    rows[1].task_name = "else".to_owned();
+    catalog.rebuild_savesets(STORE, &rows).unwrap();
+    catalog.rebuild_savesets(STORE, &rows[1..]).unwrap();
+    let list = |filter: SavesetFilter| {
+        catalog.savesets(&filter).unwrap().iter().map(|s| s.sequence).collect::<Vec<_>>()
+    };
+    assert_eq!(list(SavesetFilter::default()), [5, 4, 3, 2]);
+    assert_eq!(list(SavesetFilter { missing_too: true, ..Default::default() }), [5, 4, 3, 2, 1]);
+    assert_eq!(catalog.saveset(rows[0].saveset).unwrap().state, SavesetState::Missing);
+    let home = SavesetFilter { task_name: Some("home".to_owned()), ..Default::default() };
+    assert_eq!(list(SavesetFilter { limit: 2, ..home.clone() }), [5, 4]);
+    assert_eq!(list(SavesetFilter { client_name: Some("beta".to_owned()), ..home }), [0u64; 0]);
+}
