@@ -1,1 +1,29 @@
+//! Backup data between a client and a device, both ends.
+//!
+//! A ticket came to both over the control channel. The client opens it with a proof, both ends
+//! derive keys from its secret and two nonces, and from then on every body on the wire is a row
+//! of sealed frames; a stranger sees the random transfer id, sizes and times, and nothing else.
+//! `docs/protocol/transfer-http.md` has the bytes.
+//!
+//! From the inside out: [`verb`] names what may be asked, `keys` turns a ticket into proofs and
+//! keys, `frame` seals and opens bodies, `messages` says what stands in them, `window` refuses
+//! what was seen before, `handler` is what a device implements, and `http` carries it all over
+//! one port: [`HttpTransfer`] dials, [`HttpListener`] listens.
 
+mod error;
+pub mod frame;
+mod handler;
+mod http;
+pub mod keys;
+mod ledger;
+pub mod messages;
+pub mod verb;
+mod window;
+
+pub use error::TransferError;
+pub use handler::TransferHandler;
+pub use http::{
+    DialOptions, HttpListener, HttpTransfer, ListenOptions, StreamReader, StreamWriter,
+};
+pub use verb::Verb;
+pub use window::Window;

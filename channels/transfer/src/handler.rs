@@ -1,0 +1,46 @@
+//! What a device implements behind the port.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use simsim_model::{BackupSession, RestoreSession, SessionError, Ticket, TransferId};
+
+/// The device behind a listener. All calls block; they come from threads kept for blocking work
+/// and several may run at once. The listener keeps keys, replay windows, byte limits and idle
+/// clocks; the handler keeps tickets and bytes.
+pub trait TransferHandler: Send + Sync + 'static {
+    /// A ticket that was handed to this device and not withdrawn, used or not.
+    fn ticket(&self, transfer: &TransferId) -> Option<Ticket>;
+
+    /// The ticket is being used: remember that before returning, so that it cannot be used again
+    /// after a restart. An error (already used, no room, draining) refuses the transfer.
+    fn opened(&self, transfer: &TransferId) -> Result<(), SessionError>;
+
+    /// The session that answers `has`, `put` and `commit`. Asked once a transfer.
+    fn backup(&self, transfer: &TransferId) -> Result<Arc<dyn BackupSession>, SessionError>;
+
+    /// The session that answers `manifest`, `locate` and `get`. Asked once a transfer.
+    fn restore(&self, transfer: &TransferId) -> Result<Arc<dyn RestoreSession>, SessionError>;
+
+    /// Takes a plain stream to its end and returns its length; the reader fails with
+    /// `UnexpectedEof` when the client went away before the end.
+    fn stream_put(&self, transfer: &TransferId, stream: &mut dyn Read)
+    -> Result<u64, SessionError>;
+
+    /// Gives the plain stream from this offset on.
+    fn stream_get(
+        &self,
+        transfer: &TransferId,
+        offset: u64,
+    ) -> Result<Box<dyn Read + Send>, SessionError>;
+
+    /// The client has shown that it lives. Called for every genuine request: be quick.
+    fn heard(&self, transfer: &TransferId);
+
+    /// The client has finished. Called once, and then nothing more for this transfer.
+    fn closed(&self, transfer: &TransferId);
+
+    /// The transfer ended otherwise: the client said so, fell silent, or the listener stops.
+    /// Called once, and then nothing more for this transfer.
+    fn aborted(&self, transfer: &TransferId, reason: &str);
+}

@@ -1,0 +1,286 @@
+//! From a request to its answer, at the device.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use parking_lot::Mutex;
+use simsim_model::{Name, TransferId, limits};
+use tokio::sync::mpsc;
+
+use super::body::{OutBody, Piece, work_lost};
+use super::listener::Device;
+use super::open::{Opened, open};
+use super::session::Session;
+use super::work;
+use super::{FRAMES, REQUEST_HEADER};
+use crate::error::status_of;
+use crate::frame::{FrameOpener, FrameSealer};
+use crate::keys::{OPEN_BYTES, Way};
+use crate::messages::{PLACE_BYTES, PUT_HEAD_BYTES, STREAM_HEAD_BYTES, STREAM_PIECE_BYTES_MAX};
+use crate::verb::parse_path;
+use crate::{TransferError, Verb};
+
+const WHAT_THIS_IS: &str = "simsim data port; it speaks to simsim clients only\n";
+/// The one answer to an unknown transfer, a wrong proof and a first frame that does not open.
+const REFUSED: &str = "transfer refused\n";
+/// A refused body is read and dropped up to here, so that the refusal gets through.
+const DRAIN_BYTES_MAX: usize = 2 << 20;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Reply = Response<OutBody>;
+
+/// A connection as the requests on it see it.
+pub(crate) struct Caller {
+    pub ip: IpAddr,
+    /// Gone once the caller has proved a ticket.
+    pub stranger: Mutex<Option<super::listener::Stranger>>,
+}
+
+impl Caller {
+    fn proved(&self) {
+        if let Some(stranger) = self.stranger.lock().take() {
+            stranger.authenticated();
+        }
+    }
+}
+
+/// Bytes of plaintext that a verb's request may have.
+fn plain_max(verb: Verb) -> usize {
+    match verb {
+        Verb::Open => OPEN_BYTES,
+        Verb::Has | Verb::Locate => limits::NAMES_PER_REQUEST_MAX * Name::BYTES,
+        Verb::Put => PUT_HEAD_BYTES + limits::SEGMENT_BYTES_MAX,
+        Verb::Commit => limits::MANIFEST_BYTES_MAX,
+        Verb::Get => limits::PLACES_PER_REQUEST_MAX * PLACE_BYTES,
+        Verb::Manifest => 16,
+        Verb::Ping | Verb::Close => 0,
+        Verb::Abort => 1024,
+        Verb::StreamPut => STREAM_HEAD_BYTES + STREAM_PIECE_BYTES_MAX,
+        Verb::StreamGet => 12,
+    }
+}
+
+pub(crate) async fn answer(
+    device: Arc<Device>,
+    caller: Arc<Caller>,
+    request: Request<Incoming>,
+) -> Result<Reply, Infallible> {
+    let Some((transfer, verb)) = parse_path(request.uri().path()) else {
+        return Ok(plain(StatusCode::NOT_FOUND, WHAT_THIS_IS));
+    };
+    if request.method() != Method::POST {
+        let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, WHAT_THIS_IS);
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return Ok(reply);
+    }
+    let (head, mut body) = request.into_parts();
+    let answered = match verb {
+        Verb::Open => open_ticket(&device, &caller, transfer, &mut body).await,
+        _ => {
+            let number = head.headers.get(REQUEST_HEADER);
+            let number = number.and_then(|number| number.to_str().ok()?.parse().ok());
+            match number {
+                Some(number) => {
+                    opened_verb(&device, &caller, transfer, verb, number, &mut body).await
+                }
+                None => Err((StatusCode::BAD_REQUEST, REFUSED, "no request number".to_owned())),
+            }
+        }
+    };
+    Ok(match answered {
+        Ok(reply) => reply,
+        Err((status, text, why)) => {
+            tracing::warn!(
+                peer = %caller.ip, transfer = %transfer.short(), verb = verb.as_str(),
+                status = status.as_u16(), %why, "request refused"
+            );
+            drain(body).await;
+            plain(status, text)
+        }
+    })
+}
+
+type Refusal = (StatusCode, &'static str, String);
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(OutBody::plain(text));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    reply
+}
+
+fn framed(status: u16, body: OutBody) -> Reply {
+    let mut reply = Response::new(body);
+    *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(FRAMES));
+    reply
+}
+
+async fn drain(mut body: Incoming) {
+    let read = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(length) else { return };
+            left = rest;
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, read).await;
+}
+
+async fn open_ticket(
+    device: &Arc<Device>,
+    caller: &Caller,
+    transfer: TransferId,
+    body: &mut Incoming,
+) -> Result<Reply, Refusal> {
+    let mut given = Vec::with_capacity(OPEN_BYTES);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| (StatusCode::BAD_REQUEST, REFUSED, error.to_string()))?;
+        let bytes = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
+        if given.len() + bytes.len() > OPEN_BYTES {
+            return Err((StatusCode::FORBIDDEN, REFUSED, "the body is too long".into()));
+        }
+        given.extend_from_slice(bytes);
+    }
+    let _permit = device.opens.acquire().await;
+    let inner = Arc::clone(device);
+    let work = move || open(&inner.handler, &inner.sessions, &inner.opening, &transfer, &given);
+    let opened = tokio::task::spawn_blocking(work).await.unwrap_or(Opened::Failed);
+    match opened {
+        Opened::Yes(reply) => {
+            caller.proved();
+            device.handler.heard(&transfer);
+            tracing::info!(peer = %caller.ip, transfer = %transfer.short(), "transfer opened");
+            Ok(plain(StatusCode::OK, reply.to_vec()))
+        }
+        Opened::Refused(why) => Err((StatusCode::FORBIDDEN, REFUSED, why.into())),
+        Opened::Expired => {
+            Err((StatusCode::GONE, "the ticket has expired\n", "ticket expired".into()))
+        }
+        Opened::Used(why) => Err((StatusCode::CONFLICT, "the ticket was used before\n", why)),
+        Opened::Failed => {
+            Err((StatusCode::INTERNAL_SERVER_ERROR, "the device failed\n", "cannot open".into()))
+        }
+    }
+}
+
+async fn opened_verb(
+    device: &Arc<Device>,
+    caller: &Caller,
+    transfer: TransferId,
+    verb: Verb,
+    number: u64,
+    body: &mut Incoming,
+) -> Result<Reply, Refusal> {
+    let Some(session) = device.sessions.get(&transfer) else {
+        return Err((StatusCode::FORBIDDEN, REFUSED, "unknown transfer".into()));
+    };
+    let fault =
+        |error: TransferError| (StatusCode::BAD_REQUEST, "body refused\n", error.to_string());
+    let max = plain_max(verb);
+    let hint = body.size_hint().exact();
+    let too_large = |length: u64| {
+        let why = format!("a body of {length} bytes; '{}' may have {max}", verb.as_str());
+        (StatusCode::PAYLOAD_TOO_LARGE, "body too large\n", why)
+    };
+    if let Some(length) = hint.filter(|length| *length > 2 * max as u64 + 4096) {
+        return Err(too_large(length));
+    }
+    let room = hint.unwrap_or(max as u64).min(max as u64) as usize;
+    let kib = (room / 1024 + 1) as u32;
+    let memory = Arc::clone(&device.memory).acquire_many_owned(kib);
+    let Ok(Ok(memory)) = tokio::time::timeout(Duration::from_secs(10), memory).await else {
+        return Err((
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the device is busy\n",
+            "no memory free".into(),
+        ));
+    };
+    let key = session.keys.body_key(Way::ToDevice, verb, number).map_err(fault)?;
+    let mut opener = FrameOpener::new(key, false, max, room);
+    let mut under_way = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|error| (StatusCode::BAD_REQUEST, "body refused\n", error.to_string()))?;
+        let fed = opener.feed(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
+        if under_way.is_none() && opener.frames() > 0 {
+            // Only a genuine first frame counts: a stranger cannot use numbers up.
+            if !session.window.lock().accept(number) {
+                let why = format!("request number {number} was seen before");
+                return Err((StatusCode::CONFLICT, "request repeated\n", why));
+            }
+            caller.proved();
+            device.handler.heard(&transfer);
+            under_way = Some(session.begin());
+        }
+        match fed {
+            Ok(()) => {}
+            Err(TransferError::BodyTooLarge { .. }) => {
+                return Err(too_large(hint.unwrap_or_default()));
+            }
+            Err(error) if under_way.is_none() => {
+                return Err((StatusCode::FORBIDDEN, REFUSED, error.to_string()));
+            }
+            Err(error) => return Err(fault(error)),
+        }
+    }
+    let given = opener.finish().map_err(fault)?;
+    let under_way = under_way.ok_or_else(|| fault(TransferError::BodyTruncated { frames: 0 }))?;
+    let (tell, pieces) = mpsc::channel(1);
+    start(device, Arc::clone(&session), verb, Bytes::from(given), tell, (under_way, memory));
+    reply(device, &session, verb, number, pieces).await.map_err(fault)
+}
+
+/// Starts the work on a thread that may block; `held` is let go when it is done.
+fn start<H: Send + 'static>(
+    device: &Arc<Device>,
+    session: Arc<Session>,
+    verb: Verb,
+    given: Bytes,
+    tell: mpsc::Sender<Piece>,
+    held: H,
+) {
+    let inner = Arc::clone(device);
+    let work = move |permit| {
+        let _held = (held, permit);
+        work::run(&inner.handler, &session, verb, given, &tell);
+    };
+    if let Ok(permit) = Arc::clone(&device.calls).try_acquire_owned() {
+        tokio::task::spawn_blocking(move || work(Some(permit)));
+        return;
+    }
+    let calls = Arc::clone(&device.calls);
+    tokio::spawn(async move {
+        let permit = calls.acquire_owned().await.ok();
+        tokio::task::spawn_blocking(move || work(permit));
+    });
+}
+
+/// The sealed reply: with its own status and size when the work is quick, else one that grows.
+async fn reply(
+    device: &Device,
+    session: &Session,
+    verb: Verb,
+    number: u64,
+    mut pieces: mpsc::Receiver<Piece>,
+) -> Result<Reply, TransferError> {
+    let sealer = FrameSealer::new(session.keys.body_key(Way::ToClient, verb, number)?);
+    let wait = device.options.wait_interval;
+    Ok(match tokio::time::timeout(wait, pieces.recv()).await {
+        Ok(Some(Piece::Last(parts))) => framed(200, OutBody::sealed(sealer, parts)),
+        Ok(Some(Piece::More(parts))) => framed(200, OutBody::growing(sealer, parts, pieces, wait)),
+        Ok(Some(Piece::Failed(error))) => {
+            framed(status_of(error.kind), OutBody::failed(sealer, &error)?)
+        }
+        Ok(None) => framed(500, OutBody::failed(sealer, &work_lost())?),
+        Err(_) => framed(200, OutBody::growing(sealer, Vec::new(), pieces, wait)),
+    })
+}

@@ -1,0 +1,177 @@
+//! Bodies on their way out: plain text, a sealed body of known size, or a sealed reply that is
+//! still being made.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use simsim_model::{Kind, SessionError};
+use tokio::sync::mpsc;
+use tokio::time::Interval;
+
+use crate::TransferError;
+use crate::frame::FrameSealer;
+
+/// A piece of a reply, as the work on a verb gives it.
+pub(crate) enum Piece {
+    More(Vec<Bytes>),
+    Last(Vec<Bytes>),
+    Failed(SessionError),
+}
+
+pub(crate) enum OutBody {
+    Plain(Option<Bytes>),
+    Sealed(Sealed),
+    Growing(Box<Growing>),
+}
+
+/// A body that is all there; frames are sealed as the connection takes them.
+pub(crate) struct Sealed {
+    sealer: FrameSealer,
+    parts: VecDeque<Bytes>,
+    wire_left: u64,
+    ended: bool,
+}
+
+/// A reply whose pieces come later. While none comes it says every `wait` that it lives.
+pub(crate) struct Growing {
+    sealer: FrameSealer,
+    parts: VecDeque<Bytes>,
+    pieces: mpsc::Receiver<Piece>,
+    wait: Interval,
+    last: bool,
+    ended: bool,
+}
+
+impl OutBody {
+    pub fn plain(text: impl Into<Bytes>) -> Self {
+        OutBody::Plain(Some(text.into()))
+    }
+
+    pub fn sealed(sealer: FrameSealer, parts: Vec<Bytes>) -> Self {
+        let plain = parts.iter().map(Bytes::len).sum();
+        OutBody::Sealed(Sealed {
+            sealer,
+            parts: parts.into(),
+            wire_left: FrameSealer::wire_bytes(plain),
+            ended: false,
+        })
+    }
+
+    /// A body of one error frame.
+    pub fn failed(mut sealer: FrameSealer, error: &SessionError) -> Result<Self, TransferError> {
+        Ok(OutBody::Plain(Some(sealer.error(error)?)))
+    }
+
+    pub fn growing(
+        sealer: FrameSealer,
+        first: Vec<Bytes>,
+        pieces: mpsc::Receiver<Piece>,
+        wait: Duration,
+    ) -> Self {
+        let mut wait = tokio::time::interval(wait);
+        wait.reset();
+        OutBody::Growing(Box::new(Growing {
+            sealer,
+            parts: first.into(),
+            pieces,
+            wait,
+            last: false,
+            ended: false,
+        }))
+    }
+}
+
+impl Sealed {
+    fn next(&mut self) -> Option<Result<Bytes, TransferError>> {
+        if self.ended {
+            return None;
+        }
+        let frame = self.sealer.next_of(&mut self.parts, true);
+        self.ended = self.parts.is_empty() || frame.is_err();
+        if let Ok(frame) = &frame {
+            self.wire_left = self.wire_left.saturating_sub(frame.len() as u64);
+        }
+        Some(frame)
+    }
+}
+
+impl Growing {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, TransferError>>> {
+        loop {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            if self.last || !self.parts.is_empty() {
+                let frame = self.sealer.next_of(&mut self.parts, self.last);
+                self.ended = self.last && self.parts.is_empty() || frame.is_err();
+                self.wait.reset();
+                return Poll::Ready(Some(frame));
+            }
+            if self.wait.poll_tick(cx).is_ready() {
+                return Poll::Ready(Some(self.sealer.wait()));
+            }
+            let failed = match ready!(self.pieces.poll_recv(cx)) {
+                Some(Piece::More(parts)) => {
+                    self.parts = parts.into_iter().filter(|part| !part.is_empty()).collect();
+                    continue;
+                }
+                Some(Piece::Last(parts)) => {
+                    self.parts = parts.into();
+                    self.last = true;
+                    continue;
+                }
+                Some(Piece::Failed(error)) => error,
+                None => work_lost(),
+            };
+            self.ended = true;
+            return Poll::Ready(Some(self.sealer.error(&failed)));
+        }
+    }
+}
+
+/// The work on a verb ended without a word: it panicked.
+pub(crate) fn work_lost() -> SessionError {
+    SessionError::new(
+        Kind::Internal,
+        "the device failed while it worked on this request; its log says why",
+    )
+}
+
+impl Body for OutBody {
+    type Data = Bytes;
+    type Error = TransferError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, TransferError>>> {
+        let next = match self.get_mut() {
+            OutBody::Plain(text) => text.take().map(Ok),
+            OutBody::Sealed(sealed) => sealed.next(),
+            OutBody::Growing(growing) => ready!(growing.poll_next(cx)),
+        };
+        Poll::Ready(next.map(|frame| frame.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            OutBody::Plain(text) => text.as_ref().is_none_or(Bytes::is_empty),
+            OutBody::Sealed(sealed) => sealed.ended,
+            OutBody::Growing(growing) => growing.ended,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            OutBody::Plain(text) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            OutBody::Sealed(sealed) => SizeHint::with_exact(sealed.wire_left),
+            OutBody::Growing(_) => SizeHint::default(),
+        }
+    }
+}

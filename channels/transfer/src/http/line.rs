@@ -1,0 +1,294 @@
+//! The client's connections: a small pool of kept ones, each watched for silence.
+//!
+//! A connection is driven by the thread that waits for its answer, so that a request costs no
+//! hand-over to another thread.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use simsim_model::{SessionError, TransferId, limits};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use super::body::OutBody;
+use super::transfer::DialOptions;
+use super::watch::{Moved, Watched};
+use super::{FRAMES, REQUEST_HEADER};
+use crate::frame::FrameOpener;
+use crate::verb::path;
+use crate::{TransferError, Verb};
+
+/// Plain text of a refusal, cut to this length.
+const PLAIN_BYTES_MAX: usize = 1024;
+/// A kept connection that idled longer is not used again: the device is about to close it.
+const KEPT_MAX: Duration = Duration::from_millis(limits::HEARTBEAT_INTERVAL_MS);
+
+type Connection = http1::Connection<TokioIo<Watched<TcpStream>>, OutBody>;
+
+struct Link {
+    send: http1::SendRequest<OutBody>,
+    connection: Pin<Box<Connection>>,
+    moved: Arc<Moved>,
+    kept_since: Instant,
+}
+
+/// What came back.
+pub(crate) enum Answer {
+    Sealed(Result<Vec<u8>, SessionError>),
+    Plain(u16, Vec<u8>),
+}
+
+/// Why nothing came back.
+pub(crate) struct Cut {
+    pub why: String,
+    /// When a byte last moved on that connection.
+    pub moved: Instant,
+    /// The connection was a kept one and the peer had closed it: not a sign of trouble.
+    pub stale: bool,
+}
+
+pub(crate) struct Line {
+    pub addresses: Vec<String>,
+    pub transfer: TransferId,
+    pub options: DialOptions,
+    pool: Mutex<Vec<Link>>,
+    permits: Semaphore,
+    /// When the device last proved that it lives.
+    pub heard: Arc<Moved>,
+}
+
+impl Line {
+    pub fn new(addresses: Vec<String>, transfer: TransferId, options: DialOptions) -> Self {
+        let permits = Semaphore::new(options.connections.clamp(1, 16));
+        Self { addresses, transfer, options, pool: Mutex::default(), permits, heard: Moved::now() }
+    }
+
+    pub fn peer(&self) -> String {
+        self.addresses.join(" or ")
+    }
+
+    /// Sends one request and reads its answer. `opener` reads a sealed one.
+    pub async fn exchange(
+        &self,
+        verb: Verb,
+        number: Option<u64>,
+        body: OutBody,
+        opener: Option<FrameOpener>,
+    ) -> Result<Answer, Cut> {
+        let _permit = self.permits.acquire().await;
+        let begun = Instant::now();
+        let kept = self.take_kept();
+        let reused = kept.is_some();
+        let mut link = match kept {
+            Some(link) => link,
+            None => self.dial().await.map_err(|why| Cut { why, moved: begun, stale: false })?,
+        };
+        link.moved.mark();
+        let request = self.request(verb, number, body);
+        let exchange = request.map_err(|error| error.to_string());
+        let answered = match exchange {
+            Ok(request) => {
+                let work = answer(&mut link.send, request, opener, &self.heard);
+                drive(&mut link.connection, &link.moved, self.options.stall_timeout, work).await
+            }
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok(answer) => {
+                self.keep(link);
+                Ok(answer)
+            }
+            Err(why) => {
+                let moved = link.moved.last();
+                Err(Cut { why, moved, stale: reused && moved.elapsed() < Duration::from_secs(1) })
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        verb: Verb,
+        number: Option<u64>,
+        body: OutBody,
+    ) -> Result<Request<OutBody>, hyper::http::Error> {
+        let host = self.addresses.first().map_or("device", String::as_str);
+        let mut request = Request::post(path(&self.transfer, verb))
+            .header(HOST, host)
+            .header(CONTENT_TYPE, FRAMES);
+        if let Some(number) = number {
+            request = request.header(REQUEST_HEADER, number);
+        }
+        request.body(body)
+    }
+
+    fn take_kept(&self) -> Option<Link> {
+        let mut pool = self.pool.lock();
+        pool.retain(|link| link.kept_since.elapsed() < KEPT_MAX && !link.send.is_closed());
+        pool.pop()
+    }
+
+    fn keep(&self, mut link: Link) {
+        link.kept_since = Instant::now();
+        self.pool.lock().push(link);
+    }
+
+    /// Closes what is kept.
+    pub fn hang_up(&self) {
+        self.pool.lock().clear();
+    }
+
+    async fn dial(&self) -> Result<Link, String> {
+        let timeout = self.options.connect_timeout;
+        let stream = dial(&self.addresses, timeout).await?;
+        let moved = Moved::now();
+        let io = TokioIo::new(Watched::new(stream, Arc::clone(&moved)));
+        let (send, connection) = http1::Builder::new()
+            .max_headers(limits::HTTP_FIELDS_MAX)
+            .max_header_size(limits::HTTP_HEAD_BYTES_MAX)
+            .handshake(io)
+            .await
+            .map_err(|error| error.to_string())?;
+        let kept_since = Instant::now();
+        Ok(Link { send, connection: Box::pin(connection), moved, kept_since })
+    }
+}
+
+async fn dial(addresses: &[String], timeout: Duration) -> Result<TcpStream, String> {
+    let mut last = "no address is known".to_owned();
+    for address in addresses {
+        match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => last = format!("{address}: {error}"),
+            Err(_) => last = format!("{address}: no connection within {} s", timeout.as_secs()),
+        }
+    }
+    Err(last)
+}
+
+async fn answer(
+    send: &mut http1::SendRequest<OutBody>,
+    request: Request<OutBody>,
+    opener: Option<FrameOpener>,
+    heard: &Moved,
+) -> Result<Answer, String> {
+    let told = |error: hyper::Error| match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    send.ready().await.map_err(told)?;
+    let reply = send.send_request(request).await.map_err(told)?;
+    let status = reply.status().as_u16();
+    let frames = reply.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == FRAMES);
+    let mut body = reply.into_body();
+    let Some(mut opener) = opener.filter(|_| frames) else {
+        let mut text = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(told)?;
+            let room = PLAIN_BYTES_MAX - text.len();
+            text.extend(frame.data_ref().map(Bytes::as_ref).unwrap_or_default().iter().take(room));
+        }
+        return Ok(Answer::Plain(status, text));
+    };
+    let mut frames_seen = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(told)?;
+        let bytes = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
+        opener.feed(bytes).map_err(|error| format!("damaged reply: {error}"))?;
+        if opener.frames() > frames_seen {
+            frames_seen = opener.frames();
+            heard.mark();
+        }
+    }
+    match opener.finish() {
+        Ok(plain) => Ok(Answer::Sealed(Ok(plain))),
+        Err(TransferError::Peer(error)) => Ok(Answer::Sealed(Err(error))),
+        Err(error) => Err(format!("damaged reply: {error}")),
+    }
+}
+
+/// Drives a connection until `work` is done or no byte has moved for `stall`.
+async fn drive<T>(
+    connection: &mut Pin<Box<Connection>>,
+    moved: &Moved,
+    stall: Duration,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let mut work = pin!(work);
+    let mut tick = tokio::time::interval((stall / 8).max(Duration::from_millis(5)));
+    let mut open = true;
+    poll_fn(|cx| {
+        if open && connection.as_mut().poll(cx).is_ready() {
+            open = false;
+        }
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        while tick.poll_tick(cx).is_ready() {
+            let silent = moved.last().elapsed();
+            if silent >= stall {
+                let text = format!("connected, but no byte moved for {} ms", silent.as_millis());
+                return Poll::Ready(Err(text));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Patience with a peer: repeats until it has been silent for too long.
+pub(crate) struct Patience<'l> {
+    line: &'l Line,
+    silent_since: Option<Instant>,
+    tries: u32,
+}
+
+impl<'l> Patience<'l> {
+    pub fn new(line: &'l Line) -> Self {
+        Self { line, silent_since: None, tries: 0 }
+    }
+
+    /// The peer answered, only not what was asked for.
+    pub fn answered(&mut self) {
+        self.silent_since = Some(Instant::now());
+    }
+
+    /// Waits before the next try, or gives up.
+    pub async fn after(&mut self, cut: Cut) -> Result<(), TransferError> {
+        let since = *self.silent_since.get_or_insert(cut.moved);
+        let silent = since.max(self.line.heard.last()).elapsed();
+        let dead = self.line.options.dead_peer;
+        if silent >= dead {
+            return Err(TransferError::Unreachable {
+                peer: self.line.peer(),
+                silent_s: silent.as_secs(),
+                last: cut.why,
+            });
+        }
+        tracing::debug!(peer = %self.line.peer(), why = %cut.why, "request is repeated");
+        if cut.stale && self.tries == 0 {
+            self.tries = 1;
+            return Ok(());
+        }
+        // 25, 50, … 1600 ms, with a random half so that many clients do not come at once.
+        let most = 25u64 << self.tries.min(6);
+        self.tries += 1;
+        let mut random = [0; 1];
+        let _ = aws_lc_rs::rand::fill(&mut random);
+        let pause = most / 2 + most / 2 * u64::from(random[0]) / 255;
+        tokio::time::sleep(Duration::from_millis(pause).min(dead - silent)).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,250 @@
+//! The device's end: accepts connections and keeps the sessions.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use simsim_model::limits;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::answer::{Caller, answer};
+use super::session::Sessions;
+use super::watch::{Moved, Watched};
+use crate::TransferHandler;
+
+/// How the device listens.
+#[derive(Debug, Clone)]
+pub struct ListenOptions {
+    /// A transfer without a request for so long is aborted.
+    pub session_idle: Duration,
+    /// A connection on which no byte moves for so long is closed.
+    pub stall_timeout: Duration,
+    /// While a reply is being made the client hears this often that it is.
+    pub wait_interval: Duration,
+    /// From accept to the first proof of a ticket, and the time for one head.
+    pub handshake_timeout: Duration,
+    pub connections_max: usize,
+    /// Handler calls at the same time; more wait.
+    pub calls_max: usize,
+    /// Memory for bodies of all connections together.
+    pub body_bytes_max: usize,
+    /// After the signal to stop, time for requests under way.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            session_idle: Duration::from_secs(300),
+            stall_timeout: Duration::from_millis(limits::DEAD_PEER_MS),
+            wait_interval: Duration::from_millis(limits::HEARTBEAT_INTERVAL_MS),
+            handshake_timeout: Duration::from_millis(limits::HANDSHAKE_TIMEOUT_MS),
+            connections_max: 1024,
+            calls_max: 64,
+            body_bytes_max: 512 << 20,
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+pub(crate) struct Device {
+    pub handler: Arc<dyn TransferHandler>,
+    pub options: ListenOptions,
+    pub sessions: Sessions,
+    pub opening: Mutex<()>,
+    pub opens: Semaphore,
+    pub calls: Arc<Semaphore>,
+    /// In KiB.
+    pub memory: Arc<Semaphore>,
+}
+
+/// Callers that have not proved a ticket, by address.
+#[derive(Default)]
+struct Strangers {
+    by_ip: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// One of them; dropping it makes room for another.
+pub(crate) struct Stranger {
+    ip: IpAddr,
+    strangers: Arc<Strangers>,
+}
+
+impl Strangers {
+    fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Stranger> {
+        let mut by_ip = self.by_ip.lock();
+        let all: usize = by_ip.values().sum();
+        let here = by_ip.entry(ip).or_default();
+        if *here >= limits::UNAUTHENTICATED_CONNECTIONS_PER_ADDRESS_MAX
+            || all >= limits::UNAUTHENTICATED_CONNECTIONS_MAX
+        {
+            return None;
+        }
+        *here += 1;
+        Some(Stranger { ip, strangers: Arc::clone(self) })
+    }
+}
+
+impl Stranger {
+    /// The caller has proved a ticket: it does not count any more.
+    pub fn authenticated(self) {}
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut by_ip = self.strangers.by_ip.lock();
+        if let Some(count) = by_ip.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                by_ip.remove(&self.ip);
+            }
+        }
+    }
+}
+
+/// The listener of the HTTP data port.
+pub struct HttpListener;
+
+impl HttpListener {
+    /// Serves until `shutdown` is ready; then requests under way get `drain_timeout` to end, and
+    /// transfers that are still open are aborted.
+    pub async fn serve(
+        listener: TcpListener,
+        handler: Arc<dyn TransferHandler>,
+        options: ListenOptions,
+        shutdown: impl Future<Output = ()> + Send,
+    ) {
+        let device = Arc::new(Device {
+            handler,
+            sessions: Sessions::default(),
+            opening: Mutex::new(()),
+            opens: Semaphore::new(8),
+            calls: Arc::new(Semaphore::new(options.calls_max.max(1))),
+            memory: Arc::new(Semaphore::new(
+                (options.body_bytes_max / 1024).max(limits::CONNECTION_MEMORY_BYTES_MAX / 1024),
+            )),
+            options,
+        });
+        let strangers = Arc::new(Strangers::default());
+        let (stop, stopping) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        let mut reap =
+            tokio::time::interval((device.options.session_idle / 4).max(Duration::from_millis(20)));
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, from)) => {
+                        let room = connections.len() < device.options.connections_max;
+                        let Some(stranger) = strangers.admit(from.ip()).filter(|_| room) else {
+                            tracing::warn!(peer = %from, "too many connections without a ticket; closed");
+                            continue;
+                        };
+                        let caller = Caller { ip: from.ip(), stranger: Mutex::new(Some(stranger)) };
+                        connections.spawn(connection(Arc::clone(&device), stream, caller, stopping.clone()));
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(_) = connections.join_next() => {}
+                _ = reap.tick() => reap_idle(&device),
+            }
+        }
+        drop(listener);
+        let _ = stop.send(true);
+        let drain = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(device.options.drain_timeout, drain).await.is_err() {
+            connections.shutdown().await;
+        }
+        let ending = tokio::task::spawn_blocking(move || {
+            for session in device.sessions.all() {
+                if session.end("stopped") {
+                    session.drop_streams();
+                    device.handler.aborted(&session.ticket.transfer, "the device is being stopped");
+                }
+            }
+        });
+        let _ = ending.await;
+    }
+}
+
+/// Aborts transfers whose client fell silent.
+fn reap_idle(device: &Arc<Device>) {
+    let idle = device.options.session_idle;
+    for session in device.sessions.take_idle(idle) {
+        if session.end("idle") {
+            let device = Arc::clone(device);
+            tokio::task::spawn_blocking(move || {
+                let transfer = &session.ticket.transfer;
+                tracing::warn!(transfer = %transfer.short(), "the client fell silent; transfer aborted");
+                session.drop_streams();
+                let reason = format!("the client was silent for {} s", idle.as_secs());
+                device.handler.aborted(transfer, &reason);
+            });
+        }
+    }
+}
+
+async fn connection(
+    device: Arc<Device>,
+    stream: TcpStream,
+    caller: Caller,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let (begun, moved, caller) = (Instant::now(), Moved::now(), Arc::new(caller));
+    let options = device.options.clone();
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&moved)));
+    let service = {
+        let caller = Arc::clone(&caller);
+        service_fn(move |request| answer(Arc::clone(&device), Arc::clone(&caller), request))
+    };
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(options.handshake_timeout)
+            .max_headers(limits::HTTP_FIELDS_MAX)
+            .max_header_size(limits::HTTP_HEAD_BYTES_MAX)
+            .serve_connection(io, service)
+    );
+    let mut tick = tokio::time::interval(
+        (options.stall_timeout.min(options.handshake_timeout) / 8).max(Duration::from_millis(5)),
+    );
+    let mut told = false;
+    loop {
+        tokio::select! {
+            done = connection.as_mut() => {
+                if let Err(error) = done {
+                    tracing::debug!(peer = %caller.ip, %error, "connection ended");
+                }
+                return;
+            }
+            _ = stopping.changed(), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = tick.tick() => {
+                let stranger = caller.stranger.lock().is_some();
+                if stranger && begun.elapsed() >= options.handshake_timeout {
+                    tracing::warn!(peer = %caller.ip, "no ticket was proved in time; connection closed");
+                    return;
+                }
+                if moved.last().elapsed() >= options.stall_timeout {
+                    tracing::warn!(peer = %caller.ip, "no byte moved for too long; connection closed");
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Opening a ticket, at the device.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use simsim_model::TransferId;
+
+use super::session::{Session, Sessions};
+use crate::TransferHandler;
+use crate::keys::{self, NONCE_BYTES, OPEN_BYTES, SessionKeys};
+
+/// How an `open` was answered.
+pub(crate) enum Opened {
+    Yes([u8; OPEN_BYTES]),
+    /// Unknown transfer or wrong proof: one answer for both.
+    Refused(&'static str),
+    Expired,
+    Used(String),
+    Failed,
+}
+
+/// Blocks: the handler writes down that the ticket is used.
+pub(crate) fn open(
+    handler: &Arc<dyn TransferHandler>,
+    sessions: &Sessions,
+    opening: &Mutex<()>,
+    transfer: &TransferId,
+    body: &[u8],
+) -> Opened {
+    let nonces = body.split_first_chunk::<NONCE_BYTES>();
+    let Some((client, Ok(proof))) =
+        nonces.map(|(nonce, rest)| (*nonce, <[u8; NONCE_BYTES]>::try_from(rest)))
+    else {
+        return Opened::Refused("not a nonce and a proof");
+    };
+    let known = sessions.get(transfer);
+    let ticket = known.as_ref().map(|session| session.ticket.clone());
+    let Some(ticket) = ticket.or_else(|| handler.ticket(transfer)) else {
+        return Opened::Refused("unknown transfer");
+    };
+    let expected = keys::client_proof(&ticket.secret, transfer, &client);
+    if expected != blake3::Hash::from_bytes(proof) {
+        return Opened::Refused("wrong proof");
+    }
+    let _one = opening.lock();
+    if let Some(session) = sessions.get(transfer) {
+        let lost_reply = session.client_nonce == client && session.window.lock().is_fresh();
+        return if lost_reply && !session.is_ended() {
+            Opened::Yes(session.open_reply)
+        } else {
+            Opened::Used("it is open already".into())
+        };
+    }
+    if now_unix_s() >= ticket.expires_unix_s {
+        return Opened::Expired;
+    }
+    let Ok(device) = keys::nonce() else { return Opened::Failed };
+    if let Err(error) = handler.opened(transfer) {
+        return Opened::Used(error.to_string());
+    }
+    let proof = keys::device_proof(&ticket.secret, transfer, &client, &device);
+    let mut reply = [0; OPEN_BYTES];
+    for (to, from) in reply.iter_mut().zip(device.iter().chain(proof.as_bytes())) {
+        *to = *from;
+    }
+    let keys = SessionKeys::derive(&ticket.secret, transfer, &client, &device);
+    sessions.insert(Session::new(ticket, keys, client, reply));
+    Opened::Yes(reply)
+}
+
+fn now_unix_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,109 @@
+//! Lines that are cut at every byte, hang, or never come back.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use simsim_model::{BackupSession, Direction, Kind};
+
+use crate::front::{Front, Http, bytes_of, ticket};
+use crate::memory::Memory;
+use crate::proxy::Proxy;
+use crate::session::whole_session;
+
+/// One session with one cut after `at` bytes in one direction; the result must be whole, and no
+/// segment may reach the device's store twice (the handler asserts it).
+fn cut_at_every_byte<F: Front>(
+    front: &F,
+    memory: &Memory,
+    handle: &tokio::runtime::Handle,
+    up: bool,
+) {
+    let segments = [bytes_of(1, 0), bytes_of(60, 1)];
+    let proxy = Proxy::start(handle, front.address());
+    let session = front.open(proxy.address, ticket(memory, Direction::Backup)).expect("open");
+    whole_session(&*session, &segments);
+    let seen = if up { &proxy.plan.up } else { &proxy.plan.down };
+    let total = seen.lock().len() as u64;
+    assert!(total > 1000, "the proxy saw nothing");
+    for at in 1..=total {
+        let mut held = memory.held.lock();
+        held.segments.clear();
+        held.puts = 0;
+        held.commits = 0;
+        drop(held);
+        let proxy = Proxy::start(handle, front.address());
+        let cut = if up { &proxy.plan.cut_up } else { &proxy.plan.cut_down };
+        cut.store(at, Ordering::SeqCst);
+        let session = front.open(proxy.address, ticket(memory, Direction::Backup)).expect("open");
+        whole_session(&*session, &segments);
+        assert_eq!(proxy.plan.cuts.load(Ordering::SeqCst), 1, "no cut at {at}");
+        let held = memory.held.lock();
+        assert_eq!((held.puts, held.commits), (segments.len(), 1), "cut at {at}");
+    }
+}
+
+#[test]
+fn net01_cut_at_every_byte_towards_the_device() {
+    let memory = Memory::default();
+    let front = Http::start(memory.clone());
+    cut_at_every_byte(&front, &memory, front.runtime.handle(), true);
+}
+
+#[test]
+fn net01_cut_at_every_byte_towards_the_client() {
+    let memory = Memory::default();
+    let front = Http::start(memory.clone());
+    cut_at_every_byte(&front, &memory, front.runtime.handle(), false);
+}
+
+#[test]
+fn net01_what_was_acknowledged_is_not_sent_again() {
+    let memory = Memory::default();
+    let front = Http::start(memory.clone());
+    let proxy = Proxy::start(front.runtime.handle(), front.address);
+    let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
+    for number in 0..8 {
+        session.put(number, bytes_of(1 << 20, number)).expect("put");
+    }
+    let before = proxy.plan.up.lock().len();
+    proxy.plan.cut_up.store(before as u64 + 500_000, Ordering::SeqCst);
+    session.put(8, bytes_of(1 << 20, 8)).expect("put");
+    let sent = proxy.plan.up.lock().len() - before;
+    assert!(sent < 500_000 + (1 << 20) + 4096, "{sent} bytes for one segment and a half");
+}
+
+#[test]
+fn half_open_and_hung_devices_are_noticed_in_time() {
+    let memory = Memory::default();
+    let front = Http::start(memory.clone());
+    let proxy = Proxy::start(front.runtime.handle(), front.address);
+    let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
+    proxy.plan.hang.store(1, Ordering::SeqCst);
+    let begun = Instant::now();
+    let error = session.put(0, bytes_of(1 << 20, 0)).expect_err("nobody answers");
+    assert_eq!(error.kind, Kind::Unreachable);
+    assert!(error.message.contains(&proxy.address.to_string()), "{}", error.message);
+    assert!(begun.elapsed() >= front.dial.dead_peer && begun.elapsed() < front.dial.dead_peer * 2);
+    // It comes back: the same transfer goes on.
+    proxy.plan.hang.store(0, Ordering::SeqCst);
+    session.put(0, bytes_of(1 << 20, 0)).expect("the device is back");
+    assert_eq!(memory.held.lock().puts, 1);
+}
+
+#[test]
+fn a_port_where_nobody_listens_is_named_with_the_time() {
+    let memory = Memory::default();
+    let front = Http::start(memory.clone());
+    let free =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
+    let begun = Instant::now();
+    let error =
+        front.transfer(free, ticket(&memory, Direction::Backup)).err().expect("nobody listens");
+    assert_eq!(error.kind, Kind::Unreachable);
+    assert!(
+        error.message.starts_with(&format!("no answer from {free} for 1 s")),
+        "{}",
+        error.message
+    );
+    assert!(begun.elapsed() < front.dial.dead_peer + Duration::from_secs(1));
+}

@@ -1,0 +1,10 @@
+//! Conformance of the data ports: the same scenarios for every front-end (`front::Front`), and
+//! what is special to HTTP in `wire`.
+
+mod cut;
+mod front;
+mod memory;
+mod proxy;
+mod session;
+mod tickets;
+mod wire;

@@ -1,0 +1,113 @@
+//! Who may open what, and how much.
+
+use simsim_model::{BackupSession, Direction, Kind, RestoreSession, Secret};
+use simsim_transfer::ListenOptions;
+
+use crate::front::{Front, Http, bytes_of, draft, stranger_ticket, ticket};
+use crate::memory::Memory;
+
+fn refusal(front: &Http, ticket: simsim_model::Ticket) -> String {
+    let error = front.transfer(front.address, ticket).err().expect("must be refused");
+    assert_eq!(error.kind, Kind::Denied);
+    error.message
+}
+
+#[test]
+fn expired_reused_foreign_and_forged_tickets_are_refused() {
+    let memory = Memory::default();
+    let front = Http::start(memory.clone());
+    let mut old = stranger_ticket(Direction::Backup);
+    old.expires_unix_s = 1;
+    memory.held.lock().tickets.insert(old.transfer, old.clone());
+    assert!(refusal(&front, old.clone()).contains("HTTP status 410"));
+    assert!(!memory.held.lock().used.contains(&old.transfer));
+
+    let once = ticket(&memory, Direction::Backup);
+    let session = front.transfer(front.address, once.clone()).expect("open");
+    assert!(refusal(&front, once.clone()).contains("HTTP status 409"));
+    session.put(0, bytes_of(3, 0)).expect("the open transfer is not disturbed");
+    session.close().expect("close");
+    session.close().expect("closing again is no fault");
+    assert!(refusal(&front, once).contains("HTTP status 409"));
+    assert_eq!(session.has(&[]).expect_err("closed").kind, Kind::Cancelled);
+
+    let foreign = refusal(&front, stranger_ticket(Direction::Backup));
+    let mut forged = ticket(&memory, Direction::Backup);
+    let true_one = forged.clone();
+    forged.secret = Secret([7; 32]);
+    assert_eq!(foreign, refusal(&front, forged), "an answer tells which transfers exist");
+    front.transfer(front.address, true_one).expect("a forger does not use the ticket up");
+}
+
+#[test]
+fn a_ticket_used_before_a_restart_stays_used() {
+    let memory = Memory::default();
+    let mut front = Http::start(memory.clone());
+    let once = ticket(&memory, Direction::Backup);
+    let _session = front.transfer(front.address, once.clone()).expect("open");
+    front.stop();
+    assert_eq!(memory.held.lock().aborted, ["the device is being stopped"]);
+    let front = Http::start(memory.clone());
+    assert!(refusal(&front, once).contains("HTTP status 409"));
+}
+
+#[test]
+fn a_device_without_the_ticket_cannot_pretend() {
+    // Another device, which knows the transfer but another secret, refuses; one that accepts
+    // everything cannot prove itself. Here: bytes echoed by something that is no device.
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let memory = Memory::default();
+    let front = Http::start(memory.clone());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accept");
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer);
+        let mut reply = b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n".to_vec();
+        reply.extend_from_slice(&[5; 64]);
+        let _ = stream.write_all(&reply);
+        let _ = stream.read(&mut buffer);
+    });
+    let error = front.transfer(address, ticket(&memory, Direction::Backup)).err().expect("refused");
+    assert_eq!(error.kind, Kind::Denied);
+    assert!(error.message.contains("could not prove"), "{}", error.message);
+}
+
+#[test]
+fn the_byte_limit_holds_at_its_last_byte() {
+    let memory = Memory::default();
+    let front = Http::start(memory.clone());
+    let mut limited = ticket(&memory, Direction::Backup);
+    limited.bytes_max = 100;
+    memory.held.lock().tickets.insert(limited.transfer, limited.clone());
+    let session = front.transfer(front.address, limited).expect("open");
+    session.put(0, bytes_of(60, 0)).expect("60 of 100");
+    assert_eq!(session.put(1, bytes_of(41, 1)).expect_err("101 of 100").kind, Kind::Denied);
+    session.put(1, bytes_of(40, 1)).expect("100 of 100");
+    session.put(0, bytes_of(60, 0)).expect("acknowledged again");
+    assert_eq!(session.put(2, bytes_of(1, 2)).expect_err("101 of 100").kind, Kind::Denied);
+}
+
+#[test]
+fn a_restore_ticket_cannot_write() {
+    let memory = Memory::default();
+    let front = Http::start(memory.clone());
+    let session = front.transfer(front.address, ticket(&memory, Direction::Restore)).expect("open");
+    assert_eq!(session.put(0, bytes_of(1, 0)).expect_err("put").kind, Kind::Denied);
+    assert_eq!(session.has(&[]).expect_err("has").kind, Kind::Denied);
+    assert_eq!(session.commit(&draft(0)).expect_err("commit").kind, Kind::Denied);
+    assert_eq!(session.locate(&[]).expect("locate"), []);
+    assert_eq!(memory.held.lock().puts, 0);
+}
+
+#[test]
+fn a_commit_is_done_once_and_another_is_refused() {
+    let memory = Memory::default();
+    let front = Http::start_with(memory.clone(), ListenOptions::default());
+    let session = front.transfer(front.address, ticket(&memory, Direction::Backup)).expect("open");
+    let first = session.commit(&draft(0)).expect("commit");
+    assert_eq!(session.commit(&draft(0)).expect("again"), first);
+    assert_eq!(memory.held.lock().commits, 1);
+    assert_eq!(session.commit(&draft(1)).expect_err("another").kind, Kind::Invalid);
+}

@@ -1,0 +1,1 @@
+//! Raw bytes on the port.
