@@ -6,158 +6,18 @@
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, params, params_from_iter};
-use serde::{Deserialize, Serialize};
 use simsim_model::{
     DomainId, Kind, Level, Outcome, PROBLEMS_KEPT_MAX, Problem, ProgressSnapshot, SavesetId,
-    StoreId, TransferId,
+    TransferId,
 };
 
 use crate::catalog::{Catalog, next_number};
-use crate::cells::{
-    Cells, count_cell, json_cell, kind_from_cell, problem_kind_cell, problem_kind_from_cell,
-};
+use crate::cells::{Cells, count_cell, json_cell, problem_kind_cell, problem_kind_from_cell};
 use crate::clients::client_by_id;
+use crate::job::from_row;
 use crate::results::add_result;
 use crate::savesets::put_saveset;
-use crate::{CatalogError, ClientId, JobState, Saveset, TaskId};
-
-/// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    Backup,
-    Restore,
-    Verify,
-    /// Makes a datastore's index again from its packs.
-    Rebuild,
-}
-
-impl JobKind {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            JobKind::Backup => "backup",
-            JobKind::Restore => "restore",
-            JobKind::Verify => "verify",
-            JobKind::Rebuild => "rebuild",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        [JobKind::Backup, JobKind::Restore, JobKind::Verify, JobKind::Rebuild]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-    }
-}
-
-/// A job to be queued.
-#[derive(Debug, Clone)]
-pub struct NewJob {
-    pub kind: JobKind,
-    pub task: Option<TaskId>,
-    /// Name of the task; empty for a job without one.
-    pub task_name: String,
-    /// The host that works: the client of a backup or restore, the device of a verification.
-    pub client: ClientId,
-    pub store: StoreId,
-    pub domain: Option<DomainId>,
-    /// Only this drive; `None`: any drive of the datastore.
-    pub drive: Option<u32>,
-    pub level: Option<Level>,
-    /// Restore: the saveset to read.
-    pub saveset: Option<SavesetId>,
-    /// All that was asked for, a JSON document of the Server's own.
-    pub request: String,
-    /// Who asked.
-    pub requested_by: String,
-}
-
-/// What is known once a job starts.
-#[derive(Debug, Clone, Copy)]
-pub struct JobStart {
-    pub drive: Option<u32>,
-    pub transfer: Option<TransferId>,
-    pub domain: Option<DomainId>,
-    /// Backup: the id that the new saveset will have.
-    pub saveset: Option<SavesetId>,
-    /// Backup: the level that is really run (a DIFF without a FULL before it becomes a FULL).
-    pub level: Option<Level>,
-}
-
-/// Why a job failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobError {
-    pub kind: Kind,
-    pub message: String,
-}
-
-/// How a job ended.
-#[derive(Debug, Clone)]
-pub struct JobEnd {
-    pub outcome: Outcome,
-    pub error: Option<JobError>,
-    pub progress: ProgressSnapshot,
-    /// At most [`PROBLEMS_KEPT_MAX`] of these are kept.
-    pub problems: Vec<Problem>,
-    /// All problems, kept or not.
-    pub problems_total: u64,
-    /// The saveset that a backup committed.
-    pub saveset: Option<Saveset>,
-}
-
-impl JobEnd {
-    /// An end without anything to show but a reason.
-    pub fn because(outcome: Outcome, kind: Kind, message: impl Into<String>) -> Self {
-        Self {
-            outcome,
-            error: Some(JobError { kind, message: message.into() }),
-            progress: ProgressSnapshot::default(),
-            problems: Vec::new(),
-            problems_total: 0,
-            saveset: None,
-        }
-    }
-}
-
-/// One job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
-    pub number: u64,
-    pub kind: JobKind,
-    /// `None` for a job without a task, or whose task was deleted.
-    pub task: Option<TaskId>,
-    pub task_name: String,
-    pub client: ClientId,
-    pub client_name: String,
-    pub store: StoreId,
-    pub domain: Option<DomainId>,
-    pub drive: Option<u32>,
-    pub level: Option<Level>,
-    pub saveset: Option<SavesetId>,
-    pub transfer: Option<TransferId>,
-    pub request: String,
-    pub requested_by: String,
-    pub state: JobState,
-    pub queued_unix_ms: i64,
-    pub started_unix_ms: Option<i64>,
-    pub ended_unix_ms: Option<i64>,
-    pub cancel_asked_unix_ms: Option<i64>,
-    pub progress: ProgressSnapshot,
-    pub error: Option<JobError>,
-    pub problems_total: u64,
-}
-
-/// Which jobs to list, newest first.
-#[derive(Debug, Clone, Default)]
-pub struct JobFilter {
-    pub task_name: Option<String>,
-    pub client: Option<ClientId>,
-    /// Empty: any state.
-    pub states: Vec<JobState>,
-    /// Only jobs with a lower number: the next page.
-    pub before: Option<u64>,
-    /// 0: all.
-    pub limit: u32,
-}
+use crate::{CatalogError, Job, JobEnd, JobFilter, JobStart, JobState, NewJob};
 
 impl Catalog {
     /// Queues a job and gives it its number.
@@ -429,35 +289,4 @@ pub(crate) fn job_exists(catalog: &Connection, number: u64) -> Result<bool, Cata
         .query_row("SELECT job FROM jobs WHERE job = ?1", [count_cell(number)?], |row| row.get(0))
         .optional()?;
     Ok(found.is_some())
-}
-
-fn from_row(cells: &Cells<'_, '_>) -> Result<Job, CatalogError> {
-    let error = match cells.word_or_none("error_kind", kind_from_cell)? {
-        Some(kind) => Some(JobError { kind, message: cells.get("error_message")? }),
-        None => None,
-    };
-    Ok(Job {
-        number: cells.count("job")?,
-        kind: cells.word("kind", JobKind::parse)?,
-        task: cells.get::<Option<i64>>("task")?.map(TaskId),
-        task_name: cells.get("task_name")?,
-        client: ClientId(cells.get("client")?),
-        client_name: cells.get("client_name")?,
-        store: cells.id("store")?,
-        domain: cells.id_or_none("domain")?,
-        drive: cells.get("drive")?,
-        level: cells.word_or_none("level", Level::parse)?,
-        saveset: cells.id_or_none("saveset")?,
-        transfer: cells.id_or_none("transfer")?,
-        request: cells.get("request")?,
-        requested_by: cells.get("requested_by")?,
-        state: cells.word("state", JobState::parse)?,
-        queued_unix_ms: cells.get("queued_unix_ms")?,
-        started_unix_ms: cells.get("started_unix_ms")?,
-        ended_unix_ms: cells.get("ended_unix_ms")?,
-        cancel_asked_unix_ms: cells.get("cancel_asked_unix_ms")?,
-        progress: cells.json("progress")?,
-        error,
-        problems_total: cells.count("problems")?,
-    })
 }

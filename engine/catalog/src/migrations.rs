@@ -33,6 +33,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(3, "tasks_and_jobs"),
     step!(4, "savesets"),
     step!(5, "audit"),
+    step!(6, "settings"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

@@ -8,12 +8,9 @@ use simsim_model::{Outcome, Problem, ProblemKind, ProgressSnapshot, failpoint};
 
 use crate::fixture::{Place, backup_job, furnish, open, saveset};
 
-/// The child: one backup after another, each with its audit row, until it is killed.
-#[test]
-#[ignore = "runs as a child process"]
-fn busy_child() {
-    let Some(file) = std::env::var_os("SIMSIM_TEST_CATALOG") else { return };
-    let catalog = open(Path::new(&file));
+/// In the child: one backup after another, each with its audit row, until it is killed.
+fn work_until_killed(file: &std::ffi::OsStr) -> ! {
+    let catalog = open(Path::new(file));
     let client = catalog.client("alpha").unwrap();
     let arm = std::env::var("SIMSIM_TEST_FAILPOINT").unwrap_or_default();
     failpoint::arm(&arm).unwrap();
@@ -44,9 +41,9 @@ fn busy_child() {
 }
 
 /// Runs the child until it dies. Returns the last job whose end it was told of.
-fn run_child(place: &Place, arm: &str, kill_after_ms: Option<u64>) -> u64 {
+fn run_child(place: &Place, test: &str, arm: &str, kill_after_ms: Option<u64>) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::busy_child", "--nocapture", "--ignored"])
+        .args(["--exact", test, "--nocapture"])
         .env("SIMSIM_TEST_CATALOG", place.file())
         .env("SIMSIM_TEST_FAILPOINT", arm)
         .stdout(std::process::Stdio::piped())
@@ -122,12 +119,17 @@ fn assert_consistent(place: &Place, acknowledged: u64) -> u64 {
 
 #[test]
 fn pwr04_death_at_every_point_of_every_transaction_leaves_all_or_nothing() {
+    // The same test is its own victim, told apart by the variable.
+    if let Some(file) = std::env::var_os("SIMSIM_TEST_CATALOG") {
+        work_until_killed(&file);
+    }
+    let name = "crash::pwr04_death_at_every_point_of_every_transaction_leaves_all_or_nothing";
     let place = Place::new();
     furnish(&place.open());
     let mut ended = 0;
     for point in ["catalog.before_commit", "catalog.after_commit"] {
         for skip in 0..8 {
-            let acknowledged = run_child(&place, &format!("{point}=kill:{skip}"), None);
+            let acknowledged = run_child(&place, name, &format!("{point}=kill:{skip}"), None);
             ended = assert_consistent(&place, acknowledged);
         }
     }
@@ -136,10 +138,14 @@ fn pwr04_death_at_every_point_of_every_transaction_leaves_all_or_nothing() {
 
 #[test]
 fn pwr04_kill_at_any_moment_leaves_all_or_nothing() {
+    if let Some(file) = std::env::var_os("SIMSIM_TEST_CATALOG") {
+        work_until_killed(&file);
+    }
+    let name = "crash::pwr04_kill_at_any_moment_leaves_all_or_nothing";
     let place = Place::new();
     furnish(&place.open());
     for ms in [20, 45, 90, 160, 240] {
-        let acknowledged = run_child(&place, "", Some(ms));
+        let acknowledged = run_child(&place, name, "", Some(ms));
         assert_consistent(&place, acknowledged);
     }
 }

@@ -50,7 +50,7 @@ fn lines(catalog: &Catalog, job: u64) -> usize {
 #[test]
 fn pwr07_a_full_disk_is_said_and_the_catalog_stays_usable() {
     let Some(disk) = SmallDisk::mount(1 << 20) else {
-        println!("skipped: this process may not mount a small file system");
+        println!("\nskipped: this process may not mount a small file system");
         return;
     };
     let ballast = disk.folder.path().join("ballast");
@@ -79,7 +79,7 @@ fn pwr07_a_full_disk_is_said_and_the_catalog_stays_usable() {
 #[test]
 fn pwr08_no_room_at_the_first_opening_is_said_and_a_later_opening_works() {
     let Some(disk) = SmallDisk::mount(1 << 20) else {
-        println!("skipped: this process may not mount a small file system");
+        println!("\nskipped: this process may not mount a small file system");
         return;
     };
     let file = disk.folder.path().join("catalog.db");

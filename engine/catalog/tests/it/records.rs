@@ -219,3 +219,13 @@ fn savesets_are_listed_newest_first_and_filtered() {
     assert_eq!(list(SavesetFilter { limit: 2, ..home.clone() }), [5, 4]);
     assert_eq!(list(SavesetFilter { client_name: Some("beta".to_owned()), ..home }), [0u64; 0]);
 }
+
+#[test]
+fn settings_are_kept_and_replaced() {
+    let (place, catalog, _) = furnished();
+    assert_eq!(catalog.setting("name").unwrap(), None);
+    catalog.set_setting("name", b"one").unwrap();
+    catalog.set_setting("name", b"two\xff").unwrap();
+    drop(catalog);
+    assert_eq!(place.open().setting("name").unwrap().as_deref(), Some(b"two\xff".as_slice()));
+}

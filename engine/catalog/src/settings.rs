@@ -1,0 +1,29 @@
+//! Settings: what the Server keeps of itself, by name. Secrets among them come sealed.
+
+use rusqlite::{OptionalExtension, params};
+
+use crate::CatalogError;
+use crate::catalog::Catalog;
+
+impl Catalog {
+    /// The bytes kept under a name.
+    pub fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, CatalogError> {
+        self.read("look up a setting", |catalog| {
+            Ok(catalog
+                .query_row("SELECT value FROM settings WHERE name = ?1", [name], |row| row.get(0))
+                .optional()?)
+        })
+    }
+
+    /// Keeps bytes under a name, in place of what was there.
+    pub fn set_setting(&self, name: &str, value: &[u8]) -> Result<(), CatalogError> {
+        self.write("keep a setting", |transaction| {
+            transaction.execute(
+                "INSERT INTO settings (name, value) VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                params![name, value],
+            )?;
+            Ok(())
+        })
+    }
+}
