@@ -215,6 +215,25 @@ pub fn decode_stream_put(mut bytes: Bytes) -> Result<(u64, bool, Bytes), Transfe
     Ok((offset, last, piece))
 }
 
+/// `ping` reply: number and received bytes of each request whose body is still coming.
+pub fn encode_received(received: &[(u64, u64)]) -> Bytes {
+    let mut bytes = Vec::with_capacity(received.len() * 16);
+    for (number, count) in received {
+        bytes.extend_from_slice(&number.to_le_bytes());
+        bytes.extend_from_slice(&count.to_le_bytes());
+    }
+    bytes.into()
+}
+
+pub fn decode_received(bytes: &[u8]) -> Vec<(u64, u64)> {
+    let (pairs, _) = bytes.as_chunks::<8>();
+    let (pairs, _) = pairs.as_chunks::<2>();
+    pairs
+        .iter()
+        .map(|[number, count]| (u64::from_le_bytes(*number), u64::from_le_bytes(*count)))
+        .collect()
+}
+
 /// One u64, such as an acknowledged offset.
 pub fn decode_u64(verb: &'static str, bytes: &[u8]) -> Result<u64, TransferError> {
     Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| bad(verb, "not eight bytes"))?))

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::body::{OutBody, Piece, work_lost};
 use super::listener::Device;
 use super::open::{Opened, open};
-use super::session::Session;
+use super::session::{Coming, Session};
 use super::work;
 use super::{FRAMES, REQUEST_HEADER};
 use crate::error::status_of;
@@ -207,10 +207,13 @@ async fn opened_verb(
     let key = session.keys.body_key(Way::ToDevice, verb, number).map_err(fault)?;
     let mut opener = FrameOpener::new(key, false, max, room);
     let mut under_way = None;
+    let coming = Coming::new(&session, number);
     while let Some(frame) = body.frame().await {
         let frame = frame
             .map_err(|error| (StatusCode::BAD_REQUEST, "body refused\n", error.to_string()))?;
-        let fed = opener.feed(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
+        let bytes = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
+        coming.add(bytes.len());
+        let fed = opener.feed(bytes);
         if under_way.is_none() && opener.frames() > 0 {
             // Only a genuine first frame counts: a stranger cannot use numbers up.
             if !session.window.lock().accept(number) {
@@ -232,6 +235,7 @@ async fn opened_verb(
             Err(error) => return Err(fault(error)),
         }
     }
+    drop(coming);
     let given = opener.finish().map_err(fault)?;
     let under_way = under_way.ok_or_else(|| fault(TransferError::BodyTruncated { frames: 0 }))?;
     let (tell, pieces) = mpsc::channel(1);

@@ -3,6 +3,7 @@
 //! A connection is driven by the thread that waits for its answer, so that a request costs no
 //! hand-over to another thread.
 
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -63,6 +64,9 @@ pub(crate) struct Line {
     pub options: DialOptions,
     pool: Mutex<Vec<Link>>,
     permits: Semaphore,
+    /// Requests on their way: how many bytes the device has said it received, and the clock to
+    /// mark when there are more.
+    under_way: Mutex<HashMap<u64, (u64, Arc<Moved>)>>,
     /// When the device last proved that it lives.
     pub heard: Arc<Moved>,
 }
@@ -70,7 +74,15 @@ pub(crate) struct Line {
 impl Line {
     pub fn new(addresses: Vec<String>, transfer: TransferId, options: DialOptions) -> Self {
         let permits = Semaphore::new(options.connections.clamp(1, 16));
-        Self { addresses, transfer, options, pool: Mutex::default(), permits, heard: Moved::now() }
+        Self {
+            addresses,
+            transfer,
+            options,
+            pool: Mutex::default(),
+            permits,
+            under_way: Mutex::default(),
+            heard: Moved::now(),
+        }
     }
 
     pub fn peer(&self) -> String {
@@ -85,7 +97,11 @@ impl Line {
         body: OutBody,
         opener: Option<FrameOpener>,
     ) -> Result<Answer, Cut> {
-        let _permit = self.permits.acquire().await;
+        // A ping never waits: it tells a slow line from a dead one while all others are at work.
+        let _permit = match verb {
+            Verb::Ping => None,
+            _ => Some(self.permits.acquire().await),
+        };
         let begun = Instant::now();
         let kept = self.take_kept();
         let reused = kept.is_some();
@@ -94,6 +110,7 @@ impl Line {
             None => self.dial().await.map_err(|why| Cut { why, moved: begun, stale: false })?,
         };
         link.moved.mark();
+        let _entry = number.map(|number| Entry::new(self, number, &link.moved));
         let request = self.request(verb, number, body);
         let exchange = request.map_err(|error| error.to_string());
         let answered = match exchange {
@@ -131,6 +148,19 @@ impl Line {
         request.body(body)
     }
 
+    /// What a ping told: bytes that the device has received of requests still on their way.
+    pub fn received(&self, told: &[(u64, u64)]) {
+        let mut under_way = self.under_way.lock();
+        for (number, bytes) in told {
+            if let Some((known, moved)) =
+                under_way.get_mut(number).filter(|(known, _)| known < bytes)
+            {
+                *known = *bytes;
+                moved.mark();
+            }
+        }
+    }
+
     fn take_kept(&self) -> Option<Link> {
         let mut pool = self.pool.lock();
         pool.retain(|link| link.kept_since.elapsed() < KEPT_MAX && !link.send.is_closed());
@@ -160,6 +190,25 @@ impl Line {
             .map_err(|error| error.to_string())?;
         let kept_since = Instant::now();
         Ok(Link { send, connection: Box::pin(connection), moved, kept_since })
+    }
+}
+
+/// A request on its way, in the line's book for as long as it is.
+struct Entry<'l> {
+    line: &'l Line,
+    number: u64,
+}
+
+impl<'l> Entry<'l> {
+    fn new(line: &'l Line, number: u64, moved: &Arc<Moved>) -> Self {
+        line.under_way.lock().insert(number, (0, Arc::clone(moved)));
+        Self { line, number }
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.line.under_way.lock().remove(&self.number);
     }
 }
 
@@ -282,8 +331,8 @@ impl<'l> Patience<'l> {
             self.tries = 1;
             return Ok(());
         }
-        // 25, 50, … 1600 ms, with a random half so that many clients do not come at once.
-        let most = 25u64 << self.tries.min(6);
+        // 4, 8, … 2048 ms, with a random half so that many clients do not come at once.
+        let most = 4u64 << self.tries.min(9);
         self.tries += 1;
         let mut random = [0; 1];
         let _ = aws_lc_rs::rand::fill(&mut random);

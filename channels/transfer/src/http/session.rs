@@ -1,6 +1,6 @@
 //! The device's end of one opened transfer, and the book of all of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -47,6 +47,8 @@ pub(crate) struct Session {
     last_request: Mutex<Instant>,
     ended: Mutex<Option<&'static str>>,
     under_way: AtomicUsize,
+    /// Bodies that are still coming: request number and bytes so far.
+    pub coming: Mutex<BTreeMap<u64, u64>>,
 }
 
 /// A request under way: the session is not idle.
@@ -56,6 +58,28 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         *self.0.last_request.lock() = Instant::now();
         self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A body that is still coming, for as long as it is.
+pub(crate) struct Coming {
+    session: Arc<Session>,
+    number: u64,
+}
+
+impl Coming {
+    pub fn new(session: &Arc<Session>, number: u64) -> Self {
+        Self { session: Arc::clone(session), number }
+    }
+
+    pub fn add(&self, bytes: usize) {
+        *self.session.coming.lock().entry(self.number).or_default() += bytes as u64;
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.session.coming.lock().remove(&self.number);
     }
 }
 
@@ -82,6 +106,7 @@ impl Session {
             last_request: Mutex::new(Instant::now()),
             ended: Mutex::new(None),
             under_way: AtomicUsize::new(0),
+            coming: Mutex::default(),
         }
     }
 

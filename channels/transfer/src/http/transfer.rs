@@ -20,6 +20,9 @@ use crate::{TransferError, Verb, messages};
 /// A request that was refused without a sealed reply comes again this often.
 const REFUSALS_MAX: u32 = 3;
 
+/// Reply to a ping: 16 bytes for each request under way.
+const PING_BYTES_MAX: usize = 16 * 1024;
+
 /// How the client dials.
 #[derive(Debug, Clone)]
 pub struct DialOptions {
@@ -103,7 +106,10 @@ impl HttpTransfer {
                 }
                 if inner.line.heard.last().elapsed() >= interval / 2 {
                     // A lost ping is no news: the next verb finds out by itself.
-                    let _ = inner.attempt(Verb::Ping, Vec::new(), 0, 0).await;
+                    let ping = inner.attempt(Verb::Ping, Vec::new(), PING_BYTES_MAX, 0).await;
+                    if let Ok(Ok(Answer::Sealed(Ok(told)))) = ping {
+                        inner.line.received(&messages::decode_received(&told));
+                    }
                 }
             }
         });
@@ -112,7 +118,7 @@ impl HttpTransfer {
 
     /// Asks whether the device is there.
     pub fn ping(&self) -> Result<(), SessionError> {
-        self.inner.call(Verb::Ping, Vec::new(), 0, 0).map(drop)
+        self.inner.call(Verb::Ping, Vec::new(), PING_BYTES_MAX, 0).map(drop)
     }
 
     /// Ends the transfer in order. May be repeated.

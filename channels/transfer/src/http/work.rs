@@ -108,7 +108,12 @@ fn one(
             let piece = session.stream_get(&**handler, u64::from_le_bytes(*offset), most)?;
             Ok(piece.into())
         }
-        Verb::Ping | Verb::Open | Verb::Get | Verb::Close | Verb::Abort => Ok(Bytes::new()),
+        Verb::Ping => {
+            let coming = session.coming.lock();
+            let coming: Vec<_> = coming.iter().map(|(n, bytes)| (*n, *bytes)).take(1024).collect();
+            Ok(messages::encode_received(&coming))
+        }
+        Verb::Open | Verb::Get | Verb::Close | Verb::Abort => Ok(Bytes::new()),
     }
 }
 

@@ -75,9 +75,7 @@ async fn pass(
     };
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let step = plan.step.load(Ordering::Relaxed);
-        let room = if step == 0 { buffer.len() } else { step };
-        let Ok(read @ 1..) = from.read(&mut buffer[..room]).await else { return };
+        let Ok(read @ 1..) = from.read(&mut buffer).await else { return };
         while !up && plan.hang.load(Ordering::Relaxed) > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -87,8 +85,18 @@ async fn pass(
         let now =
             if cut_here { limit.saturating_sub(before).min(read as u64) as usize } else { read };
         seen.lock().extend_from_slice(&buffer[..now]);
-        if to.write_all(&buffer[..now]).await.is_err() {
-            return;
+        let pause = plan.pause_ms.load(Ordering::Relaxed);
+        let step = match plan.step.load(Ordering::Relaxed) {
+            0 => now.max(1),
+            step => step,
+        };
+        for bytes in buffer[..now].chunks(step) {
+            if to.write_all(bytes).await.is_err() {
+                return;
+            }
+            if pause > 0 {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
         }
         if cut_here {
             cut.store(0, Ordering::SeqCst);
@@ -96,10 +104,6 @@ async fn pass(
             // Give the bytes that were passed a chance to be acted upon.
             tokio::time::sleep(Duration::from_millis(1)).await;
             return;
-        }
-        let pause = plan.pause_ms.load(Ordering::Relaxed);
-        if pause > 0 {
-            tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
 }

@@ -133,7 +133,8 @@ fn every_kind_of_error_arrives_as_it_was_told() {
 #[test]
 fn net_slow_writer_and_slow_reader_are_not_dead() {
     let memory = Memory::default();
-    let front = Http::start(memory.clone());
+    let mut front = Http::start(memory.clone());
+    front.dial.heartbeat = Duration::from_millis(150);
     let proxy = Proxy::start(front.runtime.handle(), front.address);
     let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
     // 40 KiB in steps of 1 KiB and 50 ms: two seconds, above both time limits.
