@@ -40,7 +40,7 @@ type Reply = Response<OutBody>;
 pub(crate) struct Caller {
     pub ip: IpAddr,
     /// Gone once the caller has proved a ticket.
-    pub stranger: Mutex<Option<super::listener::Stranger>>,
+    pub stranger: Mutex<Option<simsim_net::Admitted>>,
 }
 
 impl Caller {

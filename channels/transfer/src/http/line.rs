@@ -31,6 +31,8 @@ use crate::{TransferError, Verb};
 
 /// Plain text of a refusal, cut to this length.
 const PLAIN_BYTES_MAX: usize = 1024;
+/// Tries of one request with a peer that lives but never lets it through: two minutes of them.
+const TRIES_MAX: u32 = 64;
 /// A kept connection that idled longer is not used again: the device is about to close it.
 const KEPT_MAX: Duration = Duration::from_millis(limits::HEARTBEAT_INTERVAL_MS);
 
@@ -179,7 +181,8 @@ impl Line {
 
     async fn dial(&self) -> Result<Link, String> {
         let timeout = self.options.connect_timeout;
-        let stream = dial(&self.addresses, timeout).await?;
+        let stream =
+            simsim_net::dial(&self.addresses, timeout).await.map_err(|error| error.to_string())?;
         let moved = Moved::now();
         let io = TokioIo::new(Watched::new(stream, Arc::clone(&moved)));
         let (send, connection) = http1::Builder::new()
@@ -210,21 +213,6 @@ impl Drop for Entry<'_> {
     fn drop(&mut self) {
         self.line.under_way.lock().remove(&self.number);
     }
-}
-
-async fn dial(addresses: &[String], timeout: Duration) -> Result<TcpStream, String> {
-    let mut last = "no address is known".to_owned();
-    for address in addresses {
-        match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(error)) => last = format!("{address}: {error}"),
-            Err(_) => last = format!("{address}: no connection within {} s", timeout.as_secs()),
-        }
-    }
-    Err(last)
 }
 
 async fn answer(
@@ -319,7 +307,7 @@ impl<'l> Patience<'l> {
         let since = *self.silent_since.get_or_insert(cut.moved);
         let silent = since.max(self.line.heard.last()).elapsed();
         let dead = self.line.options.dead_peer;
-        if silent >= dead {
+        if silent >= dead || self.tries >= TRIES_MAX {
             return Err(TransferError::Unreachable {
                 peer: self.line.peer(),
                 silent_s: silent.as_secs(),

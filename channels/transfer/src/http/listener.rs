@@ -1,8 +1,6 @@
 //! The device's end: accepts connections and keeps the sessions.
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +9,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use simsim_model::limits;
+use simsim_net::{Admission, tune};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -66,50 +65,6 @@ pub(crate) struct Device {
     pub memory: Arc<Semaphore>,
 }
 
-/// Callers that have not proved a ticket, by address.
-#[derive(Default)]
-struct Strangers {
-    by_ip: Mutex<HashMap<IpAddr, usize>>,
-}
-
-/// One of them; dropping it makes room for another.
-pub(crate) struct Stranger {
-    ip: IpAddr,
-    strangers: Arc<Strangers>,
-}
-
-impl Strangers {
-    fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Stranger> {
-        let mut by_ip = self.by_ip.lock();
-        let all: usize = by_ip.values().sum();
-        let here = by_ip.entry(ip).or_default();
-        if *here >= limits::UNAUTHENTICATED_CONNECTIONS_PER_ADDRESS_MAX
-            || all >= limits::UNAUTHENTICATED_CONNECTIONS_MAX
-        {
-            return None;
-        }
-        *here += 1;
-        Some(Stranger { ip, strangers: Arc::clone(self) })
-    }
-}
-
-impl Stranger {
-    /// The caller has proved a ticket: it does not count any more.
-    pub fn authenticated(self) {}
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        let mut by_ip = self.strangers.by_ip.lock();
-        if let Some(count) = by_ip.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                by_ip.remove(&self.ip);
-            }
-        }
-    }
-}
-
 /// The listener of the HTTP data port.
 pub struct HttpListener;
 
@@ -133,7 +88,7 @@ impl HttpListener {
             )),
             options,
         });
-        let strangers = Arc::new(Strangers::default());
+        let strangers = Admission::new();
         let (stop, stopping) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut reap =
@@ -202,7 +157,7 @@ async fn connection(
     caller: Caller,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let _ = stream.set_nodelay(true);
+    tune(&stream);
     let (begun, moved, caller) = (Instant::now(), Moved::now(), Arc::new(caller));
     let options = device.options.clone();
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&moved)));

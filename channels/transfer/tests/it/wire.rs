@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use simsim_model::{BackupSession, Direction, Ticket, limits};
 use simsim_transfer::frame::{FrameOpener, FrameSealer};
 use simsim_transfer::keys::{self, SessionKeys, Way};
-use simsim_transfer::{TransferError, Verb, messages, verb};
+use simsim_transfer::{ListenOptions, TransferError, Verb, messages, verb};
 
-use crate::front::{bytes_of, stranger_ticket, ticket, Front, Http};
+use crate::front::{Front, Http, bytes_of, stranger_ticket, ticket};
 use crate::memory::{Memory, name_of};
 use crate::proxy::Proxy;
 use crate::session::whole_session;
@@ -113,6 +113,44 @@ fn strangers_are_limited_and_those_with_a_ticket_do_not_count() {
     drop(held);
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(status(&raw(front.address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")), "404");
+}
+
+#[test]
+fn silent_strangers_and_bodies_that_stop_are_cut_off() {
+    let memory = Memory::default();
+    let options = ListenOptions {
+        handshake_timeout: Duration::from_millis(200),
+        stall_timeout: Duration::from_millis(400),
+        body_bytes_max: 0, // the least there is: 32 MiB, two large bodies do not fit at once
+        ..ListenOptions::default()
+    };
+    let front = Http::start_with(memory.clone(), options);
+    let mut silent = TcpStream::connect(front.address).expect("connect");
+    silent.set_read_timeout(Some(Duration::from_secs(3))).expect("timeout");
+    assert_eq!(silent.read(&mut [0; 9]).expect("closed in order"), 0);
+
+    let ticket = ticket(&memory, Direction::Backup);
+    let keys = open_by_hand(front.address, &ticket);
+    let path = verb::path(&ticket.transfer, Verb::Put);
+    let plain = vec![0; limits::SEGMENT_BYTES_MAX];
+    let body = seal(&keys, Verb::Put, 0, &plain).concat();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nsimsim-request: 0\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut half = TcpStream::connect(front.address).expect("connect");
+    half.write_all(&[head.as_bytes(), &body[..body.len() / 2]].concat()).expect("write");
+    half.set_read_timeout(Some(Duration::from_secs(3))).expect("timeout");
+    let ended = match half.read(&mut [0; 9]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    };
+    assert!(ended, "the device still waits for the rest");
+    assert_eq!(memory.held.lock().puts, 0);
+    // The memory of the half body is free again: both together are more than there is.
+    let body = seal(&keys, Verb::Put, 1, &plain).concat();
+    assert_eq!(status(&post(front.address, &path, "1", &body)), "200");
+    assert_eq!(memory.held.lock().puts, 1);
 }
 
 #[test]
