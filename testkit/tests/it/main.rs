@@ -1,0 +1,6 @@
+//! The testkit held to its word: a tool that misses a difference hides a loss.
+
+mod compare;
+mod faults;
+mod nasty;
+mod random;
