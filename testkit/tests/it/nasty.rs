@@ -93,3 +93,27 @@ fn root_leaves_out_little() {
     let made = nasty_tree(&scratch.folder("tree"), Privileges::Root).unwrap();
     assert!(made.left_out.len() < 6, "{:?}", made.left_out);
 }
+
+#[test]
+fn a_copy_by_another_tool_differs_in_what_that_tool_leaves_out() {
+    let scratch = Scratch::new();
+    let (left, right) = (scratch.folder("left"), scratch.path().join("right"));
+    let made = nasty_tree(&left, Privileges::of_process()).unwrap();
+    // Paths beyond PATH_MAX are more than this tool can do.
+    remove_tree(&left.join("depth")).unwrap();
+    let mut copy = std::process::Command::new("cp");
+    let done = copy.args(["-a", "--sparse=auto"]).arg(&left).arg(&right).status();
+    if !done.is_ok_and(|status| status.success()) {
+        return simsim_testkit::skip("no cp that can copy everything");
+    }
+    let found = compare_trees(&left, &right);
+    let others: Vec<_> = found
+        .iter()
+        // cp sets no file flags.
+        .filter(|difference| !matches!(difference.what, simsim_testkit::What::Flags { .. }))
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
+    if !made.left_out.iter().any(|left| left.part.starts_with("fid04")) {
+        assert!(!found.is_empty(), "flags are left out by cp, and must be missed");
+    }
+}
