@@ -22,29 +22,37 @@ fn small_session(session: &dyn Session, segment: &Bytes) {
 
 /// One session with one cut after `at` bytes in one direction; the result must be whole, and no
 /// segment may reach the device's store twice (the handler asserts it).
-fn cut_at_every_byte<F: Front>(
-    front: &F,
-    memory: &Memory,
-    handle: &tokio::runtime::Handle,
-    up: bool,
-) {
+fn cut_at_every_byte<F: Front>(up: bool) {
+    std::thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            scope.spawn(move || cut_at_every_nth_byte::<F>(up, worker));
+        }
+    });
+}
+
+/// Workers that share the bytes; they mostly wait.
+const WORKERS: u64 = 6;
+
+fn cut_at_every_nth_byte<F: Front>(up: bool, worker: u64) {
+    let memory = Memory::default();
+    let front = F::start(memory.clone());
     let segment = bytes_of(60, 1);
-    let proxy = Proxy::start(handle, front.address());
-    let session = front.open(proxy.address, ticket(memory, Direction::Backup)).expect("open");
+    let proxy = Proxy::start(front.handle(), front.address());
+    let session = front.open(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
     small_session(&*session, &segment);
     let seen = if up { &proxy.plan.up } else { &proxy.plan.down };
     let total = seen.lock().len() as u64;
     assert!(total > 500, "the proxy saw nothing");
-    for at in 1..=total {
+    for at in (1 + worker..=total).step_by(WORKERS as usize) {
         let mut held = memory.held.lock();
         held.segments.clear();
         held.puts = 0;
         held.commits = 0;
         drop(held);
-        let proxy = Proxy::start(handle, front.address());
+        let proxy = Proxy::start(front.handle(), front.address());
         let cut = if up { &proxy.plan.cut_up } else { &proxy.plan.cut_down };
         cut.store(at, Ordering::SeqCst);
-        let session = front.open(proxy.address, ticket(memory, Direction::Backup)).expect("open");
+        let session = front.open(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
         small_session(&*session, &segment);
         assert_eq!(proxy.plan.cuts.load(Ordering::SeqCst), 1, "no cut at {at}");
         let held = memory.held.lock();
@@ -54,16 +62,12 @@ fn cut_at_every_byte<F: Front>(
 
 #[test]
 fn net01_cut_at_every_byte_towards_the_device() {
-    let memory = Memory::default();
-    let front = Http::start(memory.clone());
-    cut_at_every_byte(&front, &memory, front.runtime.handle(), true);
+    cut_at_every_byte::<Http>(true);
 }
 
 #[test]
 fn net01_cut_at_every_byte_towards_the_client() {
-    let memory = Memory::default();
-    let front = Http::start(memory.clone());
-    cut_at_every_byte(&front, &memory, front.runtime.handle(), false);
+    cut_at_every_byte::<Http>(false);
 }
 
 #[test]

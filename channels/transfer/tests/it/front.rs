@@ -9,7 +9,7 @@ use simsim_model::{
     Secret, SessionError, StoreId, Ticket, TransferId,
 };
 use simsim_transfer::{DialOptions, HttpListener, HttpTransfer, ListenOptions};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 
 use crate::memory::Memory;
@@ -23,6 +23,8 @@ pub trait Session: BackupSession + RestoreSession {
 pub trait Front {
     fn start(memory: Memory) -> Self;
     fn address(&self) -> SocketAddr;
+    /// Where the suite's proxies run.
+    fn handle(&self) -> &Handle;
     /// Opens the ticket through `address`: the front's own, or a proxy before it.
     fn open(&self, address: SocketAddr, ticket: Ticket) -> Result<Box<dyn Session>, SessionError>;
 }
@@ -87,6 +89,9 @@ impl Front for Http {
     }
     fn address(&self) -> SocketAddr {
         self.address
+    }
+    fn handle(&self) -> &Handle {
+        self.runtime.handle()
     }
     fn open(&self, address: SocketAddr, ticket: Ticket) -> Result<Box<dyn Session>, SessionError> {
         Ok(Box::new(self.transfer(address, ticket)?))

@@ -134,17 +134,19 @@ fn every_kind_of_error_arrives_as_it_was_told() {
 fn net_slow_writer_and_slow_reader_are_not_dead() {
     let memory = Memory::default();
     let mut front = Http::start(memory.clone());
-    front.dial.heartbeat = Duration::from_millis(150);
+    front.dial.heartbeat = Duration::from_millis(80);
+    front.dial.stall_timeout = Duration::from_millis(300);
+    front.dial.dead_peer = Duration::from_millis(700);
     let proxy = Proxy::start(front.runtime.handle(), front.address);
     let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
-    // 40 KiB in steps of 1 KiB and 50 ms: two seconds, above both time limits.
+    // 20 KiB in steps of 1 KiB and 50 ms: one second, above both time limits.
     proxy.plan.step.store(1024, Ordering::Relaxed);
     proxy.plan.pause_ms.store(50, Ordering::Relaxed);
     let begun = Instant::now();
-    session.put(0, bytes_of(40 << 10, 0)).expect("put through a slow line");
+    session.put(0, bytes_of(20 << 10, 0)).expect("put through a slow line");
     assert!(begun.elapsed() > front.dial.dead_peer, "the line was not slow");
-    let place = SegmentPlace { pack: name_of(b""), offset: 0, length: 40 << 10 };
-    assert_eq!(session.get(&[place]).expect("get"), [Some(bytes_of(40 << 10, 0))]);
+    let place = SegmentPlace { pack: name_of(b""), offset: 0, length: 20 << 10 };
+    assert_eq!(session.get(&[place]).expect("get"), [Some(bytes_of(20 << 10, 0))]);
     assert_eq!(memory.held.lock().puts, 1);
 }
 
@@ -153,9 +155,11 @@ fn a_device_that_works_long_says_so_and_is_not_dead() {
     let memory = Memory::default();
     let options =
         ListenOptions { wait_interval: Duration::from_millis(100), ..ListenOptions::default() };
-    let front = Http::start_with(memory.clone(), options);
+    let mut front = Http::start_with(memory.clone(), options);
+    front.dial.stall_timeout = Duration::from_millis(300);
+    front.dial.dead_peer = Duration::from_millis(700);
     let session = front.transfer(front.address, ticket(&memory, Direction::Restore)).expect("open");
-    memory.held.lock().slow = Duration::from_millis(2000);
+    memory.held.lock().slow = Duration::from_millis(900);
     assert!(session.manifest(SavesetId([9; 16])).is_ok());
     let error = session.manifest(SavesetId([1; 16])).expect_err("a late error arrives too");
     assert_eq!(error.kind, Kind::NotFound);

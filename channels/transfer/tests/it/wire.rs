@@ -28,7 +28,7 @@ fn raw(address: SocketAddr, bytes: &[u8]) -> String {
 
 fn post(address: SocketAddr, path: &str, number: &str, body: &[u8]) -> String {
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nsimsim-request: {number}\r\nContent-Length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nsimsim-request: {number}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     raw(address, &[head.as_bytes(), body].concat())
