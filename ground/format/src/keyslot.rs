@@ -173,9 +173,9 @@ impl RecoveryKit {
         WrappingKey::new(&Secret(self.secret))
     }
 
-    /// Eleven groups of up to six characters.
+    /// Eleven groups of six characters: 55 letters for the secret and two check bytes.
     pub fn groups(&self) -> Vec<String> {
-        let letters = BASE32_NOPAD.encode(&self.secret);
+        let letters = BASE32_NOPAD.encode(&[&self.secret[..], &kit_check(&self.secret)].concat());
         letters
             .as_bytes()
             .chunks(GROUP)
@@ -211,10 +211,24 @@ impl RecoveryKit {
             what: WHAT,
             why: "it holds other characters than A-Z and 2-7, or is incomplete",
         })?;
-        <[u8; 32]>::try_from(bytes.as_slice())
-            .map(|secret| Self { secret })
-            .map_err(|_| FormatError::Malformed { what: WHAT, why: "it has not eleven groups" })
+        let wrong = FormatError::Malformed { what: WHAT, why: "it has not eleven groups" };
+        let (secret, check) = bytes.split_first_chunk::<32>().ok_or(wrong.clone())?;
+        if check.len() != 2 {
+            return Err(wrong);
+        }
+        if kit_check(secret) != check {
+            return Err(FormatError::Malformed {
+                what: WHAT,
+                why: "its groups do not belong together: compare each with the printed page",
+            });
+        }
+        Ok(Self { secret: *secret })
     }
+}
+
+fn kit_check(secret: &[u8; 32]) -> [u8; 2] {
+    let [first, second, ..] = blake3::derive_key("simsim 2026 recovery kit check v1", secret);
+    [first, second]
 }
 
 fn check_letter(place: usize, group: &[u8]) -> char {

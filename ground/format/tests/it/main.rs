@@ -1,0 +1,8 @@
+//! Formats: what is encoded decodes to the same, any bytes decode or fail but never panic, every
+//! flipped bit is noticed, and the bytes of version 1 stay what they are.
+
+mod decoders;
+mod golden;
+mod keys;
+mod sample;
+mod seals;
