@@ -24,6 +24,9 @@ const HOSTS: [&str; 9] = [
 /// Home folders of people who exist in examples only.
 const EXAMPLE_PEOPLE: [&str; 3] = ["alice", "bob", "ada"];
 
+/// A name shorter than this is nobody's.
+const PERSON_BYTES_MIN: usize = 3;
+
 pub fn check(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files.iter().filter(|file| file.path != "Cargo.lock") {
@@ -47,9 +50,14 @@ fn names_folder(line: &str, folder: &str) -> bool {
         let before = line[..at].chars().next_back();
         let inner = &line[at + folder.len()..];
         let from_root = !before.is_some_and(|c| c.is_alphanumeric() || "._-}/~".contains(c));
-        let somebody = inner.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '.');
-        let example = EXAMPLE_PEOPLE.iter().any(|name| inner.starts_with(name));
-        from_root && somebody && !example
+        let name = inner.split('/').next().unwrap_or("");
+        let named = name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '.');
+        // A home folder counts with something in it: `/a/b` and the like stand for nobody.
+        let somebody = *folder != *FOLDERS[2]
+            || (name.len() >= PERSON_BYTES_MIN
+                && inner.len() > name.len()
+                && !EXAMPLE_PEOPLE.contains(&name));
+        from_root && named && somebody
     })
 }
 
@@ -64,12 +72,14 @@ mod tests {
     #[test]
     fn machine_folders_are_found() {
         for folder in FOLDERS {
-            assert_eq!(found(&format!("cd {folder}x/y")), 1, "{folder}");
-            assert_eq!(found(&format!("\"{folder}x\"")), 1, "{folder}");
-            assert_eq!(found(&format!("frame{folder}x")), 0, "{folder}");
-            assert_eq!(found(&format!("{{dir}}{folder}x")), 0, "{folder}");
+            assert_eq!(found(&format!("cd {folder}xyz/y")), 1, "{folder}");
+            assert_eq!(found(&format!("\"{folder}xyz/z\"")), 1, "{folder}");
+            assert_eq!(found(&format!("frame{folder}xyz/y")), 0, "{folder}");
+            assert_eq!(found(&format!("{{dir}}{folder}xyz/y")), 0, "{folder}");
         }
         assert_eq!(found(&format!("{}alice/photos", FOLDERS[2])), 0);
+        assert_eq!(found(&format!("{}a/b", FOLDERS[2])), 0);
+        assert_eq!(found(&format!("{}jdoe/photos", FOLDERS[2])), 1);
         assert_eq!(found(&format!("{}$USER", FOLDERS[2])), 0);
     }
 
