@@ -47,7 +47,8 @@ pub enum BodyError {
 }
 
 pub(crate) fn encode_body<T: Encode<()>>(message: &T) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    // Room for all but a few messages: a secret is not left behind in a buffer that moved.
+    let mut bytes = Vec::with_capacity(1024);
     // Writing to a Vec cannot fail, and no encoder of a message refuses a value.
     if let Err(error) = minicbor::encode(message, &mut bytes) {
         tracing::error!(%error, "a control message could not be encoded");

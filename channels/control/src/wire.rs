@@ -40,6 +40,15 @@ pub(crate) mod byte_strings {
     }
 }
 
+/// The longest beginning of a text that has at most `bytes_max` bytes.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
 /// An unknown outcome is never taken for success.
 pub(crate) fn outcome_or_failed<C>(
     decoder: &mut Decoder<'_>,

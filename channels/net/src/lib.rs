@@ -12,5 +12,5 @@ mod tune;
 pub use admission::{Admission, Admitted};
 pub use dial::{Attempt, DialError, Failure, dial};
 pub use listen::{ListenError, listen};
-pub use sever::Severer;
+pub use sever::{CutOnDrop, Severer};
 pub use tune::tune;

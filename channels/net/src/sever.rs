@@ -27,6 +27,21 @@ impl Severer {
         // Fails only where there is nothing left to cut.
         let _ = rustix::net::shutdown(&self.0, Shutdown::Both);
     }
+
+    /// A guard that cuts when it is dropped.
+    pub fn on_drop(self) -> CutOnDrop {
+        CutOnDrop(self)
+    }
+}
+
+/// Cuts a connection when dropped.
+#[derive(Debug)]
+pub struct CutOnDrop(Severer);
+
+impl Drop for CutOnDrop {
+    fn drop(&mut self) {
+        self.0.sever();
+    }
 }
 
 #[cfg(test)]

@@ -115,8 +115,7 @@ impl JobResult {
 /// Cuts a sentence at a character boundary.
 fn cut_sentence(text: &mut String) {
     if text.len() > RESULT_SENTENCE_BYTES_MAX {
-        let end = text.floor_char_boundary(RESULT_SENTENCE_BYTES_MAX);
-        text.truncate(end);
+        text.truncate(crate::wire::cut(text, RESULT_SENTENCE_BYTES_MAX).len());
         text.push('…');
     }
 }

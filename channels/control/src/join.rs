@@ -1,0 +1,155 @@
+//! Enrolment: a new host becomes known to a server, and the server to it, by one code.
+//!
+//! The new host dials the server as user `join` with its own new key. It knows the server by the
+//! fingerprint in the code, before it sends anything; both then prove that they know the code's
+//! secret, which never travels. The proofs bind both keys and the name, so that nothing of one
+//! enrolment is of use in another.
+
+use simsim_model::Kind;
+
+use crate::handler::JOIN_USER;
+use crate::smssh::ExpectedKey;
+use crate::verbs::{Join, JoinReply};
+use crate::{ControlError, Hello, Identity, JoinCode, PublicKey, SmsshDialer, Timing, VerbError};
+
+/// Bytes of a name at most.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Who proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prover {
+    Joiner,
+    Server,
+}
+
+/// Keyed BLAKE3 over `direction | joiner's key | server's key | name length | name`, with a key
+/// derived from the code's secret (`docs/protocol/control.md`).
+pub fn proof(
+    secret: &[u8; 16],
+    prover: Prover,
+    joiner: &PublicKey,
+    server: &PublicKey,
+    name: &str,
+) -> blake3::Hash {
+    let key = blake3::derive_key("simsim join proof v1", secret);
+    let direction = match prover {
+        Prover::Joiner => 1u8,
+        Prover::Server => 2u8,
+    };
+    let mut hasher = blake3::Hasher::new_keyed(&key);
+    hasher.update(&[direction]);
+    hasher.update(joiner.as_bytes());
+    hasher.update(server.as_bytes());
+    hasher.update(&(name.len() as u64).to_be_bytes());
+    hasher.update(name.as_bytes());
+    hasher.finalize()
+}
+
+/// A name under which a host can be enrolled: 1 to 64 letters, digits, dots, dashes and
+/// underscores, not a dot or dash first.
+pub fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    name.len() <= NAME_BYTES_MAX
+        && name.chars().all(plain)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Server: does this request prove that its sender knows the code? A server with several valid
+/// codes tries each. The comparison takes the same time for every answer.
+pub fn is_proven(request: &Join, joiner: &PublicKey, server: &PublicKey, code: &JoinCode) -> bool {
+    let right = proof(code.secret(), Prover::Joiner, joiner, server, &request.name);
+    right == blake3::Hash::from_bytes(request.proof)
+}
+
+/// Server: checks all of a request that does not need the code. The name must be possible, and
+/// the key in it that of the session.
+///
+/// # Errors
+/// What the joiner is told.
+pub fn check(request: &Join, joiner: &PublicKey) -> Result<(), VerbError> {
+    if !is_name(&request.name) {
+        return Err(VerbError::new(
+            Kind::Invalid,
+            format!(
+                "'{}' cannot be a host's name: use 1 to {NAME_BYTES_MAX} letters, digits, dots, \
+                 dashes and underscores, with a letter, digit or underscore first",
+                request.name.escape_debug()
+            ),
+        ));
+    }
+    if request.host_key.parse() != Ok(*joiner) {
+        return Err(VerbError::new(
+            Kind::Denied,
+            "the host key in the request is not the key of this connection",
+        ));
+    }
+    if request.listen_port == 0 {
+        return Err(VerbError::new(Kind::Invalid, "port 0 cannot be dialled"));
+    }
+    Ok(())
+}
+
+/// Server: the answer to a proven request.
+pub fn reply(
+    request: &Join,
+    joiner: &PublicKey,
+    server: &PublicKey,
+    server_name: &str,
+    code: &JoinCode,
+) -> JoinReply {
+    JoinReply {
+        server_name: server_name.to_owned(),
+        server_key: server.to_string(),
+        proof: *proof(code.secret(), Prover::Server, joiner, server, &request.name).as_bytes(),
+    }
+}
+
+/// What a host knows after it joined.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    pub server_name: String,
+    /// The key that may give orders from now on.
+    pub server_key: PublicKey,
+}
+
+/// New host: enrols at the server behind `addresses` under `name`. `listen_port` is where this
+/// host waits for the server, `platform` its system for people.
+///
+/// # Errors
+/// `HostKey` when another server answers than the code's; `LoginRefused` when the server has no
+/// valid code; `Verb` with the server's reason; `JoinUnproven` when its half does not match.
+#[allow(clippy::too_many_arguments)]
+pub async fn join(
+    addresses: &[String],
+    code: &JoinCode,
+    identity: &Identity,
+    hello: Hello,
+    name: &str,
+    listen_port: u16,
+    platform: &str,
+    timing: Timing,
+) -> Result<Joined, ControlError> {
+    let dialer = SmsshDialer::new(identity.clone(), hello.clone()).with_timing(timing);
+    let expected = ExpectedKey::Short(*code.server_fingerprint());
+    let (session, server) = dialer.connect_expecting(addresses, expected, JOIN_USER).await?;
+    let joiner = identity.public();
+    let request = Join {
+        name: name.to_owned(),
+        host_key: joiner.to_string(),
+        listen_port,
+        proof: *proof(code.secret(), Prover::Joiner, &joiner, &server, name).as_bytes(),
+        suite_version: hello.suite_version,
+        roles: hello.roles,
+        platform: platform.to_owned(),
+    };
+    let reply = session.call_within(timing.dead, request).await?;
+    let unproven = |reason| ControlError::JoinUnproven { peer: session.label().to_owned(), reason };
+    if reply.server_key.parse() != Ok(server) {
+        return Err(unproven("its answer names another key than the connection's"));
+    }
+    let right = proof(code.secret(), Prover::Server, &joiner, &server, name);
+    if right != blake3::Hash::from_bytes(reply.proof) {
+        return Err(unproven("its proof is wrong"));
+    }
+    Ok(Joined { server_name: reply.server_name, server_key: server })
+}
