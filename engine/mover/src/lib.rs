@@ -1,1 +1,25 @@
+//! The mover: one pipeline for the way of a byte, in both directions.
+//!
+//! Backup: walk → read → cut → name → ask → compress → seal → put. Restore: locate → fetch → open
+//! → verify name → write. It speaks the verbs of `simsim_model::BackupSession` and
+//! `RestoreSession` and knows neither network nor datastore, so it runs at the client
+//! (source-side dedup) or at the device (target-side) alike. See `docs/internals/data-path.md`.
 
+mod backup;
+mod build;
+mod chunks;
+mod cutter;
+mod error;
+mod nodes;
+mod read;
+mod report;
+mod restore;
+pub mod tree;
+mod verify;
+
+pub use backup::{BackupJob, BackupReport, Base, backup};
+pub use cutter::Cutter;
+pub use error::MoverError;
+pub use report::OnProblem;
+pub use restore::{RestoreJob, RestoreReport, Selection, restore};
+pub use verify::{Verified, VerifyReport, verify};

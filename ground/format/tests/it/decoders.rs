@@ -120,11 +120,9 @@ proptest! {
             let at = at.index(node.body.len());
             node.body[at] = value;
         }
-        if let Ok(page) = node.page() {
-            if let Page::Entries(entries) = page {
-                for entry in entries {
-                    prop_assert!(entry.name.is_empty() || Entry::valid_name(&entry.name));
-                }
+        if let Ok(Page::Entries(entries)) = node.page() {
+            for entry in entries {
+                prop_assert!(entry.name.is_empty() || Entry::valid_name(&entry.name));
             }
         }
     }

@@ -1,0 +1,250 @@
+//! From named chunks to acknowledged segments: ask, collect, compress, seal, put.
+//!
+//! Shared by all workers. A worker asks for its batch, appends what is missing to the segment
+//! that all workers fill, and whoever fills it seals it; two or more sender threads put sealed
+//! segments. Nothing waits but for the bounded queue to the senders.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+use simsim_format::{DomainKey, FormatError, Node, Sealer};
+use simsim_model::{BackupSession, DomainId, Name, Progress, limits};
+
+use crate::MoverError;
+
+/// Plaintext at which a data segment is closed: half of a restore's unit of work.
+pub(crate) const SEGMENT_TARGET_BYTES: usize = 2 << 20;
+/// Nodes collected before the device is asked for them.
+const NODE_BATCH: usize = 512;
+/// Bytes of node bodies at which a node segment is closed.
+const NODE_BATCH_BYTES: usize = 1 << 20;
+/// Names put by this job that are remembered, so that two workers rarely put the same chunk.
+const RECENT_MAX: usize = 64 << 10;
+
+type Items = Vec<(Name, u32)>;
+
+#[derive(Default)]
+struct Filling {
+    items: Items,
+    plaintext: Vec<u8>,
+    recent: HashSet<Name>,
+}
+
+#[derive(Default)]
+struct Nodes {
+    waiting: Vec<Node>,
+    bytes: usize,
+}
+
+/// The way of chunks and nodes into the datastore.
+pub(crate) struct ChunkWriter {
+    session: Arc<dyn BackupSession>,
+    key: DomainKey,
+    domain: DomainId,
+    zstd_level: i32,
+    filling: Mutex<Filling>,
+    nodes: Mutex<Nodes>,
+    sealers: Mutex<Vec<Sealer>>,
+    out: Mutex<Option<Sender<(u64, Bytes)>>>,
+    next: AtomicU64,
+    failed: Mutex<Option<MoverError>>,
+    progress: Arc<Progress>,
+    pub(crate) bytes_new: AtomicU64,
+    pub(crate) bytes_stored: AtomicU64,
+}
+
+impl ChunkWriter {
+    pub(crate) fn new(
+        session: Arc<dyn BackupSession>,
+        key: DomainKey,
+        domain: DomainId,
+        zstd_level: i32,
+        progress: Arc<Progress>,
+    ) -> (Arc<Self>, Receiver<(u64, Bytes)>) {
+        let (out, segments) = crossbeam_channel::bounded(2);
+        let writer = Self {
+            session,
+            key,
+            domain,
+            zstd_level,
+            filling: Mutex::default(),
+            nodes: Mutex::default(),
+            sealers: Mutex::default(),
+            out: Mutex::new(Some(out)),
+            next: AtomicU64::new(0),
+            failed: Mutex::new(None),
+            progress,
+            bytes_new: AtomicU64::new(0),
+            bytes_stored: AtomicU64::new(0),
+        };
+        (Arc::new(writer), segments)
+    }
+
+    pub(crate) fn key(&self) -> &DomainKey {
+        &self.key
+    }
+
+    /// The first failure of any worker or sender, or a cancellation.
+    pub(crate) fn check(&self) -> Result<(), MoverError> {
+        if self.progress.is_cancelled() {
+            return Err(MoverError::Cancelled);
+        }
+        self.failed.lock().clone().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn fail(&self, error: MoverError) {
+        self.failed.lock().get_or_insert(error);
+    }
+
+    /// Sends segments until the writer is finished: the body of a sender thread. After a failure
+    /// it goes on taking, so that nobody waits for ever.
+    pub(crate) fn send_all(&self, segments: &Receiver<(u64, Bytes)>) {
+        for (number, segment) in segments {
+            if self.failed.lock().is_some() {
+                continue;
+            }
+            let length = segment.len() as u64;
+            match self.session.put(number, segment) {
+                Ok(()) => {
+                    self.bytes_stored.fetch_add(length, Relaxed);
+                    self.progress.add(|p| &p.bytes_wire, length);
+                }
+                Err(error) => self.fail(error.into()),
+            }
+        }
+    }
+
+    /// Stores the chunks of one batch: `chunks` are names and ranges of `data`.
+    pub(crate) fn store(
+        &self,
+        data: &[u8],
+        chunks: &[(Name, std::ops::Range<usize>)],
+    ) -> Result<(), MoverError> {
+        self.check()?;
+        for part in chunks.chunks(limits::NAMES_PER_REQUEST_MAX) {
+            let names: Vec<Name> = part.iter().map(|(name, _)| *name).collect();
+            let known = self.session.has(&names)?;
+            for ((name, range), known) in part.iter().zip(known) {
+                if !known {
+                    self.append(*name, data.get(range.clone()).unwrap_or_default())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&self, name: Name, plaintext: &[u8]) -> Result<(), MoverError> {
+        let full = {
+            let mut filling = self.filling.lock();
+            if filling.recent.len() >= RECENT_MAX {
+                filling.recent.clear();
+            }
+            if !filling.recent.insert(name) {
+                return Ok(());
+            }
+            filling.items.push((name, plaintext.len() as u32));
+            filling.plaintext.extend_from_slice(plaintext);
+            if filling.plaintext.len() < SEGMENT_TARGET_BYTES
+                && filling.items.len() < limits::SEGMENT_ITEMS_MAX
+            {
+                return Ok(());
+            }
+            let spare = Vec::with_capacity(SEGMENT_TARGET_BYTES + (256 << 10));
+            (std::mem::take(&mut filling.items), std::mem::replace(&mut filling.plaintext, spare))
+        };
+        self.seal_data(full)
+    }
+
+    fn seal_data(&self, (items, plaintext): (Items, Vec<u8>)) -> Result<(), MoverError> {
+        self.bytes_new.fetch_add(plaintext.len() as u64, Relaxed);
+        self.progress.add(|p| &p.bytes_new, plaintext.len() as u64);
+        let segment = self.with_sealer(|sealer| sealer.seal_data(&items, &plaintext))?;
+        self.send(segment)
+    }
+
+    fn with_sealer<T>(
+        &self,
+        work: impl FnOnce(&mut Sealer) -> Result<T, FormatError>,
+    ) -> Result<T, MoverError> {
+        let kept = self.sealers.lock().pop();
+        let mut sealer =
+            kept.unwrap_or_else(|| Sealer::new(self.key.clone(), self.domain, self.zstd_level));
+        let made = work(&mut sealer);
+        self.sealers.lock().push(sealer);
+        Ok(made?)
+    }
+
+    fn send(&self, segment: Vec<u8>) -> Result<(), MoverError> {
+        let Some(out) = self.out.lock().clone() else { return Err(MoverError::Lost) };
+        let number = self.next.fetch_add(1, Relaxed);
+        out.send((number, Bytes::from(segment))).map_err(|_| MoverError::Lost)
+    }
+
+    /// Adds a node; it is stored with others, later, unless the datastore has it.
+    pub(crate) fn add_node(&self, node: Node) -> Result<Name, MoverError> {
+        let name = node.name;
+        let full = {
+            let mut nodes = self.nodes.lock();
+            nodes.bytes += node.body.len() + 32 * (node.nodes.len() + node.chunks.len());
+            nodes.waiting.push(node);
+            if nodes.waiting.len() < NODE_BATCH && nodes.bytes < NODE_BATCH_BYTES {
+                return Ok(name);
+            }
+            nodes.bytes = 0;
+            std::mem::take(&mut nodes.waiting)
+        };
+        self.store_nodes(full)?;
+        Ok(name)
+    }
+
+    fn store_nodes(&self, mut nodes: Vec<Node>) -> Result<(), MoverError> {
+        self.check()?;
+        let names: Vec<Name> = nodes.iter().map(|node| node.name).collect();
+        let mut known = self.session.has(&names)?.into_iter();
+        let mut seen = HashSet::new();
+        nodes.retain(|node| !known.next().unwrap_or(false) && seen.insert(node.name));
+        let mut rest = &nodes[..];
+        while !rest.is_empty() {
+            // One node may be large: a page of entries with big attributes.
+            let mut bytes = 0;
+            let count = rest
+                .iter()
+                .take_while(|node| {
+                    bytes += node.body.len();
+                    bytes <= 4 * NODE_BATCH_BYTES
+                })
+                .count()
+                .max(1);
+            let (head, tail) = rest.split_at(count);
+            let segment = self.with_sealer(|sealer| sealer.seal_nodes(head))?;
+            self.send(segment)?;
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    /// Seals what is left and closes the way to the senders; the number of segments made.
+    pub(crate) fn finish(&self) -> Result<u64, MoverError> {
+        let rest = {
+            let mut filling = self.filling.lock();
+            (std::mem::take(&mut filling.items), std::mem::take(&mut filling.plaintext))
+        };
+        if !rest.0.is_empty() {
+            self.seal_data(rest)?;
+        }
+        let nodes = std::mem::take(&mut self.nodes.lock().waiting);
+        if !nodes.is_empty() {
+            self.store_nodes(nodes)?;
+        }
+        self.close();
+        Ok(self.next.load(Relaxed))
+    }
+
+    pub(crate) fn close(&self) {
+        self.out.lock().take();
+    }
+}

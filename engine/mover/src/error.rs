@@ -1,0 +1,36 @@
+//! What ends a backup, restore or verification as a whole. Single files never do.
+
+use simsim_format::FormatError;
+use simsim_model::{Kind, SessionError};
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MoverError {
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error("{0}")]
+    Format(#[from] FormatError),
+    #[error("the job was cancelled")]
+    Cancelled,
+    #[error("the datastore does not hold {what} {name}; verify it, and restore from another copy")]
+    Missing { what: &'static str, name: String },
+    #[error("'{path}' is not in this saveset; list it with 'simsim ls'")]
+    NoSuchPath { path: String },
+    #[error("{0}")]
+    Target(String),
+    #[error("a worker ended without an answer")]
+    Lost,
+}
+
+impl MoverError {
+    pub fn kind(&self) -> Kind {
+        match self {
+            MoverError::Session(error) => error.kind,
+            MoverError::Format(error) => error.kind(),
+            MoverError::Cancelled => Kind::Cancelled,
+            MoverError::Missing { .. } => Kind::Corrupt,
+            MoverError::NoSuchPath { .. } => Kind::NotFound,
+            MoverError::Target(_) => Kind::Invalid,
+            MoverError::Lost => Kind::Internal,
+        }
+    }
+}

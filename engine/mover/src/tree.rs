@@ -1,0 +1,250 @@
+//! Reading a saveset's tree: any folder without the rest of it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use simsim_format::{Content, DomainKey, Entry, Manifest, Page, Piece};
+use simsim_model::{Name, RestoreSession, SavesetId, escape_path, limits};
+
+use crate::MoverError;
+use crate::nodes::NodeReader;
+
+/// The tree of one saveset.
+#[derive(Clone)]
+pub struct Tree {
+    pub(crate) nodes: Arc<NodeReader>,
+    pub manifest: Manifest,
+}
+
+/// An entry with its path from the root of the saveset, `/` first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub path: Vec<u8>,
+    pub entry: Entry,
+}
+
+/// How a path differs between two savesets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Added,
+    Removed,
+    /// Content or size differs.
+    Content,
+    /// Only metadata differs.
+    Metadata,
+}
+
+impl Tree {
+    pub fn open(
+        session: Arc<dyn RestoreSession>,
+        key: DomainKey,
+        saveset: SavesetId,
+    ) -> Result<Self, MoverError> {
+        let manifest = Manifest::decode(&session.manifest(saveset)?)?;
+        Ok(Self { nodes: Arc::new(NodeReader::new(session, key)), manifest })
+    }
+
+    /// The entry of `/`.
+    pub fn root(&self) -> Result<Entry, MoverError> {
+        match self.nodes.page(&self.manifest.root)? {
+            Page::Entries(entries) => entries.into_iter().next().ok_or_else(|| no_path(b"/")),
+            _ => Err(no_path(b"/")),
+        }
+    }
+
+    /// All entries of a directory's tree node, page after page.
+    pub fn children(&self, directory: &Entry) -> Result<Vec<Entry>, MoverError> {
+        match &directory.content {
+            Content::Tree(page) => self.entries(page),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn entries(&self, page: &Name) -> Result<Vec<Entry>, MoverError> {
+        let mut entries = Vec::new();
+        let mut open = vec![(*page, 0usize)];
+        while let Some((name, depth)) = open.pop() {
+            match self.nodes.page(&name)? {
+                Page::Entries(page) => entries.extend(page),
+                // Index pages nest at most as deep as a balanced tree needs.
+                Page::Index(pages) if depth < 16 => {
+                    open.extend(pages.iter().rev().map(|page| (page.page, depth + 1)));
+                }
+                _ => return Err(no_path(b"a page of another kind")),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// All pieces of a file.
+    pub fn pieces(&self, file: &Entry) -> Result<Vec<Piece>, MoverError> {
+        let mut pieces = Vec::new();
+        match &file.content {
+            Content::Pieces(few) => pieces.clone_from(few),
+            Content::List(list) => {
+                let mut open = vec![(*list, 0usize)];
+                while let Some((name, depth)) = open.pop() {
+                    match self.nodes.page(&name)? {
+                        Page::Pieces(more) => pieces.extend(more),
+                        Page::Lists(lists) if depth < 16 => {
+                            open.extend(lists.iter().rev().map(|list| (list.page, depth + 1)));
+                        }
+                        _ => return Err(no_path(b"a list of another kind")),
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(pieces)
+    }
+
+    /// The entry at a path; `/` is the root.
+    pub fn entry(&self, path: &[u8]) -> Result<Entry, MoverError> {
+        let mut entry = self.root()?;
+        for component in components(path) {
+            entry = self
+                .child(&entry, component)?
+                .ok_or_else(|| MoverError::NoSuchPath { path: escape_path(path) })?;
+        }
+        Ok(entry)
+    }
+
+    /// One child by name: reads only the pages on the way to it.
+    fn child(&self, directory: &Entry, name: &[u8]) -> Result<Option<Entry>, MoverError> {
+        let Content::Tree(mut page) = directory.content else { return Ok(None) };
+        for _ in 0..16 {
+            match self.nodes.page(&page)? {
+                Page::Entries(entries) => {
+                    let place = entries.binary_search_by(|entry| entry.name.as_slice().cmp(name));
+                    return Ok(place.ok().and_then(|place| entries.into_iter().nth(place)));
+                }
+                Page::Index(pages) => {
+                    let after = pages.partition_point(|page| page.first.as_slice() <= name);
+                    match after.checked_sub(1).and_then(|place| pages.get(place)) {
+                        Some(index) => page = index.page,
+                        None => return Ok(None),
+                    }
+                }
+                _ => return Err(no_path(b"a page of another kind")),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Entries of the directory at a path, or the one entry of another kind.
+    pub fn list(&self, path: &[u8]) -> Result<Vec<Entry>, MoverError> {
+        let entry = self.entry(path)?;
+        if entry.is_dir() { self.children(&entry) } else { Ok(vec![entry]) }
+    }
+
+    /// Everything at and below a path, depth first. Ends early when `visit` answers false.
+    pub fn walk(
+        &self,
+        path: &[u8],
+        visit: &mut dyn FnMut(Found) -> bool,
+    ) -> Result<(), MoverError> {
+        let start = self.entry(path)?;
+        let at = join(&[], &components(path).collect::<Vec<_>>().join(&b'/'));
+        let mut open = VecDeque::from([Found { path: at, entry: start }]);
+        while let Some(found) = open.pop_front() {
+            let path = found.path.clone();
+            let children = self.children(&found.entry)?;
+            if !visit(found) {
+                return Ok(());
+            }
+            if path.len() > limits::PATH_BYTES_MAX {
+                continue;
+            }
+            for entry in children.into_iter().rev() {
+                open.push_front(Found { path: join(&path, &entry.name), entry });
+            }
+        }
+        Ok(())
+    }
+
+    /// What differs from `self` to `other`, in path order. Equal subtrees are not read.
+    pub fn diff(
+        &self,
+        other: &Tree,
+        path: &[u8],
+        report: &mut dyn FnMut(Vec<u8>, Change),
+    ) -> Result<(), MoverError> {
+        let at = join(&[], &components(path).collect::<Vec<_>>().join(&b'/'));
+        let (old, new) = (self.entry(path)?, other.entry(path)?);
+        self.diff_entries(other, &at, &old, &new, 0, report)
+    }
+
+    fn diff_entries(
+        &self,
+        other: &Tree,
+        path: &[u8],
+        old: &Entry,
+        new: &Entry,
+        depth: usize,
+        report: &mut dyn FnMut(Vec<u8>, Change),
+    ) -> Result<(), MoverError> {
+        if let Some(change) = compare(old, new) {
+            report(path.to_vec(), change);
+        }
+        let same = self.manifest.domain == other.manifest.domain && old.content == new.content;
+        if same || !old.is_dir() || !new.is_dir() || depth > limits::PATH_DEPTH_MAX {
+            return Ok(());
+        }
+        let mut olds = self.children(old)?.into_iter().peekable();
+        let mut news = other.children(new)?.into_iter().peekable();
+        loop {
+            let order = match (olds.peek(), news.peek()) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(old), Some(new)) => old.name.cmp(&new.name),
+            };
+            match order {
+                std::cmp::Ordering::Less => {
+                    if let Some(old) = olds.next() {
+                        report(join(path, &old.name), Change::Removed);
+                    }
+                }
+                std::cmp::Ordering::Greater => {
+                    if let Some(new) = news.next() {
+                        report(join(path, &new.name), Change::Added);
+                    }
+                }
+                std::cmp::Ordering::Equal => {
+                    if let (Some(old), Some(new)) = (olds.next(), news.next()) {
+                        let path = join(path, &old.name);
+                        self.diff_entries(other, &path, &old, &new, depth + 1, report)?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn compare(old: &Entry, new: &Entry) -> Option<Change> {
+    let kinds_differ = std::mem::discriminant(&old.kind) != std::mem::discriminant(&new.kind);
+    if kinds_differ || (old.is_file() && (old.size != new.size || old.content != new.content)) {
+        return Some(Change::Content);
+    }
+    let directory = old.is_dir();
+    let metadata = |e: &Entry| (e.mode, e.uid, e.gid, e.mtime, e.flags, e.xattrs.clone());
+    let kind_differs = !directory && old.kind != new.kind;
+    (kind_differs || metadata(old) != metadata(new)).then_some(Change::Metadata)
+}
+
+pub(crate) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".")
+}
+
+pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = parent.to_vec();
+    if path.last() != Some(&b'/') {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
+}
+
+fn no_path(path: &[u8]) -> MoverError {
+    MoverError::NoSuchPath { path: escape_path(path) }
+}

@@ -1,0 +1,4 @@
+//! The mover against a datastore in memory that refuses what a device would refuse.
+
+mod memory;
+mod round_trip;
