@@ -1,1 +1,26 @@
+//! The client: reads what is to be backed up, and writes what is to be restored.
+//!
+//! A server asks over the control channel; the client's owner has the last word. [`Policy`] is a
+//! file that the owner writes: what may be read, where may be restored, which commands may run.
+//! It is read anew for every job and looked at before anything else is opened. A job runs on
+//! threads of its own and outlives the session that asked for it; its data goes straight to the
+//! device, never through the server.
+//!
+//! `client` answers the verbs; `backup`, `restore`, `plan` (a restore that
+//! writes nothing) and `stream` are the jobs; `held_keys` keeps
+//! the domain keys that only this host has.
 
+mod addresses;
+mod backup;
+mod client;
+mod error;
+mod held_keys;
+mod plan;
+mod policy;
+mod restore;
+mod stream;
+
+pub use client::{Client, ClientOptions};
+pub use error::ClientError;
+pub use held_keys::HeldKeys;
+pub use policy::{Policy, PolicyCommand};

@@ -1,1 +1,24 @@
+//! The device: holds datastores, and takes and gives backup data.
+//!
+//! A server tells it over the control channel which datastores to serve and which transfers to
+//! expect; a client then comes with the ticket to a data port. [`Device`] stands behind both: it
+//! answers the verbs, and it is the handler behind every data listener. There is no verb that
+//! deletes, and no transfer sees more than the domain of its ticket.
+//!
+//! `shelf` keeps the datastores and their list; `grants` the tickets; `session` is a transfer at
+//! work; `stream_in` and `stream_out` cut, seal and open plain streams here; `manifests` and
+//! `check` answer the longer verbs.
 
+mod check;
+mod device;
+mod error;
+mod grants;
+mod manifests;
+mod session;
+mod shelf;
+mod stream_in;
+mod stream_out;
+mod transfers;
+
+pub use device::{Device, DeviceOptions};
+pub use error::DeviceError;

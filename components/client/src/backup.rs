@@ -1,0 +1,114 @@
+//! A backup: the policy, the source, one transfer, and the mover between them.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use simsim_control::Job;
+use simsim_control::verbs::StartBackup;
+use simsim_format::ManifestDetails;
+use simsim_model::{CommitReply, CutParameters, Direction, Level, RestoreSession, TargetKind};
+use simsim_mover::{BackupJob, Base};
+use simsim_source::{FsSource, WalkOptions};
+use simsim_transfer::HttpTransfer;
+
+use crate::addresses::dial_addresses;
+use crate::client::on_problem;
+use crate::{Client, ClientError, stream};
+
+/// Threads that list directories ahead.
+const WALK_THREADS: usize = 2;
+
+/// Runs the job to its commit.
+pub(crate) fn run(
+    client: &Client,
+    request: &StartBackup,
+    job: &Arc<Job>,
+) -> Result<Option<CommitReply>, ClientError> {
+    if request.ticket.direction != Direction::Backup {
+        return Err(ClientError::Request("the ticket of a backup must be one for a backup"));
+    }
+    match request.kind {
+        TargetKind::Path => paths(client, request, job),
+        TargetKind::Stream => stream::run(client, request, job),
+    }
+}
+
+fn paths(
+    client: &Client,
+    request: &StartBackup,
+    job: &Arc<Job>,
+) -> Result<Option<CommitReply>, ClientError> {
+    if request.sources.is_empty() {
+        return Err(ClientError::Request("a backup of paths must name at least one"));
+    }
+    let policy = client.policy()?;
+    for source in &request.sources {
+        policy.may_read(source)?;
+    }
+    let ticket = &request.ticket;
+    let key = client.domain_key(request.domain_key.as_ref(), ticket.store, ticket.domain)?;
+    let addresses = dial_addresses(&request.device_addresses)?;
+    let options = WalkOptions {
+        excludes: request.excludes.clone(),
+        exclude_caches: request.exclude_caches,
+        one_file_system: request.one_file_system,
+        file_bytes_max: request.file_bytes_max,
+        threads: WALK_THREADS,
+    };
+    let scan_started_unix_ns = now_unix_ns();
+    let mut source = FsSource::new(&request.sources, options)?;
+    let transfer = open(client, addresses, request)?;
+    // FULL and COPY read everything again, so nothing is compared with a base.
+    let base = request.base.filter(|_| matches!(request.level, Level::Diff | Level::Incr));
+    let restore: Arc<dyn RestoreSession> = Arc::clone(&transfer) as _;
+    let work = BackupJob {
+        session: Arc::clone(&transfer) as _,
+        base: base.map(|saveset| Base { session: restore, saveset }),
+        key,
+        domain: ticket.domain,
+        saveset: ticket.saveset,
+        level: request.level,
+        cut: CutParameters::default(),
+        details: ManifestDetails {
+            client: request.names.client.clone(),
+            task: request.names.task.clone(),
+            sources: request.sources.clone(),
+            problems: Vec::new(),
+        },
+        scan_started_unix_ns,
+        zstd_level: client.options.zstd_level,
+        threads: client.options.threads,
+        progress: job.progress(),
+        on_problem: on_problem(job),
+    };
+    let done = simsim_mover::backup(work, &mut source);
+    end(&transfer, done.as_ref().err().map(ToString::to_string));
+    Ok(Some(done?.commit))
+}
+
+pub(crate) fn open(
+    client: &Client,
+    addresses: Vec<String>,
+    request: &StartBackup,
+) -> Result<Arc<HttpTransfer>, ClientError> {
+    let (handle, dial) = (client.handle.clone(), client.options.dial.clone());
+    let transfer = HttpTransfer::open_with(handle, addresses, request.ticket.clone(), dial)?;
+    Ok(Arc::new(transfer))
+}
+
+/// Tells the device that the transfer is over. The outcome is decided before, so a device that
+/// does not answer any more changes nothing: it notices the silence.
+pub(crate) fn end(transfer: &HttpTransfer, failed: Option<String>) {
+    let told = match failed {
+        None => transfer.close(),
+        Some(why) => transfer.abort(&why),
+    };
+    if let Err(error) = told {
+        tracing::info!(%error, "the end of the transfer could not be told");
+    }
+}
+
+fn now_unix_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,200 @@
+//! Jobs on a whole datastore: verification, and building the index again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use simsim_control::Job;
+use simsim_control::verbs::{
+    RebuildIndex, RebuildIndexReply, VerifyDatastore, VerifyDatastoreReply, VerifyMode,
+};
+use simsim_format::{DomainKey, Manifest};
+use simsim_model::{DomainId, Problem, ProblemKind, RestoreSession, SavesetId};
+use simsim_mover::{MoverError, Verified, verify};
+
+use crate::DeviceError;
+use crate::shelf::Lease;
+
+/// Manifests read at once.
+const PAGE: usize = 1000;
+
+/// What a check counted; the result of the job is added later.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) packs: u64,
+    pub(crate) segments: u64,
+    pub(crate) chunks: u64,
+    pub(crate) bytes: u64,
+    pub(crate) damaged: Vec<String>,
+    /// Damages that were counted only.
+    unnamed: u64,
+}
+
+impl Found {
+    fn damage(&mut self, job: &Job, path: &[u8], what: String) {
+        job.problem(Problem::new(path, ProblemKind::MissingData, what.clone()));
+        self.damaged.push(what);
+    }
+
+    pub(crate) fn reply(self, result: simsim_control::verbs::JobResult) -> VerifyDatastoreReply {
+        let mut reply = VerifyDatastoreReply {
+            result,
+            packs: self.packs,
+            segments: self.segments,
+            chunks: self.chunks,
+            bytes: self.bytes,
+            damaged_total: self.damaged.len() as u64 + self.unnamed,
+            damaged: self.damaged,
+        };
+        reply.fit();
+        reply
+    }
+}
+
+/// Structure: every pack, index entry, reference and manifest. Bytes: with the keys of the
+/// domains also the plaintext of every chunk against its name. A saveset narrows both to what it
+/// needs; then only its tree is read.
+pub(crate) fn run(
+    lease: &Lease,
+    request: &VerifyDatastore,
+    job: &Arc<Job>,
+    threads: usize,
+    found: &mut Found,
+) -> Result<(), DeviceError> {
+    let keys: BTreeMap<DomainId, DomainKey> = request
+        .domain_keys
+        .iter()
+        .map(|given| (given.domain, DomainKey::new(&given.key)))
+        .collect();
+    if let Some(saveset) = request.saveset {
+        let bytes = lease.datastore.manifest_bytes(saveset)?;
+        let manifest = Manifest::decode(&bytes)?;
+        let key = keys.get(&manifest.domain).ok_or(DeviceError::Request(
+            "one saveset can be verified only with the key of its domain",
+        ))?;
+        let mut seen = Verified::default();
+        return names(lease, &manifest, key, &mut seen, job, threads, found);
+    }
+    structure(lease, job, found)?;
+    if request.mode == VerifyMode::Structure {
+        return Ok(());
+    }
+    let mut seen: BTreeMap<DomainId, Verified> = BTreeMap::new();
+    let mut without_key = 0u64;
+    let damaged = lease.datastore.state().damaged_manifests.len();
+    let mut after = 0;
+    loop {
+        // Damaged ones are left out of a page, and counted by the structure's check.
+        let page = lease.datastore.manifests(after, PAGE + damaged)?;
+        let Some(last) = page.last() else { break };
+        after = last.sequence;
+        for manifest in &page {
+            match keys.get(&manifest.domain) {
+                Some(key) => {
+                    let seen = seen.entry(manifest.domain).or_default();
+                    names(lease, manifest, key, seen, job, threads, found)?;
+                }
+                None => without_key += 1,
+            }
+        }
+    }
+    if without_key > 0 {
+        let text = format!(
+            "{without_key} savesets of domains without a key were checked by their checksums only"
+        );
+        job.problem(Problem::new(Vec::new(), ProblemKind::Note, text));
+    }
+    Ok(())
+}
+
+fn structure(lease: &Lease, job: &Arc<Job>, found: &mut Found) -> Result<(), DeviceError> {
+    let progress = job.progress();
+    let report = lease.datastore.verify_structure(&|at| {
+        progress.bytes_read.fetch_max(at.bytes, Relaxed);
+        !progress.is_cancelled()
+    })?;
+    found.packs += report.packs;
+    found.segments += report.segments;
+    found.chunks += report.items;
+    found.bytes += report.bytes;
+    let unnamed = report.damages.saturating_sub(report.damaged.len() as u64);
+    for damage in report.damaged {
+        let (path, what) = match damage.pack {
+            Some(pack) => (
+                format!("pack {pack}"),
+                format!("pack {pack} at {}: {}", damage.offset, damage.what),
+            ),
+            None => ("manifests".to_owned(), damage.what),
+        };
+        found.damage(job, path.as_bytes(), what);
+    }
+    found.unnamed += unnamed;
+    if progress.is_cancelled() { Err(MoverError::Cancelled.into()) } else { Ok(()) }
+}
+
+/// One saveset's tree and chunks, opened and checked by name.
+fn names(
+    lease: &Lease,
+    manifest: &Manifest,
+    key: &DomainKey,
+    seen: &mut Verified,
+    job: &Arc<Job>,
+    threads: usize,
+    found: &mut Found,
+) -> Result<(), DeviceError> {
+    let session: Arc<dyn RestoreSession> = Arc::new(lease.datastore.read_session(manifest.domain));
+    let report =
+        match verify(session, key.clone(), manifest.saveset, seen, threads, &job.progress()) {
+            Ok(report) => report,
+            // A saveset whose root cannot be read is damage, not the end of the check.
+            Err(error) if error.kind() == simsim_model::Kind::Corrupt => {
+                let what = format!("saveset {}: {error}", manifest.saveset);
+                found.damage(job, &path_of(manifest.saveset), what);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+    found.segments += report.segments;
+    found.chunks += report.chunks;
+    found.bytes += report.bytes;
+    for what in report.damaged {
+        let what = format!("saveset {}: {what}", manifest.saveset);
+        found.damage(job, &path_of(manifest.saveset), what);
+    }
+    Ok(())
+}
+
+fn path_of(saveset: SavesetId) -> Vec<u8> {
+    format!("saveset {saveset}").into_bytes()
+}
+
+/// Builds the index again from the packs.
+pub(crate) fn rebuild(
+    lease: &Lease,
+    _request: &RebuildIndex,
+    job: &Arc<Job>,
+    counts: &mut (u64, u64, u64),
+) -> Result<(), DeviceError> {
+    let report = lease.datastore.rebuild_index()?;
+    *counts = (report.packs, report.segments, report.items);
+    let losses = [
+        (report.lost_packs, "packs cannot be read at all"),
+        (report.salvaged_packs, "packs are cut short; what is whole of them was kept"),
+        (report.damaged_segments, "segments are damaged"),
+    ];
+    for (count, what) in losses {
+        if count > 0 {
+            let text =
+                format!("{count} {what}; verify the datastore to learn which savesets need them");
+            job.problem(Problem::new(*b"packs", ProblemKind::MissingData, text));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn rebuild_reply(
+    (packs, segments, chunks): (u64, u64, u64),
+    result: simsim_control::verbs::JobResult,
+) -> RebuildIndexReply {
+    RebuildIndexReply { result, packs, segments, chunks }
+}

@@ -1,0 +1,216 @@
+//! Granted transfers: the tickets that the server announced, and what became of each.
+//!
+//! A ticket lives in memory only. After a restart of the device every ticket is unknown, so none
+//! can be used a second time; the server grants anew. A transfer that ended is remembered for a
+//! while, so that the server can ask about it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use simsim_control::verbs::{GrantTransfer, SavesetNames, TransferStateReply};
+use simsim_model::{Direction, Level, Secret, StoreId, Ticket, TransferId};
+
+use crate::DeviceError;
+use crate::session::Open;
+
+/// Tickets that are not opened, open and remembered.
+const GRANTS_MAX: usize = 10_000;
+/// How long an ended transfer or a ticket that nobody used is remembered.
+const KEPT: Duration = Duration::from_secs(3600);
+
+pub(crate) struct Grants {
+    table: Mutex<HashMap<TransferId, Arc<Grant>>>,
+    sessions_max: usize,
+}
+
+/// One announced transfer.
+pub(crate) struct Grant {
+    pub(crate) ticket: Ticket,
+    pub(crate) domain_key: Option<Secret>,
+    pub(crate) lock_until_unix_s: u64,
+    pub(crate) level: Option<Level>,
+    pub(crate) names: SavesetNames,
+    pub(crate) counts: Counts,
+    phase: Mutex<Phase>,
+}
+
+/// What the server may ask about.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) last_heard_unix_ns: AtomicI64,
+    pub(crate) bytes_put: AtomicU64,
+    pub(crate) segments: AtomicU64,
+    pub(crate) committed: AtomicBool,
+}
+
+enum Phase {
+    Granted,
+    Open(Arc<Open>),
+    Ended { why: String, since: Instant },
+}
+
+impl Grants {
+    pub(crate) fn new(sessions_max: usize) -> Self {
+        Self { table: Mutex::default(), sessions_max }
+    }
+
+    /// Expects a transfer. The same ticket again, not yet used, is answered again.
+    pub(crate) fn grant(&self, request: &GrantTransfer) -> Result<(), DeviceError> {
+        let ticket = &request.ticket;
+        if ticket.expires_unix_s <= now_unix_s() {
+            return Err(DeviceError::Ticket(
+                "the ticket has expired by this device's clock; compare the clocks",
+            ));
+        }
+        if ticket.direction == Direction::Backup && request.level.is_none() {
+            return Err(DeviceError::Request("the grant of a backup must name its level"));
+        }
+        if ticket.saveset.is_zero() {
+            return Err(DeviceError::Request("the ticket must name a saveset"));
+        }
+        let mut table = self.table.lock();
+        table.retain(|_, grant| !grant.is_forgotten());
+        if let Some(known) = table.get(&ticket.transfer) {
+            let fresh = matches!(*known.phase.lock(), Phase::Granted);
+            return if fresh && known.ticket == *ticket {
+                Ok(())
+            } else {
+                Err(DeviceError::Ticket("a ticket of this number was granted before"))
+            };
+        }
+        if table.len() >= GRANTS_MAX {
+            return Err(DeviceError::Crowded(table.len()));
+        }
+        let grant = Grant {
+            ticket: ticket.clone(),
+            domain_key: request.domain_key.clone(),
+            lock_until_unix_s: request.lock_until_unix_s,
+            level: request.level,
+            names: request.names.clone().unwrap_or_default(),
+            counts: Counts::default(),
+            phase: Mutex::new(Phase::Granted),
+        };
+        table.insert(ticket.transfer, Arc::new(grant));
+        Ok(())
+    }
+
+    pub(crate) fn get(&self, transfer: &TransferId) -> Option<Arc<Grant>> {
+        self.table.lock().get(transfer).cloned()
+    }
+
+    /// Uses a ticket: at most once, only while it is valid, and only while there is room.
+    pub(crate) fn open(
+        &self,
+        transfer: &TransferId,
+        open: impl FnOnce(&Grant) -> Result<Open, DeviceError>,
+    ) -> Result<(), DeviceError> {
+        // Held throughout, so that the number of open transfers stays below its limit.
+        let table = self.table.lock();
+        let grant = table.get(transfer).ok_or(DeviceError::NoTransfer(*transfer))?;
+        let count = table.values().filter(|grant| grant.is_open()).count();
+        let mut phase = grant.phase.lock();
+        match &*phase {
+            Phase::Granted => {}
+            Phase::Open(_) => return Err(DeviceError::Ticket("the ticket is in use")),
+            Phase::Ended { .. } => return Err(DeviceError::Ticket("the ticket was used before")),
+        }
+        if grant.ticket.expires_unix_s <= now_unix_s() {
+            return Err(DeviceError::Ticket("the ticket has expired"));
+        }
+        if count >= self.sessions_max {
+            return Err(DeviceError::Crowded(count));
+        }
+        *phase = Phase::Open(Arc::new(open(grant)?));
+        Ok(())
+    }
+
+    /// Ends a transfer and forgets its ticket. True where it was known.
+    pub(crate) fn revoke(&self, transfer: &TransferId) -> bool {
+        let grant = self.table.lock().remove(transfer);
+        if let Some(grant) = &grant {
+            grant.end("it was revoked by the server");
+        }
+        grant.is_some()
+    }
+
+    /// Forgets the unused tickets of a datastore that is taken down.
+    pub(crate) fn withdraw(&self, store: StoreId) {
+        self.table.lock().retain(|_, grant| {
+            grant.ticket.store != store || !matches!(*grant.phase.lock(), Phase::Granted)
+        });
+    }
+
+    /// Ends everything, at the end of the process.
+    pub(crate) fn close(&self) {
+        for (_, grant) in std::mem::take(&mut *self.table.lock()) {
+            grant.end("the device shuts down");
+        }
+    }
+}
+
+impl Grant {
+    fn is_open(&self) -> bool {
+        matches!(*self.phase.lock(), Phase::Open(_))
+    }
+
+    fn is_forgotten(&self) -> bool {
+        match &*self.phase.lock() {
+            Phase::Granted => {
+                self.ticket.expires_unix_s.saturating_add(KEPT.as_secs()) < now_unix_s()
+            }
+            Phase::Open(_) => false,
+            Phase::Ended { since, .. } => since.elapsed() > KEPT,
+        }
+    }
+
+    /// The transfer at work.
+    pub(crate) fn at_work(&self) -> Result<Arc<Open>, DeviceError> {
+        match &*self.phase.lock() {
+            Phase::Open(open) => Ok(Arc::clone(open)),
+            Phase::Granted => Err(DeviceError::Ticket("the ticket has not been opened")),
+            Phase::Ended { why, .. } => Err(DeviceError::Ended(why.clone())),
+        }
+    }
+
+    /// Ends the transfer: its sessions are dropped as soon as no call is under way, and what was
+    /// not committed is never seen.
+    pub(crate) fn end(&self, why: &str) {
+        let mut phase = self.phase.lock();
+        if matches!(*phase, Phase::Ended { .. }) {
+            return;
+        }
+        let before = std::mem::replace(
+            &mut *phase,
+            Phase::Ended { why: why.to_owned(), since: Instant::now() },
+        );
+        drop(phase);
+        // Dropped without the lock: a session may have much to put away.
+        drop(before);
+    }
+
+    pub(crate) fn heard(&self) {
+        self.counts.last_heard_unix_ns.store(now_unix_ns(), Relaxed);
+    }
+
+    pub(crate) fn state(&self) -> TransferStateReply {
+        TransferStateReply {
+            opened: !matches!(*self.phase.lock(), Phase::Granted),
+            last_heard_unix_ns: self.counts.last_heard_unix_ns.load(Relaxed),
+            bytes_put: self.counts.bytes_put.load(Relaxed),
+            segments: self.counts.segments.load(Relaxed),
+            committed: self.counts.committed.load(Relaxed),
+        }
+    }
+}
+
+pub(crate) fn now_unix_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+fn now_unix_s() -> u64 {
+    u64::try_from(now_unix_ns() / 1_000_000_000).unwrap_or_default()
+}

@@ -1,0 +1,130 @@
+//! A transfer at work: the datastore's sessions, behind the ticket's limits.
+//!
+//! The listener holds a [`Session`] for as long as it likes; each call asks the grant whether the
+//! transfer is still on. So a revoked or aborted transfer ends with the call under way, and its
+//! datastore is free again, whatever a listener still holds.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use simsim_datastore::{ReadSession, SessionOptions, WriteSession};
+use simsim_format::Manifest;
+use simsim_model::{
+    BackupSession, CommitReply, Direction, Kind, ManifestDraft, Name, RestoreSession, SavesetId,
+    SegmentPlace, SessionError,
+};
+
+use crate::grants::Grant;
+use crate::shelf::Lease;
+
+/// The datastore's end of one transfer. Dropped, what was not committed is given up.
+pub(crate) struct Open {
+    write: Option<WriteSession>,
+    read: ReadSession,
+    /// Numbers of the segments that were put: a repeated one counts once.
+    put: Mutex<HashSet<u64>>,
+    _lease: Lease,
+}
+
+impl Open {
+    pub(crate) fn new(grant: &Grant, lease: Lease) -> Self {
+        let ticket = &grant.ticket;
+        let write = match ticket.direction {
+            Direction::Backup => {
+                let options = SessionOptions { lock_until_unix_s: grant.lock_until_unix_s };
+                Some(lease.datastore.session(ticket.domain, ticket.saveset, options))
+            }
+            Direction::Restore => None,
+        };
+        let read = lease.datastore.read_session(ticket.domain);
+        Self { write, read, put: Mutex::default(), _lease: lease }
+    }
+
+    fn write(&self) -> Result<&WriteSession, SessionError> {
+        let denied =
+            || SessionError::new(Kind::Denied, "the ticket is for a restore: it cannot write");
+        self.write.as_ref().ok_or_else(denied)
+    }
+}
+
+/// What a listener asks; any number may exist of one transfer.
+pub(crate) struct Session {
+    grant: Arc<Grant>,
+}
+
+impl Session {
+    pub(crate) fn new(grant: Arc<Grant>) -> Self {
+        Self { grant }
+    }
+
+    fn open(&self) -> Result<Arc<Open>, SessionError> {
+        Ok(self.grant.at_work()?)
+    }
+}
+
+impl BackupSession for Session {
+    fn has(&self, names: &[Name]) -> Result<Vec<bool>, SessionError> {
+        self.open()?.write()?.has(names)
+    }
+
+    fn put(&self, number: u64, segment: Bytes) -> Result<(), SessionError> {
+        let open = self.open()?;
+        let bytes = segment.len() as u64;
+        let counts = &self.grant.counts;
+        let limit = self.grant.ticket.bytes_max;
+        let again = open.put.lock().contains(&number);
+        let so_far = counts.bytes_put.load(Relaxed);
+        if !again && limit > 0 && so_far.saturating_add(bytes) > limit {
+            let text = format!(
+                "the ticket allows {limit} bytes and {so_far} were put; raise the limit of the task"
+            );
+            return Err(SessionError::new(Kind::Denied, text));
+        }
+        open.write()?.put(number, segment)?;
+        if open.put.lock().insert(number) {
+            counts.bytes_put.fetch_add(bytes, Relaxed);
+            counts.segments.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn commit(&self, draft: &ManifestDraft) -> Result<CommitReply, SessionError> {
+        let reply = self.open()?.write()?.commit(draft)?;
+        self.grant.counts.committed.store(true, Relaxed);
+        tracing::info!(
+            job = self.grant.ticket.job, saveset = %reply.saveset, sequence = reply.sequence,
+            "saveset committed"
+        );
+        Ok(reply)
+    }
+}
+
+impl RestoreSession for Session {
+    fn manifest(&self, saveset: SavesetId) -> Result<Bytes, SessionError> {
+        let ticket = &self.grant.ticket;
+        let denied = || {
+            let text = format!("the ticket does not allow to read saveset {saveset}");
+            SessionError::new(Kind::Denied, text)
+        };
+        if ticket.direction == Direction::Restore && saveset != ticket.saveset {
+            return Err(denied());
+        }
+        let bytes = self.open()?.read.manifest(saveset)?;
+        match Manifest::decode(&bytes) {
+            Ok(manifest) if manifest.domain == ticket.domain => Ok(bytes),
+            Ok(_) => Err(denied()),
+            Err(error) => Err(SessionError::new(error.kind(), error.to_string())),
+        }
+    }
+
+    fn locate(&self, names: &[Name]) -> Result<Vec<Option<SegmentPlace>>, SessionError> {
+        self.open()?.read.locate(names)
+    }
+
+    fn get(&self, places: &[SegmentPlace]) -> Result<Vec<Option<Bytes>>, SessionError> {
+        self.open()?.read.get(places)
+    }
+}

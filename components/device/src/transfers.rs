@@ -1,0 +1,75 @@
+//! The device behind its data listeners.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use simsim_model::{BackupSession, RestoreSession, SessionError, Ticket, TransferId};
+use simsim_transfer::TransferHandler;
+
+use crate::grants::Grant;
+use crate::session::{Open, Session};
+use crate::{Device, DeviceError, stream_in, stream_out};
+
+impl Device {
+    fn grant_of(&self, transfer: &TransferId) -> Result<Arc<Grant>, DeviceError> {
+        self.grants.get(transfer).ok_or(DeviceError::NoTransfer(*transfer))
+    }
+}
+
+impl TransferHandler for Device {
+    fn ticket(&self, transfer: &TransferId) -> Option<Ticket> {
+        self.grants.get(transfer).map(|grant| grant.ticket.clone())
+    }
+
+    fn opened(&self, transfer: &TransferId) -> Result<(), SessionError> {
+        self.grants.open(transfer, |grant| {
+            grant.heard();
+            Ok(Open::new(grant, self.shelf.lend(grant.ticket.store)?))
+        })?;
+        Ok(())
+    }
+
+    fn backup(&self, transfer: &TransferId) -> Result<Arc<dyn BackupSession>, SessionError> {
+        Ok(Arc::new(Session::new(self.grant_of(transfer)?)))
+    }
+
+    fn restore(&self, transfer: &TransferId) -> Result<Arc<dyn RestoreSession>, SessionError> {
+        Ok(Arc::new(Session::new(self.grant_of(transfer)?)))
+    }
+
+    fn stream_put(
+        &self,
+        transfer: &TransferId,
+        stream: &mut dyn Read,
+    ) -> Result<u64, SessionError> {
+        Ok(stream_in::take(&self.grant_of(transfer)?, stream, &self.options)?)
+    }
+
+    fn stream_get(
+        &self,
+        transfer: &TransferId,
+        offset: u64,
+    ) -> Result<Box<dyn Read + Send>, SessionError> {
+        Ok(Box::new(stream_out::open(&self.grant_of(transfer)?, offset)?))
+    }
+
+    fn heard(&self, transfer: &TransferId) {
+        if let Some(grant) = self.grants.get(transfer) {
+            grant.heard();
+        }
+    }
+
+    fn closed(&self, transfer: &TransferId) {
+        if let Some(grant) = self.grants.get(transfer) {
+            tracing::info!(job = grant.ticket.job, transfer = %transfer.short(), "transfer closed");
+            grant.end("the client has closed it");
+        }
+    }
+
+    fn aborted(&self, transfer: &TransferId, reason: &str) {
+        if let Some(grant) = self.grants.get(transfer) {
+            tracing::warn!(job = grant.ticket.job, transfer = %transfer.short(), reason, "transfer aborted");
+            grant.end(reason);
+        }
+    }
+}
