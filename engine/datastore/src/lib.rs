@@ -1,1 +1,50 @@
+//! A datastore: savesets with deduplication on any [`simsim_storage::Storage`].
+//!
+//! ```text
+//! store.1 .2 .3          root object, three copies            docs/format/datastore-layout.md
+//! generation.N           fencing epoch, raised at each open
+//! lock                   held while open
+//! packs/xx/<name>        segments, and a footer that lists them
+//! index/<n>.run          name → place; a cache               docs/format/index.md
+//! manifests/<saveset>    the commit points
+//! domains/<domain>.1-.3  wrapped keys
+//! reserve                given back when the volume is full
+//! ```
+//! The way to a durable saveset is one line: packs, then index, then fence, then manifest, then
+//! the answer. Everything but packs and key slots can be rebuilt from the packs.
+//!
+//! An invariant carries all dedup answers: *what a durable node refers to is durable*. A node
+//! enters a pack only when all it refers to lies before it in this session's packs or in the
+//! index, and a session's packs become durable in order. So a name found in the index stands for
+//! a whole tree, also when the session that wrote it never committed.
+//!
+//! Locks are listed in `docs/internals/locking.md`.
 
+mod error;
+mod fence;
+mod index;
+mod manifests;
+mod open;
+mod pack_table;
+mod pack_writer;
+mod read_session;
+mod rebuild;
+mod root;
+mod slots;
+mod state;
+mod verify;
+mod write_session;
+
+pub use error::DatastoreError;
+pub use open::{CreateOptions, Datastore, OpenOptions};
+pub use read_session::ReadSession;
+pub use rebuild::RebuildReport;
+pub use state::DatastoreState;
+pub use verify::{Damage, VerifyProgress, VerifyReport};
+pub use write_session::{SessionOptions, WriteSession};
+
+/// The index alone, for measurements on synthetic data.
+#[doc(hidden)]
+pub mod measure {
+    pub use crate::index::{Index, IndexSegment};
+}

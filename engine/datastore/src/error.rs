@@ -1,0 +1,68 @@
+//! What can go wrong in a datastore.
+
+use simsim_format::FormatError;
+use simsim_model::{Kind, SavesetId, SessionError};
+use simsim_storage::StorageError;
+
+/// A datastore call that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DatastoreError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("{object}: {source}")]
+    Format { object: String, source: FormatError },
+    #[error("{object} is damaged: {why}")]
+    Damaged { object: String, why: String },
+    #[error("there is no datastore in {place}: create one first")]
+    NoStore { place: String },
+    #[error("there is a datastore in {place} already")]
+    StoreExists { place: String },
+    #[error(
+        "another process has opened this datastore (generation {found}, ours is {ours}); this one may not write any more"
+    )]
+    Fenced { ours: u64, found: u64 },
+    #[error("the datastore is read-only until it is opened again, because {reason}")]
+    ReadOnly { kind: Kind, reason: String },
+    #[error("there is no saveset {saveset} in this datastore")]
+    NoSaveset { saveset: SavesetId },
+    #[error("{what} belongs to another domain")]
+    OtherDomain { what: String },
+    #[error("{count} referenced chunks or nodes are missing, the first is {first}: put them again")]
+    Missing { count: usize, first: String },
+    #[error("{why}")]
+    Invalid { why: String },
+}
+
+impl DatastoreError {
+    pub fn kind(&self) -> Kind {
+        match self {
+            DatastoreError::Storage(source) => source.kind(),
+            DatastoreError::Format { source, .. } => source.kind(),
+            DatastoreError::Damaged { .. } => Kind::Corrupt,
+            DatastoreError::NoStore { .. } | DatastoreError::NoSaveset { .. } => Kind::NotFound,
+            DatastoreError::StoreExists { .. } | DatastoreError::OtherDomain { .. } => Kind::Denied,
+            DatastoreError::Fenced { .. } => Kind::Busy,
+            DatastoreError::ReadOnly { kind, .. } => *kind,
+            DatastoreError::Missing { .. } => Kind::NotFound,
+            DatastoreError::Invalid { .. } => Kind::Invalid,
+        }
+    }
+
+    pub(crate) fn format(object: impl Into<String>, source: FormatError) -> Self {
+        DatastoreError::Format { object: object.into(), source }
+    }
+
+    pub(crate) fn damaged(object: impl Into<String>, why: impl Into<String>) -> Self {
+        DatastoreError::Damaged { object: object.into(), why: why.into() }
+    }
+
+    pub(crate) fn invalid(why: impl Into<String>) -> Self {
+        DatastoreError::Invalid { why: why.into() }
+    }
+}
+
+impl From<DatastoreError> for SessionError {
+    fn from(error: DatastoreError) -> Self {
+        SessionError::new(error.kind(), error.to_string())
+    }
+}

@@ -1,0 +1,144 @@
+//! Merging runs into one, in one streaming pass: memory is a few pages per run, a fence and a
+//! filter. Segment tables are put one after the other; packs that several runs name are taken
+//! from the first of them (IDX02).
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::sync::Arc;
+
+use simsim_model::{DomainId, Name, StoreId};
+use simsim_storage::Storage;
+
+use super::page::SegmentRecord;
+use super::run::{Run, RunDamaged};
+use super::run_writer::{Tables, write_run};
+use crate::DatastoreError;
+
+impl From<RunDamaged> for DatastoreError {
+    fn from(damaged: RunDamaged) -> Self {
+        DatastoreError::damaged(super::run_writer::run_key(damaged.number), damaged.why)
+    }
+}
+
+/// How the numbers of one input become numbers of the output.
+struct Mapping {
+    /// Added to segment numbers.
+    segments: u32,
+    packs: Vec<Option<u32>>,
+    domains: Vec<u32>,
+    /// Segments of packs that another input has too.
+    dead: HashSet<u32>,
+}
+
+/// Writes run `number` with everything that `inputs` hold.
+pub(crate) fn merge(
+    storage: &dyn Storage,
+    store: StoreId,
+    number: u64,
+    inputs: &[Arc<Run>],
+) -> Result<(), DatastoreError> {
+    let mut packs: Vec<(Name, u64)> = Vec::new();
+    let mut pack_numbers: HashMap<Name, usize> = HashMap::new();
+    let mut domains: Vec<DomainId> = Vec::new();
+    let mut mappings = Vec::new();
+    let mut segments = 0u32;
+    for (input, run) in inputs.iter().enumerate() {
+        let mut pack_map = Vec::with_capacity(run.packs.len());
+        for (at, pack) in run.packs.iter().enumerate() {
+            let fresh = !run.bad_packs.contains(&(at as u32))
+                && *pack_numbers.entry(pack.0).or_insert(input) == input;
+            pack_map.push(fresh.then_some(packs.len() as u32));
+            if fresh {
+                packs.push(*pack);
+            }
+        }
+        let domain_map = run.domains.iter().map(|domain| {
+            let found = domains.iter().position(|known| known == domain);
+            found.unwrap_or_else(|| {
+                domains.push(*domain);
+                domains.len() - 1
+            }) as u32
+        });
+        let domain_map = domain_map.collect();
+        let mut dead = HashSet::new();
+        if pack_map.iter().any(Option::is_none) {
+            for (at, record) in run.segments().enumerate() {
+                if !matches!(pack_map.get(record?.pack as usize), Some(Some(_))) {
+                    dead.insert(at as u32);
+                }
+            }
+        }
+        mappings.push(Mapping { segments, packs: pack_map, domains: domain_map, dead });
+        segments = u32::try_from(run.counts.segments)
+            .ok()
+            .and_then(|more| segments.checked_add(more))
+            .ok_or_else(|| DatastoreError::invalid("the runs have too many segments to merge"))?;
+    }
+    let entries_max = inputs.iter().map(|run| run.counts.entries).sum();
+    let entries = MergedEntries::new(inputs, &mappings)?;
+    let records = inputs.iter().zip(&mappings).flat_map(|(run, mapping)| {
+        run.segments().map(move |record| {
+            let record = record?;
+            let pack = mapping.packs.get(record.pack as usize).copied().flatten();
+            let domain = mapping.domains.get(record.domain as usize).copied();
+            Ok(SegmentRecord {
+                pack: pack.unwrap_or(SegmentRecord::NO_PACK),
+                domain: domain.unwrap_or(u32::MAX),
+                ..record
+            })
+        })
+    });
+    write_run(
+        storage,
+        store,
+        number,
+        entries_max,
+        entries,
+        records,
+        Tables { packs: &packs, domains: &domains },
+    )
+}
+
+type Entries<'a> = super::run::Section<'a, (Name, u32)>;
+
+struct MergedEntries<'a> {
+    inputs: Vec<(Entries<'a>, &'a Mapping)>,
+    heap: BinaryHeap<Reverse<(Name, u32, usize)>>,
+}
+
+impl<'a> MergedEntries<'a> {
+    fn new(runs: &'a [Arc<Run>], mappings: &'a [Mapping]) -> Result<Self, DatastoreError> {
+        let inputs = runs.iter().zip(mappings).map(|(run, map)| (run.entries(), map)).collect();
+        let mut merged = Self { inputs, heap: BinaryHeap::new() };
+        for input in 0..runs.len() {
+            merged.advance(input)?;
+        }
+        Ok(merged)
+    }
+
+    fn advance(&mut self, input: usize) -> Result<(), DatastoreError> {
+        let Some((entries, mapping)) = self.inputs.get_mut(input) else { return Ok(()) };
+        for entry in entries {
+            let (name, segment) = entry?;
+            if mapping.dead.contains(&segment) {
+                continue;
+            }
+            self.heap.push(Reverse((name, segment.wrapping_add(mapping.segments), input)));
+            break;
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for MergedEntries<'_> {
+    type Item = Result<(Name, u32), DatastoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Reverse((name, segment, input)) = self.heap.pop()?;
+        if let Err(error) = self.advance(input) {
+            self.heap.clear();
+            return Some(Err(error));
+        }
+        Some(Ok((name, segment)))
+    }
+}

@@ -1,0 +1,282 @@
+//! Creating, opening and closing a datastore.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use simsim_format::{SegmentView, random_bytes};
+use simsim_model::limits::SEGMENT_BYTES_MAX;
+use simsim_model::{CutParameters, DomainId, Kind, Name, SavesetId, SegmentPlace, StoreId};
+use simsim_storage::{Lock, Storage};
+
+use crate::index::Index;
+use crate::manifests::Savesets;
+use crate::pack_table::pack_key;
+use crate::root::{Root, name_fits, read_copies};
+use crate::write_session::{SessionOptions, WriteSession};
+use crate::{DatastoreError, ReadSession, fence};
+
+/// A pack is sealed when it has grown to this size.
+const PACK_BYTES: u64 = 32 << 20;
+const RESERVE_BYTES_MAX: u64 = 1 << 30;
+
+/// What a new datastore shall be.
+#[derive(Debug, Clone)]
+pub struct CreateOptions {
+    pub store: StoreId,
+    /// For people: 1 to 256 bytes without control characters.
+    pub name: String,
+    pub cut: CutParameters,
+}
+
+impl CreateOptions {
+    /// With a random id and default cutting.
+    pub fn new(name: impl Into<String>) -> Result<Self, DatastoreError> {
+        let store = random_bytes().map_err(|source| DatastoreError::format("an id", source))?;
+        Ok(Self { store: StoreId(store), name: name.into(), cut: CutParameters::default() })
+    }
+}
+
+/// How a datastore is opened.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// A pack is sealed when it has grown to this size.
+    pub pack_bytes: u64,
+    /// Space kept back for deletion on a full volume; by default one percent of the volume, at
+    /// most 1 GiB. 0: none.
+    pub reserve_bytes: Option<u64>,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { pack_bytes: PACK_BYTES, reserve_bytes: None }
+    }
+}
+
+/// An open datastore. Clones share it; it is released when the last clone and session are gone.
+#[derive(Clone)]
+pub struct Datastore {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) root: Root,
+    pub(crate) generation: u64,
+    pub(crate) index: Index,
+    pub(crate) savesets: Mutex<Savesets>,
+    /// Held from the choice of a sequence number to the answer.
+    pub(crate) commit: Mutex<()>,
+    /// Shared by whoever seals packs; exclusive while the index is rebuilt.
+    pub(crate) sealing: RwLock<()>,
+    pub(crate) slots: Mutex<()>,
+    pub(crate) read_only: Mutex<Option<(Kind, String)>>,
+    pub(crate) damaged_packs: Mutex<Vec<(Name, String)>>,
+    pub(crate) pack_bytes: u64,
+    _lock: Box<dyn Lock>,
+}
+
+impl Datastore {
+    /// Makes a datastore in an empty storage and opens it.
+    pub fn create(
+        storage: Arc<dyn Storage>,
+        options: CreateOptions,
+    ) -> Result<Datastore, DatastoreError> {
+        if !name_fits(&options.name) {
+            return Err(DatastoreError::invalid(
+                "a datastore's name has 1 to 256 bytes without control characters",
+            ));
+        }
+        if !options.cut.is_valid() {
+            return Err(DatastoreError::invalid("the chunk sizes must rise from min to max"));
+        }
+        let lock = storage.lock("lock", &holder())?;
+        let used = storage.list("")?.flatten().any(|object| object.key.starts_with("store."))
+            || storage.list("packs/")?.next().is_some();
+        if used {
+            return Err(DatastoreError::StoreExists { place: storage.place() });
+        }
+        let root = Root {
+            store: options.store,
+            created_unix_s: (unix_ns() / 1_000_000_000) as u64,
+            cut: options.cut,
+            name: options.name,
+        };
+        crate::root::write_copies(&*storage, "store", &root.encode())?;
+        Self::open_locked(storage, lock, root, OpenOptions::default())
+    }
+
+    /// Opens a datastore: takes the lock (a second opener is refused, GC11), raises the
+    /// generation, loads the index and reads the manifests.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        options: OpenOptions,
+    ) -> Result<Datastore, DatastoreError> {
+        // Asked before the lock, so that a folder that holds no store is left as it is.
+        let read = |heal| read_copies(&*storage, "store", heal, Root::decode);
+        if read(false)?.is_none() {
+            return Err(DatastoreError::NoStore { place: storage.place() });
+        }
+        let lock = storage.lock("lock", &holder())?;
+        let root = read(true)?.ok_or_else(|| DatastoreError::NoStore { place: storage.place() })?;
+        Self::open_locked(storage, lock, root, options)
+    }
+
+    fn open_locked(
+        storage: Arc<dyn Storage>,
+        lock: Box<dyn Lock>,
+        root: Root,
+        options: OpenOptions,
+    ) -> Result<Datastore, DatastoreError> {
+        let generation = fence::raise(&*storage, &holder())?;
+        storage.clear_temporary()?;
+        let savesets = Savesets::read(&*storage, root.store)?;
+        let (index, findings) = Index::open(storage.clone(), root.store)?;
+        for (pack, why) in &findings.damaged_packs {
+            tracing::error!(%pack, %why, "a pack is damaged; rebuild the index to save what is whole");
+        }
+        let inner = Inner {
+            storage,
+            root,
+            generation,
+            index,
+            savesets: Mutex::new(savesets),
+            commit: Mutex::new(()),
+            sealing: RwLock::new(()),
+            slots: Mutex::new(()),
+            read_only: Mutex::new(None),
+            damaged_packs: Mutex::new(findings.damaged_packs),
+            pack_bytes: options.pack_bytes,
+            _lock: lock,
+        };
+        inner.ensure_reserve(options.reserve_bytes);
+        Ok(Datastore { inner: Arc::new(inner) })
+    }
+
+    /// Flushes the index. What was committed is durable without it; the next opening is faster.
+    pub fn close(self) -> Result<(), DatastoreError> {
+        self.inner.check_writable()?;
+        self.inner.index.flush()
+    }
+
+    pub fn store(&self) -> StoreId {
+        self.inner.root.store
+    }
+
+    pub fn name(&self) -> &str {
+        &self.inner.root.name
+    }
+
+    pub fn cut(&self) -> CutParameters {
+        self.inner.root.cut
+    }
+
+    /// For each name: does the domain hold it durably?
+    pub fn has(&self, domain: DomainId, names: &[Name]) -> Result<Vec<bool>, DatastoreError> {
+        self.inner.index.has(domain, names)
+    }
+
+    /// For each name: the segment that holds it. One in a damaged pack is named only when there
+    /// is no other.
+    pub fn locate(
+        &self,
+        domain: DomainId,
+        names: &[Name],
+    ) -> Result<Vec<Option<SegmentPlace>>, DatastoreError> {
+        self.inner.index.locate(domain, names)
+    }
+
+    /// One whole segment, held against its checksum. A segment of another domain is
+    /// [`Kind::Denied`]. One that turns out damaged is no dedup hit from then on (ROT04).
+    pub fn read_segment(
+        &self,
+        domain: DomainId,
+        place: SegmentPlace,
+    ) -> Result<Bytes, DatastoreError> {
+        if place.length as usize > SEGMENT_BYTES_MAX {
+            return Err(DatastoreError::invalid("no segment is that long"));
+        }
+        let key = pack_key(place.pack);
+        let bytes = self.inner.storage.get_range(&key, place.offset, place.length as usize)?;
+        match SegmentView::parse(bytes) {
+            Ok(view) if view.domain == domain => Ok(view.bytes().clone()),
+            Ok(_) => Err(DatastoreError::OtherDomain { what: format!("a segment of {key}") }),
+            Err(source) => {
+                self.inner.index.distrust(place.pack, place.offset);
+                let object = format!("{key} at byte {}", place.offset);
+                Err(DatastoreError::format(object, source))
+            }
+        }
+    }
+
+    /// Starts a backup into `domain` that will become `saveset`.
+    pub fn session(
+        &self,
+        domain: DomainId,
+        saveset: SavesetId,
+        options: SessionOptions,
+    ) -> WriteSession {
+        WriteSession::new(self.clone(), domain, saveset, options)
+    }
+
+    /// Starts a restore from `domain`.
+    pub fn read_session(&self, domain: DomainId) -> ReadSession {
+        ReadSession::new(self.clone(), domain)
+    }
+
+    /// Gives back the reserve, so that deletion works on a full volume (PWR06). It is taken again
+    /// when the datastore is opened and there is room.
+    pub fn release_reserve(&self) -> Result<(), DatastoreError> {
+        match self.inner.storage.delete(RESERVE) {
+            Err(error) if error.kind() != Kind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+const RESERVE: &str = "reserve";
+
+impl Inner {
+    /// Refuses when an earlier flush has failed.
+    pub(crate) fn check_writable(&self) -> Result<(), DatastoreError> {
+        match &*self.read_only.lock() {
+            Some((kind, reason)) => {
+                Err(DatastoreError::ReadOnly { kind: *kind, reason: reason.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// After a failed flush nobody knows what is on the medium: no writes until reopened (PWR05).
+    pub(crate) fn turn_read_only(&self, error: &DatastoreError) {
+        tracing::error!(%error, "the datastore is read-only until it is opened again");
+        self.read_only.lock().get_or_insert((error.kind(), error.to_string()));
+    }
+
+    /// Keeps back space. Failing is no reason not to open.
+    fn ensure_reserve(&self, wanted: Option<u64>) {
+        let storage = &*self.storage;
+        let default = || storage.total_bytes().map_or(0, |all| (all / 100).min(RESERVE_BYTES_MAX));
+        let wanted = wanted.unwrap_or_else(default);
+        if wanted == 0 || storage.size(RESERVE).is_ok() {
+            return;
+        }
+        if storage.free_bytes().is_ok_and(|free| free / 4 >= wanted)
+            && let Err(error) = storage.allocate(RESERVE, wanted)
+        {
+            tracing::warn!(%error, "no space could be kept back for deletion on a full volume");
+        }
+    }
+}
+
+fn holder() -> String {
+    format!("process {}", std::process::id())
+}
+
+/// Nanoseconds since 1970 by this host's clock.
+pub(crate) fn unix_ns() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,76 @@
+//! A pack while a session writes it. Segments go straight to the storage; in memory are only the
+//! names and places of this one pack.
+
+use std::collections::HashSet;
+
+use simsim_format::{
+    PACK_HEADER_BYTES, PackFooter, PackHeader, PackSegment, SegmentKind, SegmentView, random_bytes,
+};
+use simsim_model::{Name, StoreId};
+use simsim_storage::{ObjectWriter, Storage};
+
+use crate::DatastoreError;
+use crate::index::IndexSegment;
+use crate::pack_table::pack_key;
+
+pub(crate) struct PackWriter {
+    writer: Box<dyn ObjectWriter>,
+    header: PackHeader,
+    footer: PackFooter,
+    bytes: u64,
+    segments: Vec<IndexSegment>,
+    pub(crate) names: HashSet<Name>,
+}
+
+/// A pack that is durable, for the index.
+pub(crate) struct SealedPack {
+    pub(crate) name: Name,
+    pub(crate) bytes: u64,
+    pub(crate) segments: Vec<IndexSegment>,
+}
+
+impl PackWriter {
+    pub(crate) fn create(storage: &dyn Storage, store: StoreId) -> Result<Self, DatastoreError> {
+        let nonce = random_bytes().map_err(|source| DatastoreError::format("a pack", source))?;
+        let header = PackHeader { store, nonce };
+        let mut writer = storage.create()?;
+        writer.write(&header.encode())?;
+        Ok(Self {
+            writer,
+            header,
+            footer: PackFooter::default(),
+            bytes: PACK_HEADER_BYTES as u64,
+            segments: Vec::new(),
+            names: HashSet::new(),
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn append(&mut self, view: &SegmentView) -> Result<(), DatastoreError> {
+        let (offset, length) = (self.bytes, view.bytes().len() as u32);
+        self.writer.write(view.bytes())?;
+        self.bytes += u64::from(length);
+        let (kind, checksum) = (view.kind, view.checksum());
+        self.footer.segments.push(PackSegment { offset, length, kind, checksum });
+        if kind != SegmentKind::Manifest {
+            let names: Vec<Name> = view.items.iter().map(|item| item.name).collect();
+            self.names.extend(names.iter().copied());
+            self.segments.push(IndexSegment { domain: view.domain, offset, length, names });
+        }
+        Ok(())
+    }
+
+    /// Footer, flush, rename. After an error nothing may be assumed about the pack.
+    pub(crate) fn seal(mut self) -> Result<SealedPack, DatastoreError> {
+        let (footer, name) = self.footer.encode(&self.header);
+        self.writer.write(&footer)?;
+        let bytes = self.bytes + footer.len() as u64;
+        simsim_model::failpoint::hit("datastore.pack_written");
+        self.writer.finish(&pack_key(name))?;
+        simsim_model::failpoint::hit("datastore.pack_renamed");
+        Ok(SealedPack { name, bytes, segments: self.segments })
+    }
+}

@@ -1,0 +1,298 @@
+//! Checking everything that can be checked without a key, reading every byte.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use simsim_format::{SegmentKind, SegmentView};
+use simsim_model::{DomainId, Name};
+
+use crate::manifests::manifest_key;
+use crate::pack_table::{self, pack_key};
+use crate::{Datastore, DatastoreError};
+
+const THREADS: usize = 2;
+/// Damages beyond this number are counted, not kept.
+const DAMAGES_KEPT_MAX: usize = 10_000;
+
+/// How far a check has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VerifyProgress {
+    pub packs_done: u64,
+    pub packs: u64,
+    pub bytes: u64,
+}
+
+/// One thing that is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The pack, or `None` for a manifest.
+    pub pack: Option<Name>,
+    pub offset: u64,
+    pub what: String,
+}
+
+/// What a check has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    pub packs: u64,
+    pub segments: u64,
+    pub items: u64,
+    pub bytes: u64,
+    pub manifests: u64,
+    /// All damages, also those that are not kept in `damaged`.
+    pub damages: u64,
+    pub damaged: Vec<Damage>,
+}
+
+impl VerifyReport {
+    pub fn is_clean(&self) -> bool {
+        self.damages == 0
+    }
+
+    fn damage(&mut self, pack: Option<Name>, offset: u64, what: impl Into<String>) {
+        self.damages += 1;
+        if self.damaged.len() < DAMAGES_KEPT_MAX {
+            self.damaged.push(Damage { pack, offset, what: what.into() });
+        }
+    }
+}
+
+impl Datastore {
+    /// Reads every byte: segment checksums, pack names, footers; every reference of a node must
+    /// be found, and every manifest's root. What is damaged is no dedup hit any more, and neither
+    /// is a node above it, so that the next backup heals it (ROT04). `progress` is called after
+    /// each pack and ends the check by answering `false`.
+    pub fn verify_structure(
+        &self,
+        progress: &(dyn Fn(VerifyProgress) -> bool + Sync),
+    ) -> Result<VerifyReport, DatastoreError> {
+        let report = Mutex::new(VerifyReport::default());
+        let packs = self.inner.index.packs();
+        let stopped = AtomicBool::new(false);
+        let next = AtomicUsize::new(0);
+        // Nodes above something lost, to be visited until no more is found.
+        let suspects: Mutex<Vec<Suspect>> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    while !stopped.load(Ordering::Relaxed) {
+                        let Some(pack) = packs.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                            break;
+                        };
+                        self.verify_pack(*pack, &report, &suspects);
+                        let done = {
+                            let mut report = report.lock();
+                            report.packs += 1;
+                            VerifyProgress {
+                                packs_done: report.packs,
+                                packs: packs.len() as u64,
+                                bytes: report.bytes,
+                            }
+                        };
+                        if !progress(done) {
+                            stopped.store(true, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        if stopped.load(Ordering::Relaxed) {
+            return Err(DatastoreError::invalid("the check was stopped before its end"));
+        }
+        let mut report = report.into_inner();
+        if report.damages > 0 {
+            // What was read before a damage was found must be looked at again.
+            for (pack, bytes) in &packs {
+                self.collect_suspects(*pack, *bytes, &suspects);
+            }
+        }
+        self.settle(suspects.into_inner(), &mut report)?;
+        self.verify_manifests(&mut report)?;
+        Ok(report)
+    }
+
+    fn verify_pack(
+        &self,
+        (pack, bytes): (Name, u64),
+        report: &Mutex<VerifyReport>,
+        suspects: &Mutex<Vec<Suspect>>,
+    ) {
+        let inner = &self.inner;
+        let key = pack_key(pack);
+        let size = inner.storage.size(&key);
+        let listed = match pack_table::footer(&*inner.storage, inner.root.store, pack, bytes) {
+            Ok(footer) if size.as_ref().is_ok_and(|size| *size == bytes) => footer.segments,
+            Ok(footer) => {
+                report.lock().damage(Some(pack), bytes, "the pack has another size than it had");
+                footer.segments
+            }
+            Err(error) => {
+                report.lock().damage(Some(pack), 0, error.to_string());
+                // Without a footer nobody knows what the pack held: nothing of it is relied on.
+                self.distrust_pack(pack, bytes);
+                return;
+            }
+        };
+        for segment in listed {
+            let (offset, length) = (segment.offset, segment.length as usize);
+            let view = inner
+                .storage
+                .get_range(&key, offset, length)
+                .map_err(DatastoreError::from)
+                .and_then(|bytes| {
+                    SegmentView::parse(bytes)
+                        .map_err(|source| DatastoreError::format(key.as_str(), source))
+                });
+            let mut locked = report.lock();
+            locked.segments += 1;
+            locked.bytes += length as u64;
+            match view {
+                Ok(view) if view.checksum() == segment.checksum && view.kind == segment.kind => {
+                    locked.items += view.items.len() as u64;
+                    drop(locked);
+                    self.verify_references(pack, offset, &view, suspects);
+                }
+                Ok(_) => {
+                    locked.damage(
+                        Some(pack),
+                        offset,
+                        "the segment is not the one that the footer lists",
+                    );
+                    inner.index.distrust(pack, offset);
+                }
+                Err(error) => {
+                    locked.damage(Some(pack), offset, error.to_string());
+                    inner.index.distrust(pack, offset);
+                }
+            }
+        }
+    }
+
+    fn distrust_pack(&self, pack: Name, bytes: u64) {
+        let inner = &self.inner;
+        if let Ok(table) = pack_table::salvage(&*inner.storage, inner.root.store, pack, bytes) {
+            for segment in table.segments {
+                inner.index.distrust(pack, segment.offset);
+            }
+            for (offset, _) in table.damaged {
+                inner.index.distrust(pack, offset);
+            }
+        }
+    }
+
+    fn verify_references(
+        &self,
+        pack: Name,
+        offset: u64,
+        view: &SegmentView,
+        suspects: &Mutex<Vec<Suspect>>,
+    ) {
+        if view.kind != SegmentKind::Nodes {
+            return;
+        }
+        let suspect = Suspect::new(pack, offset, view);
+        if self.first_missing(&suspect).is_ok_and(|missing| missing.is_none()) {
+            return;
+        }
+        suspects.lock().push(suspect);
+    }
+
+    /// After a damage: every node segment is a suspect.
+    fn collect_suspects(&self, pack: Name, bytes: u64, suspects: &Mutex<Vec<Suspect>>) {
+        let inner = &self.inner;
+        let Ok(footer) = pack_table::footer(&*inner.storage, inner.root.store, pack, bytes) else {
+            return;
+        };
+        for segment in footer.segments.iter().filter(|s| s.kind == SegmentKind::Nodes) {
+            let key = pack_key(pack);
+            let read = inner.storage.get_range(&key, segment.offset, segment.length as usize);
+            if let Some(view) = read.ok().and_then(|bytes| SegmentView::parse(bytes).ok()) {
+                self.verify_references(pack, segment.offset, &view, suspects);
+            }
+        }
+    }
+
+    fn first_missing(&self, suspect: &Suspect) -> Result<Option<Name>, DatastoreError> {
+        let known = self.has(suspect.domain, &suspect.references)?;
+        Ok(suspect.references.iter().zip(known).find(|(_, known)| !known).map(|(name, _)| *name))
+    }
+
+    /// Distrusts nodes whose references are lost, then those above them, until nothing changes.
+    fn settle(
+        &self,
+        mut suspects: Vec<Suspect>,
+        report: &mut VerifyReport,
+    ) -> Result<(), DatastoreError> {
+        let mut reported = HashSet::new();
+        loop {
+            let mut changed = false;
+            let mut rest = Vec::new();
+            for suspect in suspects {
+                let Some(missing) = self.first_missing(&suspect)? else {
+                    rest.push(suspect);
+                    continue;
+                };
+                changed |= self.inner.index.distrust(suspect.pack, suspect.offset);
+                if reported.insert((suspect.pack, suspect.offset)) {
+                    let what = format!("a node refers to {missing}, which is missing or damaged");
+                    report.damage(Some(suspect.pack), suspect.offset, what);
+                }
+            }
+            suspects = rest;
+            if !changed {
+                return Ok(());
+            }
+        }
+    }
+
+    fn verify_manifests(&self, report: &mut VerifyReport) -> Result<(), DatastoreError> {
+        let (savesets, damaged) = {
+            let known = self.inner.savesets.lock();
+            let savesets: Vec<_> = known.by_sequence.values().copied().collect();
+            (savesets, known.damaged.clone())
+        };
+        for (key, why) in damaged {
+            report.damage(None, 0, format!("{key}: {why}"));
+        }
+        for saveset in savesets {
+            report.manifests += 1;
+            let key = manifest_key(saveset);
+            match self.manifest(saveset) {
+                Ok(manifest) => {
+                    if !self.has(manifest.domain, &[manifest.root])?.contains(&true) {
+                        report.damage(
+                            None,
+                            0,
+                            format!("{key}: its root or something below it is missing or damaged"),
+                        );
+                    }
+                }
+                Err(error) => report.damage(None, 0, format!("{key}: {error}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A node segment with references outside itself.
+struct Suspect {
+    pack: Name,
+    offset: u64,
+    domain: DomainId,
+    references: Vec<Name>,
+}
+
+impl Suspect {
+    fn new(pack: Name, offset: u64, view: &SegmentView) -> Self {
+        let mut references = HashSet::new();
+        for (_, node) in view.node_refs() {
+            references.extend(node.nodes().chain(node.chunks()));
+        }
+        // A segment stands or falls as a whole: what it holds itself is no question.
+        for item in &view.items {
+            references.remove(&item.name);
+        }
+        Self { pack, offset, domain: view.domain, references: references.into_iter().collect() }
+    }
+}

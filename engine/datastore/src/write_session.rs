@@ -1,0 +1,524 @@
+//! The backup verbs over a datastore: one session, one saveset.
+//!
+//! A node segment is written only when all that it refers to is in the index or earlier in this
+//! session's packs; until then it waits in memory, bounded. Packs of a session are sealed one
+//! after the other, so a durable node never refers to something that is not.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use simsim_format::{Manifest, SegmentKind, SegmentView};
+use simsim_model::limits::NAMES_PER_REQUEST_MAX;
+use simsim_model::{
+    BackupSession, CommitReply, DomainId, ManifestDraft, Name, RestoreSession, SavesetId,
+    SegmentPlace, SessionError, failpoint,
+};
+
+use crate::manifests::manifest_key;
+use crate::open::unix_ns;
+use crate::pack_writer::PackWriter;
+use crate::read_session::check_count;
+use crate::{Datastore, DatastoreError, ReadSession, fence};
+
+/// Segment numbers that may be ahead of the first missing one.
+const NUMBERS_AHEAD_MAX: usize = 4096;
+/// Bytes of node segments that may wait for what they refer to.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// What the server decided about the saveset.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SessionOptions {
+    /// Unix seconds until which the saveset must live; 0: no lock.
+    pub lock_until_unix_s: u64,
+}
+
+/// A backup in progress. Dropped without a commit, it leaves no saveset; whole packs stay, and
+/// the next backup finds their chunks.
+pub struct WriteSession {
+    datastore: Datastore,
+    domain: DomainId,
+    saveset: SavesetId,
+    options: SessionOptions,
+    started_unix_ns: i64,
+    state: Mutex<State>,
+    /// Signalled when a pack has left `State::sealing`.
+    sealed: Condvar,
+    /// Held by the one who seals: packs become durable in order.
+    order: Mutex<()>,
+    /// Held during a commit.
+    committing: Mutex<Option<CommitReply>>,
+}
+
+#[derive(Default)]
+struct State {
+    pack: Option<PackWriter>,
+    /// Packs that are full and not durable yet, with their names, the oldest first.
+    sealing: VecDeque<Sealing>,
+    next_ticket: u64,
+    /// All numbers below were put.
+    next_number: u64,
+    ahead: BTreeSet<u64>,
+    waiting: Vec<Waiting>,
+    waiting_bytes: usize,
+    /// Why this session can go no further.
+    failed: Option<SessionError>,
+    committed: bool,
+}
+
+struct Sealing {
+    ticket: u64,
+    pack: Option<PackWriter>,
+    names: Arc<HashSet<Name>>,
+}
+
+/// A node segment and what it still lacks.
+struct Waiting {
+    view: SegmentView,
+    missing: HashSet<Name>,
+}
+
+impl State {
+    fn holds(&self, name: &Name) -> bool {
+        self.pack.as_ref().is_some_and(|pack| pack.names.contains(name))
+            || self.sealing.iter().any(|sealing| sealing.names.contains(name))
+    }
+
+    fn count(&self) -> u64 {
+        self.next_number + self.ahead.len() as u64
+    }
+
+    fn acknowledge(&mut self, number: u64) {
+        self.ahead.insert(number);
+        while self.ahead.remove(&self.next_number) {
+            self.next_number += 1;
+        }
+    }
+}
+
+impl WriteSession {
+    pub(crate) fn new(
+        datastore: Datastore,
+        domain: DomainId,
+        saveset: SavesetId,
+        options: SessionOptions,
+    ) -> Self {
+        Self {
+            datastore,
+            domain,
+            saveset,
+            options,
+            started_unix_ns: unix_ns(),
+            state: Mutex::default(),
+            sealed: Condvar::new(),
+            order: Mutex::new(()),
+            committing: Mutex::new(None),
+        }
+    }
+
+    pub fn saveset(&self) -> SavesetId {
+        self.saveset
+    }
+
+    pub fn domain(&self) -> DomainId {
+        self.domain
+    }
+
+    /// Parses what a client sent; nothing of it is believed.
+    fn parse(&self, segment: Bytes) -> Result<SegmentView, DatastoreError> {
+        let view = SegmentView::parse(segment)
+            .map_err(|source| DatastoreError::format("the segment that was sent", source))?;
+        if view.kind == SegmentKind::Manifest {
+            return Err(DatastoreError::invalid("manifest copies are written by the device only"));
+        }
+        if view.domain != self.domain {
+            return Err(DatastoreError::OtherDomain { what: "the segment that was sent".into() });
+        }
+        Ok(view)
+    }
+
+    /// What `view` refers to outside itself that the index does not hold.
+    fn unknown_references(&self, view: &SegmentView) -> Result<HashSet<Name>, DatastoreError> {
+        if view.kind != SegmentKind::Nodes {
+            return Ok(HashSet::new());
+        }
+        let own: HashSet<Name> = view.items.iter().map(|item| item.name).collect();
+        let mut names = HashSet::new();
+        for (_, references) in view.node_refs() {
+            names.extend(references.nodes().chain(references.chunks()));
+        }
+        let names: Vec<Name> = names.into_iter().filter(|name| !own.contains(name)).collect();
+        let known = self.datastore.has(self.domain, &names)?;
+        Ok(names.into_iter().zip(known).filter(|(_, known)| !known).map(|(name, _)| name).collect())
+    }
+
+    fn put_parsed(
+        &self,
+        number: u64,
+        view: SegmentView,
+        mut missing: HashSet<Name>,
+    ) -> Result<(), DatastoreError> {
+        let mut state = self.state.lock();
+        if let Some(failed) = &state.failed {
+            return Err(DatastoreError::ReadOnly {
+                kind: failed.kind,
+                reason: failed.message.clone(),
+            });
+        }
+        if number < state.next_number || state.ahead.contains(&number) {
+            return Ok(());
+        }
+        if state.committed {
+            return Err(DatastoreError::invalid("this saveset is committed already"));
+        }
+        if number - state.next_number > NUMBERS_AHEAD_MAX as u64 {
+            return Err(DatastoreError::invalid("the segment's number is too far ahead"));
+        }
+        missing.retain(|name| !state.holds(name));
+        if missing.is_empty() {
+            let appended = self.append(&mut state, view);
+            if let Err(error) = appended {
+                return Err(self.fail(&mut state, error));
+            }
+        } else {
+            let bytes = view.bytes().len() + missing.len() * 40;
+            if state.waiting_bytes + bytes > WAITING_BYTES_MAX {
+                return Err(DatastoreError::invalid(
+                    "too many node segments came before what they refer to",
+                ));
+            }
+            state.waiting_bytes += bytes;
+            state.waiting.push(Waiting { view, missing });
+        }
+        state.acknowledge(number);
+        let full =
+            state.pack.as_ref().is_some_and(|p| p.bytes() >= self.datastore.inner.pack_bytes);
+        if full {
+            self.queue_seal(&mut state);
+        }
+        drop(state);
+        if full { self.seal_queued() } else { Ok(()) }
+    }
+
+    /// Appends a segment, then those that waited for it.
+    fn append(&self, state: &mut State, view: SegmentView) -> Result<(), DatastoreError> {
+        let mut ready = vec![view];
+        while let Some(view) = ready.pop() {
+            let inner = &self.datastore.inner;
+            let pack = match &mut state.pack {
+                Some(pack) => pack,
+                None => state.pack.insert(PackWriter::create(&*inner.storage, inner.root.store)?),
+            };
+            pack.append(&view)?;
+            if state.waiting.is_empty() {
+                continue;
+            }
+            for waiting in &mut state.waiting {
+                for item in &view.items {
+                    waiting.missing.remove(&item.name);
+                }
+            }
+            self.take_ready(state, &mut ready);
+        }
+        Ok(())
+    }
+
+    fn take_ready(&self, state: &mut State, ready: &mut Vec<SegmentView>) {
+        for at in (0..state.waiting.len()).rev() {
+            if state.waiting.get(at).is_some_and(|waiting| waiting.missing.is_empty()) {
+                ready.push(state.waiting.swap_remove(at).view);
+            }
+        }
+        if state.waiting.is_empty() {
+            state.waiting_bytes = 0;
+        }
+    }
+
+    /// Ends the session: its open pack is given up.
+    fn fail(&self, state: &mut State, error: DatastoreError) -> DatastoreError {
+        state.pack = None;
+        state.waiting.clear();
+        state.failed.get_or_insert_with(|| {
+            SessionError::new(error.kind(), format!("this backup failed: {error}"))
+        });
+        error
+    }
+
+    fn queue_seal(&self, state: &mut State) {
+        if let Some(mut pack) = state.pack.take() {
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
+            let names = Arc::new(std::mem::take(&mut pack.names));
+            state.sealing.push_back(Sealing { ticket, pack: Some(pack), names });
+        }
+    }
+
+    /// Seals queued packs in order. Other threads go on with the next pack meanwhile.
+    fn seal_queued(&self) -> Result<(), DatastoreError> {
+        let _order = self.order.lock();
+        loop {
+            let (ticket, pack) = {
+                let mut state = self.state.lock();
+                if let Some(failed) = &state.failed {
+                    let (kind, reason) = (failed.kind, failed.message.clone());
+                    state.sealing.clear();
+                    self.sealed.notify_all();
+                    return Err(DatastoreError::ReadOnly { kind, reason });
+                }
+                let Some(sealing) = state.sealing.front_mut() else { return Ok(()) };
+                let ticket = sealing.ticket;
+                let Some(pack) = sealing.pack.take() else { return Ok(()) };
+                (ticket, pack)
+            };
+            let result = self.seal(pack);
+            let mut state = self.state.lock();
+            state.sealing.retain(|sealing| sealing.ticket != ticket);
+            if let Err(error) = result {
+                state.sealing.clear();
+                self.sealed.notify_all();
+                return Err(self.fail(&mut state, error));
+            }
+            self.sealed.notify_all();
+        }
+    }
+
+    /// Makes a pack durable and known.
+    fn seal(&self, pack: PackWriter) -> Result<(), DatastoreError> {
+        let inner = &self.datastore.inner;
+        inner.check_writable()?;
+        let _sealing = inner.sealing.read();
+        pack.seal()
+            .and_then(|pack| inner.index.publish(pack.name, pack.bytes, &pack.segments))
+            .inspect_err(|error| inner.turn_read_only(error))
+    }
+
+    /// Refuses a draft that does not fit what was put.
+    fn check_draft(&self, draft: &ManifestDraft) -> Result<(), DatastoreError> {
+        let mut state = self.state.lock();
+        if let Some(failed) = &state.failed {
+            return Err(DatastoreError::ReadOnly {
+                kind: failed.kind,
+                reason: failed.message.clone(),
+            });
+        }
+        if draft.segments != state.count() || !state.ahead.is_empty() {
+            return Err(DatastoreError::invalid(format!(
+                "the backup put {} segments, but {} arrived without a gap",
+                draft.segments, state.next_number
+            )));
+        }
+        if draft.root.is_zero() {
+            return Err(DatastoreError::invalid("a saveset without a tree cannot be committed"));
+        }
+        // What was missing may have come with another session's packs by now.
+        let mut lacking: HashSet<Name> = HashSet::new();
+        if !state.waiting.is_empty() {
+            let names: HashSet<Name> =
+                state.waiting.iter().flat_map(|waiting| waiting.missing.iter().copied()).collect();
+            let names: Vec<Name> = names.into_iter().collect();
+            let known = self.datastore.has(self.domain, &names)?;
+            let found: HashSet<Name> = names
+                .into_iter()
+                .zip(known)
+                .filter(|(_, known)| *known)
+                .map(|(name, _)| name)
+                .collect();
+            for waiting in &mut state.waiting {
+                waiting.missing.retain(|name| !found.contains(name));
+            }
+            let mut ready = Vec::new();
+            self.take_ready(&mut state, &mut ready);
+            for view in ready {
+                if let Err(error) = self.append(&mut state, view) {
+                    return Err(self.fail(&mut state, error));
+                }
+            }
+            lacking
+                .extend(state.waiting.iter().flat_map(|waiting| waiting.missing.iter().copied()));
+        }
+        match lacking.iter().min() {
+            Some(first) => {
+                Err(DatastoreError::Missing { count: lacking.len(), first: first.to_string() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The root must be a node of the domain.
+    fn check_root(&self, root: Name) -> Result<(), DatastoreError> {
+        let missing = || DatastoreError::Missing { count: 1, first: root.to_string() };
+        if !self.datastore.has(self.domain, &[root])?.contains(&true) {
+            return Err(missing());
+        }
+        let place = self.datastore.locate(self.domain, &[root])?.first().copied().flatten();
+        let view = SegmentView::parse(
+            self.datastore.read_segment(self.domain, place.ok_or_else(missing)?)?,
+        )
+        .map_err(|source| DatastoreError::format("the root's segment", source))?;
+        if view.kind != SegmentKind::Nodes {
+            return Err(DatastoreError::invalid("the root of a saveset must be a node"));
+        }
+        Ok(())
+    }
+
+    /// Seals everything that was put, and waits for those who seal already.
+    fn seal_all(&self) -> Result<(), DatastoreError> {
+        self.queue_seal(&mut self.state.lock());
+        self.seal_queued()?;
+        let mut state = self.state.lock();
+        while !state.sealing.is_empty() {
+            self.sealed.wait(&mut state);
+        }
+        match &state.failed {
+            Some(failed) => {
+                Err(DatastoreError::ReadOnly { kind: failed.kind, reason: failed.message.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn earlier_commit(&self, draft: &ManifestDraft) -> Result<Option<CommitReply>, DatastoreError> {
+        if !self.datastore.inner.savesets.lock().sequences.contains_key(&self.saveset) {
+            return Ok(None);
+        }
+        let manifest = self.datastore.manifest(self.saveset)?;
+        if manifest.domain != self.domain || manifest.root != draft.root {
+            return Err(DatastoreError::invalid(format!(
+                "saveset {} exists already, with other content",
+                self.saveset
+            )));
+        }
+        Ok(Some(reply(&manifest)))
+    }
+
+    fn commit_once(&self, draft: &ManifestDraft) -> Result<CommitReply, DatastoreError> {
+        let inner = &self.datastore.inner;
+        if let Some(earlier) = self.earlier_commit(draft)? {
+            return Ok(earlier);
+        }
+        inner.check_writable()?;
+        self.check_draft(draft)?;
+        let held_here = self.state.lock().holds(&draft.root);
+        if !held_here {
+            self.check_root(draft.root)?;
+        }
+        let _commit = inner.commit.lock();
+        fence::check(&*inner.storage, inner.generation).inspect_err(|error| {
+            inner.turn_read_only(error);
+        })?;
+        let sequence = {
+            let mut savesets = inner.savesets.lock();
+            savesets.last_sequence += 1;
+            savesets.last_sequence
+        };
+        let manifest = Manifest {
+            store: inner.root.store,
+            domain: self.domain,
+            saveset: self.saveset,
+            sequence,
+            generation: inner.generation,
+            level: draft.level,
+            base: draft.base,
+            root: draft.root,
+            scan_started_unix_ns: draft.scan_started_unix_ns,
+            started_unix_ns: self.started_unix_ns,
+            committed_unix_ns: unix_ns(),
+            lock_until_unix_s: self.options.lock_until_unix_s,
+            files: draft.files,
+            dirs: draft.dirs,
+            bytes: draft.bytes,
+            bytes_new: draft.bytes_new,
+            bytes_stored: draft.bytes_stored,
+            problems: draft.problems,
+            segments: draft.segments,
+            sealed_details: draft.sealed_details.clone(),
+        };
+        let bytes = manifest.encode();
+        // Encoding may exceed a limit that decoding holds: refused here, not at restore.
+        Manifest::decode(&bytes)
+            .map_err(|source| DatastoreError::format("the manifest", source))?;
+        self.append_manifest_copy(&bytes)?;
+        failpoint::hit("datastore.manifest_copied");
+        self.seal_all()?;
+        if held_here {
+            self.check_root(draft.root)?;
+        }
+        inner.index.flush().inspect_err(|error| inner.turn_read_only(error))?;
+        failpoint::hit("datastore.index_flushed");
+        fence::check(&*inner.storage, inner.generation).inspect_err(|error| {
+            inner.turn_read_only(error);
+        })?;
+        failpoint::hit("datastore.fence_checked");
+        let put = inner.storage.put(&manifest_key(self.saveset), &bytes);
+        put.map_err(DatastoreError::from).inspect_err(|error| inner.turn_read_only(error))?;
+        failpoint::hit("datastore.manifest_written");
+        inner.savesets.lock().add(sequence, self.saveset);
+        self.state.lock().committed = true;
+        Ok(reply(&manifest))
+    }
+
+    fn append_manifest_copy(&self, manifest: &[u8]) -> Result<(), DatastoreError> {
+        let name = Name(*blake3::hash(manifest).as_bytes());
+        let segment = SegmentView::encode_manifest_copy(self.domain, name, manifest);
+        let view = SegmentView::parse(Bytes::from(segment))
+            .map_err(|source| DatastoreError::format("the manifest copy", source))?;
+        let mut state = self.state.lock();
+        self.append(&mut state, view).map_err(|error| self.fail(&mut state, error))
+    }
+}
+
+fn reply(manifest: &Manifest) -> CommitReply {
+    CommitReply {
+        saveset: manifest.saveset,
+        sequence: manifest.sequence,
+        committed_unix_ns: manifest.committed_unix_ns,
+    }
+}
+
+impl BackupSession for WriteSession {
+    fn has(&self, names: &[Name]) -> Result<Vec<bool>, SessionError> {
+        check_count(names.len(), NAMES_PER_REQUEST_MAX)?;
+        // Own names first: a pack that becomes durable in between is then found in the index.
+        let own: Vec<bool> = {
+            let state = self.state.lock();
+            names.iter().map(|name| state.holds(name)).collect()
+        };
+        let mut known = self.datastore.has(self.domain, names)?;
+        for (known, own) in known.iter_mut().zip(own) {
+            *known |= own;
+        }
+        Ok(known)
+    }
+
+    fn put(&self, number: u64, segment: Bytes) -> Result<(), SessionError> {
+        self.datastore.inner.check_writable()?;
+        let view = self.parse(segment)?;
+        let missing = self.unknown_references(&view)?;
+        Ok(self.put_parsed(number, view, missing)?)
+    }
+
+    fn commit(&self, draft: &ManifestDraft) -> Result<CommitReply, SessionError> {
+        let mut committed = self.committing.lock();
+        if let Some(reply) = &*committed {
+            return Ok(reply.clone());
+        }
+        let reply = self.commit_once(draft)?;
+        *committed = Some(reply.clone());
+        Ok(reply)
+    }
+}
+
+impl RestoreSession for WriteSession {
+    fn manifest(&self, saveset: SavesetId) -> Result<Bytes, SessionError> {
+        ReadSession::new(self.datastore.clone(), self.domain).manifest(saveset)
+    }
+
+    fn locate(&self, names: &[Name]) -> Result<Vec<Option<SegmentPlace>>, SessionError> {
+        ReadSession::new(self.datastore.clone(), self.domain).locate(names)
+    }
+
+    fn get(&self, places: &[SegmentPlace]) -> Result<Vec<Option<Bytes>>, SessionError> {
+        ReadSession::new(self.datastore.clone(), self.domain).get(places)
+    }
+}

@@ -1,0 +1,333 @@
+//! A folder as storage. Unfinished objects lie in `tmp/`; nothing there is ever read.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::local_writer::LocalWriter;
+use crate::read_files::ReadFiles;
+use crate::storage::{Lock, Object, ObjectWriter, Objects, Storage};
+use crate::{StorageError, key};
+
+const TEMPORARY: &str = "tmp";
+
+/// A folder on a local file system.
+pub struct LocalStorage {
+    folder: PathBuf,
+    files: ReadFiles,
+    next: AtomicU64,
+}
+
+impl LocalStorage {
+    /// Uses `folder`, which is made if it does not exist, and tests whether it is fit to hold a
+    /// store: exclusive creation, renaming without replacing, locks, flushes and listing must
+    /// work (PWR11). Network file systems that lack one of them are refused here.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self, StorageError> {
+        let folder = folder.into();
+        let storage = Self { folder, files: ReadFiles::default(), next: AtomicU64::new(0) };
+        storage.make_folder(&storage.folder.join(TEMPORARY))?;
+        storage.self_test()?;
+        Ok(storage)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn name(&self, key: &str) -> String {
+        self.folder.join(key).display().to_string()
+    }
+
+    fn path(&self, key: &str) -> Result<PathBuf, StorageError> {
+        key::check(key)?;
+        Ok(self.folder.join(key))
+    }
+
+    fn make_folder(&self, folder: &Path) -> Result<(), StorageError> {
+        if folder.is_dir() {
+            return Ok(());
+        }
+        let error = |source| StorageError::io("make folder", folder.display().to_string(), source);
+        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            self.make_folder(parent)?;
+        }
+        match fs::DirBuilder::new().mode(0o700).create(folder) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(error(source));
+            }
+            _ => {}
+        }
+        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent).and_then(|parent| parent.sync_all()).map_err(error)?;
+        }
+        Ok(())
+    }
+
+    fn temporary(&self) -> Result<(PathBuf, File), StorageError> {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let path = self.folder.join(TEMPORARY).join(format!("{}-{number}", std::process::id()));
+            let opened =
+                OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+            match opened {
+                Ok(file) => return Ok((path, file)),
+                Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => {
+                    return Err(StorageError::io("create", path.display().to_string(), source));
+                }
+            }
+        }
+    }
+
+    fn writer(&self) -> Result<LocalWriter, StorageError> {
+        let (path, file) = self.temporary()?;
+        Ok(LocalWriter::new(path, file))
+    }
+
+    /// The folder of a key, made when it is missing.
+    fn folder_of(&self, path: &Path) -> Result<PathBuf, StorageError> {
+        let parent = path.parent().unwrap_or(&self.folder).to_owned();
+        self.make_folder(&parent)?;
+        Ok(parent)
+    }
+
+    fn self_test(&self) -> Result<(), StorageError> {
+        let unfit = |why: &str| StorageError::Unfit { place: self.place(), why: why.to_owned() };
+        let key = format!("selftest-{}-{:x}", std::process::id(), rand_token());
+        self.put(&key, b"self test")?;
+        let twice = self.put(&key, b"other");
+        let read = self.get(&key);
+        let listed = self.list("").map(|list| list.flatten().any(|object| object.key == key));
+        let lock_key = format!("{key}-lock");
+        let first = self.lock(&lock_key, "self test");
+        let second = self.lock(&lock_key, "self test");
+        let verdict = if !matches!(twice, Err(StorageError::Exists { .. })) {
+            Err(unfit("a rename replaces an existing file although told not to"))
+        } else if read.as_deref().ok() != Some(b"self test".as_slice()) {
+            Err(unfit("what was written does not read back"))
+        } else if listed.ok() != Some(true) {
+            Err(unfit("a new file does not show in a listing"))
+        } else if first.is_err() || second.is_ok() {
+            Err(unfit("locks do not exclude one another"))
+        } else {
+            Ok(())
+        };
+        drop(first);
+        self.delete(&lock_key)?;
+        self.delete(&key)?;
+        verdict
+    }
+}
+
+fn rand_token() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// An open file that carries the lock. The lock belongs to the open file, not to the process,
+/// so that a second opening in the same process is refused too; it ends when the file is closed.
+struct FileLock {
+    _file: File,
+}
+
+impl Lock for FileLock {}
+
+impl Storage for LocalStorage {
+    fn create(&self) -> Result<Box<dyn ObjectWriter>, StorageError> {
+        let (path, file) = self.temporary()?;
+        Ok(Box::new(crate::local_writer::Placed::new(
+            LocalWriter::new(path, file),
+            self.folder.clone(),
+        )))
+    }
+
+    fn replace(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        let path = self.path(key)?;
+        let folder = self.folder_of(&path)?;
+        let mut writer = self.writer()?;
+        writer.write(bytes)?;
+        writer.finish(&path, &folder, true)?;
+        self.files.forget(key);
+        Ok(())
+    }
+
+    fn get(&self, key: &str) -> Result<Bytes, StorageError> {
+        fs::read(self.path(key)?)
+            .map(Bytes::from)
+            .map_err(|source| StorageError::io("read", self.name(key), source))
+    }
+
+    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes, StorageError> {
+        let path = self.path(key)?;
+        let error = |source| StorageError::io("read", self.name(key), source);
+        let file = self.files.get(key, || File::open(&path)).map_err(error)?;
+        let mut buffer = vec![0; length];
+        let mut filled = 0;
+        while filled < length {
+            let rest = buffer.get_mut(filled..).unwrap_or_default();
+            match file.read_at(rest, offset.saturating_add(filled as u64)) {
+                Ok(0) => {
+                    return Err(StorageError::Short {
+                        object: self.name(key),
+                        wanted: offset.saturating_add(length as u64),
+                        found: offset.saturating_add(filled as u64),
+                    });
+                }
+                Ok(read) => filled += read,
+                Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(error(source)),
+            }
+        }
+        Ok(Bytes::from(buffer))
+    }
+
+    fn size(&self, key: &str) -> Result<u64, StorageError> {
+        fs::metadata(self.path(key)?)
+            .map(|meta| meta.len())
+            .map_err(|source| StorageError::io("look at", self.name(key), source))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Objects, StorageError> {
+        let start = if prefix.is_empty() {
+            self.folder.clone()
+        } else {
+            self.path(prefix.trim_end_matches('/'))?
+        };
+        let pending = vec![(prefix.to_owned(), start)];
+        Ok(Box::new(Listing { pending, open: None, deep: !prefix.is_empty() }))
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        let path = self.path(key)?;
+        let error = |source| StorageError::io("delete", self.name(key), source);
+        self.files.forget(key);
+        fs::remove_file(&path).map_err(error)?;
+        let folder = path.parent().unwrap_or(&self.folder);
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(error)
+    }
+
+    fn allocate(&self, key: &str, bytes: u64) -> Result<(), StorageError> {
+        let path = self.path(key)?;
+        let folder = self.folder_of(&path)?;
+        let mut writer = self.writer()?;
+        writer.allocate(bytes)?;
+        writer.finish(&path, &folder, false)
+    }
+
+    fn free_bytes(&self) -> Result<u64, StorageError> {
+        let stat = rustix::fs::statvfs(&self.folder)
+            .map_err(|error| StorageError::io("look at", self.place(), error.into()))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn total_bytes(&self) -> Result<u64, StorageError> {
+        let stat = rustix::fs::statvfs(&self.folder)
+            .map_err(|error| StorageError::io("look at", self.place(), error.into()))?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+
+    fn lock(&self, key: &str, holder: &str) -> Result<Box<dyn Lock>, StorageError> {
+        let path = self.path(key)?;
+        let error = |source| StorageError::io("lock", self.name(key), source);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(error)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let _ = (&file).take(200).read_to_string(&mut text);
+                let holder = if text.is_empty() { "unknown".to_owned() } else { text };
+                return Err(StorageError::Locked { object: self.name(key), holder });
+            }
+            Err(fs::TryLockError::Error(source)) => return Err(error(source)),
+        }
+        // The note is for people only; a full disk must not keep a store from opening.
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(holder.as_bytes()));
+        Ok(Box::new(FileLock { _file: file }))
+    }
+
+    fn clear_temporary(&self) -> Result<u64, StorageError> {
+        let folder = self.folder.join(TEMPORARY);
+        let error = |source| StorageError::io("clear", folder.display().to_string(), source);
+        let mut removed = 0;
+        for entry in fs::read_dir(&folder).map_err(error)? {
+            fs::remove_file(entry.map_err(error)?.path()).map_err(error)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn place(&self) -> String {
+        self.folder.display().to_string()
+    }
+}
+
+/// A listing, folder by folder.
+struct Listing {
+    pending: Vec<(String, PathBuf)>,
+    open: Option<(String, fs::ReadDir)>,
+    deep: bool,
+}
+
+impl Listing {
+    fn step(&mut self) -> io::Result<Option<Object>> {
+        loop {
+            let Some((prefix, folder)) = &mut self.open else {
+                let Some((prefix, path)) = self.pending.pop() else { return Ok(None) };
+                match fs::read_dir(&path) {
+                    Ok(folder) => self.open = Some((prefix, folder)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+                continue;
+            };
+            let Some(entry) = folder.next() else {
+                self.open = None;
+                continue;
+            };
+            let entry = entry?;
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+            let meta = match entry.metadata() {
+                Ok(meta) => meta,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let key = format!("{prefix}{name}");
+            if meta.is_dir() {
+                if self.deep {
+                    self.pending.push((format!("{key}/"), entry.path()));
+                }
+            } else if meta.is_file() {
+                return Ok(Some(Object { key, bytes: meta.len() }));
+            }
+        }
+    }
+}
+
+impl Iterator for Listing {
+    type Item = Result<Object, StorageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.step() {
+            Ok(object) => object.map(Ok),
+            Err(source) => {
+                self.pending.clear();
+                self.open = None;
+                Some(Err(StorageError::io("list", "a folder of the store", source)))
+            }
+        }
+    }
+}
