@@ -1,0 +1,303 @@
+//! Writing a tree back, beneath one directory that stays open.
+//!
+//! Every name is one component and is used relative to a held directory, never through a
+//! symlink, so whatever an attacker swaps while a privileged restore runs, nothing is written
+//! outside of the target. Directories are made with mode 0700 and get their real attributes when
+//! they are left. Files appear under a temporary name (`O_EXCL`) and are renamed when complete.
+//!
+//! One exception, for speed: a small file that goes as a whole into a directory that this sink
+//! has just made is created under its own name. Nothing can be there, nobody else can look in,
+//! and a restore that is cut short never counts as complete.
+
+mod attributes;
+mod directory;
+mod file;
+mod special;
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use simsim_format::Entry;
+use simsim_model::{Overwrite, Problem, ProblemKind};
+
+pub use directory::DirHandle;
+pub use file::{Created, FileWriter};
+
+use crate::held::{FdRing, HeldDir};
+use crate::{SinkError, Stat, StatKind};
+
+/// How a sink treats what is there, and what it restores besides content.
+#[derive(Debug, Clone, Copy)]
+pub struct SinkOptions {
+    /// Where a file (or anything but a directory) already is. Directories are always merged.
+    pub overwrite: Overwrite,
+    /// Set users and groups, by number. Without the right to do so the others are kept, and the
+    /// report says how many.
+    pub owners: bool,
+    /// Restore what can give rights away: device nodes, setuid and setgid bits of files, and
+    /// capabilities.
+    pub specials: bool,
+}
+
+/// What became of an entry.
+#[derive(Debug, Default)]
+pub struct Placed {
+    /// The entry was not written, and why: something is there already, or was not asked for.
+    pub kept: Option<String>,
+    /// Attributes that could not be set; the content is complete.
+    pub problems: Vec<Problem>,
+}
+
+/// A file that was restored before, for hard links to it.
+#[derive(Clone)]
+pub struct LinkTarget {
+    pub dir: DirHandle,
+    pub name: Vec<u8>,
+}
+
+impl LinkTarget {
+    pub fn new(dir: DirHandle, name: impl Into<Vec<u8>>) -> Self {
+        Self { dir, name: name.into() }
+    }
+}
+
+/// The target of a restore. All verbs may be called from several threads.
+pub struct FsSink {
+    shared: Arc<Shared>,
+    root: DirHandle,
+}
+
+/// What directories and file writers share.
+pub(crate) struct Shared {
+    options: SinkOptions,
+    umask: u32,
+    euid: u32,
+    next_temporary: AtomicU64,
+    owners_skipped: AtomicU64,
+    /// Hard links to an immutable file cannot be made, so their flags wait until the end.
+    late_flags: Mutex<Vec<(DirHandle, Entry)>>,
+}
+
+impl FsSink {
+    /// Opens `target`, made if missing. The path is resolved once, here, and may hold symlinks.
+    pub fn open(target: &Path, options: SinkOptions) -> Result<FsSink, SinkError> {
+        let path = target.as_os_str().as_bytes();
+        let failed = |source| SinkError::Target { path: path.to_vec(), source };
+        std::fs::create_dir_all(target).map_err(failed)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd =
+            rustix::fs::open(target, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+        let held = HeldDir::base(fd, path, FdRing::new()).map_err(failed)?;
+        let shared = Arc::new(Shared {
+            options,
+            umask: umask(),
+            euid: rustix::process::geteuid().as_raw(),
+            next_temporary: AtomicU64::new(0),
+            owners_skipped: AtomicU64::new(0),
+            late_flags: Mutex::new(Vec::new()),
+        });
+        let root = DirHandle::taken(held, None).map_err(failed)?;
+        Ok(FsSink { shared, root })
+    }
+
+    /// The target directory. Leave it last: that sets what had to wait. Its own attributes stay.
+    pub fn root(&self) -> DirHandle {
+        self.root.clone()
+    }
+
+    /// A hard link to a file restored before. Errors: as the file system gives them (another
+    /// device, too many links); the caller may restore a copy instead.
+    pub fn link(
+        &self,
+        dir: &DirHandle,
+        entry: &Entry,
+        original: &LinkTarget,
+    ) -> Result<Placed, SinkError> {
+        check_name(dir, entry)?;
+        if !Entry::valid_name(&original.name) {
+            return Err(SinkError::Name { name: original.name.clone() });
+        }
+        let failed = dir.failed("link", &entry.name);
+        let from = original.dir.fd().map_err(&failed)?;
+        let to = dir.fd().map_err(&failed)?;
+        let standing = match Stat::at(&*to, &entry.name) {
+            Ok(standing) => {
+                let source = Stat::at(&*from, &original.name).map_err(&failed)?;
+                if source.identity() == standing.identity() {
+                    return Ok(Placed::default());
+                }
+                true
+            }
+            Err(_) => false,
+        };
+        if standing && let Some(kept) = self.shared.standing(dir, entry)? {
+            return Ok(Placed { kept: Some(kept), ..Placed::default() });
+        }
+        let link =
+            |name: &[u8]| rustix::fs::linkat(&*from, &original.name, &*to, name, AtFlags::empty());
+        if standing {
+            let temporary = self.shared.at_temporary_name(link).map_err(|e| failed(e.into()))?.0;
+            return self.shared.rename(dir, &temporary, entry);
+        }
+        match link(&entry.name) {
+            Ok(()) => Ok(Placed::default()),
+            Err(Errno::EXIST) => Err(dir.twin(&entry.name)),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+}
+
+impl Shared {
+    /// Is something at the entry's place that must stay? `Some` says why. Errors: a directory
+    /// is there.
+    fn standing(&self, dir: &DirHandle, entry: &Entry) -> Result<Option<String>, SinkError> {
+        if dir.is_fresh() {
+            return Ok(None);
+        }
+        let failed = dir.failed("look at", &entry.name);
+        let there = match Stat::at(&*dir.fd().map_err(&failed)?, &entry.name) {
+            Ok(there) => there,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        if there.kind == StatKind::Directory {
+            return Err(SinkError::Occupied {
+                path: dir.path(&entry.name),
+                found: there.kind.as_str(),
+                wanted: kind_word(entry),
+            });
+        }
+        let same = kind_word(entry) == there.kind.as_str()
+            && there.mtime == entry.mtime
+            && (!entry.is_file() || there.size == entry.size);
+        Ok(match self.options.overwrite {
+            Overwrite::Never => Some(format!("a {} is there already", there.kind.as_str())),
+            Overwrite::IfChanged if same => {
+                Some("it has the same size and modification time already".to_owned())
+            }
+            Overwrite::IfNewer if there.mtime >= entry.mtime => {
+                Some("what is there is as new or newer".to_owned())
+            }
+            Overwrite::IfChanged | Overwrite::IfNewer | Overwrite::Always => None,
+        })
+    }
+
+    /// Runs `make` with a name that nothing has yet. Leftovers of an earlier restore stay.
+    fn at_temporary_name<T>(
+        &self,
+        mut make: impl FnMut(&[u8]) -> Result<T, Errno>,
+    ) -> Result<(Vec<u8>, T), Errno> {
+        loop {
+            let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+            let name = format!(".simsim-{:x}-{number:x}.tmp", std::process::id()).into_bytes();
+            match make(&name) {
+                Err(Errno::EXIST) => {}
+                made => return made.map(|made| (name, made)),
+            }
+        }
+    }
+
+    /// Gives a complete file its name. When something took the place meanwhile, the policy holds.
+    fn rename(
+        &self,
+        dir: &DirHandle,
+        temporary: &[u8],
+        entry: &Entry,
+    ) -> Result<Placed, SinkError> {
+        let failed = dir.failed("rename to", &entry.name);
+        let fd = dir.fd().map_err(&failed)?;
+        let remove = || {
+            let _ = rustix::fs::unlinkat(&*fd, temporary, AtFlags::empty());
+        };
+        let replaces = !dir.is_fresh() && self.options.overwrite != Overwrite::Never;
+        let renamed = if replaces {
+            rustix::fs::renameat(&*fd, temporary, &*fd, &entry.name)
+        } else {
+            match rustix::fs::renameat_with(
+                &*fd,
+                temporary,
+                &*fd,
+                &entry.name,
+                RenameFlags::NOREPLACE,
+            ) {
+                // A file system without the flag: a second link refuses to replace as well.
+                Err(Errno::INVAL) => {
+                    rustix::fs::linkat(&*fd, temporary, &*fd, &entry.name, AtFlags::empty())
+                        .inspect(|()| remove())
+                }
+                other => other,
+            }
+        };
+        match renamed {
+            Ok(()) => {
+                // Both names of one inode: the kernel then leaves both.
+                if replaces && entry.nlink > 1 {
+                    remove();
+                }
+                Ok(Placed::default())
+            }
+            Err(error) => {
+                remove();
+                match error {
+                    Errno::EXIST if dir.is_fresh() => Err(dir.twin(&entry.name)),
+                    Errno::EXIST if !replaces => Ok(Placed {
+                        kept: Some("something was put there during the restore".to_owned()),
+                        ..Placed::default()
+                    }),
+                    Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY => Err(SinkError::Occupied {
+                        path: dir.path(&entry.name),
+                        found: StatKind::Directory.as_str(),
+                        wanted: kind_word(entry),
+                    }),
+                    error => Err(failed(error.into())),
+                }
+            }
+        }
+    }
+
+    /// One sentence for all owners that this user may not set.
+    fn owners_note(&self, path: Vec<u8>) -> Option<Problem> {
+        let skipped = self.owners_skipped.swap(0, Ordering::Relaxed);
+        (skipped > 0).then(|| {
+            let message = format!(
+                "{skipped} entries belong to the restoring user now: only root may set other \
+                 owners; restore as root to keep them"
+            );
+            Problem::new(path, ProblemKind::Note, message)
+        })
+    }
+}
+
+fn check_name(dir: &DirHandle, entry: &Entry) -> Result<(), SinkError> {
+    if Entry::valid_name(&entry.name) {
+        return Ok(());
+    }
+    Err(SinkError::Name { name: dir.path(&entry.name) })
+}
+
+fn kind_word(entry: &Entry) -> &'static str {
+    use simsim_format::EntryKind;
+    match entry.kind {
+        EntryKind::File => StatKind::File,
+        EntryKind::Directory(_) => StatKind::Directory,
+        EntryKind::Symlink(_) => StatKind::Symlink,
+        EntryKind::Fifo => StatKind::Fifo,
+        EntryKind::Socket => StatKind::Socket,
+        EntryKind::CharDevice { .. } => StatKind::CharDevice,
+        EntryKind::BlockDevice { .. } => StatKind::BlockDevice,
+    }
+    .as_str()
+}
+
+/// The process's mask, read without changing it: to set it is the only other way to ask, and
+/// would race with other threads. Unknown: the strictest, which costs a call per file.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o777)
+}

@@ -1,0 +1,266 @@
+//! Writing regular files.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use simsim_format::Entry;
+use simsim_model::limits::PATH_COMPONENT_BYTES_MAX;
+use simsim_model::{Problem, ProblemKind};
+
+use super::attributes::{Have, Subject};
+use super::{DirHandle, FsSink, Placed, Shared, check_name};
+use crate::{SinkError, StatKind};
+
+const NEW_FILE: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// The answer to [`FsSink::create`].
+pub enum Created {
+    Write(FileWriter),
+    /// Something is there that the policy keeps; says why.
+    Kept(String),
+}
+
+/// A regular file on its way, under a temporary name.
+///
+/// Several threads may write pieces of it. Dropped without [`FileWriter::finish`], it is removed.
+pub struct FileWriter {
+    shared: Arc<Shared>,
+    dir: DirHandle,
+    entry: Entry,
+    fd: OwnedFd,
+    /// `None` once the file has its lasting name, or is gone.
+    temporary: Option<Vec<u8>>,
+    written_end: AtomicU64,
+}
+
+impl FsSink {
+    /// Begins a regular file of `entry.size` bytes.
+    pub fn create(&self, dir: &DirHandle, entry: &Entry) -> Result<Created, SinkError> {
+        check_file(dir, entry)?;
+        if let Some(kept) = self.shared.standing(dir, entry)? {
+            return Ok(Created::Kept(kept));
+        }
+        let failed = dir.failed("create", &entry.name);
+        let parent = dir.fd().map_err(&failed)?;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let (temporary, fd) = self
+            .shared
+            .at_temporary_name(|name| rustix::fs::openat(&*parent, name, NEW_FILE, mode))
+            .map_err(|error| failed(error.into()))?;
+        Ok(Created::Write(FileWriter {
+            shared: Arc::clone(&self.shared),
+            dir: dir.clone(),
+            entry: entry.clone(),
+            fd,
+            temporary: Some(temporary),
+            written_end: AtomicU64::new(0),
+        }))
+    }
+
+    /// A whole file in one call; `bytes` is all of its content.
+    pub fn put(&self, dir: &DirHandle, entry: &Entry, bytes: &[u8]) -> Result<Placed, SinkError> {
+        check_file(dir, entry)?;
+        if bytes.len() as u64 != entry.size {
+            let size = entry.size;
+            let why = format!("it should have {size} bytes and {} were given", bytes.len());
+            let error = io::Error::new(io::ErrorKind::InvalidData, why);
+            return Err(dir.failed("write", &entry.name)(error));
+        }
+        if dir.is_fresh() {
+            return self.put_fresh(dir, entry, bytes);
+        }
+        match self.create(dir, entry)? {
+            Created::Kept(reason) => Ok(Placed { kept: Some(reason), ..Placed::default() }),
+            Created::Write(writer) => {
+                writer.write_at(0, bytes).map_err(dir.failed("write", &entry.name))?;
+                writer.finish()
+            }
+        }
+    }
+
+    /// In a directory that nobody else can enter yet: under its own name, with its own mode.
+    fn put_fresh(&self, dir: &DirHandle, entry: &Entry, bytes: &[u8]) -> Result<Placed, SinkError> {
+        let parent = dir.fd().map_err(dir.failed("create", &entry.name))?;
+        let mode = entry.mode & 0o777;
+        let created = Mode::from_raw_mode(mode);
+        let fd = match rustix::fs::openat(&*parent, &entry.name, NEW_FILE, created) {
+            Ok(fd) => fd,
+            Err(Errno::EXIST) => return Err(dir.twin(&entry.name)),
+            Err(error) => return Err(dir.failed("create", &entry.name)(error.into())),
+        };
+        if let Err(error) = write_all(&fd, 0, bytes) {
+            let _ = rustix::fs::unlinkat(&*parent, &entry.name, AtFlags::empty());
+            return Err(dir.failed("write", &entry.name)(error));
+        }
+        let have = Have {
+            owner: dir.new_files(),
+            mode: Some(mode & !self.shared.umask),
+            acl: dir.inherits(),
+        };
+        let mut placed = Placed::default();
+        self.shared.finish_file(dir, &fd, have, entry, &mut placed.problems);
+        self.shared.set_file_flags(dir, &fd, entry, &mut placed.problems);
+        Ok(placed)
+    }
+}
+
+impl Shared {
+    /// The path is for reports: it is built only if there is one to make.
+    fn finish_file(
+        &self,
+        dir: &DirHandle,
+        fd: &OwnedFd,
+        have: Have,
+        entry: &Entry,
+        problems: &mut Vec<Problem>,
+    ) {
+        let before = problems.len();
+        self.apply(&Subject::Open(fd), have, entry, b"", problems);
+        for problem in problems.iter_mut().skip(before) {
+            problem.path = dir.path(&entry.name);
+        }
+    }
+}
+
+impl FileWriter {
+    /// Writes a piece. Stretches never written read as zeros and take no room. Errors:
+    /// `InvalidInput` for a piece that goes past the entry's size.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= self.entry.size);
+        let Some(end) = end else {
+            let why = format!(
+                "{} bytes at {offset} go past the file's size of {}",
+                bytes.len(),
+                self.entry.size
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        };
+        write_all(&self.fd, offset, bytes)?;
+        self.written_end.fetch_max(end, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// All pieces are written: sets size and attributes and gives the file its name.
+    pub fn finish(mut self) -> Result<Placed, SinkError> {
+        self.set_size().map_err(self.dir.failed("set the size of", &self.entry.name))?;
+        let mut problems = Vec::new();
+        let have = Have {
+            owner: self.dir.new_files(),
+            mode: Some(0o600 & !self.shared.umask),
+            acl: self.dir.inherits(),
+        };
+        self.shared.finish_file(&self.dir, &self.fd, have, &self.entry, &mut problems);
+        let Some(temporary) = self.temporary.take() else { return Ok(Placed::default()) };
+        let mut placed = self.shared.rename(&self.dir, &temporary, &self.entry)?;
+        if placed.kept.is_none() {
+            self.shared.set_file_flags(&self.dir, &self.fd, &self.entry, &mut problems);
+            placed.problems = problems;
+        }
+        Ok(placed)
+    }
+
+    /// Some content is missing: what there is stays as `NAME.incomplete` (with a number if that
+    /// is taken), at its offsets, the rest as zeros. The problem names the file and the reason.
+    pub fn incomplete(mut self, reason: impl AsRef<str>) -> Problem {
+        let path = self.dir.path(&self.entry.name);
+        let problem = |text: String| Problem::new(path.clone(), ProblemKind::MissingData, text);
+        let reason = reason.as_ref();
+        let Some(temporary) = self.temporary.take() else {
+            return problem(format!("content is missing: {reason}"));
+        };
+        let mut entry = self.entry.clone();
+        entry.mode &= 0o777;
+        entry.flags = 0;
+        let have = Have { owner: self.dir.new_files(), mode: None, acl: self.dir.inherits() };
+        // The report has one line for this file, and a worse one than an attribute.
+        self.shared.finish_file(&self.dir, &self.fd, have, &entry, &mut Vec::new());
+        match self.set_size().and_then(|()| self.keep_incomplete(&temporary)) {
+            Ok(name) => problem(format!(
+                "content is missing ({reason}); what could be restored is in '{}'",
+                simsim_model::escape_path(&name)
+            )),
+            Err(error) => {
+                self.temporary = Some(temporary);
+                problem(format!(
+                    "content is missing ({reason}), and the rest cannot be kept: {error}"
+                ))
+            }
+        }
+    }
+
+    fn keep_incomplete(&self, temporary: &[u8]) -> io::Result<Vec<u8>> {
+        let dir = self.dir.fd()?;
+        for number in 1..1000_u32 {
+            let ending = match number {
+                1 => ".incomplete".to_owned(),
+                _ => format!(".incomplete.{number}"),
+            };
+            let stem = self.entry.name.len().min(PATH_COMPONENT_BYTES_MAX - ending.len());
+            let mut name = self.entry.name.get(..stem).unwrap_or_default().to_vec();
+            name.extend_from_slice(ending.as_bytes());
+            let flags = RenameFlags::NOREPLACE;
+            let renamed = match rustix::fs::renameat_with(&*dir, temporary, &*dir, &name, flags) {
+                Err(Errno::INVAL) => {
+                    rustix::fs::linkat(&*dir, temporary, &*dir, &name, AtFlags::empty())
+                        .and_then(|()| rustix::fs::unlinkat(&*dir, temporary, AtFlags::empty()))
+                }
+                other => other,
+            };
+            match renamed {
+                Err(Errno::EXIST) => {}
+                other => return Ok(other.map(|()| name)?),
+            }
+        }
+        Err(Errno::EXIST.into())
+    }
+
+    /// A hole at the end is not written, so the size may be short of it.
+    fn set_size(&self) -> io::Result<()> {
+        if self.written_end.load(Ordering::Relaxed) < self.entry.size {
+            rustix::fs::ftruncate(&self.fd, self.entry.size)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for FileWriter {
+    fn drop(&mut self) {
+        if let Some(temporary) = self.temporary.take()
+            && let Ok(dir) = self.dir.fd()
+        {
+            let _ = rustix::fs::unlinkat(&*dir, &temporary, AtFlags::empty());
+        }
+    }
+}
+
+fn check_file(dir: &DirHandle, entry: &Entry) -> Result<(), SinkError> {
+    check_name(dir, entry)?;
+    if entry.is_file() {
+        return Ok(());
+    }
+    let path = dir.path(&entry.name);
+    Err(SinkError::WrongKind { path, wanted: StatKind::File.as_str() })
+}
+
+fn write_all(fd: &OwnedFd, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(fd, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                offset += written as u64;
+                bytes = bytes.get(written..).unwrap_or_default();
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
