@@ -1,3 +1,135 @@
-pub fn run(_: &[String]) -> anyhow::Result<()> {
-    Ok(())
+//! `bench`: simsim beside the installed peers, in the same run, on the same data.
+//!
+//! For each corpus and each tool, in turn: first backup, unchanged backup, backup of day two, restore
+//! (compared with the source), verify of every byte. All tools compress at zstd level 3 and encrypt;
+//! peers write a local repository, simsim goes over loopback through its real ports. Runs are
+//! interleaved, medians are printed, and every row says how simsim stands to the best peer.
+
+mod corpus;
+mod measure;
+mod options;
+mod peers;
+mod report;
+mod simsim;
+mod wire;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use corpus::Corpus;
+use measure::Cost;
+use options::Options;
+use report::{Figures, Report};
+
+/// A program under measurement. One repository at a time, made by `prepare`.
+pub trait Tool {
+    fn name(&self) -> &str;
+
+    /// The tool's own words for its version.
+    fn version(&self) -> String;
+
+    /// Makes a new repository below `place`, and starts what must run.
+    fn prepare(&mut self, place: &Path) -> Result<()>;
+
+    /// Backs `source` up into the repository.
+    fn backup(&mut self, source: &Path) -> Result<Cost>;
+
+    /// Restores the newest backup of `source` into `target`, an empty folder. Answers with the
+    /// folder that then corresponds to `source`.
+    fn restore(&mut self, source: &Path, target: &Path) -> Result<(Cost, PathBuf)>;
+
+    /// Reads and checks every byte; nothing where the tool cannot.
+    fn verify(&mut self) -> Result<Option<Cost>>;
+
+    /// The folder that holds the repository.
+    fn store(&self) -> PathBuf;
+
+    /// What of a restored tree must be equal.
+    fn promises(&self) -> simsim_testkit::Aspects;
+
+    /// Stops what runs.
+    fn finish(&mut self) -> Result<()>;
+}
+
+pub fn run(arguments: &[String]) -> Result<()> {
+    let Some(options) = Options::parse(arguments)? else {
+        print!("{}", options::HELP);
+        return Ok(());
+    };
+    let place = options.place()?;
+    let corpora = corpus::find(&options, &place)?;
+    let mut tools: Vec<Box<dyn Tool>> = Vec::new();
+    if options.with_simsim {
+        tools.push(Box::new(simsim::Simsim::new(options.binary()?)));
+    }
+    for peer in peers::installed(&options.peers)? {
+        tools.push(Box::new(peer));
+    }
+    if tools.is_empty() {
+        bail!("nothing to measure: no peer is installed and --no-simsim was given");
+    }
+    let mut report = Report::new(&place);
+    for tool in &tools {
+        report.version(tool.name(), &tool.version());
+    }
+    for corpus in &corpora {
+        for run in 1..=options.runs {
+            for tool in &mut tools {
+                eprintln!("== {} {}, run {run} of {}", corpus.name, tool.name(), options.runs);
+                let work = place.join("work");
+                let figures = one_run(corpus, tool.as_mut(), &work, options.compare)
+                    .with_context(|| format!("{} with {}", corpus.name, tool.name()));
+                // Whatever happened, the next tool begins on day one in an empty place.
+                let stopped = tool.finish();
+                corpus.to_day(1)?;
+                simsim_testkit::remove_tree(&work)?;
+                stopped?;
+                report.add(&corpus.name, tool.name(), figures?);
+            }
+        }
+    }
+    print!("{}", report.tables());
+    if let Some(path) = &options.json {
+        std::fs::write(path, report.json()?).with_context(|| path.display().to_string())?;
+    }
+    report.verdict()
+}
+
+fn one_run(corpus: &Corpus, tool: &mut dyn Tool, work: &Path, compare: bool) -> Result<Figures> {
+    simsim_testkit::remove_tree(work)?;
+    std::fs::create_dir_all(work)?;
+    corpus.to_day(1)?;
+    corpus.warm()?;
+    tool.prepare(work)?;
+    let mut figures = Figures::default();
+    let empty = measure::size_of(&tool.store())?;
+
+    figures.cost("first", tool.backup(&corpus.path)?);
+    let first = measure::size_of(&tool.store())?;
+    figures.value("store MB", (first - empty.min(first)) as f64 / 1e6);
+    figures.cost("unchanged", tool.backup(&corpus.path)?);
+    if corpus.has_day_two {
+        let before = measure::size_of(&tool.store())?;
+        corpus.to_day(2)?;
+        corpus.warm()?;
+        figures.cost("day two", tool.backup(&corpus.path)?);
+        let after = measure::size_of(&tool.store())?;
+        figures.value("growth MB", (after as f64 - before as f64) / 1e6);
+    }
+
+    let target = work.join("restored");
+    std::fs::create_dir_all(&target)?;
+    let (cost, place) = tool.restore(&corpus.path, &target)?;
+    figures.cost("restore", cost);
+    if compare {
+        let differences = simsim_testkit::compare_trees_in(&corpus.path, &place, &tool.promises());
+        if let Some(first) = differences.first() {
+            bail!("{} differences after the restore, the first: {first}", differences.len());
+        }
+    }
+    simsim_testkit::remove_tree(&target)?;
+    if let Some(cost) = tool.verify()? {
+        figures.cost("verify", cost);
+    }
+    Ok(figures)
 }

@@ -1,0 +1,236 @@
+//! Medians, ratios, tables.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use super::measure::Cost;
+use super::peers::REFERENCE;
+
+/// All rows of one run of one tool: `first wall s` → 5.9.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(transparent)]
+pub struct Figures {
+    rows: BTreeMap<String, f64>,
+}
+
+/// Rows in the order of the tables; the first ones are those that must be ahead.
+const STEPS: [&str; 5] = ["first", "unchanged", "day two", "restore", "verify"];
+const OURS: &str = "simsim";
+
+impl Figures {
+    pub fn cost(&mut self, step: &str, cost: Cost) {
+        self.value(&format!("{step} wall s"), cost.wall_s);
+        self.value(&format!("{step} CPU s"), cost.client_cpu_s);
+        self.value(&format!("{step} MiB"), cost.client_mib);
+        for (what, value) in [
+            ("device CPU s", cost.device_cpu_s),
+            ("device MiB", cost.device_mib),
+            ("wire MB", cost.wire_mb),
+        ] {
+            if let Some(value) = value {
+                self.value(&format!("{step} {what}"), value);
+            }
+        }
+    }
+
+    pub fn value(&mut self, row: &str, value: f64) {
+        self.rows.insert(row.to_owned(), value);
+    }
+}
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    machine: String,
+    place: String,
+    versions: BTreeMap<String, String>,
+    /// corpus → tool → runs.
+    runs: BTreeMap<String, BTreeMap<String, Vec<Figures>>>,
+}
+
+impl Report {
+    pub fn new(place: &Path) -> Self {
+        Self {
+            machine: machine(),
+            place: file_system(place),
+            versions: BTreeMap::new(),
+            runs: BTreeMap::new(),
+        }
+    }
+
+    pub fn version(&mut self, tool: &str, version: &str) {
+        self.versions.insert(tool.to_owned(), version.to_owned());
+    }
+
+    pub fn add(&mut self, corpus: &str, tool: &str, figures: Figures) {
+        let tools = self.runs.entry(corpus.to_owned()).or_default();
+        tools.entry(tool.to_owned()).or_default().push(figures);
+    }
+
+    pub fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)?)
+    }
+
+    /// One Markdown table a corpus.
+    pub fn tables(&self) -> String {
+        let mut text = format!("\n{}; everything on {}.\n\n", self.machine, self.place);
+        for version in self.versions.values() {
+            let _ = writeln!(text, "- {version}");
+        }
+        for (corpus, tools) in &self.runs {
+            let mut names: Vec<&String> = tools.keys().collect();
+            // Ours first, the one that does less last, peers between them.
+            names.sort_by_key(|name| (*name != OURS, *name == REFERENCE, name.as_str()));
+            let _ = write!(text, "\n### {corpus}\n\n| |");
+            for name in &names {
+                let _ = write!(text, " {name} |");
+            }
+            let _ = writeln!(text, " to the best peer |\n|---|{}---|", "---:|".repeat(names.len()));
+            for row in rows(tools) {
+                let _ = write!(text, "| {row} |");
+                for name in &names {
+                    match median(&tools[*name], &row) {
+                        Some(value) => {
+                            let _ = write!(text, " {} |", number(value));
+                        }
+                        None => text.push_str(" - |"),
+                    }
+                }
+                let ratio = ratio(tools, &row).map(|(ratio, peer)| format!("{ratio:.2}× ({peer})"));
+                let _ = writeln!(text, " {} |", ratio.unwrap_or_else(|| "-".to_owned()));
+            }
+        }
+        text
+    }
+
+    /// An error that names the rows in which a peer is ahead.
+    pub fn verdict(&self) -> Result<()> {
+        let mut behind = Vec::new();
+        for (corpus, tools) in &self.runs {
+            for row in rows(tools).iter().filter(|row| must_lead(row)) {
+                if let Some((ratio, peer)) = ratio(tools, row).filter(|(ratio, _)| *ratio > 1.0) {
+                    behind.push(format!("{corpus}, {row}: {ratio:.2}× of {peer}"));
+                }
+            }
+        }
+        if !behind.is_empty() {
+            bail!("behind the best peer in {} rows:\n  {}", behind.len(), behind.join("\n  "));
+        }
+        Ok(())
+    }
+}
+
+/// Wall times and sizes are compared; CPU and memory are shown.
+fn must_lead(row: &str) -> bool {
+    row.ends_with("wall s") || row == "store MB" || row == "growth MB"
+}
+
+/// All rows that any tool has: wall times first, then sizes, then the rest by step.
+fn rows(tools: &BTreeMap<String, Vec<Figures>>) -> Vec<String> {
+    let mut rows: Vec<&String> =
+        tools.values().flatten().flat_map(|figures| figures.rows.keys()).collect();
+    let step = |row: &str| STEPS.iter().position(|step| row.starts_with(step)).unwrap_or(9);
+    rows.sort_by_key(|row| (!row.ends_with("wall s"), !must_lead(row), step(row), row.as_str()));
+    rows.dedup();
+    rows.into_iter().cloned().collect()
+}
+
+fn median(runs: &[Figures], row: &str) -> Option<f64> {
+    let mut values: Vec<f64> = runs.iter().filter_map(|run| run.rows.get(row).copied()).collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len().checked_sub(1)? / 2;
+    Some(if values.len().is_multiple_of(2) {
+        (values[middle] + values[middle + 1]) / 2.0
+    } else {
+        values[middle]
+    })
+}
+
+/// Ours to the best peer's, and who that is.
+fn ratio(tools: &BTreeMap<String, Vec<Figures>>, row: &str) -> Option<(f64, String)> {
+    let ours = median(tools.get(OURS)?, row)?;
+    let (best, name) = tools
+        .iter()
+        .filter(|(name, _)| *name != OURS && *name != REFERENCE)
+        .filter_map(|(name, runs)| Some((median(runs, row)?, name)))
+        .min_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best > 0.0).then(|| (ours / best, name.clone()))
+}
+
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// The machine in words: no name of it.
+fn machine() -> String {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown processor", |(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    format!("{cores} cores, {}, {model}", std::env::consts::ARCH)
+}
+
+fn file_system(place: &Path) -> String {
+    let name = match rustix::fs::statfs(place).map(|fs| fs.f_type) {
+        Ok(0x0102_1994) => "tmpfs",
+        Ok(0xEF53) => "ext4",
+        Ok(0x5846_5342) => "xfs",
+        Ok(0x9123_683E) => "btrfs",
+        _ => "another file system",
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(ours: &[f64], theirs: &[f64]) -> Report {
+        let mut report = Report::new(Path::new("/"));
+        for (tool, walls) in [(OURS, ours), ("restic", theirs), (REFERENCE, &[0.001])] {
+            for wall in walls {
+                let mut figures = Figures::default();
+                figures.cost("first", Cost { wall_s: *wall, client_mib: 50.0, ..Cost::default() });
+                report.add("src", tool, figures);
+            }
+        }
+        report
+    }
+
+    #[test]
+    fn medians_and_ratios_are_right() {
+        let report = report(&[1.0, 9.0, 2.0], &[4.0, 2.0]);
+        let tools = &report.runs["src"];
+        assert_eq!(median(&tools[OURS], "first wall s"), Some(2.0));
+        assert_eq!(median(&tools["restic"], "first wall s"), Some(3.0));
+        assert_eq!(ratio(tools, "first wall s"), Some((2.0 / 3.0, "restic".to_owned())));
+        assert_eq!(median(&tools[OURS], "verify wall s"), None);
+    }
+
+    #[test]
+    fn the_verdict_names_rows_behind_and_the_reference_is_no_peer() {
+        assert!(report(&[1.0], &[2.0]).verdict().is_ok());
+        let error = report(&[3.0], &[2.0]).verdict().unwrap_err().to_string();
+        assert!(error.contains("src, first wall s: 1.50× of restic"), "{error}");
+    }
+
+    #[test]
+    fn tables_have_every_tool_and_row() {
+        let text = report(&[1.0], &[2.0]).tables();
+        assert!(text.contains("| | simsim | restic | tar+zstd | to the best peer |"), "{text}");
+        assert!(text.contains("| first wall s | 1.00 | 2.00 | 0.00 | 0.50× (restic) |"), "{text}");
+        assert!(text.find("first wall s").unwrap() < text.find("first MiB").unwrap());
+        let json = report(&[1.0], &[2.0]).json().unwrap();
+        assert!(json.contains("\"first wall s\": 1.0"), "{json}");
+    }
+}
