@@ -18,3 +18,6 @@ use writer::{OUT_QUEUE, write_frames};
 /// Calls of one session that a listener works on at the same time; further ones are answered
 /// with `Busy`.
 pub const CALLS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests;

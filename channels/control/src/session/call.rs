@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use simsim_model::limits::CONTROL_MESSAGE_BYTES_MAX;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -378,8 +380,14 @@ impl<V: Verb> Drop for Call<V> {
         let was_open = shared.calls().open.remove(&self.id).is_some();
         if was_open && let Ok(frame) = Envelope::new(self.id, Part::Forget, 0, vec![]).into_frame()
         {
-            // On a full queue the peer works on for nobody; its answer is passed over.
-            let _ = shared.out.try_send(Outgoing::Frame(frame));
+            let frame = Outgoing::Frame(frame);
+            if let Err(TrySendError::Full(frame)) = shared.out.try_send(frame)
+                && let Ok(runtime) = Handle::try_current()
+            {
+                let out = shared.out.clone();
+                // Ends with the session at the latest.
+                runtime.spawn(async move { out.send(frame).await });
+            }
         }
     }
 }
