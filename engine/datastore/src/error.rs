@@ -29,6 +29,8 @@ pub enum DatastoreError {
     OtherDomain { what: String },
     #[error("{count} referenced chunks or nodes are missing, the first is {first}: put them again")]
     Missing { count: usize, first: String },
+    #[error("{reason}")]
+    SessionFailed { kind: Kind, reason: String },
     #[error("{why}")]
     Invalid { why: String },
 }
@@ -42,7 +44,9 @@ impl DatastoreError {
             DatastoreError::NoStore { .. } | DatastoreError::NoSaveset { .. } => Kind::NotFound,
             DatastoreError::StoreExists { .. } | DatastoreError::OtherDomain { .. } => Kind::Denied,
             DatastoreError::Fenced { .. } => Kind::Busy,
-            DatastoreError::ReadOnly { kind, .. } => *kind,
+            DatastoreError::ReadOnly { kind, .. } | DatastoreError::SessionFailed { kind, .. } => {
+                *kind
+            }
             DatastoreError::Missing { .. } => Kind::NotFound,
             DatastoreError::Invalid { .. } => Kind::Invalid,
         }

@@ -8,6 +8,7 @@
 //! index/<n>.run          name → place; a cache               docs/format/index.md
 //! manifests/<saveset>    the commit points
 //! domains/<domain>.1-.3  wrapped keys
+//! quarantine             what failed a check; no dedup hit
 //! reserve                given back when the volume is full
 //! ```
 //! The way to a durable saveset is one line: packs, then index, then fence, then manifest, then
@@ -27,6 +28,7 @@ mod manifests;
 mod open;
 mod pack_table;
 mod pack_writer;
+mod quarantine;
 mod read_session;
 mod rebuild;
 mod root;

@@ -10,7 +10,7 @@ use simsim_model::limits::SEGMENT_BYTES_MAX;
 use simsim_model::{CutParameters, DomainId, Kind, Name, SavesetId, SegmentPlace, StoreId};
 use simsim_storage::{Lock, Storage};
 
-use crate::index::Index;
+use crate::index::{Index, WHOLE_PACK};
 use crate::manifests::Savesets;
 use crate::pack_table::pack_key;
 use crate::root::{Root, name_fits, read_copies};
@@ -133,6 +133,7 @@ impl Datastore {
         storage.clear_temporary()?;
         let savesets = Savesets::read(&*storage, root.store)?;
         let (index, findings) = Index::open(storage.clone(), root.store)?;
+        crate::quarantine::load(&*storage, &index);
         for (pack, why) in &findings.damaged_packs {
             tracing::error!(%pack, %why, "a pack is damaged; rebuild the index to save what is whole");
         }
@@ -198,15 +199,43 @@ impl Datastore {
             return Err(DatastoreError::invalid("no segment is that long"));
         }
         let key = pack_key(place.pack);
-        let bytes = self.inner.storage.get_range(&key, place.offset, place.length as usize)?;
+        let read = self.inner.storage.get_range(&key, place.offset, place.length as usize);
+        let bytes = read.inspect_err(|error| {
+            if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) {
+                self.suspect(place);
+            }
+        })?;
         match SegmentView::parse(bytes) {
             Ok(view) if view.domain == domain => Ok(view.bytes().clone()),
             Ok(_) => Err(DatastoreError::OtherDomain { what: format!("a segment of {key}") }),
             Err(source) => {
-                self.inner.index.distrust(place.pack, place.offset);
+                self.suspect(place);
                 let object = format!("{key} at byte {}", place.offset);
                 Err(DatastoreError::format(object, source))
             }
+        }
+    }
+
+    /// Takes a segment out of dedup that could not be read at `place`. Places come from clients:
+    /// only one that the pack's own footer names is believed, so that nobody can talk sound
+    /// segments out of dedup, or fill the list.
+    fn suspect(&self, place: SegmentPlace) {
+        let inner = &self.inner;
+        let Some(bytes) = inner.index.pack_bytes(place.pack) else { return };
+        let (storage, store) = (&*inner.storage, inner.root.store);
+        let named = match crate::pack_table::footer(storage, store, place.pack, bytes) {
+            Ok(footer) => {
+                footer.segments.iter().any(|s| s.offset == place.offset && s.length == place.length)
+            }
+            // The footer itself is lost: nothing of the pack is relied on.
+            Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::NotFound) => {
+                inner.index.distrust(place.pack, WHOLE_PACK);
+                return;
+            }
+            Err(_) => false,
+        };
+        if named {
+            inner.index.distrust(place.pack, place.offset);
         }
     }
 

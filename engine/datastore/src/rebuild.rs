@@ -111,6 +111,9 @@ impl Datastore {
             return Ok(false);
         }
         drop(savesets);
+        if !self.has(manifest.domain, &[manifest.root])?.contains(&true) {
+            return Ok(false);
+        }
         inner.storage.replace(&manifest_key(manifest.saveset), &copy)?;
         inner.savesets.lock().add(manifest.sequence, manifest.saveset);
         Ok(true)

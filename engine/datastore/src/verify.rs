@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use simsim_format::{SegmentKind, SegmentView};
-use simsim_model::{DomainId, Name};
+use simsim_model::Name;
 
+use crate::index::WHOLE_PACK;
 use crate::manifests::manifest_key;
 use crate::pack_table::{self, pack_key};
-use crate::{Datastore, DatastoreError};
+use crate::{Datastore, DatastoreError, quarantine};
 
 const THREADS: usize = 2;
 /// Damages beyond this number are counted, not kept.
@@ -71,8 +72,7 @@ impl Datastore {
         let packs = self.inner.index.packs();
         let stopped = AtomicBool::new(false);
         let next = AtomicUsize::new(0);
-        // Nodes above something lost, to be visited until no more is found.
-        let suspects: Mutex<Vec<Suspect>> = Mutex::default();
+        let dangling = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
@@ -80,7 +80,7 @@ impl Datastore {
                         let Some(pack) = packs.get(next.fetch_add(1, Ordering::Relaxed)) else {
                             break;
                         };
-                        self.verify_pack(*pack, &report, &suspects);
+                        self.verify_pack(*pack, &report, &dangling);
                         let done = {
                             let mut report = report.lock();
                             report.packs += 1;
@@ -101,14 +101,13 @@ impl Datastore {
             return Err(DatastoreError::invalid("the check was stopped before its end"));
         }
         let mut report = report.into_inner();
-        if report.damages > 0 {
-            // What was read before a damage was found must be looked at again.
-            for (pack, bytes) in &packs {
-                self.collect_suspects(*pack, *bytes, &suspects);
-            }
+        if report.damages > 0 || dangling.into_inner() {
+            self.distrust_above(&packs, &mut report)?;
         }
-        self.settle(suspects.into_inner(), &mut report)?;
         self.verify_manifests(&mut report)?;
+        if report.damages > 0 {
+            quarantine::write(&self.inner)?;
+        }
         Ok(report)
     }
 
@@ -116,7 +115,7 @@ impl Datastore {
         &self,
         (pack, bytes): (Name, u64),
         report: &Mutex<VerifyReport>,
-        suspects: &Mutex<Vec<Suspect>>,
+        dangling: &AtomicBool,
     ) {
         let inner = &self.inner;
         let key = pack_key(pack);
@@ -130,7 +129,7 @@ impl Datastore {
             Err(error) => {
                 report.lock().damage(Some(pack), 0, error.to_string());
                 // Without a footer nobody knows what the pack held: nothing of it is relied on.
-                self.distrust_pack(pack, bytes);
+                inner.index.distrust(pack, WHOLE_PACK);
                 return;
             }
         };
@@ -151,7 +150,9 @@ impl Datastore {
                 Ok(view) if view.checksum() == segment.checksum && view.kind == segment.kind => {
                     locked.items += view.items.len() as u64;
                     drop(locked);
-                    self.verify_references(pack, offset, &view, suspects);
+                    if !matches!(self.first_missing(&view), Ok(None)) {
+                        dangling.store(true, Ordering::Relaxed);
+                    }
                 }
                 Ok(_) => {
                     locked.damage(
@@ -169,77 +170,54 @@ impl Datastore {
         }
     }
 
-    fn distrust_pack(&self, pack: Name, bytes: u64) {
-        let inner = &self.inner;
-        if let Ok(table) = pack_table::salvage(&*inner.storage, inner.root.store, pack, bytes) {
-            for segment in table.segments {
-                inner.index.distrust(pack, segment.offset);
-            }
-            for (offset, _) in table.damaged {
-                inner.index.distrust(pack, offset);
-            }
+    /// The first reference of a node segment that the domain does not hold, or not soundly.
+    fn first_missing(&self, view: &SegmentView) -> Result<Option<Name>, DatastoreError> {
+        let mut references = HashSet::new();
+        for (_, node) in view.node_refs() {
+            references.extend(node.nodes().chain(node.chunks()));
         }
+        // A segment stands or falls as a whole: what it holds itself is no question.
+        for item in &view.items {
+            references.remove(&item.name);
+        }
+        let references: Vec<Name> = references.into_iter().collect();
+        let known = self.has(view.domain, &references)?;
+        Ok(references.into_iter().zip(known).find(|(_, known)| !known).map(|(name, _)| name))
     }
 
-    fn verify_references(
+    /// Distrusts nodes whose references are lost, then those above them: passes over all node
+    /// segments until one changes nothing, at most as many as a tree is deep. Needs no memory
+    /// that grows with the store.
+    fn distrust_above(
         &self,
-        pack: Name,
-        offset: u64,
-        view: &SegmentView,
-        suspects: &Mutex<Vec<Suspect>>,
-    ) {
-        if view.kind != SegmentKind::Nodes {
-            return;
-        }
-        let suspect = Suspect::new(pack, offset, view);
-        if self.first_missing(&suspect).is_ok_and(|missing| missing.is_none()) {
-            return;
-        }
-        suspects.lock().push(suspect);
-    }
-
-    /// After a damage: every node segment is a suspect.
-    fn collect_suspects(&self, pack: Name, bytes: u64, suspects: &Mutex<Vec<Suspect>>) {
-        let inner = &self.inner;
-        let Ok(footer) = pack_table::footer(&*inner.storage, inner.root.store, pack, bytes) else {
-            return;
-        };
-        for segment in footer.segments.iter().filter(|s| s.kind == SegmentKind::Nodes) {
-            let key = pack_key(pack);
-            let read = inner.storage.get_range(&key, segment.offset, segment.length as usize);
-            if let Some(view) = read.ok().and_then(|bytes| SegmentView::parse(bytes).ok()) {
-                self.verify_references(pack, segment.offset, &view, suspects);
-            }
-        }
-    }
-
-    fn first_missing(&self, suspect: &Suspect) -> Result<Option<Name>, DatastoreError> {
-        let known = self.has(suspect.domain, &suspect.references)?;
-        Ok(suspect.references.iter().zip(known).find(|(_, known)| !known).map(|(name, _)| *name))
-    }
-
-    /// Distrusts nodes whose references are lost, then those above them, until nothing changes.
-    fn settle(
-        &self,
-        mut suspects: Vec<Suspect>,
+        packs: &[(Name, u64)],
         report: &mut VerifyReport,
     ) -> Result<(), DatastoreError> {
+        let inner = &self.inner;
         let mut reported = HashSet::new();
         loop {
             let mut changed = false;
-            let mut rest = Vec::new();
-            for suspect in suspects {
-                let Some(missing) = self.first_missing(&suspect)? else {
-                    rest.push(suspect);
+            for (pack, bytes) in packs {
+                let (storage, store) = (&*inner.storage, inner.root.store);
+                let Ok(footer) = pack_table::footer(storage, store, *pack, *bytes) else {
                     continue;
                 };
-                changed |= self.inner.index.distrust(suspect.pack, suspect.offset);
-                if reported.insert((suspect.pack, suspect.offset)) {
-                    let what = format!("a node refers to {missing}, which is missing or damaged");
-                    report.damage(Some(suspect.pack), suspect.offset, what);
+                let key = pack_key(*pack);
+                for segment in footer.segments.iter().filter(|s| s.kind == SegmentKind::Nodes) {
+                    let (offset, length) = (segment.offset, segment.length as usize);
+                    let read = storage.get_range(&key, offset, length).ok();
+                    let Some(view) = read.and_then(|bytes| SegmentView::parse(bytes).ok()) else {
+                        continue;
+                    };
+                    let Some(missing) = self.first_missing(&view)? else { continue };
+                    changed |= inner.index.distrust(*pack, offset);
+                    if reported.insert((*pack, offset)) {
+                        let what =
+                            format!("a node refers to {missing}, which is missing or damaged");
+                        report.damage(Some(*pack), offset, what);
+                    }
                 }
             }
-            suspects = rest;
             if !changed {
                 return Ok(());
             }
@@ -272,27 +250,5 @@ impl Datastore {
             }
         }
         Ok(())
-    }
-}
-
-/// A node segment with references outside itself.
-struct Suspect {
-    pack: Name,
-    offset: u64,
-    domain: DomainId,
-    references: Vec<Name>,
-}
-
-impl Suspect {
-    fn new(pack: Name, offset: u64, view: &SegmentView) -> Self {
-        let mut references = HashSet::new();
-        for (_, node) in view.node_refs() {
-            references.extend(node.nodes().chain(node.chunks()));
-        }
-        // A segment stands or falls as a whole: what it holds itself is no question.
-        for item in &view.items {
-            references.remove(&item.name);
-        }
-        Self { pack, offset, domain: view.domain, references: references.into_iter().collect() }
     }
 }

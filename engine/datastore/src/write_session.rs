@@ -161,7 +161,7 @@ impl WriteSession {
     ) -> Result<(), DatastoreError> {
         let mut state = self.state.lock();
         if let Some(failed) = &state.failed {
-            return Err(DatastoreError::ReadOnly {
+            return Err(DatastoreError::SessionFailed {
                 kind: failed.kind,
                 reason: failed.message.clone(),
             });
@@ -264,7 +264,7 @@ impl WriteSession {
                     let (kind, reason) = (failed.kind, failed.message.clone());
                     state.sealing.clear();
                     self.sealed.notify_all();
-                    return Err(DatastoreError::ReadOnly { kind, reason });
+                    return Err(DatastoreError::SessionFailed { kind, reason });
                 }
                 let Some(sealing) = state.sealing.front_mut() else { return Ok(()) };
                 let ticket = sealing.ticket;
@@ -297,7 +297,7 @@ impl WriteSession {
     fn check_draft(&self, draft: &ManifestDraft) -> Result<(), DatastoreError> {
         let mut state = self.state.lock();
         if let Some(failed) = &state.failed {
-            return Err(DatastoreError::ReadOnly {
+            return Err(DatastoreError::SessionFailed {
                 kind: failed.kind,
                 reason: failed.message.clone(),
             });
@@ -371,9 +371,10 @@ impl WriteSession {
             self.sealed.wait(&mut state);
         }
         match &state.failed {
-            Some(failed) => {
-                Err(DatastoreError::ReadOnly { kind: failed.kind, reason: failed.message.clone() })
-            }
+            Some(failed) => Err(DatastoreError::SessionFailed {
+                kind: failed.kind,
+                reason: failed.message.clone(),
+            }),
             None => Ok(()),
         }
     }

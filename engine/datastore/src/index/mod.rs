@@ -31,6 +31,9 @@ const MEMORY_ENTRIES_MAX: usize = 200_000;
 /// More runs than this are merged.
 const RUNS_MAX: usize = 8;
 
+/// The offset that stands for all of a pack.
+pub(crate) const WHOLE_PACK: u64 = u64::MAX;
+
 #[derive(Default)]
 struct State {
     memory: MemoryTable,
@@ -327,9 +330,16 @@ impl Index {
         Ok(())
     }
 
-    /// Takes a segment out of dedup.
+    /// Takes a segment out of dedup, or with [`WHOLE_PACK`] all of a pack. Whether it was in.
     pub(crate) fn distrust(&self, pack: Name, offset: u64) -> bool {
         self.state.write().distrusted.insert((pack, offset))
+    }
+
+    /// Everything that is distrusted, sorted.
+    pub(crate) fn distrusted(&self) -> Vec<(Name, u64)> {
+        let mut all: Vec<_> = self.state.read().distrusted.iter().copied().collect();
+        all.sort_unstable();
+        all
     }
 
     /// Packs, bytes, segments, entries (a chunk that several packs hold counts each time).
@@ -342,6 +352,10 @@ impl Index {
         let entries = tables().map(|table| table.entries.len() as u64).sum::<u64>()
             + state.runs.iter().map(|run| run.counts.entries).sum::<u64>();
         (state.packs.len() as u64, state.packs.values().sum(), segments, entries)
+    }
+
+    pub(crate) fn pack_bytes(&self, pack: Name) -> Option<u64> {
+        self.state.read().packs.get(&pack).copied()
     }
 
     pub(crate) fn packs(&self) -> Vec<(Name, u64)> {
@@ -359,6 +373,7 @@ impl Index {
             fresh.publish(pack, bytes, &segments)?;
         }
         fresh.flush()?;
+        fresh.state.write().distrusted.clone_from(&self.state.read().distrusted);
         let _flushing = self.flushing.lock();
         self.next_run.store(fresh.next_run.load(Ordering::Relaxed), Ordering::Relaxed);
         let old = {
@@ -378,7 +393,9 @@ impl State {
     }
 
     fn trusts(&self, place: &SegmentPlace) -> bool {
-        self.distrusted.is_empty() || !self.distrusted.contains(&(place.pack, place.offset))
+        self.distrusted.is_empty()
+            || !(self.distrusted.contains(&(place.pack, place.offset))
+                || self.distrusted.contains(&(place.pack, WHOLE_PACK)))
     }
 
     fn has(&self, domain: DomainId, name: &Name) -> Result<bool, RunDamaged> {

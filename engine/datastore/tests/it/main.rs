@@ -1,3 +1,5 @@
 mod backup;
 mod crash;
+mod index;
 mod kit;
+mod rot;

@@ -1,0 +1,69 @@
+//! What a check has taken out of dedup, kept over a restart: object `quarantine`.
+//!
+//! ```text
+//! magic "SIMSIMQU" 8 · entries u64 · per entry: pack 32 · offset u64 (all ones: the whole pack)
+//! BLAKE3 of all before, 32
+//! ```
+//! Losing it is harmless: the next check finds the same again.
+
+use simsim_format::Cursor;
+use simsim_model::{Kind, Name};
+use simsim_storage::Storage;
+
+use crate::DatastoreError;
+use crate::index::Index;
+use crate::open::Inner;
+
+const KEY: &str = "quarantine";
+const MAGIC: [u8; 8] = *b"SIMSIMQU";
+
+/// Writes what the index distrusts, if the datastore can be written.
+pub(crate) fn write(inner: &Inner) -> Result<(), DatastoreError> {
+    if inner.check_writable().is_err() {
+        return Ok(());
+    }
+    let entries = inner.index.distrusted();
+    let mut out = MAGIC.to_vec();
+    out.extend_from_slice(&(entries.len() as u64).to_le_bytes());
+    for (pack, offset) in entries {
+        out.extend_from_slice(&pack.0);
+        out.extend_from_slice(&offset.to_le_bytes());
+    }
+    let checksum = blake3::hash(&out);
+    out.extend_from_slice(checksum.as_bytes());
+    Ok(inner.storage.replace(KEY, &out)?)
+}
+
+/// Tells the index what an earlier check found.
+pub(crate) fn load(storage: &dyn Storage, index: &Index) {
+    match storage.get(KEY) {
+        Ok(bytes) => match decode(&bytes) {
+            Some(entries) => {
+                for (pack, offset) in entries {
+                    index.distrust(pack, offset);
+                }
+            }
+            None => tracing::warn!("the quarantine list is damaged: check the datastore again"),
+        },
+        Err(error) if error.kind() == Kind::NotFound => {}
+        Err(error) => tracing::warn!(%error, "the quarantine list cannot be read"),
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<Vec<(Name, u64)>> {
+    let (body, checksum) = bytes.split_last_chunk::<32>()?;
+    if blake3::hash(body).as_bytes() != checksum {
+        return None;
+    }
+    let mut cursor = Cursor::new(body, "quarantine list");
+    if cursor.array::<8>().ok()? != MAGIC {
+        return None;
+    }
+    let count = cursor.u64().ok()?;
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        entries.push((Name(cursor.array().ok()?), cursor.u64().ok()?));
+    }
+    cursor.finish().ok()?;
+    Some(entries)
+}

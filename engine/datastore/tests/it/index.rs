@@ -1,0 +1,182 @@
+//! The index against a plain map, and the index as a cache that may be lost at any instant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use simsim_datastore::Datastore;
+use simsim_datastore::measure::{Index, IndexSegment};
+use simsim_model::{DomainId, Name, SegmentPlace};
+use simsim_storage::Storage;
+use simsim_storage::fault::PowerCutStorage;
+
+use crate::kit::*;
+
+fn name(number: u16) -> Name {
+    // Few distinct first bytes, so that names share fence keys and span pages.
+    let mut name = *blake3::hash(&number.to_le_bytes()).as_bytes();
+    if number % 3 == 0 {
+        name[..8].fill(0x55);
+    }
+    Name(name)
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Publish { domain: u8, names: Vec<u16>, again: bool },
+    Flush,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0u8..3, proptest::collection::vec(0u16..900, 0..300), any::<bool>())
+            .prop_map(|(domain, names, again)| Step::Publish { domain, names, again }),
+        2 => Just(Step::Flush),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Publishing, flushing and merging in any order, with names that repeat inside and between
+    /// domains, packs that come twice (IDX02) and many runs.
+    #[test]
+    fn idx01_the_index_answers_as_a_map_does(steps in proptest::collection::vec(step(), 1..50)) {
+        let index = Index::new(Arc::new(PowerCutStorage::new()), STORE);
+        let mut map: BTreeMap<(u8, u16), BTreeSet<SegmentPlace>> = BTreeMap::new();
+        let mut packs = 0u64;
+        let mut last: Option<(Name, IndexSegment)> = None;
+        for step in steps {
+            match step {
+                Step::Publish { domain, names, again } => {
+                    let repeated = last.clone().filter(|_| again);
+                    let (pack, segment) = repeated.clone().unwrap_or_else(|| {
+                        packs += 1;
+                        let pack = Name(*blake3::hash(&packs.to_le_bytes()).as_bytes());
+                        let segment = IndexSegment {
+                            domain: DomainId([domain; 16]),
+                            offset: 64 + packs,
+                            length: 1000 + packs as u32,
+                            names: names.iter().map(|number| name(*number)).collect(),
+                        };
+                        (pack, segment)
+                    });
+                    if repeated.is_none() {
+                        let place =
+                            SegmentPlace { pack, offset: segment.offset, length: segment.length };
+                        for number in names {
+                            map.entry((domain, number)).or_default().insert(place);
+                        }
+                    }
+                    index.publish(pack, 5000, std::slice::from_ref(&segment)).unwrap();
+                    last = Some((pack, segment));
+                }
+                Step::Flush => index.flush().unwrap(),
+            }
+        }
+        let names: Vec<Name> = (0..1000).map(name).collect();
+        for domain in 0..4u8 {
+            let has = index.has(DomainId([domain; 16]), &names).unwrap();
+            let places = index.locate(DomainId([domain; 16]), &names).unwrap();
+            for number in 0..1000u16 {
+                let expected = map.get(&(domain, number));
+                prop_assert_eq!(has[usize::from(number)], expected.is_some());
+                match (places[usize::from(number)], expected) {
+                    (None, None) => {}
+                    (Some(place), Some(expected)) => prop_assert!(expected.contains(&place)),
+                    (place, expected) => prop_assert!(false, "{:?} {:?}", place, expected),
+                }
+            }
+        }
+    }
+}
+
+fn runs(disk: &PowerCutStorage) -> Vec<String> {
+    disk.list("index/").unwrap().map(|object| object.unwrap().key).collect()
+}
+
+fn store_with(backups: u8) -> PowerCutStorage {
+    let disk = PowerCutStorage::new();
+    let datastore = Datastore::create(Arc::new(disk.clone()), create_options()).unwrap();
+    for number in 1..=backups {
+        backup(&session(&datastore, number), u64::from(number), 1, 60).unwrap();
+    }
+    disk
+}
+
+fn check(datastore: &Datastore, backups: u8) {
+    for number in 1..=backups {
+        let restored = restore(datastore, simsim_model::SavesetId([number; 16]));
+        assert_eq!(restored.unwrap(), 4 * 60);
+    }
+}
+
+#[test]
+fn idx02_runs_left_over_by_an_interrupted_merge_change_nothing() {
+    let disk = PowerCutStorage::new();
+    let datastore = Datastore::create(Arc::new(disk.clone()), create_options()).unwrap();
+    let mut ever = BTreeMap::new();
+    for number in 1..=12u8 {
+        backup(&session(&datastore, number), u64::from(number), 1, 60).unwrap();
+        for key in runs(&disk) {
+            ever.insert(key.clone(), disk.get(&key).unwrap());
+        }
+    }
+    assert!(runs(&disk).len() <= 9 && ever.len() >= 12, "runs are merged");
+    let chunks = datastore.state().chunks;
+    drop(datastore);
+    for (key, bytes) in &ever {
+        disk.replace(key, bytes).unwrap();
+    }
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let datastore = open(&storage);
+    assert_eq!(datastore.state().chunks, chunks);
+    assert!(runs(&disk).len() <= 9, "what is left over is removed");
+    check(&datastore, 12);
+}
+
+#[test]
+fn idx05_the_index_may_be_deleted_or_damaged_at_any_instant() {
+    let disk = store_with(3);
+    for flip in (0..disk.size(&runs(&disk)[0]).unwrap() as usize).step_by(509) {
+        for open_first in [true, false] {
+            let disk = disk.copy();
+            let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+            let opened = open_first.then(|| open(&storage));
+            for key in runs(&disk) {
+                disk.damage(&key, |bytes| bytes[flip] ^= 0x10);
+            }
+            let datastore = opened.unwrap_or_else(|| open(&storage));
+            check(&datastore, 3);
+            backup(&session(&datastore, 9), 1, 1, 60).unwrap();
+            drop(datastore);
+            check(&open(&storage), 3);
+        }
+    }
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let datastore = open(&storage);
+    for key in runs(&disk) {
+        disk.delete(&key).unwrap();
+    }
+    check(&datastore, 3);
+    let before = datastore.state().chunks;
+    let report = datastore.rebuild_index().unwrap();
+    assert_eq!((report.items, datastore.state().chunks), (before, before));
+    check(&datastore, 3);
+    assert!(datastore.verify_structure(&|_| true).unwrap().is_clean());
+}
+
+#[test]
+fn runs_of_another_datastore_are_not_believed() {
+    let disk = store_with(2);
+    let foreign = PowerCutStorage::new();
+    let mut options = create_options();
+    options.store = simsim_model::StoreId([99; 16]);
+    let datastore = Datastore::create(Arc::new(foreign.clone()), options).unwrap();
+    backup(&session(&datastore, 1), 77, 1, 60).unwrap();
+    for key in runs(&disk) {
+        disk.replace(&key, &foreign.get(&runs(&foreign)[0]).unwrap()).unwrap();
+    }
+    let storage: Arc<dyn Storage> = Arc::new(disk);
+    check(&open(&storage), 2);
+}
