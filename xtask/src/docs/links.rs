@@ -1,6 +1,7 @@
 //! Links inside the repository: every `[text](path#heading)` of a Markdown page must lead to a file
-//! that is there, and to a heading that the page has.
+//! that is there, and to a heading that the page has; and every page in `docs/` can be reached.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use crate::workspace::File;
@@ -16,6 +17,28 @@ pub fn broken(root: &Path, files: &[File]) -> Vec<String> {
         }
     }
     broken
+}
+
+/// Pages in `docs/` to which no row of links leads from the README.
+pub fn unreachable(files: &[File]) -> Vec<String> {
+    let mut reached: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut queue = vec![PathBuf::from("README.md")];
+    while let Some(place) = queue.pop() {
+        let Some(page) = files.iter().find(|file| Path::new(&file.path) == place) else { continue };
+        if !reached.insert(place.clone()) {
+            continue;
+        }
+        let folder = place.parent().unwrap_or(Path::new(""));
+        for (_, target) in links(page.text()) {
+            let path = target.split('#').next().unwrap_or("");
+            queue.extend(normal(&folder.join(path)));
+        }
+    }
+    let pages = files.iter().filter(|f| f.path.starts_with("docs/") && f.path.ends_with(".md"));
+    pages
+        .filter(|page| !reached.contains(Path::new(&page.path)))
+        .map(|page| format!("{}: no link leads here: name it in docs/README.md", page.path))
+        .collect()
 }
 
 fn follow(root: &Path, files: &[File], from: &str, target: &str) -> Result<(), String> {
@@ -134,6 +157,19 @@ mod tests {
         assert_eq!(count("[x](b.md) [y](../c.md) [z](b.md#one-heading-here) [w](http://x/y)"), 0);
         assert_eq!(count("# Own\n[x](#own)"), 0);
         assert_eq!(count("`[x](no.md)`\n```\n[x](no.md)\n```\n"), 0);
+    }
+
+    #[test]
+    fn a_page_that_nobody_finds_is_found() {
+        let files = [
+            File::sample("README.md", "[docs](docs/README.md)"),
+            File::sample("docs/README.md", "[a](sub/a.md)"),
+            File::sample("docs/sub/a.md", "[up](../README.md)"),
+            File::sample("docs/sub/lost.md", "[a](a.md)"),
+        ];
+        let found = unreachable(&files);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("docs/sub/lost.md:"), "{found:?}");
     }
 
     #[test]

@@ -35,7 +35,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
             println!("wrote {path}");
         }
     }
-    let broken = links::broken(&root, &workspace::files(&root)?);
+    let files = workspace::files(&root)?;
+    let mut broken = links::broken(&root, &files);
+    broken.extend(links::unreachable(&files));
     for link in &broken {
         println!("{link}");
     }
@@ -43,7 +45,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         bail!("not as generated, run `cargo xtask docs`: {}", stale.join(", "));
     }
     if !broken.is_empty() {
-        bail!("{} broken links", broken.len());
+        bail!("{} broken links or lost pages", broken.len());
     }
     Ok(())
 }
