@@ -41,8 +41,8 @@ impl fmt::Display for Difference {
 pub fn compare(a: &Path, b: &Path) -> io::Result<Vec<Difference>> {
     let (dir_a, name_a) = open(a)?;
     let (dir_b, name_b) = open(b)?;
-    let mut comparison = Comparison::default();
-    comparison.buffers = (vec![0; BUFFER_BYTES], vec![0; BUFFER_BYTES]);
+    let buffers = (vec![0; BUFFER_BYTES], vec![0; BUFFER_BYTES]);
+    let mut comparison = Comparison { buffers, ..Comparison::default() };
     let a =
         Spot { stat: Stat::at(&*dir_a.fd()?, &name_or_dot(&name_a))?, dir: dir_a, name: name_a };
     let b =

@@ -121,10 +121,9 @@ impl Shared {
             }
         }
         let mode_kept = have.mode == Some(mode) && !have.acl;
-        if !is_symlink && (!mode_kept || (owner_changed && mode & 0o6000 != 0)) {
-            if let Err(error) = subject.chmod(Mode::from_raw_mode(mode)) {
-                report(&format!("the mode {mode:04o}"), error);
-            }
+        let set_mode = !is_symlink && (!mode_kept || (owner_changed && mode & 0o6000 != 0));
+        if set_mode && let Err(error) = subject.chmod(Mode::from_raw_mode(mode)) {
+            report(&format!("the mode {mode:04o}"), error);
         }
         for rank in [Rank::Acl, Rank::Plain, Rank::Capability] {
             for (name, value) in entry.xattrs.iter().filter(|(name, _)| Rank::of(name) == rank) {

@@ -34,7 +34,7 @@ pub enum Created {
 pub struct FileWriter {
     shared: Arc<Shared>,
     dir: DirHandle,
-    entry: Entry,
+    entry: Box<Entry>,
     fd: OwnedFd,
     /// `None` once the file has its lasting name, or is gone.
     temporary: Option<Vec<u8>>,
@@ -58,7 +58,7 @@ impl FsSink {
         Ok(Created::Write(FileWriter {
             shared: Arc::clone(&self.shared),
             dir: dir.clone(),
-            entry: entry.clone(),
+            entry: Box::new(entry.clone()),
             fd,
             temporary: Some(temporary),
             written_end: AtomicU64::new(0),

@@ -32,7 +32,7 @@ impl FsSink {
         }
         let failed = dir.failed("make", &entry.name);
         let parent = dir.fd().map_err(&failed)?;
-        let make = |name: &[u8]| make(&*parent, name, entry);
+        let make = |name: &[u8]| make(&parent, name, entry);
         let temporary = match make(&entry.name) {
             Ok(()) => None,
             Err(Errno::EXIST) if dir.is_fresh() => return Err(dir.twin(&entry.name)),

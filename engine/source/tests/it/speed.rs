@@ -7,6 +7,25 @@ use simsim_source::{FsSink, Item, Source, WalkOptions};
 
 use crate::copier::{ALL, dir_entry, entry, source};
 
+#[test]
+#[ignore = "takes a while and some gigabytes"]
+fn speed_of_usr_and_it_comes_back() {
+    let home = tempfile::tempdir_in("/dev/shm").unwrap();
+    let start = Instant::now();
+    let usr = std::path::Path::new("/usr");
+    let problems = crate::copier::copy(&mut source(usr, WalkOptions::default()), home.path(), ALL);
+    println!("copied in {:?}", start.elapsed());
+    let start = Instant::now();
+    let differences = simsim_source::compare(usr, &home.path().join("usr")).unwrap();
+    println!("compared in {:?}", start.elapsed());
+    let lines: Vec<_> = problems
+        .iter()
+        .map(|problem| format!("{}: {}", problem.path_text(), problem.message))
+        .chain(differences.iter().map(ToString::to_string))
+        .collect();
+    assert_eq!(lines, Vec::<String>::new());
+}
+
 const FILES: usize = 87_000;
 const FILES_PER_DIR: usize = 17;
 
