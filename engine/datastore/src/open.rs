@@ -104,7 +104,9 @@ impl Datastore {
             name: options.name,
         };
         crate::root::write_copies(&*storage, "store", &root.encode())?;
-        Self::open_locked(storage, lock, root, OpenOptions::default())
+        // The first opening takes no reserve yet: whoever creates may want another size.
+        let options = OpenOptions { reserve_bytes: Some(0), ..OpenOptions::default() };
+        Self::open_locked(storage, lock, root, options)
     }
 
     /// Opens a datastore: takes the lock (a second opener is refused, GC11), raises the

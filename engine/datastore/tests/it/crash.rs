@@ -79,3 +79,49 @@ fn pwr01_every_failing_call_leaves_a_saveset_that_is_whole_or_absent() {
         }
     }
 }
+
+#[test]
+fn pwr05_after_a_failed_flush_nothing_is_written_until_reopened() {
+    let disk = PowerCutStorage::new();
+    drop(Datastore::create(Arc::new(disk.clone()), create_options()).unwrap());
+    let mut seen = false;
+    for call in 0..80 {
+        let disk = disk.copy();
+        let failing = Arc::new(FailingStorage::new(disk.clone(), call, Fault::Io));
+        let Ok(datastore) = Datastore::open(failing, open_options()) else { continue };
+        if backup(&session(&datastore, 1), 1, 2, 500).is_ok() {
+            continue;
+        }
+        let written = disk.events();
+        if let Some(reason) = datastore.state().read_only {
+            seen = true;
+            assert!(!reason.is_empty());
+            let error = backup(&session(&datastore, 2), 2, 1, 50).unwrap_err();
+            assert!(error.message.contains("opened again"), "{error}");
+            assert_eq!(disk.events(), written, "call {call}: something was written");
+        }
+        drop(datastore);
+        let storage: Arc<dyn Storage> = Arc::new(disk);
+        backup(&session(&open(&storage), 3), 3, 1, 50).unwrap();
+    }
+    assert!(seen);
+}
+
+#[test]
+fn pwr06_the_reserve_occupies_space_and_is_given_back() {
+    use simsim_datastore::OpenOptions;
+    use simsim_storage::LocalStorage;
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(folder.path()).unwrap());
+    let reserve = folder.path().join("reserve");
+    drop(Datastore::create(storage.clone(), create_options()).unwrap());
+    let options = || OpenOptions { reserve_bytes: Some(1 << 20), ..open_options() };
+    for _ in 0..2 {
+        let datastore = Datastore::open(storage.clone(), options()).unwrap();
+        assert!(std::fs::metadata(&reserve).unwrap().blocks() * 512 >= 1 << 20);
+        datastore.release_reserve().unwrap();
+        assert!(!reserve.exists());
+        datastore.release_reserve().unwrap();
+    }
+}

@@ -15,7 +15,7 @@ use crate::kit::*;
 fn name(number: u16) -> Name {
     // Few distinct first bytes, so that names share fence keys and span pages.
     let mut name = *blake3::hash(&number.to_le_bytes()).as_bytes();
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         name[..8].fill(0x55);
     }
     Name(name)
