@@ -21,7 +21,7 @@ pub(crate) fn run(
     let patterns = compile(&job.selection.patterns)?;
     let tree = Tree::open(Arc::clone(&job.session), job.key.clone(), job.saveset)?;
     let everything = job.selection.paths.is_empty() && patterns.is_none();
-    let mut count = |path: &[u8], entry: &simsim_format::Entry| {
+    let count = |path: &[u8], entry: &simsim_format::Entry| {
         if entry.is_dir() {
             job.progress.add(|p| &p.dirs_done, 1);
             return;
@@ -34,7 +34,7 @@ pub(crate) fn run(
             (job.on_problem)(&Problem::new(path, ProblemKind::Note, in_the_way(overwrite)));
         }
     };
-    let mut walk = |from: &[u8], wanted: &dyn Fn(&[u8]) -> bool| {
+    let walk = |from: &[u8], wanted: &dyn Fn(&[u8]) -> bool| {
         tree.walk(from, &mut |found| {
             if wanted(&found.path) {
                 count(&found.path, &found.entry);

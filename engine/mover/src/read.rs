@@ -311,7 +311,8 @@ impl Reading {
         }
         let content_of_file = list.finish()?;
         let finished = content.stat().and_then(|after| {
-            let changed = size != before.size
+            // A stream has no size before it ends (`u64::MAX`).
+            let changed = (size != before.size && before.size != u64::MAX)
                 || (after.size, after.mtime, after.ctime)
                     != (before.size, before.mtime, before.ctime);
             let details = self.details(file, &before)?;

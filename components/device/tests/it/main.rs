@@ -1,0 +1,9 @@
+//! A device and a client in one process, with a real data port between them.
+
+mod bench;
+mod checks;
+mod datastores;
+mod keys;
+mod round_trip;
+mod streams;
+mod transfers;
