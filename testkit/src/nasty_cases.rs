@@ -163,7 +163,7 @@ fn acls(plot: &mut Plot) -> io::Result<()> {
     const MASK: u16 = 0x10;
     const OTHER: u16 = 0x20;
     let entries = [
-        (USER_OBJ, 6, u32::MAX),
+        (USER_OBJ, 7, u32::MAX),
         (USER, 7, 54_321),
         (GROUP_OBJ, 4, u32::MAX),
         (GROUP, 5, 65_432),
