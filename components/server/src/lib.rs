@@ -1,1 +1,40 @@
+//! The Server: catalog, queue, nodes, keys, audit. It starts every job and stands on the way of no
+//! byte: it reserves a drive, tells device and client over their control channels what to do,
+//! waits, asks the device for the manifest, and writes the row.
+//!
+//! [`Server::start`] opens `<state>/server` (`catalog.db`, three copies of `master.key`,
+//! `identity`, `audit.head`), dials every enrolled host and picks up the jobs that ran when the
+//! Server ended last. From then on everything is asked through the verbs of [`Server`], with the
+//! structs of [`api`]; [`Server::answer`] is the same by name and JSON. On its own host's control
+//! listener the Server is the [`simsim_control::VerbHandler`] for hosts that join.
+//!
+//! | room | does |
+//! |---|---|
+//! | `desk` | answers verbs: checks the right, writes down, does |
+//! | `jobs` | queue, tickets, long calls seen through silence, the end of a job |
+//! | `nodes` | keeps every enrolled host reached |
+//! | `keys` | master key, domain keys, recovery kit |
+//! | `reconcile` | looks after a device each time it is reached |
+//! | `rights` | who may do what; default deny |
 
+pub mod api;
+mod audit_head;
+mod books;
+mod clock;
+mod config;
+mod desk;
+mod error;
+mod house;
+mod jobs;
+mod keys;
+mod nodes;
+mod reconcile;
+mod rights;
+mod server;
+
+pub use config::ServerConfig;
+pub use desk::{Answer, JobFollower, VERBS};
+pub use error::ServerError;
+pub use jobs::{JobEvent, JobEventKind};
+pub use rights::{Grant, Object, Principal, Right};
+pub use server::{Server, StartOptions, open_identity};

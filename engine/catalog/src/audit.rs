@@ -124,6 +124,11 @@ impl Catalog {
         self.read("read the audit log", head)
     }
 
+    /// A key that derives from the audit key, to check a kept head with.
+    pub fn audit_check_key(&self) -> [u8; 32] {
+        blake3::derive_key("simsim 2026 audit head check v1", self.audit_key())
+    }
+
     /// Follows the chain from its first row to its end and names the first row that was changed,
     /// removed or moved; `None`: the chain holds. `kept_head`, where there is one, is a head that
     /// was kept elsewhere: the chain must still go through it.

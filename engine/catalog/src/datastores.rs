@@ -1,5 +1,7 @@
 //! Datastores: areas with deduplication on a device host, known by the id in their files.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use simsim_model::StoreId;
@@ -42,6 +44,9 @@ pub struct Datastore {
     pub state: DatastoreState,
     pub created_unix_ms: i64,
 }
+
+/// Names of datastores by id.
+pub type StoreNames = HashMap<StoreId, String>;
 
 const COLUMNS: &str = "store, name, device, path, state, created_unix_ms";
 
@@ -108,6 +113,12 @@ impl Catalog {
     /// One datastore by id. Errors: `NotFound`.
     pub fn datastore_with_id(&self, store: StoreId) -> Result<Datastore, CatalogError> {
         self.read("look up a datastore", |catalog| datastore_by_id(catalog, store))
+    }
+
+    /// The names of all datastores.
+    pub fn datastore_names(&self) -> Result<StoreNames, CatalogError> {
+        let all = self.datastores()?;
+        Ok(all.into_iter().map(|datastore| (datastore.store, datastore.name)).collect())
     }
 
     /// All datastores by name.

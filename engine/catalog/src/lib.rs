@@ -46,7 +46,7 @@ mod tasks;
 pub use audit::{AuditBreak, AuditEntry, AuditHead, AuditRow};
 pub use catalog::{Catalog, CatalogOptions};
 pub use clients::{Client, ClientId, ClientState, NewClient, NodeFacts};
-pub use datastores::{Datastore, DatastoreState};
+pub use datastores::{Datastore, DatastoreState, StoreNames};
 pub use domains::{Domain, KeyHolder};
 pub use drives::Drive;
 pub use error::CatalogError;

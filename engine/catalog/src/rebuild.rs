@@ -54,12 +54,7 @@ impl Catalog {
                 match rows.remove(&saveset.saveset) {
                     None => report.added += 1,
                     Some(row) => {
-                        if saveset.client_name.is_empty() {
-                            saveset.client_name.clone_from(&row.client_name);
-                        }
-                        if saveset.task_name.is_empty() {
-                            saveset.task_name.clone_from(&row.task_name);
-                        }
+                        saveset.keep_names_of(&row);
                         if row == saveset {
                             report.unchanged += 1;
                             continue;

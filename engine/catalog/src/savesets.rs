@@ -60,6 +60,16 @@ pub struct Saveset {
 }
 
 impl Saveset {
+    /// Takes over the names that this one does not know.
+    pub(crate) fn keep_names_of(&mut self, there: &Saveset) {
+        if self.client_name.is_empty() {
+            self.client_name.clone_from(&there.client_name);
+        }
+        if self.task_name.is_empty() {
+            self.task_name.clone_from(&there.task_name);
+        }
+    }
+
     /// How the backup ended that made it.
     pub fn outcome(&self) -> Outcome {
         if self.problems == 0 { Outcome::Finished } else { Outcome::FinishedWithErrors }
@@ -104,6 +114,21 @@ impl Catalog {
             let mut rows =
                 ask.query(params![store.as_bytes(), domain.as_bytes(), client_name, task_name])?;
             rows.next()?.map(|row| from_row(&Cells::new("savesets", row))).transpose()
+        })
+    }
+
+    /// Adds savesets that their datastore has and the catalog did not know, all or none. Rows that
+    /// are there are brought to what is given, but keep a name where the given one is empty.
+    pub fn add_savesets(&self, savesets: &[Saveset]) -> Result<(), CatalogError> {
+        self.write("add savesets", |transaction| {
+            for saveset in savesets {
+                let mut saveset = saveset.clone();
+                if let Some(there) = saveset_by_id(transaction, saveset.saveset)? {
+                    saveset.keep_names_of(&there);
+                }
+                put_saveset(transaction, &saveset)?;
+            }
+            Ok(())
         })
     }
 
@@ -177,6 +202,18 @@ impl Catalog {
                 savesets.push(from_row(&Cells::new("savesets", row))?);
             }
             Ok(savesets)
+        })
+    }
+
+    /// How many savesets are listed of a datastore, missing ones left out.
+    pub fn saveset_count(&self, store: StoreId) -> Result<u64, CatalogError> {
+        self.read("count savesets", |catalog| {
+            let count: i64 = catalog.query_row(
+                "SELECT COUNT(*) FROM savesets WHERE store = ?1 AND state = 'present'",
+                [store.as_bytes()],
+                |row| row.get(0),
+            )?;
+            Ok(count.unsigned_abs())
         })
     }
 

@@ -72,6 +72,20 @@ fn names_that_nobody_here_can_open_do_not_overwrite_known_ones() {
 }
 
 #[test]
+fn savesets_found_later_are_added_and_known_names_stay() {
+    let (_place, catalog, _) = furnished();
+    catalog.add_savesets(&[saveset(1), saveset(2)]).unwrap();
+    let mut sealed = saveset(2);
+    sealed.task_name.clear();
+    let mut stray = saveset(3);
+    stray.domain = simsim_model::DomainId([0xee; 16]);
+    assert_eq!(catalog.add_savesets(&[sealed.clone(), stray]).unwrap_err().kind(), Kind::Invalid);
+    catalog.add_savesets(&[sealed, saveset(3)]).unwrap();
+    let all: Vec<_> = (1..=3).rev().map(saveset).collect();
+    assert_eq!(catalog.savesets(&Default::default()).unwrap(), all);
+}
+
+#[test]
 fn manifests_of_another_datastore_are_refused() {
     let (_place, catalog, _) = furnished();
     let mut foreign = saveset(1);

@@ -1,0 +1,79 @@
+//! Clients and enrolment.
+
+use serde::{Deserialize, Serialize};
+
+/// One enrolled host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientView {
+    pub name: String,
+    /// Fingerprint of its pinned host key.
+    pub fingerprint: String,
+    /// Where the Server dials it.
+    pub addresses: Vec<String>,
+    pub listen_port: u16,
+    /// `client`, `device`, `server`, as it says; empty before it was reached first.
+    pub roles: Vec<String>,
+    pub platform: String,
+    pub suite_version: String,
+    /// `enrolled` or `revoked`.
+    pub state: String,
+    pub enrolled_unix_ms: i64,
+    pub revoked_unix_ms: Option<i64>,
+    pub last_seen_unix_ms: Option<i64>,
+    /// Whether a control session is open now.
+    pub connected: bool,
+    /// Why there is none, where one was tried.
+    pub trouble: Option<String>,
+}
+
+/// Makes a join code.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JoinCodeRequest {
+    /// The only name that may join with it, which also renews a client of that name; `None`: any
+    /// name that is free.
+    pub name: Option<String>,
+}
+
+/// A join code, shown once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct JoinCodeReply {
+    pub code: String,
+    pub name: Option<String>,
+    pub expires_unix_ms: i64,
+    /// What to type on the host that joins.
+    pub command: String,
+}
+
+impl std::fmt::Debug for JoinCodeReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinCodeReply").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Names a client.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientRequest {
+    pub name: String,
+}
+
+/// Answer to a revocation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RevokeReply {
+    pub client: ClientView,
+    /// Jobs that were ended by it.
+    pub jobs_ended: Vec<u64>,
+}
+
+/// Changes where a client is dialled.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientAddressesRequest {
+    pub name: String,
+    /// At least one host name or address, without a port.
+    pub addresses: Vec<String>,
+    /// `None` leaves it.
+    #[serde(default)]
+    pub listen_port: Option<u16>,
+}

@@ -1,0 +1,88 @@
+//! Datastores and their drives.
+
+use serde::{Deserialize, Serialize};
+use simsim_model::StoreId;
+
+/// Makes a datastore on a device host, with its first drive.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateDatastoreRequest {
+    pub name: String,
+    /// The device host; `None`: the Server's own.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// An empty or absent folder on that host, absolute.
+    pub path: String,
+    /// Number of its drive; `None`: the next one never used.
+    #[serde(default)]
+    pub drive: Option<u32>,
+    /// Jobs that its drive takes at once; `None`: as configured.
+    #[serde(default)]
+    pub jobs_max: Option<u32>,
+}
+
+/// Takes a datastore into service that exists: of another server, of a copy, or moved.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachDatastoreRequest {
+    /// The device host; `None`: the Server's own.
+    #[serde(default)]
+    pub node: Option<String>,
+    pub path: String,
+}
+
+/// Names a datastore.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatastoreRequest {
+    pub name: String,
+}
+
+/// Adds a drive to a datastore.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddDriveRequest {
+    pub datastore: String,
+    #[serde(default)]
+    pub number: Option<u32>,
+    #[serde(default)]
+    pub jobs_max: Option<u32>,
+}
+
+/// One datastore.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DatastoreView {
+    pub name: String,
+    pub store: StoreId,
+    pub node: String,
+    pub path: String,
+    /// `active` or `detached`.
+    pub state: String,
+    pub created_unix_ms: i64,
+    pub drives: Vec<DriveView>,
+    pub savesets: u64,
+    /// What the device says; `None` while it is not reached.
+    pub device: Option<DeviceView>,
+    /// Why the device does not say anything.
+    pub trouble: Option<String>,
+}
+
+/// One drive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriveView {
+    pub number: u32,
+    pub jobs_max: u32,
+}
+
+/// A datastore as its device sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceView {
+    /// Of the file system that holds it.
+    pub capacity_bytes: u64,
+    pub free_bytes: u64,
+    pub packs_bytes: u64,
+    pub savesets: u64,
+    pub chunks: u64,
+    /// Its condition in words.
+    pub condition: String,
+}

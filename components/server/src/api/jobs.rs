@@ -1,0 +1,97 @@
+//! Jobs: running, asking, following, ending.
+
+use serde::{Deserialize, Serialize};
+use simsim_catalog::{JobError, JobState, LogLine};
+use simsim_model::{Level, Problem, ProgressSnapshot, SavesetId};
+
+/// Runs a task now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunTaskRequest {
+    pub task: String,
+    /// Default: INCR. Without a saveset to compare with it becomes FULL.
+    #[serde(default = "incr")]
+    pub level: Level,
+}
+
+fn incr() -> Level {
+    Level::Incr
+}
+
+/// A job that was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobReply {
+    pub job: u64,
+}
+
+/// Names a job.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobRequest {
+    pub job: u64,
+}
+
+/// Lists jobs, newest first.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JobListRequest {
+    pub task: Option<String>,
+    pub client: Option<String>,
+    /// Only jobs that have not ended.
+    pub open_only: bool,
+    /// Only jobs with a lower number: the next page.
+    pub before: Option<u64>,
+    /// 0: 100.
+    pub limit: u32,
+}
+
+/// One job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobView {
+    pub job: u64,
+    /// `backup`, `restore`, `verify`, `rebuild`.
+    pub kind: String,
+    pub task: String,
+    pub client: String,
+    pub datastore: String,
+    pub drive: Option<u32>,
+    pub level: Option<Level>,
+    /// Backup: the new saveset, once it is committed. Restore, verify: the one that is read.
+    pub saveset: Option<SavesetId>,
+    pub requested_by: String,
+    pub state: JobState,
+    pub queued_unix_ms: i64,
+    pub started_unix_ms: Option<i64>,
+    pub ended_unix_ms: Option<i64>,
+    pub cancel_asked: bool,
+    pub progress: ProgressSnapshot,
+    pub error: Option<JobError>,
+    pub problems: u64,
+}
+
+/// A job with what it has to report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobDetail {
+    #[serde(flatten)]
+    pub job: JobView,
+    /// The first thousand.
+    pub problem_list: Vec<Problem>,
+}
+
+/// Lines of a job's log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogRequest {
+    pub job: u64,
+    /// First position.
+    #[serde(default)]
+    pub from: u64,
+    /// 0: 1000.
+    #[serde(default)]
+    pub limit: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogReply {
+    pub lines: Vec<LogLine>,
+}

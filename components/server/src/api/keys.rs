@@ -1,0 +1,68 @@
+//! The recovery kit, and who holds domain keys.
+
+use serde::{Deserialize, Serialize};
+use simsim_model::DomainId;
+
+/// A new recovery kit, shown once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct KitReply {
+    /// Eleven groups of letters and digits.
+    pub groups: Vec<String>,
+    /// Numbers (from 1) of the groups that `kit prove` asks for.
+    pub asked: Vec<usize>,
+    /// Domains whose keys it opens.
+    pub domains: u64,
+    /// Datastores that could not be reached: their copy follows when they are.
+    pub pending: Vec<String>,
+}
+
+impl std::fmt::Debug for KitReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KitReply").field("domains", &self.domains).finish_non_exhaustive()
+    }
+}
+
+/// Shows that the kit was kept: the groups that were asked for, as typed.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KitProofRequest {
+    pub groups: Vec<String>,
+}
+
+impl std::fmt::Debug for KitProofRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KitProofRequest(…)")
+    }
+}
+
+/// Answer to a proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KitProofReply {
+    pub proven: bool,
+    /// After a wrong answer: the groups that are asked for now.
+    pub asked: Vec<usize>,
+}
+
+/// Decides, before the first backup, who holds the key of a client's domain in a datastore.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateDomainRequest {
+    pub client: String,
+    #[serde(default)]
+    pub datastore: Option<String>,
+    /// The client alone holds the key: the Server never has it, and cannot list or restore to
+    /// others.
+    #[serde(default)]
+    pub held_by_client: bool,
+}
+
+/// One dedup domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainView {
+    pub domain: DomainId,
+    pub datastore: String,
+    pub owner: Option<String>,
+    /// `server`, `client` or `nobody`.
+    pub key_held_by: String,
+    pub created_unix_ms: i64,
+}

@@ -1,0 +1,31 @@
+//! What the Server can be asked, as plain structs: the command line and the HTTP interface carry
+//! them as JSON, one to one.
+//!
+//! Ids are hexadecimal texts. Instants end in `_unix_ms` (milliseconds since 1970), sizes are
+//! bytes. Paths are texts in which every byte that is not printable UTF-8, and the backslash, is
+//! written `\xNN`: no name is lost. Fields that a caller leaves out have the default that their
+//! documentation names; unknown fields are refused, so that a typing error is never silent.
+
+mod audit;
+mod browse;
+mod clients;
+mod datastores;
+mod jobs;
+mod keys;
+mod rebuild;
+mod restore;
+mod savesets;
+mod status;
+mod tasks;
+
+pub use audit::*;
+pub use browse::*;
+pub use clients::*;
+pub use datastores::*;
+pub use jobs::*;
+pub use keys::*;
+pub use rebuild::*;
+pub use restore::*;
+pub use savesets::*;
+pub use status::*;
+pub use tasks::*;

@@ -1,0 +1,53 @@
+//! Restores and checks.
+
+use serde::{Deserialize, Serialize};
+use simsim_model::Overwrite;
+
+/// Restores a saveset, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RestoreRequest {
+    /// An id or its beginning; empty together with a `task`: its newest saveset.
+    pub saveset: String,
+    /// The task whose newest saveset is meant.
+    pub task: Option<String>,
+    /// Paths as stored, escaped; empty: everything.
+    pub paths: Vec<String>,
+    /// Patterns that narrow the selection; empty: no narrowing.
+    pub patterns: Vec<String>,
+    /// The client to restore to; `None`: the one that was backed up. Another one needs the right
+    /// `restore-to-other`.
+    pub client: Option<String>,
+    /// The directory to restore beneath, escaped; `None`: where the files were. Needs the right
+    /// `restore-elsewhere`.
+    pub target: Option<String>,
+    pub overwrite: Overwrite,
+    /// Make devices, set setuid bits and capabilities.
+    pub specials: bool,
+    /// Set owners and groups; default yes.
+    pub owners: Option<bool>,
+    /// Say what would be done, and write nothing.
+    pub dry_run: bool,
+}
+
+/// How deep a check goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyDepth {
+    /// Packs, index and manifests agree with each other, and every checksum holds.
+    #[default]
+    Structure,
+    /// Every byte is read and every name checked, where the Server has the key.
+    Bytes,
+}
+
+/// Checks a datastore or one saveset.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VerifyRequest {
+    /// `None`: that of the saveset, or the only one there is.
+    pub datastore: Option<String>,
+    /// Only what this saveset needs: an id or its beginning.
+    pub saveset: Option<String>,
+    pub depth: VerifyDepth,
+}

@@ -1,0 +1,76 @@
+//! Savesets.
+
+use serde::{Deserialize, Serialize};
+use simsim_model::{DomainId, Level, Outcome, SavesetId};
+
+/// Lists savesets, newest first.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SavesetListRequest {
+    pub client: Option<String>,
+    pub task: Option<String>,
+    pub datastore: Option<String>,
+    /// Also those whose manifest is gone.
+    pub missing_too: bool,
+    /// 0: 1000.
+    pub limit: u32,
+}
+
+/// Names a saveset.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavesetRequest {
+    /// An id or its beginning.
+    pub saveset: String,
+}
+
+/// One saveset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavesetView {
+    pub saveset: SavesetId,
+    pub client: String,
+    /// Empty where the name is sealed with a key that the Server does not have.
+    pub task: String,
+    pub datastore: String,
+    pub domain: DomainId,
+    /// Position in its datastore: the order that is trusted.
+    pub sequence: u64,
+    pub level: Level,
+    pub base: Option<SavesetId>,
+    /// How the backup ended that made it.
+    pub outcome: Outcome,
+    /// By the client's clock.
+    pub scan_started_unix_ms: i64,
+    /// By the device's clock.
+    pub committed_unix_ms: i64,
+    /// It cannot be removed before; 0: no lock.
+    pub lock_until_unix_s: u64,
+    pub files: u64,
+    pub dirs: u64,
+    pub bytes: u64,
+    /// Plaintext that was new to the datastore.
+    pub bytes_new: u64,
+    /// What that took there, compressed and sealed.
+    pub bytes_stored: u64,
+    pub problems: u64,
+    /// `present` or `missing`.
+    pub state: String,
+}
+
+/// A saveset with the jobs that made and read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavesetDetail {
+    #[serde(flatten)]
+    pub saveset: SavesetView,
+    pub results: Vec<ResultView>,
+}
+
+/// How one job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultView {
+    pub job: u64,
+    pub kind: String,
+    pub outcome: Outcome,
+    pub ended_unix_ms: i64,
+    pub problems: u64,
+}

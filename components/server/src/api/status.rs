@@ -1,0 +1,37 @@
+//! How the suite is.
+
+use serde::{Deserialize, Serialize};
+
+/// Answer to `status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The Server's name.
+    pub name: String,
+    pub suite_version: String,
+    pub started_unix_ms: i64,
+    /// Fingerprint of the Server's key, as clients pin it.
+    pub fingerprint: String,
+    pub clients_enrolled: u64,
+    pub clients_connected: u64,
+    pub datastores: u64,
+    pub tasks: u64,
+    pub savesets: u64,
+    pub jobs_queued: u64,
+    pub jobs_running: u64,
+    pub kit: KitState,
+    /// Sentences that somebody should act on.
+    pub warnings: Vec<String>,
+}
+
+/// The recovery kit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kit", rename_all = "snake_case")]
+pub enum KitState {
+    /// There is none: with the Server all its keys would be lost.
+    None,
+    /// Printed; nobody has shown yet that it was kept.
+    Unproven,
+    Proven {
+        proven_unix_ms: i64,
+    },
+}

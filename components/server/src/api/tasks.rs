@@ -1,0 +1,75 @@
+//! Tasks: what to back up.
+
+use serde::{Deserialize, Serialize};
+use simsim_model::TargetKind;
+
+/// Further options of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskOptions {
+    /// Leave out directories that a `CACHEDIR.TAG` marks.
+    pub exclude_caches: bool,
+    /// Do not descend into other file systems.
+    pub one_file_system: bool,
+    /// Leave out larger files.
+    pub file_bytes_max: Option<u64>,
+    /// Stream tasks: the local name of a command in the policy of the client's owner.
+    pub stream_command: Option<String>,
+}
+
+/// A task, to be added or changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRequest {
+    pub name: String,
+    pub client: String,
+    /// Default: paths of a file system.
+    #[serde(default = "path_kind")]
+    pub kind: TargetKind,
+    /// Absolute paths, escaped; at least one.
+    pub sources: Vec<String>,
+    /// In the syntax of gitignore.
+    #[serde(default)]
+    pub excludes: Vec<String>,
+    #[serde(default)]
+    pub options: TaskOptions,
+    /// `None`: the only datastore there is.
+    #[serde(default)]
+    pub datastore: Option<String>,
+    /// `None`: any drive of the datastore.
+    #[serde(default)]
+    pub drive: Option<u32>,
+    /// Days for which a saveset cannot be removed; 0: no lock.
+    #[serde(default)]
+    pub eol_days: u32,
+}
+
+fn path_kind() -> TargetKind {
+    TargetKind::Path
+}
+
+/// Names a task.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskNameRequest {
+    pub name: String,
+}
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskView {
+    pub name: String,
+    pub client: String,
+    pub kind: TargetKind,
+    pub sources: Vec<String>,
+    pub excludes: Vec<String>,
+    pub options: TaskOptions,
+    pub datastore: String,
+    pub drive: Option<u32>,
+    pub eol_days: u32,
+    pub created_unix_ms: i64,
+    /// Its newest job.
+    pub last_job: Option<u64>,
+    /// How that stands, such as `finished`.
+    pub last_state: Option<String>,
+}

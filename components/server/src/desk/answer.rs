@@ -1,0 +1,146 @@
+//! Verbs by name, with JSON in and out: the one table that every front-end goes through.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::JobFollower;
+use crate::rights::Principal;
+use crate::{Server, ServerError};
+
+/// What a verb answers.
+pub enum Answer {
+    Json(Value),
+    /// Events of a job, until it has ended.
+    Events(Box<JobFollower>),
+}
+
+macro_rules! verbs {
+    ($(#[doc = $doc:literal] $name:literal => $method:ident $([$request:ident])?;)*) => {
+        /// Every verb with a line about it, in order.
+        pub const VERBS: &[(&str, &str)] =
+            &[$(($name, $doc),)* ("job.follow", " The events of a job until it has ended.")];
+
+        impl Server {
+            /// Asks a verb by name. `body` is the verb's request; `null` or `{}` for one without.
+            ///
+            /// Errors: `NotFound` for an unknown verb, `Invalid` for a body that does not fit,
+            /// and those of the verb.
+            pub async fn answer(
+                &self,
+                who: &Principal,
+                verb: &str,
+                body: Value,
+            ) -> Result<Answer, ServerError> {
+                let answer = match verb {
+                    $($name => verbs!(@call self, who, verb, body, $method $(, $request)?),)*
+                    "job.follow" => {
+                        let request = read(verb, body)?;
+                        let follower = self.follow_job(who, request).await?;
+                        return Ok(Answer::Events(Box::new(follower)));
+                    }
+                    _ => return Err(ServerError::NotFound { noun: "verb", name: verb.to_owned() }),
+                };
+                Ok(Answer::Json(answer))
+            }
+        }
+    };
+    (@call $self:ident, $who:ident, $verb:ident, $body:ident, $method:ident) => {{
+        let _: Nothing = read($verb, $body)?;
+        write($self.$method($who).await?)?
+    }};
+    (@call $self:ident, $who:ident, $verb:ident, $body:ident, $method:ident, $request:ident) => {{
+        let request: crate::api::$request = read($verb, $body)?;
+        write($self.$method($who, request).await?)?
+    }};
+}
+
+verbs! {
+    /// Counts, states, and what somebody should act on.
+    "status" => status;
+    /// Enrolled hosts.
+    "client.list" => clients;
+    /// A one-time code with which a host can join.
+    "client.join-code" => create_join_code [JoinCodeRequest];
+    /// Takes all rights from a client, now.
+    "client.revoke" => revoke_client [ClientRequest];
+    /// Changes where a client is dialled.
+    "client.addresses" => set_client_addresses [ClientAddressesRequest];
+    /// Makes a datastore, with its first drive.
+    "datastore.create" => create_datastore [CreateDatastoreRequest];
+    /// Takes an existing datastore into service.
+    "datastore.attach" => attach_datastore [AttachDatastoreRequest];
+    /// Takes a datastore out of service.
+    "datastore.detach" => detach_datastore [DatastoreRequest];
+    /// Datastores, with what their devices say.
+    "datastore.list" => datastores;
+    /// Checks a datastore or one saveset.
+    "datastore.verify" => verify [VerifyRequest];
+    /// Makes a datastore's index again.
+    "datastore.rebuild-index" => rebuild_index [RebuildIndexRequest];
+    /// Adds a drive to a datastore.
+    "drive.add" => add_drive [AddDriveRequest];
+    /// Adds a task.
+    "task.add" => add_task [TaskRequest];
+    /// Changes a task.
+    "task.change" => change_task [TaskRequest];
+    /// All tasks.
+    "task.list" => tasks;
+    /// One task.
+    "task.show" => task [TaskNameRequest];
+    /// Removes a task.
+    "task.delete" => delete_task [TaskNameRequest];
+    /// Runs a task now.
+    "task.run" => run_task [RunTaskRequest];
+    /// Jobs, newest first.
+    "job.list" => jobs [JobListRequest];
+    /// One job with its problems.
+    "job.show" => job [JobRequest];
+    /// Asks a job to end.
+    "job.cancel" => cancel_job [JobRequest];
+    /// Lines of a job's log.
+    "job.log" => job_log [LogRequest];
+    /// Savesets, newest first.
+    "saveset.list" => savesets [SavesetListRequest];
+    /// One saveset with the jobs that made and read it.
+    "saveset.show" => saveset [SavesetRequest];
+    /// A directory of a saveset.
+    "saveset.ls" => ls [LsRequest];
+    /// Entries of a saveset by name.
+    "saveset.find" => find [FindRequest];
+    /// What differs between two savesets.
+    "saveset.diff" => diff [DiffRequest];
+    /// Restores a saveset or a part of it.
+    "restore" => restore [RestoreRequest];
+    /// Makes a recovery kit.
+    "key.kit" => create_kit;
+    /// Groups of the kit that a proof asks for.
+    "key.question" => kit_question;
+    /// Shows that the recovery kit was kept.
+    "key.prove" => prove_kit [KitProofRequest];
+    /// Makes a client's domain and decides who holds its key.
+    "key.domain" => create_domain [CreateDomainRequest];
+    /// Dedup domains.
+    "key.domains" => domains;
+    /// Rows of the audit log.
+    "audit.list" => audit [AuditListRequest];
+    /// Follows the chain of the audit log.
+    "audit.verify" => verify_audit;
+    /// Makes saveset rows again from the manifests.
+    "catalog.rebuild" => rebuild_catalog [CatalogRebuildRequest];
+}
+
+/// The body of a verb that takes none.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+fn read<T: DeserializeOwned>(verb: &str, body: Value) -> Result<T, ServerError> {
+    let body = if body.is_null() { json!({}) } else { body };
+    serde_json::from_value(body)
+        .map_err(|error| ServerError::invalid(format!("the request '{verb}': {error}")))
+}
+
+fn write<T: Serialize>(reply: T) -> Result<Value, ServerError> {
+    serde_json::to_value(reply).map_err(|error| ServerError::Lost(error.to_string()))
+}

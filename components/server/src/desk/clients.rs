@@ -1,0 +1,165 @@
+//! Clients: listing, enrolling, revoking.
+
+use simsim_catalog::{Client, JobFilter, JobState};
+use simsim_control::{JoinCode, PublicKey, join};
+
+use crate::api::{
+    ClientAddressesRequest, ClientRequest, ClientView, JoinCodeReply, JoinCodeRequest, RevokeReply,
+};
+use crate::clock::now_unix_ms;
+use crate::rights::{Object, Principal, Right};
+use crate::{Server, ServerError};
+
+impl Server {
+    /// The clients that the caller may see, by name.
+    pub async fn clients(&self, who: &Principal) -> Result<Vec<ClientView>, ServerError> {
+        let clients = self.house.books.run(|catalog| catalog.clients()).await?;
+        let seen: Vec<_> = clients
+            .iter()
+            .filter(|client| who.may(Right::View, Object::Client(&client.name)))
+            .map(|client| self.client_view(client))
+            .collect();
+        if seen.is_empty() {
+            self.may_see(who, Right::View, "list clients", Object::Suite).await?;
+        }
+        Ok(seen)
+    }
+
+    /// Makes a one-time code with which a host can join.
+    pub async fn create_join_code(
+        &self,
+        who: &Principal,
+        request: JoinCodeRequest,
+    ) -> Result<JoinCodeReply, ServerError> {
+        let house = &self.house;
+        if let Some(name) = &request.name {
+            if !join::is_name(name) {
+                return Err(ServerError::invalid(format!(
+                    "'{}' cannot be a host's name: use letters, digits, dots, dashes and underscores, at most {}",
+                    name.escape_debug(),
+                    join::NAME_BYTES_MAX
+                )));
+            }
+            if *name == house.own_name {
+                return Err(ServerError::invalid(format!(
+                    "'{name}' is the server's own host: it needs no code"
+                )));
+            }
+        }
+        let bound = request.name.clone().unwrap_or_else(|| "any free name".to_owned());
+        self.may_do(who, Right::Administer, "client.join-code", Object::Suite, bound).await?;
+        let code = JoinCode::generate(&house.identity.public());
+        let hash = *blake3::hash(code.secret()).as_bytes();
+        let now = now_unix_ms();
+        let expires_unix_ms = now + i64::from(house.config.join_code_minutes) * 60_000;
+        let kept = simsim_catalog::JoinCode {
+            hash,
+            sealed_secret: house.master.seal(&join_purpose(&hash), code.secret())?,
+            client_name: request.name.clone(),
+            created_unix_ms: now,
+            expires_unix_ms,
+            used_unix_ms: None,
+            wrong_attempts: 0,
+        };
+        house.books.run(move |catalog| catalog.add_join_code(&kept)).await?;
+        let text = code.text().to_string();
+        let name =
+            request.name.as_deref().map(|name| format!(" --name {name}")).unwrap_or_default();
+        Ok(JoinCodeReply {
+            command: format!("simsim client join {} --code {text}{name}", house.name),
+            code: text,
+            name: request.name,
+            expires_unix_ms,
+        })
+    }
+
+    /// Takes all rights from a client, now: its session is closed, its jobs end, its transfers are
+    /// revoked at their devices. Savesets stay.
+    pub async fn revoke_client(
+        &self,
+        who: &Principal,
+        request: ClientRequest,
+    ) -> Result<RevokeReply, ServerError> {
+        let house = &self.house;
+        let object = Object::Client(&request.name);
+        if request.name == house.own_name {
+            return Err(ServerError::invalid("the server's own host cannot be revoked"));
+        }
+        self.may_do(who, Right::Administer, "client.revoke", object, "").await?;
+        let name = request.name.clone();
+        let client =
+            house.books.run(move |catalog| catalog.revoke_client(&name, now_unix_ms())).await?;
+        house.nodes.remove(client.id);
+        let id = client.id;
+        let open = JobFilter {
+            client: Some(id),
+            states: vec![JobState::Queued, JobState::Running],
+            ..JobFilter::default()
+        };
+        let jobs = house.books.run(move |catalog| catalog.jobs(&open)).await?;
+        let mut jobs_ended = house.jobs.of_client(id);
+        for job in jobs {
+            let number = job.number;
+            // One that ended just now needs no asking.
+            let _ = house.books.run(move |catalog| catalog.ask_cancel(number, now_unix_ms())).await;
+            house.jobs.cancel(number);
+            jobs_ended.push(number);
+        }
+        jobs_ended.sort_unstable();
+        jobs_ended.dedup();
+        house.jobs.wake();
+        Ok(RevokeReply { client: self.client_view(&client), jobs_ended })
+    }
+
+    /// Changes where a client is dialled.
+    pub async fn set_client_addresses(
+        &self,
+        who: &Principal,
+        request: ClientAddressesRequest,
+    ) -> Result<ClientView, ServerError> {
+        let house = &self.house;
+        let object = Object::Client(&request.name);
+        let detail = request.addresses.join(", ");
+        self.may_do(who, Right::Administer, "client.addresses", object, detail).await?;
+        let client = house
+            .books
+            .run(move |catalog| {
+                let there = catalog.client(&request.name)?;
+                let port = request.listen_port.unwrap_or(there.listen_port);
+                catalog.set_client_addresses(&request.name, &request.addresses, port)
+            })
+            .await?;
+        if client.is_enrolled() {
+            house.nodes.add(&client);
+        }
+        Ok(self.client_view(&client))
+    }
+
+    fn client_view(&self, client: &Client) -> ClientView {
+        let status = self.house.nodes.status(client.id);
+        let connected = status.as_ref().is_some_and(|status| status.line.is_some());
+        ClientView {
+            name: client.name.clone(),
+            fingerprint: client
+                .host_key
+                .parse::<PublicKey>()
+                .map_or_else(|_| client.host_key.clone(), |key| key.fingerprint()),
+            addresses: client.addresses.clone(),
+            listen_port: client.listen_port,
+            roles: client.roles.clone(),
+            platform: client.platform.clone(),
+            suite_version: client.suite_version.clone(),
+            state: client.state.as_str().to_owned(),
+            enrolled_unix_ms: client.enrolled_unix_ms,
+            revoked_unix_ms: client.revoked_unix_ms,
+            last_seen_unix_ms: client.last_seen_unix_ms,
+            connected,
+            trouble: status.and_then(|status| status.last_error).map(|(_, why)| why),
+        }
+    }
+}
+
+/// Binds a sealed join secret to its code.
+pub(crate) fn join_purpose(hash: &[u8; 32]) -> Vec<u8> {
+    [b"simsim catalog join code v1".as_slice(), hash].concat()
+}

@@ -1,0 +1,266 @@
+//! Datastores and drives.
+
+use std::time::Duration;
+
+use simsim_catalog::{Client, Datastore, DatastoreState, Drive};
+use simsim_control::verbs::{
+    AttachDatastore, CreateDatastore, DatastoreState as AskState, DetachDatastore,
+};
+use simsim_format::random_bytes;
+use simsim_model::{StoreId, escape_path};
+
+use crate::api::{
+    AddDriveRequest, AttachDatastoreRequest, CreateDatastoreRequest, DatastoreRequest,
+    DatastoreView, DeviceView, DriveView,
+};
+use crate::clock::now_unix_ms;
+use crate::jobs::DEVICE_PATIENCE;
+use crate::rights::{Object, Principal, Right};
+use crate::{Server, ServerError};
+
+/// A list does not wait longer than this for a device that is away.
+const LIST_PATIENCE: Duration = Duration::from_millis(500);
+
+impl Server {
+    /// Makes a datastore on a device host, with its first drive.
+    pub async fn create_datastore(
+        &self,
+        who: &Principal,
+        request: CreateDatastoreRequest,
+    ) -> Result<DatastoreView, ServerError> {
+        check_name(&request.name)?;
+        let object = Object::Datastore(&request.name);
+        let node = self.device_host(request.node.as_deref()).await?;
+        let detail = format!("{} on '{}'", request.path, node.name);
+        self.may_do(who, Right::Administer, "datastore.create", object, detail).await?;
+        let name = request.name.clone();
+        let taken = self
+            .house
+            .books
+            .run(move |catalog| Ok(catalog.datastores()?.iter().any(|one| one.name == name)))
+            .await?;
+        if taken {
+            return Err(ServerError::invalid(format!(
+                "a datastore '{}' exists already: choose another name",
+                request.name
+            )));
+        }
+        let store = StoreId(random_bytes()?);
+        let line = self.house.nodes.line(node.id, DEVICE_PATIENCE).await?;
+        line.call(CreateDatastore {
+            path: request.path.clone(),
+            name: request.name.clone(),
+            store,
+            owner: self.house.name.clone(),
+        })
+        .await?;
+        let datastore = Datastore {
+            store,
+            name: request.name,
+            device: node.id,
+            path: request.path.into_bytes(),
+            state: DatastoreState::Active,
+            created_unix_ms: now_unix_ms(),
+        };
+        self.keep_datastore(datastore, request.drive, request.jobs_max).await
+    }
+
+    /// Takes a datastore into service that exists. One that the catalog knows keeps its name, its
+    /// drives and its savesets, wherever it lies now; the savesets of another one are listed by
+    /// `catalog rebuild`.
+    pub async fn attach_datastore(
+        &self,
+        who: &Principal,
+        request: AttachDatastoreRequest,
+    ) -> Result<DatastoreView, ServerError> {
+        let node = self.device_host(request.node.as_deref()).await?;
+        let detail = format!("{} on '{}'", request.path, node.name);
+        self.may_do(who, Right::Administer, "datastore.attach", Object::Suite, detail).await?;
+        let line = self.house.nodes.line(node.id, DEVICE_PATIENCE).await?;
+        let found = line.call(AttachDatastore { path: request.path.clone() }).await?;
+        let path = request.path.into_bytes();
+        let known = self.house.books.run(|catalog| catalog.datastores()).await?;
+        if known.iter().any(|one| one.store == found.store) {
+            let datastore = self
+                .house
+                .books
+                .run(move |catalog| {
+                    let state = DatastoreState::Active;
+                    catalog.move_datastore(found.store, node.id, &path, state)
+                })
+                .await?;
+            return self.datastore_view(datastore, DEVICE_PATIENCE).await;
+        }
+        let mut name = if check_name(&found.name).is_ok() {
+            found.name
+        } else {
+            format!("datastore-{}", found.store.short())
+        };
+        if known.iter().any(|one| one.name == name) {
+            name = format!("{name}-{}", found.store.short());
+        }
+        let datastore = Datastore {
+            store: found.store,
+            name,
+            device: node.id,
+            path,
+            state: DatastoreState::Active,
+            created_unix_ms: now_unix_ms(),
+        };
+        self.keep_datastore(datastore, None, None).await
+    }
+
+    /// Takes a datastore out of service. Its savesets stay listed. `Busy` while transfers run.
+    pub async fn detach_datastore(
+        &self,
+        who: &Principal,
+        request: DatastoreRequest,
+    ) -> Result<DatastoreView, ServerError> {
+        let object = Object::Datastore(&request.name);
+        self.may_do(who, Right::Administer, "datastore.detach", object, "").await?;
+        let datastore = self.house.datastore(Some(request.name)).await?;
+        let line = self.house.nodes.line(datastore.device, DEVICE_PATIENCE).await?;
+        line.call(DetachDatastore { store: datastore.store }).await?;
+        let datastore = self
+            .house
+            .books
+            .run(move |catalog| {
+                catalog.move_datastore(
+                    datastore.store,
+                    datastore.device,
+                    &datastore.path,
+                    DatastoreState::Detached,
+                )
+            })
+            .await?;
+        self.datastore_view(datastore, LIST_PATIENCE).await
+    }
+
+    /// All datastores, with what their devices say.
+    pub async fn datastores(&self, who: &Principal) -> Result<Vec<DatastoreView>, ServerError> {
+        self.may_see(who, Right::View, "list datastores", Object::Suite).await?;
+        let mut views = Vec::new();
+        for datastore in self.house.books.run(|catalog| catalog.datastores()).await? {
+            views.push(self.datastore_view(datastore, LIST_PATIENCE).await?);
+        }
+        Ok(views)
+    }
+
+    /// Adds a drive: another numbered path to a datastore.
+    pub async fn add_drive(
+        &self,
+        who: &Principal,
+        request: AddDriveRequest,
+    ) -> Result<DriveView, ServerError> {
+        let object = Object::Datastore(&request.datastore);
+        self.may_do(who, Right::Administer, "drive.add", object, "").await?;
+        let datastore = self.house.datastore(Some(request.datastore)).await?;
+        let jobs_max = request.jobs_max.unwrap_or(self.house.config.drive_jobs_max);
+        let drive = self
+            .house
+            .books
+            .run(move |catalog| catalog.add_drive(datastore.store, request.number, jobs_max))
+            .await?;
+        self.house.jobs.wake();
+        Ok(drive_view(&drive))
+    }
+
+    async fn keep_datastore(
+        &self,
+        datastore: Datastore,
+        drive: Option<u32>,
+        jobs_max: Option<u32>,
+    ) -> Result<DatastoreView, ServerError> {
+        let jobs_max = jobs_max.unwrap_or(self.house.config.drive_jobs_max);
+        let kept = datastore.clone();
+        self.house
+            .books
+            .run(move |catalog| {
+                catalog.add_datastore(&kept)?;
+                catalog.add_drive(kept.store, drive, jobs_max)
+            })
+            .await?;
+        self.datastore_view(datastore, DEVICE_PATIENCE).await
+    }
+
+    /// The enrolled host that a request names; the Server's own where it names none.
+    pub(crate) async fn device_host(&self, name: Option<&str>) -> Result<Client, ServerError> {
+        let name = name.unwrap_or(&self.house.own_name).to_owned();
+        let client = self.house.books.run(move |catalog| catalog.client(&name)).await?;
+        if !client.is_enrolled() {
+            return Err(ServerError::Refused(format!("client '{}' is revoked", client.name)));
+        }
+        // Roles are known once the host was reached; the device itself refuses what it cannot do.
+        if !client.roles.is_empty() && !client.has_role("device") {
+            return Err(ServerError::invalid(format!(
+                "'{}' is a client only: a datastore needs a host that runs as rds or server",
+                client.name
+            )));
+        }
+        Ok(client)
+    }
+
+    async fn datastore_view(
+        &self,
+        datastore: Datastore,
+        patience: Duration,
+    ) -> Result<DatastoreView, ServerError> {
+        let (store, device) = (datastore.store, datastore.device);
+        let (node, drives, savesets) = self
+            .house
+            .books
+            .run(move |catalog| {
+                let mut drives = catalog.drives()?;
+                drives.retain(|drive| drive.store == store);
+                let node = catalog.client_numbered(device)?.name;
+                Ok((node, drives, catalog.saveset_count(store)?))
+            })
+            .await?;
+        let asked = async {
+            let line = self.house.nodes.line(device, patience).await?;
+            line.call(AskState { store }).await
+        };
+        let (device, trouble) = match asked.await {
+            Ok(state) => {
+                let view = DeviceView {
+                    capacity_bytes: state.capacity_bytes,
+                    free_bytes: state.free_bytes,
+                    packs_bytes: state.packs_bytes,
+                    savesets: state.savesets,
+                    chunks: state.chunks,
+                    condition: state.state,
+                };
+                (Some(view), None)
+            }
+            Err(error) => (None, Some(error.full_message())),
+        };
+        Ok(DatastoreView {
+            name: datastore.name,
+            store,
+            node,
+            path: escape_path(&datastore.path),
+            state: datastore.state.as_str().to_owned(),
+            created_unix_ms: datastore.created_unix_ms,
+            drives: drives.iter().map(drive_view).collect(),
+            savesets,
+            device,
+            trouble,
+        })
+    }
+}
+
+fn drive_view(drive: &Drive) -> DriveView {
+    DriveView { number: drive.number, jobs_max: drive.jobs_max }
+}
+
+/// Names of datastores and tasks: 1 to 64 letters, digits, dots, dashes, underscores.
+pub(crate) fn check_name(name: &str) -> Result<(), ServerError> {
+    if simsim_control::join::is_name(name) {
+        return Ok(());
+    }
+    Err(ServerError::invalid(format!(
+        "'{}' cannot be a name: use letters, digits, dots, dashes and underscores, at most {}",
+        name.escape_debug(),
+        simsim_control::join::NAME_BYTES_MAX
+    )))
+}

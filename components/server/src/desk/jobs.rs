@@ -1,0 +1,284 @@
+//! Jobs: running tasks, listing, following, cancelling, logs.
+
+use simsim_catalog::{ClientId, Job, JobFilter, JobKind, JobState, NewJob, StoreNames};
+use simsim_model::escape_path;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::tasks::options_of;
+use crate::api::{
+    JobDetail, JobListRequest, JobReply, JobRequest, JobView, LogReply, LogRequest, RunTaskRequest,
+};
+use crate::clock::now_unix_ms;
+use crate::jobs::{BackupWish, JobEvent, JobEventKind, Wish};
+use crate::rights::{Object, Principal, Right};
+use crate::{Server, ServerError};
+
+impl Server {
+    /// Queues a backup of a task.
+    pub async fn run_task(
+        &self,
+        who: &Principal,
+        request: RunTaskRequest,
+    ) -> Result<JobReply, ServerError> {
+        let name = request.task.clone();
+        let task = self.house.books.run(move |catalog| catalog.task(&name)).await?;
+        let settings = task.settings;
+        let object = Object::Client(&settings.client);
+        let detail = format!("task '{}', {}", settings.name, request.level.as_str());
+        self.may_do(who, Right::Backup, "task.run", object, detail).await?;
+        let wish = Wish::Backup(BackupWish {
+            kind: settings.kind,
+            sources: settings.sources.iter().map(|path| escape_path(path)).collect(),
+            excludes: settings.excludes.clone(),
+            options: options_of(&settings.options)?,
+            level: request.level,
+            eol_days: settings.eol_days,
+        });
+        let new = NewJob {
+            kind: JobKind::Backup,
+            task: Some(task.id),
+            task_name: settings.name,
+            client: task.client_id,
+            store: settings.store,
+            domain: None,
+            drive: settings.drive,
+            level: Some(request.level),
+            saveset: None,
+            request: wish.to_text()?,
+            requested_by: who.name().to_owned(),
+        };
+        self.queue(new).await
+    }
+
+    /// Puts a job into the queue and looks at it.
+    pub(crate) async fn queue(&self, new: NewJob) -> Result<JobReply, ServerError> {
+        let job =
+            self.house.books.run(move |catalog| catalog.queue_job(&new, now_unix_ms())).await?;
+        let announcer = self.house.jobs.announcer();
+        announcer.tell(job.number, JobEventKind::State { state: job.state });
+        self.house.jobs.wake();
+        Ok(JobReply { job: job.number })
+    }
+
+    /// The jobs of clients that the caller may see, newest first.
+    pub async fn jobs(
+        &self,
+        who: &Principal,
+        request: JobListRequest,
+    ) -> Result<Vec<JobView>, ServerError> {
+        let whole = who.may(Right::View, Object::Suite);
+        if !whole {
+            // Somebody with a view of some clients must say which one.
+            let name = request.client.as_deref();
+            let object = name.map_or(Object::Suite, Object::Client);
+            self.may_see(who, Right::View, "list jobs of", object).await?;
+        }
+        let (jobs, stores) = self
+            .house
+            .books
+            .run(move |catalog| {
+                let client: Option<ClientId> = match &request.client {
+                    Some(name) => Some(catalog.client(name)?.id),
+                    None => None,
+                };
+                let states = match request.open_only {
+                    true => vec![JobState::Queued, JobState::Running],
+                    false => Vec::new(),
+                };
+                let filter = JobFilter {
+                    task_name: request.task.clone(),
+                    client,
+                    states,
+                    before: request.before,
+                    limit: if request.limit == 0 { 100 } else { request.limit },
+                };
+                Ok((catalog.jobs(&filter)?, catalog.datastore_names()?))
+            })
+            .await?;
+        Ok(jobs.into_iter().map(|job| self.job_view(job, &stores)).collect())
+    }
+
+    /// One job with its problems.
+    pub async fn job(
+        &self,
+        who: &Principal,
+        request: JobRequest,
+    ) -> Result<JobDetail, ServerError> {
+        let job = self.seen_job(who, request.job).await?;
+        let (problem_list, stores) = self
+            .house
+            .books
+            .run(move |catalog| {
+                Ok((catalog.job_problems(request.job)?, catalog.datastore_names()?))
+            })
+            .await?;
+        Ok(JobDetail { job: self.job_view(job, &stores), problem_list })
+    }
+
+    /// Asks a job to end. One that waits is cancelled at once; one that runs ends when its client
+    /// says so.
+    pub async fn cancel_job(
+        &self,
+        who: &Principal,
+        request: JobRequest,
+    ) -> Result<JobView, ServerError> {
+        let job = self.seen_job(who, request.job).await?;
+        let object = Object::Client(&job.client_name);
+        let detail = format!("job {}", request.job);
+        self.may_do(who, Right::Backup, "job.cancel", object, detail).await?;
+        let (job, stores) = self
+            .house
+            .books
+            .run(move |catalog| {
+                let job = catalog.ask_cancel(request.job, now_unix_ms())?;
+                Ok((job, catalog.datastore_names()?))
+            })
+            .await?;
+        if job.state.is_ended() {
+            let announcer = self.house.jobs.announcer();
+            announcer.tell(job.number, JobEventKind::State { state: job.state });
+        }
+        self.house.jobs.cancel(request.job);
+        self.house.jobs.wake();
+        Ok(self.job_view(job, &stores))
+    }
+
+    /// Lines of a job's log.
+    pub async fn job_log(
+        &self,
+        who: &Principal,
+        request: LogRequest,
+    ) -> Result<LogReply, ServerError> {
+        self.seen_job(who, request.job).await?;
+        let limit = if request.limit == 0 { 1000 } else { request.limit };
+        let lines = self
+            .house
+            .books
+            .run(move |catalog| catalog.job_log(request.job, request.from, limit))
+            .await?;
+        Ok(LogReply { lines })
+    }
+
+    /// Follows a job: its state now, then its events until it has ended.
+    pub async fn follow_job(
+        &self,
+        who: &Principal,
+        request: JobRequest,
+    ) -> Result<JobFollower, ServerError> {
+        // First listen, then look: nothing falls between.
+        let events = self.house.jobs.announcer().listen();
+        let job = self.seen_job(who, request.job).await?;
+        Ok(JobFollower {
+            server: self.clone(),
+            job: request.job,
+            events,
+            first: Some(JobEvent {
+                job: job.number,
+                at_unix_ms: now_unix_ms(),
+                kind: JobEventKind::State { state: job.state },
+            }),
+            ended: false,
+        })
+    }
+
+    async fn seen_job(&self, who: &Principal, number: u64) -> Result<Job, ServerError> {
+        let job = self.house.books.run(move |catalog| catalog.job(number)).await?;
+        let object = Object::Client(&job.client_name);
+        self.may_see(who, Right::View, "see a job of", object).await?;
+        Ok(job)
+    }
+
+    fn job_view(&self, job: Job, stores: &StoreNames) -> JobView {
+        let progress = match job.state {
+            JobState::Running => self.house.jobs.progress(job.number).unwrap_or(job.progress),
+            _ => job.progress,
+        };
+        // The id of a backup's saveset is chosen before there is one.
+        let committed = matches!(
+            job.state,
+            JobState::Ended(
+                simsim_model::Outcome::Finished | simsim_model::Outcome::FinishedWithErrors
+            )
+        );
+        let saveset = job.saveset.filter(|_| job.kind != JobKind::Backup || committed);
+        JobView {
+            job: job.number,
+            kind: job.kind.as_str().to_owned(),
+            task: job.task_name,
+            client: job.client_name,
+            datastore: stores.get(&job.store).cloned().unwrap_or_else(|| job.store.to_string()),
+            drive: job.drive,
+            level: job.level,
+            saveset,
+            requested_by: job.requested_by,
+            state: job.state,
+            queued_unix_ms: job.queued_unix_ms,
+            started_unix_ms: job.started_unix_ms,
+            ended_unix_ms: job.ended_unix_ms,
+            cancel_asked: job.cancel_asked_unix_ms.is_some(),
+            progress,
+            error: job.error,
+            problems: job.problems_total,
+        }
+    }
+}
+
+/// The events of one job, from its state at the time of asking to its end.
+pub struct JobFollower {
+    server: Server,
+    job: u64,
+    events: broadcast::Receiver<JobEvent>,
+    first: Option<JobEvent>,
+    ended: bool,
+}
+
+impl JobFollower {
+    /// The next event; `None` after the job has ended. A caller that was too slow for all events
+    /// misses some of them, never the end.
+    pub async fn next(&mut self) -> Option<JobEvent> {
+        if self.ended {
+            return None;
+        }
+        if let Some(first) = self.first.take() {
+            self.ended = is_end(&first);
+            return Some(first);
+        }
+        loop {
+            match self.events.recv().await {
+                Ok(event) if event.job == self.job => {
+                    self.ended = is_end(&event);
+                    return Some(event);
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => {
+                    let number = self.job;
+                    let job = self.server.house.books.run(move |catalog| catalog.job(number)).await;
+                    match job {
+                        Ok(job) if !job.state.is_ended() => {}
+                        Ok(job) => {
+                            self.ended = true;
+                            return Some(JobEvent {
+                                job: self.job,
+                                at_unix_ms: now_unix_ms(),
+                                kind: JobEventKind::State { state: job.state },
+                            });
+                        }
+                        Err(_) => {
+                            self.ended = true;
+                            return None;
+                        }
+                    }
+                }
+                Err(RecvError::Closed) => {
+                    self.ended = true;
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+fn is_end(event: &JobEvent) -> bool {
+    matches!(&event.kind, JobEventKind::State { state } if state.is_ended())
+}

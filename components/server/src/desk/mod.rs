@@ -1,0 +1,19 @@
+//! The desk: where verbs are asked, by subject. Each checks the right, writes down what changes
+//! something, and only then does it.
+
+mod answer;
+mod audit;
+mod browse;
+mod clients;
+mod datastores;
+mod jobs;
+mod join;
+mod keys;
+mod rebuild;
+mod restore;
+mod savesets;
+mod status;
+mod tasks;
+
+pub use answer::{Answer, VERBS};
+pub use jobs::JobFollower;

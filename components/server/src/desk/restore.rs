@@ -1,0 +1,162 @@
+//! Restores, checks, index rebuilds.
+
+use simsim_catalog::{DatastoreState, JobKind, NewJob};
+
+use crate::api::{JobReply, RebuildIndexRequest, RestoreRequest, VerifyRequest};
+use crate::jobs::{RestoreWish, VerifyWish, Wish, paths_of};
+use crate::rights::{Object, Principal, Right};
+use crate::{Server, ServerError};
+
+impl Server {
+    /// Queues a restore.
+    ///
+    /// Rights: `restore` for the client whose data it is. Beneath another place than the original
+    /// one also `restore-elsewhere`; to another client `restore-to-other`, for both clients.
+    pub async fn restore(
+        &self,
+        who: &Principal,
+        request: RestoreRequest,
+    ) -> Result<JobReply, ServerError> {
+        let house = &self.house;
+        let saveset = house.saveset(&request.saveset, request.task.as_deref()).await?;
+        let to = request.client.clone().unwrap_or_else(|| saveset.client_name.clone());
+        if to.is_empty() {
+            return Err(ServerError::invalid(
+                "it is not known whose saveset this is: say to which client to restore",
+            ));
+        }
+        let from = Object::Client(&saveset.client_name);
+        let place = request.target.as_deref().unwrap_or("its place");
+        let detail = format!("saveset {} to '{to}', {place}", saveset.saveset);
+        self.may_see(who, Right::Restore, "restore data of", from).await?;
+        if to == saveset.client_name {
+            if request.target.is_some() {
+                let verb = "restore to another place data of";
+                self.may_see(who, Right::RestoreElsewhere, verb, from).await?;
+            }
+            self.may_do(who, Right::Restore, "restore", from, detail).await?;
+        } else {
+            let verb = "restore to another client data of";
+            self.may_see(who, Right::RestoreToOther, verb, from).await?;
+            let into = Object::Client(&to);
+            self.may_see(who, Right::RestoreToOther, "restore other data to", into).await?;
+            self.may_do(who, Right::RestoreToOther, "restore.to-other", from, detail).await?;
+        }
+        // What cannot be read is refused now, and not when the job begins.
+        paths_of(&request.paths)?;
+        if let Some(target) = &request.target {
+            let target = paths_of(std::slice::from_ref(target))?;
+            if target.first().and_then(|path| path.first()) != Some(&b'/') {
+                return Err(ServerError::invalid("the place to restore beneath must be absolute"));
+            }
+        }
+        let name = to.clone();
+        let client = house.books.run(move |catalog| catalog.client(&name)).await?;
+        if !client.is_enrolled() {
+            return Err(ServerError::Refused(format!("client '{to}' is revoked")));
+        }
+        let wish = Wish::Restore(RestoreWish {
+            paths: request.paths,
+            patterns: request.patterns,
+            target: request.target,
+            overwrite: request.overwrite,
+            specials: request.specials,
+            owners: request.owners.unwrap_or(true),
+            dry_run: request.dry_run,
+        });
+        self.queue(NewJob {
+            kind: JobKind::Restore,
+            task: None,
+            task_name: saveset.task_name,
+            client: client.id,
+            store: saveset.store,
+            domain: Some(saveset.domain),
+            drive: None,
+            level: None,
+            saveset: Some(saveset.saveset),
+            request: wish.to_text()?,
+            requested_by: who.name().to_owned(),
+        })
+        .await
+    }
+
+    /// Queues a check of a datastore, or of one saveset.
+    pub async fn verify(
+        &self,
+        who: &Principal,
+        request: VerifyRequest,
+    ) -> Result<JobReply, ServerError> {
+        let house = &self.house;
+        let saveset = match &request.saveset {
+            Some(id) => Some(house.saveset(id, None).await?),
+            None => None,
+        };
+        let datastore = match (&saveset, request.datastore) {
+            (Some(saveset), None) => {
+                let store = saveset.store;
+                house.books.run(move |catalog| catalog.datastore_with_id(store)).await?
+            }
+            (_, name) => house.datastore(name).await?,
+        };
+        if saveset.as_ref().is_some_and(|saveset| saveset.store != datastore.store) {
+            return Err(ServerError::invalid(format!(
+                "that saveset is not in datastore '{}'",
+                datastore.name
+            )));
+        }
+        let object = Object::Datastore(&datastore.name);
+        let detail = format!("{:?}", request.depth).to_lowercase();
+        self.may_do(who, Right::Maintain, "datastore.verify", object, detail).await?;
+        active(&datastore)?;
+        self.queue(NewJob {
+            kind: JobKind::Verify,
+            task: None,
+            task_name: String::new(),
+            client: datastore.device,
+            store: datastore.store,
+            domain: None,
+            drive: None,
+            level: None,
+            saveset: saveset.map(|saveset| saveset.saveset),
+            request: Wish::Verify(VerifyWish { depth: request.depth }).to_text()?,
+            requested_by: who.name().to_owned(),
+        })
+        .await
+    }
+
+    /// Queues making a datastore's index again from its packs.
+    pub async fn rebuild_index(
+        &self,
+        who: &Principal,
+        request: RebuildIndexRequest,
+    ) -> Result<JobReply, ServerError> {
+        let datastore = self.house.datastore(request.datastore).await?;
+        let object = Object::Datastore(&datastore.name);
+        self.may_do(who, Right::Maintain, "datastore.rebuild-index", object, "").await?;
+        active(&datastore)?;
+        self.queue(NewJob {
+            kind: JobKind::Rebuild,
+            task: None,
+            task_name: String::new(),
+            client: datastore.device,
+            store: datastore.store,
+            domain: None,
+            drive: None,
+            level: None,
+            saveset: None,
+            request: Wish::Rebuild.to_text()?,
+            requested_by: who.name().to_owned(),
+        })
+        .await
+    }
+}
+
+fn active(datastore: &simsim_catalog::Datastore) -> Result<(), ServerError> {
+    if datastore.state == DatastoreState::Active {
+        return Ok(());
+    }
+    Err(ServerError::Refused(format!(
+        "datastore '{}' is out of service: attach it first",
+        datastore.name
+    )))
+}

@@ -1,0 +1,180 @@
+//! Tasks.
+
+use std::collections::HashMap;
+
+use simsim_catalog::{JobFilter, StoreNames, Task, TaskSettings};
+use simsim_model::{TargetKind, escape_path};
+
+use super::datastores::check_name;
+use crate::api::{TaskNameRequest, TaskOptions, TaskRequest, TaskView};
+use crate::clock::now_unix_ms;
+use crate::jobs::paths_of;
+use crate::rights::{Object, Principal, Right};
+use crate::{Server, ServerError};
+
+/// Sources and patterns of one task, so that the order to the client stays one message.
+const ITEMS_MAX: usize = 1000;
+const ITEMS_BYTES_MAX: usize = 256 * 1024;
+
+impl Server {
+    /// Adds a task.
+    pub async fn add_task(
+        &self,
+        who: &Principal,
+        request: TaskRequest,
+    ) -> Result<TaskView, ServerError> {
+        let settings = self.settings_of(&request).await?;
+        let object = Object::Client(&request.client);
+        self.may_do(who, Right::Administer, "task.add", object, request.name.clone()).await?;
+        let task =
+            self.house.books.run(move |catalog| catalog.add_task(&settings, now_unix_ms())).await?;
+        self.task_view(task).await
+    }
+
+    /// Changes a task; everything but its name and client is replaced.
+    pub async fn change_task(
+        &self,
+        who: &Principal,
+        request: TaskRequest,
+    ) -> Result<TaskView, ServerError> {
+        let settings = self.settings_of(&request).await?;
+        let object = Object::Client(&request.client);
+        self.may_do(who, Right::Administer, "task.change", object, request.name.clone()).await?;
+        let task = self.house.books.run(move |catalog| catalog.change_task(&settings)).await?;
+        self.task_view(task).await
+    }
+
+    /// The tasks of clients that the caller may see, by name.
+    pub async fn tasks(&self, who: &Principal) -> Result<Vec<TaskView>, ServerError> {
+        let tasks = self.house.books.run(|catalog| catalog.tasks()).await?;
+        let mut views = Vec::new();
+        for task in tasks {
+            if who.may(Right::View, Object::Client(&task.settings.client)) {
+                views.push(self.task_view(task).await?);
+            }
+        }
+        if views.is_empty() {
+            self.may_see(who, Right::View, "list tasks", Object::Suite).await?;
+        }
+        Ok(views)
+    }
+
+    /// One task.
+    pub async fn task(
+        &self,
+        who: &Principal,
+        request: TaskNameRequest,
+    ) -> Result<TaskView, ServerError> {
+        let task = self.house.books.run(move |catalog| catalog.task(&request.name)).await?;
+        let object = Object::Client(&task.settings.client);
+        self.may_see(who, Right::View, "see a task of", object).await?;
+        self.task_view(task).await
+    }
+
+    /// Removes a task. Its savesets and the history of its jobs stay.
+    pub async fn delete_task(
+        &self,
+        who: &Principal,
+        request: TaskNameRequest,
+    ) -> Result<(), ServerError> {
+        let name = request.name.clone();
+        let task = self.house.books.run(move |catalog| catalog.task(&name)).await?;
+        let object = Object::Client(&task.settings.client);
+        self.may_do(who, Right::Administer, "task.delete", object, request.name.clone()).await?;
+        self.house.books.run(move |catalog| catalog.delete_task(&request.name)).await
+    }
+
+    async fn settings_of(&self, request: &TaskRequest) -> Result<TaskSettings, ServerError> {
+        check_name(&request.name)?;
+        let sources = paths_of(&request.sources)?;
+        if sources.is_empty() {
+            return Err(ServerError::invalid(format!(
+                "task '{}' needs at least one source",
+                request.name
+            )));
+        }
+        let items = sources.len() + request.excludes.len();
+        let bytes = sources.iter().map(Vec::len).sum::<usize>()
+            + request.excludes.iter().map(String::len).sum::<usize>();
+        if items > ITEMS_MAX || bytes > ITEMS_BYTES_MAX {
+            return Err(ServerError::invalid(format!(
+                "sources and excludes of one task: at most {ITEMS_MAX} items and {ITEMS_BYTES_MAX} bytes"
+            )));
+        }
+        match request.kind {
+            TargetKind::Path => {
+                for source in &sources {
+                    if source.first() != Some(&b'/') {
+                        return Err(ServerError::invalid(format!(
+                            "source '{}' is not absolute: it must begin with '/'",
+                            escape_path(source)
+                        )));
+                    }
+                    if source.contains(&0) {
+                        return Err(ServerError::invalid(format!(
+                            "source '{}' holds a NUL",
+                            escape_path(source)
+                        )));
+                    }
+                }
+            }
+            TargetKind::Stream => {
+                if sources.len() != 1 {
+                    return Err(ServerError::invalid(
+                        "a stream task has one source: the name under which the stream is kept",
+                    ));
+                }
+            }
+        }
+        let datastore = self.house.datastore(request.datastore.clone()).await?;
+        Ok(TaskSettings {
+            name: request.name.clone(),
+            client: request.client.clone(),
+            kind: request.kind,
+            sources,
+            excludes: request.excludes.clone(),
+            options: serde_json::to_string(&request.options)
+                .map_err(|error| ServerError::Lost(error.to_string()))?,
+            store: datastore.store,
+            drive: request.drive,
+            eol_days: request.eol_days,
+        })
+    }
+
+    async fn task_view(&self, task: Task) -> Result<TaskView, ServerError> {
+        let name = task.settings.name.clone();
+        let (last, stores): (_, HashMap<_, _>) = self
+            .house
+            .books
+            .run(move |catalog| {
+                let filter = JobFilter { task_name: Some(name), limit: 1, ..JobFilter::default() };
+                let stores: StoreNames = catalog.datastore_names()?;
+                Ok((catalog.jobs(&filter)?.into_iter().next(), stores))
+            })
+            .await?;
+        let settings = task.settings;
+        Ok(TaskView {
+            options: options_of(&settings.options)?,
+            datastore: stores
+                .get(&settings.store)
+                .cloned()
+                .unwrap_or_else(|| settings.store.to_string()),
+            name: settings.name,
+            client: settings.client,
+            kind: settings.kind,
+            sources: settings.sources.iter().map(|path| escape_path(path)).collect(),
+            excludes: settings.excludes,
+            drive: settings.drive,
+            eol_days: settings.eol_days,
+            created_unix_ms: task.created_unix_ms,
+            last_job: last.as_ref().map(|job| job.number),
+            last_state: last.map(|job| job.state.as_str().to_owned()),
+        })
+    }
+}
+
+/// A task's options out of their kept text.
+pub(crate) fn options_of(text: &str) -> Result<TaskOptions, ServerError> {
+    serde_json::from_str(text)
+        .map_err(|error| ServerError::invalid(format!("the options of a task: {error}")))
+}

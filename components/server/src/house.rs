@@ -1,0 +1,91 @@
+//! What the rooms of the Server share.
+
+use std::path::PathBuf;
+
+use simsim_catalog::{Datastore, DatastoreState, Saveset, SavesetFilter};
+use simsim_control::Identity;
+use simsim_format::WrappingKey;
+use tokio_util::sync::CancellationToken;
+
+use crate::ServerError;
+use crate::books::Books;
+use crate::config::ServerConfig;
+use crate::jobs::Jobs;
+use crate::keys::{DomainKeys, KitStore};
+use crate::nodes::Nodes;
+
+pub(crate) struct House {
+    /// `<state>/server`.
+    pub folder: PathBuf,
+    pub config: ServerConfig,
+    /// The Server's name for people.
+    pub name: String,
+    /// The name under which its own host is enrolled.
+    pub own_name: String,
+    pub identity: Identity,
+    pub books: Books,
+    pub nodes: Nodes,
+    pub jobs: Jobs,
+    /// Seals the secrets of join codes.
+    pub master: WrappingKey,
+    pub domain_keys: DomainKeys,
+    pub kit: KitStore,
+    pub started_unix_ms: i64,
+    pub stop: CancellationToken,
+}
+
+impl House {
+    /// A datastore by name; without a name the only one there is.
+    pub(crate) async fn datastore(&self, name: Option<String>) -> Result<Datastore, ServerError> {
+        if let Some(name) = name {
+            return self.books.run(move |catalog| catalog.datastore(&name)).await;
+        }
+        let mut active = self.books.run(|catalog| catalog.datastores()).await?;
+        active.retain(|datastore| datastore.state == DatastoreState::Active);
+        match active.as_slice() {
+            [] => Err(ServerError::not_found("datastore", "any: make one first")),
+            [only] => Ok(only.clone()),
+            several => {
+                let names: Vec<_> = several.iter().map(|one| one.name.as_str()).collect();
+                Err(ServerError::invalid(format!("say which datastore: {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// A saveset by its id or the beginning of it, or the newest one of a task.
+    pub(crate) async fn saveset(
+        &self,
+        id: &str,
+        task: Option<&str>,
+    ) -> Result<Saveset, ServerError> {
+        if id.is_empty() {
+            let Some(task) = task.map(str::to_owned) else {
+                return Err(ServerError::invalid("say which saveset, or the newest of which task"));
+            };
+            let filter = SavesetFilter {
+                task_name: Some(task.clone()),
+                limit: 1,
+                ..SavesetFilter::default()
+            };
+            let newest = self.books.run(move |catalog| catalog.savesets(&filter)).await?;
+            return newest
+                .into_iter()
+                .next()
+                .ok_or_else(|| ServerError::not_found("saveset of task", task));
+        }
+        if id.len() < 4 {
+            return Err(ServerError::invalid(format!(
+                "'{id}' is too short for the beginning of a saveset's id: give at least 4 digits"
+            )));
+        }
+        let digits = id.to_owned();
+        let mut found = self.books.run(move |catalog| catalog.savesets_beginning(&digits)).await?;
+        match (found.pop(), found.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (None, _) => Err(ServerError::not_found("saveset", id)),
+            (Some(_), false) => Err(ServerError::invalid(format!(
+                "several savesets begin with '{id}': give more digits"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Jobs that a device does alone: checking a datastore, making its index again.
+
+use std::sync::Arc;
+
+use simsim_catalog::{Job, JobStart, JobState, KeyHolder, Severity};
+use simsim_control::verbs::{DomainKey, RebuildIndex, VerifyDatastore, VerifyMode};
+
+use super::long_call::{CallEnd, see_through};
+use super::running::Running;
+use super::wish::VerifyWish;
+use crate::ServerError;
+use crate::api::VerifyDepth;
+use crate::clock::now_unix_ms;
+use crate::house::House;
+
+/// Checks a datastore, or one saveset of it.
+pub(crate) async fn verify(
+    house: &House,
+    job: &Job,
+    wish: &VerifyWish,
+    running: &Arc<Running>,
+) -> CallEnd {
+    let prepared = async {
+        begin(house, job, running).await?;
+        let domain_keys = match wish.depth {
+            VerifyDepth::Structure => Vec::new(),
+            VerifyDepth::Bytes => keys_of(house, job, running).await?,
+        };
+        Ok::<_, ServerError>(VerifyDatastore {
+            store: job.store,
+            job: job.number,
+            mode: match wish.depth {
+                VerifyDepth::Structure => VerifyMode::Structure,
+                VerifyDepth::Bytes => VerifyMode::Bytes,
+            },
+            domain_keys,
+            saveset: job.saveset,
+        })
+    };
+    match prepared.await {
+        Ok(verb) => {
+            let silence_max = house.config.silence_max();
+            see_through(&house.nodes, running, job.client, Some(verb), silence_max).await
+        }
+        Err(error) => CallEnd::Refused(error),
+    }
+}
+
+/// Makes the index of a datastore again from its packs.
+pub(crate) async fn rebuild(house: &House, job: &Job, running: &Arc<Running>) -> CallEnd {
+    if let Err(error) = begin(house, job, running).await {
+        return CallEnd::Refused(error);
+    }
+    let verb = RebuildIndex { store: job.store, job: job.number };
+    see_through(&house.nodes, running, job.client, Some(verb), house.config.silence_max()).await
+}
+
+async fn begin(house: &House, job: &Job, running: &Arc<Running>) -> Result<(), ServerError> {
+    let start = JobStart {
+        drive: Some(running.drive),
+        transfer: None,
+        domain: None,
+        saveset: None,
+        level: None,
+    };
+    let number = job.number;
+    house.books.run(move |catalog| catalog.start_job(number, &start, now_unix_ms())).await?;
+    running.tell_state(JobState::Running);
+    Ok(())
+}
+
+/// Keys for one check, handed to the device for this job alone: of the saveset's domain, or of
+/// every domain of the datastore whose key the Server holds.
+async fn keys_of(
+    house: &House,
+    job: &Job,
+    running: &Arc<Running>,
+) -> Result<Vec<DomainKey>, ServerError> {
+    let (store, saveset) = (job.store, job.saveset);
+    let domains = house
+        .books
+        .run(move |catalog| {
+            let only = saveset.map(|id| catalog.saveset(id)).transpose()?.map(|row| row.domain);
+            let mut domains = catalog.domains()?;
+            domains.retain(|domain| {
+                domain.store == store && only.is_none_or(|only| only == domain.domain)
+            });
+            Ok(domains)
+        })
+        .await?;
+    let mut keys = Vec::new();
+    for domain in domains {
+        match house.domain_keys.open(&domain)? {
+            Some(key) => keys.push(DomainKey { domain: domain.domain, key }),
+            None => {
+                let who = match domain.key_held_by {
+                    KeyHolder::Client => "its owner alone holds the key",
+                    _ => "nobody has brought the key",
+                };
+                let line = format!(
+                    "domain {}: {who}; its ciphertext is checked, not its names",
+                    domain.domain.short()
+                );
+                running.log(Severity::Info, line).await;
+            }
+        }
+    }
+    Ok(keys)
+}

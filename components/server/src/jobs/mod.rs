@@ -1,0 +1,33 @@
+//! Jobs: from the wish to the saveset row.
+//!
+//! ```text
+//! wish ─► queue ─► drive has a place ─► ticket ─► device expects the transfer ─► client works
+//!                                                                                     │
+//!  audit ◄─ result, saveset row ◄─ manifest, asked of the device ◄─ the client's word ◄┘
+//! ```
+//! What the Server believes of a backup is the manifest that the *device* shows, not the client's
+//! word. While a client is silent its job waits, says so, and in the end fails; a job that was
+//! running when the Server ended is asked for when it starts again.
+//!
+//! | lock | held for |
+//! |---|---|
+//! | `running` in [`Jobs`] | looking a running job up, adding or removing one; never across a wait |
+
+mod announce;
+mod backup;
+mod device_call;
+mod finish;
+mod long_call;
+mod queue;
+mod restore;
+mod running;
+mod transfer;
+mod wish;
+
+pub(crate) use announce::Announcer;
+pub use announce::{JobEvent, JobEventKind};
+pub(crate) use finish::saveset_of;
+pub(crate) use queue::Jobs;
+pub(crate) use transfer::{DEVICE_PATIENCE, grant_restore};
+pub(crate) use wish::paths_of;
+pub(crate) use wish::{BackupWish, RestoreWish, VerifyWish, Wish};

@@ -1,0 +1,201 @@
+//! The queue: starts jobs when a drive has a free place, oldest first.
+//!
+//! A job that must wait (its drives are full, or another backup of its task runs) does not hold
+//! up those behind it that need not.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use simsim_catalog::{ClientId, Drive, Job, JobKind, Severity};
+use simsim_model::ProgressSnapshot;
+use tokio::sync::Notify;
+
+use super::announce::Announcer;
+use super::long_call::{CallEnd, LongVerb, see_through};
+use super::running::Running;
+use super::wish::Wish;
+use super::{backup, device_call, finish, restore};
+use crate::ServerError;
+use crate::books::Books;
+use crate::house::House;
+
+/// The queue is looked at anew after this time, whatever happens.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Running jobs and the queue before them. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Jobs {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    books: Books,
+    announcer: Announcer,
+    running: Mutex<HashMap<u64, Arc<Running>>>,
+    wake: Notify,
+}
+
+impl Jobs {
+    pub(crate) fn new(books: Books, announcer: Announcer) -> Self {
+        let shared = Shared { books, announcer, running: Mutex::default(), wake: Notify::new() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn announcer(&self) -> &Announcer {
+        &self.shared.announcer
+    }
+
+    /// Something changed: look at the queue.
+    pub(crate) fn wake(&self) {
+        self.shared.wake.notify_one();
+    }
+
+    /// The counters of a running job, newer than the catalog's.
+    pub(crate) fn progress(&self, number: u64) -> Option<ProgressSnapshot> {
+        self.running(number).map(|running| running.progress())
+    }
+
+    /// Tells a running job to end; false when it does not run.
+    pub(crate) fn cancel(&self, number: u64) -> bool {
+        self.running(number).map(|running| running.cancel.cancel()).is_some()
+    }
+
+    /// Numbers of the running jobs of one client.
+    pub(crate) fn of_client(&self, client: ClientId) -> Vec<u64> {
+        let running = self.shared.running.lock();
+        let mut numbers: Vec<u64> = running
+            .values()
+            .filter(|running| running.client == client)
+            .map(|running| running.number)
+            .collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    fn running(&self, number: u64) -> Option<Arc<Running>> {
+        self.shared.running.lock().get(&number).map(Arc::clone)
+    }
+
+    /// Starts what may start, until the Server stops. First picks up the jobs that ran when it
+    /// ended last.
+    pub(crate) async fn run(self, house: Arc<House>) {
+        if let Err(error) = self.pick_up(&house).await {
+            tracing::error!(error = %error.full_message(), "interrupted jobs could not be picked up");
+        }
+        let house = Arc::downgrade(&house);
+        loop {
+            match house.upgrade() {
+                Some(house) => {
+                    if let Err(error) = self.start_what_may(&house).await {
+                        tracing::error!(error = %error.full_message(), "the queue could not be read");
+                    }
+                }
+                None => return,
+            }
+            tokio::select! {
+                () = self.shared.wake.notified() => {}
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            }
+        }
+    }
+
+    async fn start_what_may(&self, house: &Arc<House>) -> Result<(), ServerError> {
+        let (queued, drives) = self
+            .shared
+            .books
+            .run(|catalog| Ok((catalog.queued_jobs()?, catalog.drives()?)))
+            .await?;
+        for job in queued {
+            let Some(drive) = self.place_for(&job, &drives) else { continue };
+            let running =
+                Running::new(&job, drive, self.shared.books.clone(), self.announcer().clone());
+            self.shared.running.lock().insert(job.number, Arc::clone(&running));
+            self.spawn(house, job, running, false);
+        }
+        Ok(())
+    }
+
+    /// A drive with a free place; the emptiest of those that lead to the job's datastore.
+    fn place_for(&self, job: &Job, drives: &[Drive]) -> Option<u32> {
+        let running = self.shared.running.lock();
+        if running.contains_key(&job.number) {
+            return None;
+        }
+        let twin = |other: &Arc<Running>| {
+            other.is_backup && other.task_name == job.task_name && other.client == job.client
+        };
+        if job.kind == JobKind::Backup && running.values().any(twin) {
+            return None;
+        }
+        drives
+            .iter()
+            .filter(|drive| drive.store == job.store)
+            .filter(|drive| job.drive.is_none_or(|wanted| wanted == drive.number))
+            .map(|drive| {
+                let taken = running.values().filter(|r| r.drive == drive.number).count();
+                (taken, drive)
+            })
+            .filter(|(taken, drive)| *taken < drive.jobs_max as usize)
+            .min_by_key(|(taken, drive)| (*taken, drive.number))
+            .map(|(_, drive)| drive.number)
+    }
+
+    fn spawn(&self, house: &Arc<House>, job: Job, running: Arc<Running>, pick_up: bool) {
+        let weak = Arc::downgrade(house);
+        let (stop, jobs) = (house.stop.clone(), self.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                // A Server that stops leaves its jobs *running* in the catalog: the clients work
+                // on, and the next start picks them up.
+                () = stop.cancelled() => {}
+                () = work(weak, &job, &running, pick_up) => {}
+            }
+            jobs.shared.running.lock().remove(&job.number);
+            jobs.wake();
+        });
+    }
+
+    /// Follows every job that the catalog still holds for running.
+    async fn pick_up(&self, house: &Arc<House>) -> Result<(), ServerError> {
+        let jobs = self.shared.books.run(|catalog| catalog.recover_jobs()).await?;
+        for job in jobs {
+            let drive = job.drive.unwrap_or(0);
+            let running =
+                Running::new(&job, drive, self.shared.books.clone(), self.announcer().clone());
+            self.shared.running.lock().insert(job.number, Arc::clone(&running));
+            self.spawn(house, job, running, true);
+        }
+        Ok(())
+    }
+}
+
+async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bool) {
+    let Some(house) = house.upgrade() else { return };
+    let end = if pick_up {
+        running
+            .log(Severity::Warning, "the server was restarted; asking what became of the job")
+            .await;
+        follow(&house, job, running).await
+    } else if running.cancel.is_cancelled() {
+        CallEnd::Refused(ServerError::Refused("cancelled before it began".to_owned()))
+    } else {
+        match Wish::of(job) {
+            Ok(Wish::Backup(wish)) => backup::run(&house, job, &wish, running).await,
+            Ok(Wish::Restore(wish)) => restore::run(&house, job, &wish, running).await,
+            Ok(Wish::Verify(wish)) => device_call::verify(&house, job, &wish, running).await,
+            Ok(Wish::Rebuild) => device_call::rebuild(&house, job, running).await,
+            Err(error) => CallEnd::Refused(error),
+        }
+    };
+    finish::finish(&house, job, running, end).await;
+}
+
+async fn follow(house: &House, job: &Job, running: &Arc<Running>) -> CallEnd {
+    fn none<V: LongVerb>() -> Option<V> {
+        None
+    }
+    let begin = none::<simsim_control::verbs::StartBackup>();
+    see_through(&house.nodes, running, job.client, begin, house.config.silence_max()).await
+}

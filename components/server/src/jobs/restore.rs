@@ -1,0 +1,132 @@
+//! A restore: from the wish to the call that makes the target client work.
+
+use std::sync::Arc;
+
+use simsim_catalog::{Job, JobStart, JobState, KeyHolder, SavesetState, Severity};
+use simsim_control::verbs::{DomainKeyHeld, StartRestore};
+use simsim_format::random_bytes;
+use simsim_model::{Direction, TransferId};
+
+use super::long_call::{CallEnd, see_through};
+use super::running::Running;
+use super::transfer::{DEVICE_PATIENCE, TransferWish, grant};
+use super::wish::{RestoreWish, paths_of};
+use crate::ServerError;
+use crate::clock::now_unix_ms;
+use crate::house::House;
+
+/// Prepares the transfer, starts the client and sees it through.
+pub(crate) async fn run(
+    house: &House,
+    job: &Job,
+    wish: &RestoreWish,
+    running: &Arc<Running>,
+) -> CallEnd {
+    match prepare(house, job, wish, running).await {
+        Ok(verb) => {
+            let silence_max = house.config.silence_max();
+            see_through(&house.nodes, running, job.client, Some(verb), silence_max).await
+        }
+        Err(error) => CallEnd::Refused(error),
+    }
+}
+
+async fn prepare(
+    house: &House,
+    job: &Job,
+    wish: &RestoreWish,
+    running: &Arc<Running>,
+) -> Result<StartRestore, ServerError> {
+    let saveset =
+        job.saveset.ok_or_else(|| ServerError::invalid("a restore needs a saveset to read"))?;
+    let (client_id, store) = (job.client, job.store);
+    let (client, datastore, saveset) = house
+        .books
+        .run(move |catalog| {
+            Ok((
+                catalog.client_numbered(client_id)?,
+                catalog.datastore_with_id(store)?,
+                catalog.saveset(saveset)?,
+            ))
+        })
+        .await?;
+    if !client.is_enrolled() {
+        return Err(ServerError::Refused(format!("client '{}' is revoked", client.name)));
+    }
+    if saveset.state == SavesetState::Missing {
+        return Err(ServerError::not_found("manifest of saveset", saveset.saveset));
+    }
+    let domain_id = saveset.domain;
+    let domain = house.books.run(move |catalog| catalog.domain(domain_id)).await?;
+    let key = house.domain_keys.open(&domain)?;
+    if key.is_none() {
+        if domain.key_held_by == KeyHolder::Nobody {
+            return Err(ServerError::Key(format!(
+                "nobody has brought the key of domain {}: give the recovery kit to 'catalog rebuild'",
+                domain.domain
+            )));
+        }
+        let line = house.nodes.line(client.id, DEVICE_PATIENCE).await?;
+        let held = line.call(DomainKeyHeld { store, domain: domain.domain }).await?.held;
+        if !held {
+            return Err(ServerError::Refused(format!(
+                "saveset {} is sealed with a key that only its owner holds, and client '{}' does not hold it",
+                saveset.saveset, client.name
+            )));
+        }
+    }
+    let transfer = TransferId(random_bytes()?);
+    let start = JobStart {
+        drive: Some(running.drive),
+        transfer: Some(transfer),
+        domain: Some(domain.domain),
+        saveset: None,
+        level: None,
+    };
+    let number = job.number;
+    house.books.run(move |catalog| catalog.start_job(number, &start, now_unix_ms())).await?;
+    running.tell_state(JobState::Running);
+    simsim_model::failpoint::hit("server.job_started");
+    let wanted = TransferWish {
+        transfer,
+        job: job.number,
+        client: &client.name,
+        drive: running.drive,
+        datastore: &datastore,
+        domain: domain.domain,
+        direction: Direction::Restore,
+        saveset: saveset.saveset,
+        bytes_max: 0,
+    };
+    let granted = grant(house, &wanted, None, client.id).await?;
+    let place = wish.target.as_deref().map_or("its place".to_owned(), |at| format!("'{at}'"));
+    running
+        .log(
+            Severity::Info,
+            format!(
+                "restore of saveset {} ('{}' of '{}') to '{}', into {place}",
+                saveset.saveset.short(),
+                saveset.task_name,
+                saveset.client_name,
+                client.name
+            ),
+        )
+        .await;
+    let target = match &wish.target {
+        Some(target) => paths_of(std::slice::from_ref(target))?.into_iter().next(),
+        None => None,
+    };
+    Ok(StartRestore {
+        device_addresses: granted.urls(),
+        ticket: granted.ticket,
+        saveset: saveset.saveset,
+        domain_key: key,
+        selection: paths_of(&wish.paths)?,
+        patterns: wish.patterns.clone(),
+        target: target.unwrap_or_default(),
+        overwrite: wish.overwrite,
+        specials: wish.specials,
+        owners: wish.owners,
+        dry_run: wish.dry_run,
+    })
+}

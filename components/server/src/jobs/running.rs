@@ -1,0 +1,136 @@
+//! A job that runs, as the Server holds it in memory: what it told so far, and how to end it.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use simsim_catalog::{ClientId, Job, JobState, Severity};
+use simsim_control::verbs::Event;
+use simsim_model::{PROBLEMS_KEPT_MAX, Problem, ProgressSnapshot};
+use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::announce::{Announcer, JobEventKind};
+use crate::books::Books;
+use crate::clock::now_unix_ms;
+
+/// How often counters are written into the catalog.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// One running job. Shared between its own task and whoever asks or cancels.
+pub(crate) struct Running {
+    pub number: u64,
+    pub client: ClientId,
+    pub client_name: String,
+    pub task_name: String,
+    pub is_backup: bool,
+    pub drive: u32,
+    /// Somebody asked it to end.
+    pub cancel: CancellationToken,
+    books: Books,
+    announcer: Announcer,
+    told: Mutex<Told>,
+}
+
+struct Told {
+    progress: ProgressSnapshot,
+    problems: Vec<Problem>,
+    problems_total: u64,
+    written: Instant,
+}
+
+impl Running {
+    pub(crate) fn new(job: &Job, drive: u32, books: Books, announcer: Announcer) -> Arc<Self> {
+        let running = Self {
+            number: job.number,
+            client: job.client,
+            client_name: job.client_name.clone(),
+            task_name: job.task_name.clone(),
+            is_backup: job.kind == simsim_catalog::JobKind::Backup,
+            drive,
+            cancel: CancellationToken::new(),
+            books,
+            announcer,
+            told: Mutex::new(Told {
+                progress: job.progress.clone(),
+                problems: Vec::new(),
+                problems_total: 0,
+                written: Instant::now(),
+            }),
+        };
+        if job.cancel_asked_unix_ms.is_some() {
+            running.cancel.cancel();
+        }
+        Arc::new(running)
+    }
+
+    /// Takes in an event of the node that works.
+    pub(crate) fn heard(&self, event: Event) {
+        match event {
+            Event::Progress(progress) => {
+                let write = {
+                    let mut told = self.told.lock();
+                    told.progress = progress.clone();
+                    let due = told.written.elapsed() >= PROGRESS_INTERVAL;
+                    if due {
+                        told.written = Instant::now();
+                    }
+                    due
+                };
+                if write {
+                    self.keep(progress.clone());
+                }
+                self.announcer.tell(self.number, JobEventKind::Progress { progress });
+            }
+            Event::Problem(problem) => {
+                {
+                    let mut told = self.told.lock();
+                    told.problems_total += 1;
+                    if told.problems.len() < PROBLEMS_KEPT_MAX {
+                        told.problems.push(problem.clone());
+                    }
+                }
+                self.announcer.tell(self.number, JobEventKind::Problem { problem });
+            }
+        }
+    }
+
+    /// Writes counters without making anybody wait; a write that fails is followed by another.
+    fn keep(&self, progress: ProgressSnapshot) {
+        let (books, number) = (self.books.clone(), self.number);
+        tokio::spawn(async move {
+            let kept = books.run(move |catalog| catalog.set_job_progress(number, &progress)).await;
+            if let Err(error) = kept {
+                tracing::warn!(job = number, %error, "could not keep a job's progress");
+            }
+        });
+    }
+
+    pub(crate) fn progress(&self) -> ProgressSnapshot {
+        self.told.lock().progress.clone()
+    }
+
+    /// The problems that were told, and how many there were.
+    pub(crate) fn problems(&self) -> (Vec<Problem>, u64) {
+        let told = self.told.lock();
+        (told.problems.clone(), told.problems_total)
+    }
+
+    /// Adds a line to the job's log.
+    pub(crate) async fn log(&self, severity: Severity, line: impl Into<String>) {
+        let line = line.into();
+        tracing::info!(job = self.number, severity = severity.as_str(), "{line}");
+        self.announcer.tell(self.number, JobEventKind::Log { severity, line: line.clone() });
+        let number = self.number;
+        let kept = self
+            .books
+            .run(move |catalog| catalog.add_log_line(number, severity, &line, now_unix_ms()))
+            .await;
+        if let Err(error) = kept {
+            tracing::warn!(job = number, %error, "could not keep a line of a job's log");
+        }
+    }
+
+    pub(crate) fn tell_state(&self, state: JobState) {
+        self.announcer.tell(self.number, JobEventKind::State { state });
+    }
+}

@@ -1,0 +1,197 @@
+//! Tickets: made here, told to the device and to the client over their control channels, and
+//! nowhere else.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use simsim_catalog::{Client, ClientId, Datastore};
+use simsim_control::verbs::{GrantTransfer, Ping, RevokeTransfer, SavesetNames};
+use simsim_format::random_bytes;
+use simsim_model::{
+    Direction, DomainId, Kind, Level, SavesetId, Secret, Ticket, TransferId, port_registry,
+};
+
+use crate::ServerError;
+use crate::house::House;
+use crate::nodes::Line;
+
+/// How long a device may take to be reached before a job that needs it fails.
+pub(crate) const DEVICE_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What a ticket is for.
+pub(crate) struct TransferWish<'a> {
+    pub transfer: TransferId,
+    pub job: u64,
+    pub client: &'a str,
+    pub drive: u32,
+    pub datastore: &'a Datastore,
+    pub domain: DomainId,
+    pub direction: Direction,
+    pub saveset: SavesetId,
+    pub bytes_max: u64,
+}
+
+/// A transfer that the device expects.
+pub(crate) struct Granted {
+    pub ticket: Ticket,
+    /// `host:port` of the device's HTTP listener, in order of preference.
+    pub addresses: Vec<String>,
+}
+
+impl Granted {
+    /// As URLs, which is how they travel to a client.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.addresses.iter().map(|address| format!("http://{address}")).collect()
+    }
+}
+
+/// A backup's own part of a grant.
+pub(crate) struct BackupGrant {
+    pub level: Level,
+    pub eol_days: u32,
+    /// For a plain stream, which the device cuts and seals itself.
+    pub stream: Option<(Secret, SavesetNames)>,
+}
+
+/// Makes a ticket and tells the device to expect the transfer. Its expiry and the new saveset's
+/// lock date count from the *device's* clock, which is the one that holds them.
+pub(crate) async fn grant(
+    house: &House,
+    wish: &TransferWish<'_>,
+    backup: Option<BackupGrant>,
+    to: ClientId,
+) -> Result<Granted, ServerError> {
+    let device = house.nodes.line(wish.datastore.device, DEVICE_PATIENCE).await?;
+    let device_unix_s = clock_of(&device).await?;
+    let ticket = Ticket {
+        transfer: wish.transfer,
+        job: wish.job,
+        client: wish.client.to_owned(),
+        drive: wish.drive,
+        store: wish.datastore.store,
+        domain: wish.domain,
+        direction: wish.direction,
+        bytes_max: wish.bytes_max,
+        expires_unix_s: device_unix_s + u64::from(house.config.ticket_minutes) * 60,
+        secret: Secret(random_bytes()?),
+        saveset: wish.saveset,
+    };
+    let (level, lock_until_unix_s, stream) = match backup {
+        None => (None, 0, None),
+        Some(grant) => {
+            let lock = match grant.eol_days {
+                0 => 0,
+                days => device_unix_s + u64::from(days) * 86_400,
+            };
+            (Some(grant.level), lock, grant.stream)
+        }
+    };
+    let (domain_key, names) = stream.unzip();
+    let reply = device
+        .call(GrantTransfer { ticket: ticket.clone(), domain_key, lock_until_unix_s, level, names })
+        .await?;
+    let port = reply
+        .endpoints
+        .iter()
+        .find(|endpoint| endpoint.row == port_registry::HTTP.id)
+        .map(|endpoint| endpoint.port)
+        .ok_or_else(|| {
+            ServerError::node(
+                "the device",
+                Kind::Invalid,
+                "it has no HTTP listener open: look at its configuration",
+            )
+        })?;
+    let addresses = device_addresses(house, wish.datastore.device, to, port).await?;
+    Ok(Granted { ticket, addresses })
+}
+
+/// A transfer from a device to the Server itself, to look into a saveset.
+pub(crate) async fn grant_restore(
+    house: &House,
+    datastore: &Datastore,
+    drive: u32,
+    domain: DomainId,
+    saveset: SavesetId,
+) -> Result<Granted, ServerError> {
+    let wish = TransferWish {
+        transfer: TransferId(random_bytes()?),
+        job: 0,
+        client: &house.own_name,
+        drive,
+        datastore,
+        domain,
+        direction: Direction::Restore,
+        saveset,
+        bytes_max: 0,
+    };
+    grant(house, &wish, None, house.nodes.own()).await
+}
+
+/// Ends a transfer on the device, or forgets its ticket. A device that cannot be told ends it by
+/// itself: the ticket expires, and a session that nobody feeds is given up.
+pub(crate) async fn revoke(house: &House, device: ClientId, transfer: TransferId) {
+    let told = async {
+        let line = house.nodes.line(device, Duration::from_secs(2)).await?;
+        line.call(RevokeTransfer { transfer }).await
+    };
+    if let Err(error) = told.await {
+        tracing::warn!(%transfer, %error, "a transfer could not be revoked at the device");
+    }
+}
+
+async fn clock_of(device: &Line) -> Result<u64, ServerError> {
+    let reply = device.call(Ping {}).await?;
+    Ok(u64::try_from(reply.unix_ns).unwrap_or(0) / 1_000_000_000)
+}
+
+/// Where client `to` reaches the device. On one host loopback comes first. For the Server's own
+/// device, the address of this host that leads to the client comes last: it works where names do
+/// not.
+async fn device_addresses(
+    house: &House,
+    device: ClientId,
+    to: ClientId,
+    port: u16,
+) -> Result<Vec<String>, ServerError> {
+    let (device, client) = house
+        .books
+        .run(move |catalog| Ok((catalog.client_numbered(device)?, catalog.client_numbered(to)?)))
+        .await?;
+    let mut hosts: Vec<String> = Vec::new();
+    if device.id == client.id {
+        hosts.push("127.0.0.1".to_owned());
+        hosts.push("::1".to_owned());
+    }
+    hosts.extend(device.addresses.iter().cloned());
+    if device.id == house.nodes.own() && client.id != device.id {
+        hosts.extend(address_towards(&client).await.map(|address| address.to_string()));
+    }
+    let mut addresses: Vec<String> = Vec::new();
+    for host in hosts {
+        let address = crate::nodes::with_port(&host, port);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+/// This host's own address on the way to a client. Connecting a datagram socket sends nothing.
+async fn address_towards(client: &Client) -> Option<IpAddr> {
+    for host in &client.addresses {
+        let target = crate::nodes::with_port(host, client.listen_port);
+        let Ok(found) = tokio::net::lookup_host(&target).await else { continue };
+        for address in found {
+            let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let Ok(socket) = tokio::net::UdpSocket::bind(any).await else { continue };
+            if socket.connect(address).await.is_ok()
+                && let Ok(own) = socket.local_addr()
+                && !own.ip().is_unspecified()
+            {
+                return Some(own.ip());
+            }
+        }
+    }
+    None
+}

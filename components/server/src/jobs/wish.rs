@@ -1,0 +1,79 @@
+//! What a job was asked to do, as kept with it in the catalog: a job that waits or was interrupted
+//! needs nothing but its row to be understood.
+
+use serde::{Deserialize, Serialize};
+use simsim_catalog::Job;
+use simsim_model::{Level, Overwrite, TargetKind};
+
+use crate::ServerError;
+use crate::api::{TaskOptions, VerifyDepth};
+
+/// One wish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "wish", rename_all = "snake_case")]
+pub(crate) enum Wish {
+    Backup(BackupWish),
+    Restore(RestoreWish),
+    Verify(VerifyWish),
+    Rebuild,
+}
+
+/// A task as it was when the job was queued: later changes do not touch the job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BackupWish {
+    pub kind: TargetKind,
+    /// Escaped paths.
+    pub sources: Vec<String>,
+    pub excludes: Vec<String>,
+    pub options: TaskOptions,
+    /// The level that was asked for.
+    pub level: Level,
+    pub eol_days: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RestoreWish {
+    /// Escaped paths; empty: everything.
+    pub paths: Vec<String>,
+    pub patterns: Vec<String>,
+    /// Escaped path of the place to restore beneath; `None`: where the files were.
+    pub target: Option<String>,
+    pub overwrite: Overwrite,
+    pub specials: bool,
+    pub owners: bool,
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VerifyWish {
+    pub depth: VerifyDepth,
+}
+
+impl Wish {
+    pub(crate) fn to_text(&self) -> Result<String, ServerError> {
+        serde_json::to_string(self).map_err(|error| ServerError::Lost(error.to_string()))
+    }
+
+    pub(crate) fn of(job: &Job) -> Result<Self, ServerError> {
+        serde_json::from_str(&job.request).map_err(|error| {
+            ServerError::invalid(format!(
+                "what job {} was asked cannot be read: {error}",
+                job.number
+            ))
+        })
+    }
+}
+
+/// Paths from their escaped texts.
+pub(crate) fn paths_of(texts: &[String]) -> Result<Vec<Vec<u8>>, ServerError> {
+    texts
+        .iter()
+        .map(|text| {
+            simsim_model::unescape_path(text).ok_or_else(|| {
+                ServerError::invalid(format!(
+                    "'{text}': a backslash must begin an escape such as \\x5c"
+                ))
+            })
+        })
+        .collect()
+}

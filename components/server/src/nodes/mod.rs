@@ -1,0 +1,13 @@
+//! Nodes: every enrolled host, reached over the control channel and kept reached.
+//!
+//! The Server dials; a node listens. One task per node keeps one session open, dials again with
+//! growing pauses when it is lost, and writes down when the node was seen last. The Server's own
+//! host is a node like any other, dialled over loopback on its real port.
+
+mod line;
+mod node;
+mod registry;
+
+pub(crate) use line::Line;
+pub(crate) use node::NodeStatus;
+pub(crate) use registry::{Nodes, OwnHost, with_port};

@@ -1,0 +1,164 @@
+//! One node: the task that keeps its session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use simsim_catalog::{Client, ClientId, NodeFacts};
+use simsim_control::verbs::{NodeState, Roles};
+use simsim_control::{PublicKey, SERVER_USER};
+use simsim_model::Kind;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Line;
+use super::registry::Keeper;
+use crate::ServerError;
+use crate::clock::now_unix_ms;
+
+/// The first pause between two attempts; it doubles up to [`PAUSE_MAX`].
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often "last seen" of a reached node is written down.
+const SEEN_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How a node is reached at this moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NodeStatus {
+    pub line: Option<Line>,
+    /// Attempts so far, failed or not.
+    pub attempts: u64,
+    /// Why the last attempt failed, or the session ended.
+    pub last_error: Option<(Kind, String)>,
+    pub connected_unix_ms: Option<i64>,
+}
+
+/// A node that is kept reached until it is dropped from the registry.
+pub(crate) struct Node {
+    pub id: ClientId,
+    pub name: Arc<str>,
+    pub status: watch::Sender<NodeStatus>,
+    /// Somebody needs it: the next attempt comes at once.
+    pub wake: Notify,
+    pub stop: CancellationToken,
+}
+
+impl Node {
+    pub(crate) fn new(client: &Client, stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self {
+            id: client.id,
+            name: client.name.as_str().into(),
+            status: watch::Sender::new(NodeStatus::default()),
+            wake: Notify::new(),
+            stop,
+        })
+    }
+
+    /// Keeps the session until the node is stopped.
+    pub(crate) async fn keep(self: Arc<Self>, keeper: Arc<Keeper>) {
+        let stop = self.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.keep_reached(&keeper) => {}
+        }
+        self.status.send_modify(|status| {
+            status.line = None;
+            status.last_error = Some((Kind::Denied, "it is not dialled any more".to_owned()));
+            status.attempts += 1;
+        });
+    }
+
+    async fn keep_reached(&self, keeper: &Keeper) {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            match self.reach(keeper).await {
+                Ok((line, facts)) => {
+                    pause = PAUSE_FIRST;
+                    self.note_seen(keeper, Some(facts)).await;
+                    self.status.send_modify(|status| {
+                        status.line = Some(line.clone());
+                        status.attempts += 1;
+                        status.last_error = None;
+                        status.connected_unix_ms = Some(now_unix_ms());
+                    });
+                    tracing::info!(node = %self.name, "reached");
+                    keeper.reached(self.id);
+                    let why = self.until_lost(keeper, &line).await;
+                    tracing::info!(node = %self.name, %why, "the control session ended");
+                    self.status.send_modify(|status| {
+                        status.line = None;
+                        status.connected_unix_ms = None;
+                        status.last_error =
+                            Some((Kind::Unreachable, format!("the control session ended: {why}")));
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!(node = %self.name, %error, "not reached");
+                    self.status.send_modify(|status| {
+                        status.attempts += 1;
+                        status.last_error = Some((error.kind(), error.full_message()));
+                    });
+                }
+            }
+            // Up to a quarter shorter for each node in its own way, so that not all dial at once.
+            let share = u32::from(self.id.0.unsigned_abs().wrapping_mul(157).to_le_bytes()[0]);
+            tokio::select! {
+                () = tokio::time::sleep(pause - pause * share / 1024) => {}
+                () = self.wake.notified() => {}
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn reach(&self, keeper: &Keeper) -> Result<(Line, NodeFacts), ServerError> {
+        let id = self.id;
+        let client = keeper.books.run(move |catalog| catalog.client_numbered(id)).await?;
+        if !client.is_enrolled() {
+            return Err(ServerError::node(&self.name, Kind::Denied, "it is revoked"));
+        }
+        let key: PublicKey = client.host_key.parse().map_err(|error| {
+            ServerError::node(&self.name, Kind::Corrupt, format!("its host key: {error}"))
+        })?;
+        let addresses = keeper.dial_addresses(&client);
+        let session = keeper
+            .dialer
+            .connect(&addresses, &key, SERVER_USER)
+            .await
+            .map_err(|error| ServerError::node(&self.name, error.kind(), error.to_string()))?;
+        let line = Line::new(Arc::clone(&self.name), session);
+        let state = line.call(NodeState {}).await?;
+        let facts = NodeFacts {
+            roles: role_words(state.roles),
+            platform: state.platform,
+            suite_version: state.suite_version,
+        };
+        Ok((line, facts))
+    }
+
+    async fn until_lost(&self, keeper: &Keeper, line: &Line) -> String {
+        loop {
+            match tokio::time::timeout(SEEN_INTERVAL, line.closed()).await {
+                Ok(why) => return why,
+                Err(_) => self.note_seen(keeper, None).await,
+            }
+        }
+    }
+
+    async fn note_seen(&self, keeper: &Keeper, facts: Option<NodeFacts>) {
+        let id = self.id;
+        let noted = keeper
+            .books
+            .run(move |catalog| catalog.client_seen(id, facts.as_ref(), now_unix_ms()))
+            .await;
+        if let Err(error) = noted {
+            tracing::warn!(node = %self.name, %error, "could not note that a node was seen");
+        }
+    }
+}
+
+fn role_words(roles: Roles) -> Vec<String> {
+    [("client", roles.client), ("device", roles.device), ("server", roles.server)]
+        .into_iter()
+        .filter(|(_, held)| *held)
+        .map(|(word, _)| word.to_owned())
+        .collect()
+}

@@ -1,0 +1,143 @@
+//! All nodes by number.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use simsim_catalog::{Client, ClientId};
+use simsim_control::SmsshDialer;
+use simsim_model::Kind;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::node::Node;
+use super::{Line, NodeStatus};
+use crate::ServerError;
+use crate::books::Books;
+
+/// The Server's own host, as a node.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnHost {
+    pub id: ClientId,
+    /// `host:port` of its own listener, over loopback.
+    pub dial: Vec<String>,
+}
+
+/// What every node's task needs.
+pub(crate) struct Keeper {
+    pub dialer: SmsshDialer,
+    pub books: Books,
+    own: OwnHost,
+    reached: mpsc::UnboundedSender<ClientId>,
+}
+
+impl Keeper {
+    /// Tells whoever listens that a node was reached anew.
+    pub(crate) fn reached(&self, id: ClientId) {
+        let _ = self.reached.send(id);
+    }
+
+    /// `host:port` in the order they are tried.
+    pub(crate) fn dial_addresses(&self, client: &Client) -> Vec<String> {
+        if client.id == self.own.id {
+            return self.own.dial.clone();
+        }
+        client.addresses.iter().map(|host| with_port(host, client.listen_port)).collect()
+    }
+}
+
+/// A bare IPv6 address gets its brackets.
+pub(crate) fn with_port(host: &str, port: u16) -> String {
+    if host.parse::<std::net::Ipv6Addr>().is_ok() {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// The registry. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Nodes {
+    keeper: Arc<Keeper>,
+    nodes: Arc<Mutex<HashMap<ClientId, Arc<Node>>>>,
+    stop: CancellationToken,
+}
+
+impl Nodes {
+    /// Also answers the stream of nodes that were reached anew.
+    pub(crate) fn new(
+        dialer: SmsshDialer,
+        books: Books,
+        own: OwnHost,
+        stop: CancellationToken,
+    ) -> (Self, mpsc::UnboundedReceiver<ClientId>) {
+        let (reached, heard) = mpsc::unbounded_channel();
+        let keeper = Arc::new(Keeper { dialer, books, own, reached });
+        (Self { keeper, nodes: Arc::default(), stop }, heard)
+    }
+
+    /// Keeps a client reached from now on. One that was there before (with an old key or old
+    /// addresses) is dropped first.
+    pub(crate) fn add(&self, client: &Client) {
+        let node = Node::new(client, self.stop.child_token());
+        if let Some(old) = self.nodes.lock().insert(client.id, Arc::clone(&node)) {
+            old.stop.cancel();
+        }
+        tokio::spawn(node.keep(Arc::clone(&self.keeper)));
+    }
+
+    /// Drops a client: its session ends, and it is dialled no more.
+    pub(crate) fn remove(&self, id: ClientId) {
+        if let Some(node) = self.nodes.lock().remove(&id) {
+            node.stop.cancel();
+        }
+    }
+
+    pub(crate) fn own(&self) -> ClientId {
+        self.keeper.own.id
+    }
+
+    /// How a node is reached now; `None` for one that is not dialled.
+    pub(crate) fn status(&self, id: ClientId) -> Option<NodeStatus> {
+        self.nodes.lock().get(&id).map(|node| node.status.borrow().clone())
+    }
+
+    /// The session with a node. Where there is none, dials at once and waits for `patience`;
+    /// the error is that of the last attempt.
+    pub(crate) async fn line(&self, id: ClientId, patience: Duration) -> Result<Line, ServerError> {
+        let node = self.nodes.lock().get(&id).map(Arc::clone).ok_or_else(|| {
+            ServerError::node(
+                &format!("client number {}", id.0),
+                Kind::Denied,
+                "it is not enrolled, or was revoked",
+            )
+        })?;
+        let mut status = node.status.subscribe();
+        let deadline = Instant::now() + patience;
+        loop {
+            let now = status.borrow_and_update().clone();
+            if let Some(line) = now.line.filter(|line| !line.is_lost()) {
+                return Ok(line);
+            }
+            node.wake.notify_one();
+            let next = tokio::time::timeout_at(deadline, status.changed()).await;
+            let why = status.borrow().last_error.clone();
+            let hopeless = node.stop.is_cancelled()
+                || matches!(&why, Some((Kind::Denied | Kind::Corrupt | Kind::Invalid, _)));
+            let connected = status.borrow().line.is_some();
+            if !connected && (next.is_err() || hopeless) {
+                let (kind, message) =
+                    why.unwrap_or_else(|| (Kind::Unreachable, "no answer yet".to_owned()));
+                let prefix = format!("{}: ", node.name);
+                let message = message.strip_prefix(&prefix).unwrap_or(&message);
+                return Err(ServerError::node(&node.name, kind, message));
+            }
+            if !connected {
+                // Not more than one attempt each half second while somebody waits.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

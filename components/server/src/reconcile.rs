@@ -1,0 +1,170 @@
+//! Each time a device is reached anew: are its datastores in service, do their key slots agree,
+//! and has it savesets that the catalog does not know? A saveset whose row was lost to a crash, or
+//! whose device was away when its job ended, is listed from here on.
+
+use std::sync::{Arc, Weak};
+
+use simsim_catalog::{ClientId, Datastore, DatastoreState, Saveset};
+use simsim_control::verbs::{
+    AttachDatastore, DatastoreState as AskState, ListManifests, ManifestEntry,
+};
+use simsim_format::{DomainKey, Manifest, ManifestDetails};
+use simsim_model::{Kind, StoreId, escape_path};
+use tokio::sync::mpsc;
+
+use crate::ServerError;
+use crate::house::House;
+use crate::jobs::saveset_of;
+use crate::keys::bring_slots;
+use crate::nodes::Line;
+
+/// Looks after every device that is reached, until the Server stops.
+pub(crate) async fn run(house: Weak<House>, mut reached: mpsc::UnboundedReceiver<ClientId>) {
+    while let Some(device) = reached.recv().await {
+        let Some(house) = house.upgrade() else { return };
+        house.jobs.wake();
+        tokio::spawn(async move {
+            if let Err(error) = device_reached(&house, device).await {
+                tracing::warn!(error = %error.full_message(), "a device could not be looked after");
+            }
+        });
+    }
+}
+
+async fn device_reached(house: &Arc<House>, device: ClientId) -> Result<(), ServerError> {
+    let mut datastores = house.books.run(|catalog| catalog.datastores()).await?;
+    datastores.retain(|one| one.device == device && one.state == DatastoreState::Active);
+    if datastores.is_empty() {
+        return Ok(());
+    }
+    let line = house.nodes.line(device, crate::jobs::DEVICE_PATIENCE).await?;
+    for datastore in datastores {
+        match line.call(AskState { store: datastore.store }).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == Kind::NotFound => {
+                attach_again(&line, &datastore).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        bring_slots(house, &line, datastore.store).await?;
+        let added = list_new(house, &line, datastore.store).await?;
+        if added > 0 {
+            tracing::info!(datastore = %datastore.name, added, "savesets found that were not listed");
+        }
+    }
+    Ok(())
+}
+
+async fn attach_again(line: &Line, datastore: &Datastore) -> Result<(), ServerError> {
+    let path = path_text(&datastore.path)?;
+    let found = line.call(AttachDatastore { path: path.clone() }).await?;
+    if found.store != datastore.store {
+        return Err(ServerError::node(
+            &datastore.name,
+            Kind::Corrupt,
+            format!("another datastore ({}) lies at {path}", found.store),
+        ));
+    }
+    Ok(())
+}
+
+/// A datastore's path as it travels: text.
+pub(crate) fn path_text(path: &[u8]) -> Result<String, ServerError> {
+    String::from_utf8(path.to_vec()).map_err(|_| {
+        ServerError::invalid(format!(
+            "a datastore's path must be UTF-8 text: {}",
+            escape_path(path)
+        ))
+    })
+}
+
+/// Adds rows for the manifests after the last one that was looked at. Sequences grow with every
+/// commit, so nothing can appear before that. Domains that the catalog does not know are left to
+/// `catalog rebuild`.
+async fn list_new(house: &House, line: &Line, store: StoreId) -> Result<usize, ServerError> {
+    let setting = format!("listed.{store}");
+    let name = setting.clone();
+    let kept = house.books.run(move |catalog| catalog.setting(&name)).await?;
+    let after = kept
+        .and_then(|bytes| <[u8; 8]>::try_from(bytes.as_slice()).ok())
+        .map_or(0, u64::from_le_bytes);
+    let manifests = manifests_after(line, store, after).await?;
+    let mut last = after;
+    let mut rows = Vec::new();
+    for entry in manifests {
+        last = last.max(entry.sequence);
+        let Ok(manifest) = Manifest::decode(&entry.bytes) else { continue };
+        if manifest.store != store {
+            continue;
+        }
+        if let Some(row) = row_of(house, &manifest).await? {
+            rows.push(row);
+        }
+    }
+    let count = house
+        .books
+        .run(move |catalog| {
+            let before = catalog.saveset_count(store)?;
+            if !rows.is_empty() {
+                catalog.add_savesets(&rows)?;
+            }
+            if last > after {
+                catalog.set_setting(&setting, &last.to_le_bytes())?;
+            }
+            Ok(catalog.saveset_count(store)?.saturating_sub(before))
+        })
+        .await?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// The row of a manifest whose domain is known. The client's name is that of the domain's owner
+/// and never what the details say: they were written by the client.
+pub(crate) async fn row_of(
+    house: &House,
+    manifest: &Manifest,
+) -> Result<Option<Saveset>, ServerError> {
+    let id = manifest.domain;
+    let found = house
+        .books
+        .run(move |catalog| {
+            let domains = catalog.domains()?;
+            let Some(domain) = domains.into_iter().find(|domain| domain.domain == id) else {
+                return Ok(None);
+            };
+            let owner = domain.owner.map(|owner| catalog.client_numbered(owner)).transpose()?;
+            Ok(Some((domain, owner.map(|owner| owner.name))))
+        })
+        .await?;
+    let Some((domain, owner)) = found else { return Ok(None) };
+    if domain.store != manifest.store {
+        return Ok(None);
+    }
+    let details = house.domain_keys.open(&domain)?.and_then(|key| {
+        let key = DomainKey::new(&key);
+        ManifestDetails::open(&key, manifest.domain, manifest.saveset, &manifest.sealed_details)
+            .ok()
+    });
+    let details = details.unwrap_or_default();
+    let client = owner.unwrap_or(details.client);
+    Ok(Some(saveset_of(manifest, &client, &details.task)))
+}
+
+/// All manifests of a datastore after a sequence number, page by page.
+pub(crate) async fn manifests_after(
+    line: &Line,
+    store: StoreId,
+    after_sequence: u64,
+) -> Result<Vec<ManifestEntry>, ServerError> {
+    let mut all: Vec<ManifestEntry> = Vec::new();
+    let mut after = after_sequence;
+    loop {
+        let page = line.call(ListManifests { store, after_sequence: after, limit: 0 }).await?;
+        let last = page.manifests.last().map(|entry| entry.sequence);
+        all.extend(page.manifests);
+        match last {
+            // A device that repeats itself would keep us here for ever.
+            Some(last) if page.more && last > after => after = last,
+            _ => return Ok(all),
+        }
+    }
+}

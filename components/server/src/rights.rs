@@ -1,0 +1,187 @@
+//! Who may do what. Default deny: a principal holds grants, and a verb that no grant covers is
+//! refused and written down.
+//!
+//! To restore one client's data to another client is a right of its own, and so is a restore
+//! beneath another place than the original one: holding `restore` gives neither.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ServerError;
+
+/// What can be asked of the Server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Right {
+    /// See clients, tasks, jobs, savesets and their states.
+    View,
+    /// See names and listings inside savesets.
+    Browse,
+    /// Run tasks, cancel jobs.
+    Backup,
+    /// Restore a client's savesets to that client, in their place.
+    Restore,
+    /// Restore beneath another place on the same client.
+    RestoreElsewhere,
+    /// Restore a client's savesets to another client.
+    RestoreToOther,
+    /// Check datastores, rebuild indexes and the catalog.
+    Maintain,
+    /// Enrol and revoke clients; make datastores, drives and tasks.
+    Administer,
+    /// Make recovery kits, decide who holds a key.
+    Keys,
+    /// Read and verify the audit log.
+    Audit,
+}
+
+impl Right {
+    pub const ALL: [Right; 10] = [
+        Right::View,
+        Right::Browse,
+        Right::Backup,
+        Right::Restore,
+        Right::RestoreElsewhere,
+        Right::RestoreToOther,
+        Right::Maintain,
+        Right::Administer,
+        Right::Keys,
+        Right::Audit,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Right::View => "view",
+            Right::Browse => "browse",
+            Right::Backup => "backup",
+            Right::Restore => "restore",
+            Right::RestoreElsewhere => "restore-elsewhere",
+            Right::RestoreToOther => "restore-to-other",
+            Right::Maintain => "maintain",
+            Right::Administer => "administer",
+            Right::Keys => "keys",
+            Right::Audit => "audit",
+        }
+    }
+}
+
+/// What a right is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Object<'a> {
+    /// The whole suite: lists, settings.
+    Suite,
+    /// Everything that belongs to one client: its tasks, jobs, savesets.
+    Client(&'a str),
+    /// One datastore.
+    Datastore(&'a str),
+}
+
+impl std::fmt::Display for Object<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Object::Suite => f.write_str("the suite"),
+            Object::Client(name) => write!(f, "client '{name}'"),
+            Object::Datastore(name) => write!(f, "datastore '{name}'"),
+        }
+    }
+}
+
+/// A right, for everything or for one client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    pub right: Right,
+    /// `None`: for every object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+}
+
+/// Who asks. Made by the front-end that proved it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    name: String,
+    grants: Vec<Grant>,
+}
+
+impl Principal {
+    /// Root on the Server's own host, over a local socket: holds every right. All it does that
+    /// changes something is in the audit log.
+    pub fn local_root() -> Self {
+        Self {
+            name: "local:root".to_owned(),
+            grants: Right::ALL.map(|right| Grant { right, client: None }).to_vec(),
+        }
+    }
+
+    /// Somebody with exactly these grants.
+    pub fn with_grants(name: impl Into<String>, grants: Vec<Grant>) -> Self {
+        Self { name: name.into(), grants }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether a grant covers this. Nothing else does.
+    pub fn may(&self, right: Right, object: Object<'_>) -> bool {
+        self.grants.iter().any(|grant| {
+            grant.right == right
+                && match (&grant.client, object) {
+                    (None, _) => true,
+                    (Some(granted), Object::Client(asked)) => granted == asked,
+                    (Some(_), Object::Suite | Object::Datastore(_)) => false,
+                }
+        })
+    }
+
+    /// [`Principal::may`] as an error that names who, what and the right that is missing.
+    pub fn check(
+        &self,
+        right: Right,
+        verb: &'static str,
+        object: Object<'_>,
+    ) -> Result<(), ServerError> {
+        if self.may(right, object) {
+            return Ok(());
+        }
+        Err(ServerError::Denied {
+            who: self.name.clone(),
+            verb,
+            object: object.to_string(),
+            right: right.as_str(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(right: Right, client: Option<&str>) -> Principal {
+        Principal::with_grants("test", vec![Grant { right, client: client.map(str::to_owned) }])
+    }
+
+    #[test]
+    fn nothing_is_allowed_without_a_grant_and_no_right_implies_another() {
+        let nobody = Principal::with_grants("nobody", Vec::new());
+        for right in Right::ALL {
+            assert!(!nobody.may(right, Object::Suite));
+            assert!(Principal::local_root().may(right, Object::Client("a")));
+            for held in Right::ALL {
+                assert_eq!(with(held, None).may(right, Object::Client("a")), held == right);
+            }
+        }
+    }
+
+    #[test]
+    fn a_grant_for_one_client_reaches_no_other_and_nothing_wider() {
+        let one = with(Right::Restore, Some("alpha"));
+        assert!(one.may(Right::Restore, Object::Client("alpha")));
+        assert!(!one.may(Right::Restore, Object::Client("alpha2")));
+        assert!(!one.may(Right::Restore, Object::Suite));
+        assert!(!one.may(Right::Restore, Object::Datastore("alpha")));
+        let error = one
+            .check(Right::RestoreToOther, "restore to another client", Object::Client("alpha"))
+            .unwrap_err();
+        assert_eq!(error.kind(), simsim_model::Kind::Denied);
+        assert!(error.to_string().contains("restore-to-other"), "{error}");
+    }
+}

@@ -1,0 +1,262 @@
+//! The Server: opening its state, and the tasks that run beside the verbs.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use simsim_catalog::{AuditEntry, Catalog, CatalogOptions, Client, ClientId, NewClient};
+use simsim_control::verbs::Roles;
+use simsim_control::{Hello, Identity, SmsshDialer, Timing};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::ServerError;
+use crate::audit_head;
+use crate::books::Books;
+use crate::clock::now_unix_ms;
+use crate::config::{ServerConfig, host_name};
+use crate::house::House;
+use crate::jobs::{Announcer, Jobs};
+use crate::keys::{DomainKeys, KitStore, MasterKey};
+use crate::nodes::{Nodes, OwnHost};
+use crate::reconcile;
+use crate::rights::{Object, Principal, Right};
+
+/// The setting that remembers which client is the Server's own host.
+const OWN_CLIENT: &str = "own.client";
+/// How often the end of the audit chain is kept beside the catalog.
+const HEAD_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How to start the Server.
+#[derive(Debug, Clone)]
+pub struct StartOptions {
+    /// The state folder of the whole suite; the Server's part lies in `<state>/server`.
+    pub state: PathBuf,
+    pub config: ServerConfig,
+    /// `host:port` of this host's own control listener, over loopback.
+    pub dial_self: Vec<String>,
+    /// Time limits of control sessions.
+    pub timing: Timing,
+}
+
+/// The running Server. Cheap to clone. Its verbs are in `desk`, by subject.
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) house: Arc<House>,
+}
+
+/// The identity of the Server: the key that it logs in to nodes with, and the host key of the
+/// listener that other hosts join at. Made at first use.
+pub fn open_identity(state: &Path) -> Result<Identity, ServerError> {
+    let folder = make_folder(state)?;
+    Identity::load_or_create(&folder.join("identity"))
+        .map_err(|error| ServerError::Key(error.to_string()))
+}
+
+impl Server {
+    /// Opens the state and begins to reach nodes and run jobs. Jobs that ran when the Server ended
+    /// are picked up.
+    ///
+    /// Errors: `Busy` while another server runs on the same state; `Corrupt` for a damaged
+    /// catalog or key.
+    pub async fn start(options: StartOptions) -> Result<Self, ServerError> {
+        let StartOptions { state, config, dial_self, timing } = options;
+        let folder = make_folder(&state)?;
+        let identity = open_identity(&state)?;
+        let path = folder.join("catalog.db");
+        let (master, catalog) = {
+            let folder = folder.clone();
+            tokio::task::spawn_blocking(move || {
+                let master = MasterKey::open(&folder, !path.exists())?;
+                let options = CatalogOptions {
+                    path,
+                    audit_key: master.audit_key(),
+                    now_unix_ms: now_unix_ms(),
+                };
+                Ok::<_, ServerError>((master, Catalog::open(&options)?))
+            })
+            .await
+            .map_err(|error| ServerError::Lost(error.to_string()))??
+        };
+        let books = Books::new(catalog);
+        let own = enrol_own_host(&books, &config, &identity).await?;
+        let name = config.name_or_host();
+        let hello = Hello::new(name.clone(), Roles::SERVER);
+        let dialer = SmsshDialer::new(identity.clone(), hello).with_timing(timing);
+        let stop = CancellationToken::new();
+        let own_host = OwnHost { id: own.id, dial: dial_self };
+        let (nodes, reached) = Nodes::new(dialer, books.clone(), own_host, stop.clone());
+        let wrapping = master.wrapping().clone();
+        let house = Arc::new(House {
+            folder,
+            name,
+            own_name: own.name,
+            identity,
+            nodes,
+            jobs: Jobs::new(books.clone(), Announcer::new()),
+            domain_keys: DomainKeys::new(wrapping.clone()),
+            kit: KitStore::new(wrapping.clone()),
+            master: wrapping,
+            started_unix_ms: now_unix_ms(),
+            stop,
+            books,
+            config,
+        });
+        let server = Self { house };
+        server.begin(reached).await?;
+        Ok(server)
+    }
+
+    async fn begin(&self, reached: mpsc::UnboundedReceiver<ClientId>) -> Result<(), ServerError> {
+        let house = &self.house;
+        for client in house.books.run(|catalog| catalog.clients()).await? {
+            if client.is_enrolled() {
+                house.nodes.add(&client);
+            }
+        }
+        let start = AuditEntry {
+            principal: "server".to_owned(),
+            verb: "server.start".to_owned(),
+            object: house.name.clone(),
+            allowed: true,
+            detail: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        house.books.audit(start).await?;
+        let stop = house.stop.clone();
+        let jobs = house.jobs.clone().run(Arc::clone(house));
+        spawn_until(&stop, jobs);
+        spawn_until(&stop, reconcile::run(Arc::downgrade(house), reached));
+        let weak = Arc::downgrade(house);
+        spawn_until(&stop, async move {
+            loop {
+                tokio::time::sleep(HEAD_INTERVAL).await;
+                let Some(house) = weak.upgrade() else { return };
+                if let Err(error) = audit_head::keep(&house).await {
+                    tracing::warn!(%error, "the end of the audit chain could not be kept");
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Stops dialling and starting. Running jobs go on at their clients, and are picked up by the
+    /// next start.
+    pub async fn stop(&self) {
+        if let Err(error) = audit_head::keep(&self.house).await {
+            tracing::warn!(%error, "the end of the audit chain could not be kept");
+        }
+        self.house.stop.cancel();
+    }
+
+    /// The identity to listen with on this host.
+    pub fn identity(&self) -> &Identity {
+        &self.house.identity
+    }
+
+    /// The name under which the Server's own host is enrolled.
+    pub fn own_name(&self) -> &str {
+        &self.house.own_name
+    }
+
+    /// Checks a right for something that changes nothing. A refusal is written down.
+    pub(crate) async fn may_see(
+        &self,
+        who: &Principal,
+        right: Right,
+        verb: &'static str,
+        object: Object<'_>,
+    ) -> Result<(), ServerError> {
+        let Err(refusal) = who.check(right, verb, object) else { return Ok(()) };
+        self.write_down(who, verb, object.to_string(), false, refusal.to_string()).await?;
+        Err(refusal)
+    }
+
+    /// Checks a right for something that changes the suite, and writes the act down *before* it
+    /// is done: an act that cannot be written down is refused.
+    pub(crate) async fn may_do(
+        &self,
+        who: &Principal,
+        right: Right,
+        verb: &'static str,
+        object: Object<'_>,
+        detail: impl Into<String> + Send,
+    ) -> Result<(), ServerError> {
+        self.may_see(who, right, verb, object).await?;
+        self.write_down(who, verb, object.to_string(), true, detail.into()).await
+    }
+
+    async fn write_down(
+        &self,
+        who: &Principal,
+        verb: &'static str,
+        object: String,
+        allowed: bool,
+        detail: String,
+    ) -> Result<(), ServerError> {
+        let entry = AuditEntry {
+            principal: who.name().to_owned(),
+            verb: verb.to_owned(),
+            object,
+            allowed,
+            detail,
+        };
+        self.house.books.audit(entry).await
+    }
+}
+
+fn spawn_until(stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = work => {}
+        }
+    });
+}
+
+fn make_folder(state: &Path) -> Result<PathBuf, ServerError> {
+    let folder = state.join("server");
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .map_err(|source| ServerError::io("make the folder", &folder, source))?;
+    Ok(folder)
+}
+
+/// The Server's own host as a client. Its row keeps the name that it was given first.
+async fn enrol_own_host(
+    books: &Books,
+    config: &ServerConfig,
+    identity: &Identity,
+) -> Result<Client, ServerError> {
+    let advertise =
+        if config.advertise.is_empty() { vec![host_name()] } else { config.advertise.clone() };
+    let new = NewClient {
+        name: config.name_or_host(),
+        host_key: identity.public().to_string(),
+        addresses: advertise,
+        listen_port: config.control_port,
+        suite_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    books
+        .run(move |catalog| {
+            let kept = catalog.setting(OWN_CLIENT)?.and_then(|name| String::from_utf8(name).ok());
+            let new = NewClient { name: kept.clone().unwrap_or_else(|| new.name.clone()), ..new };
+            if kept.is_some() {
+                let there = catalog.client(&new.name)?;
+                let same = there.is_enrolled()
+                    && there.host_key == new.host_key
+                    && there.addresses == new.addresses
+                    && there.listen_port == new.listen_port;
+                if same {
+                    return Ok(there);
+                }
+            }
+            let client = catalog.enrol_self(&new, now_unix_ms())?;
+            catalog.set_setting(OWN_CLIENT, new.name.as_bytes())?;
+            Ok(client)
+        })
+        .await
+}
