@@ -102,6 +102,8 @@ pub fn restore(job: RestoreJob, sink: &FsSink) -> Result<RestoreReport, MoverErr
     for (dir, entry, path, target) in links {
         shared.placed(&path, &entry, sink.link(&dir.handle, &entry, &target));
     }
+    // Attributes that had to wait for everything else: flags of linked files.
+    report.add_all(sink.leave(sink.root()));
     shared.check()?;
     let done = job.progress.snapshot();
     Ok(RestoreReport {

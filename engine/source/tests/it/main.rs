@@ -6,7 +6,6 @@ mod hostile;
 mod nasty;
 mod policy;
 mod random;
-mod speed;
 mod walking;
 
 /// Prints why and returns true when the test cannot run without root.

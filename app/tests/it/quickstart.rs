@@ -1,0 +1,99 @@
+//! The quickstart, end to end, through real ports.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+/// One quickstart at a time: each wants the suite's own ports first.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn simsim(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_simsim")).args(arguments).output().unwrap()
+}
+
+fn quickstart(folder: &Path, state: &Path) -> Value {
+    let (folder, state) = (folder.to_str().unwrap(), state.to_str().unwrap());
+    let output = simsim(&["quickstart", folder, "--state", state, "--json"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn sample(root: &Path) {
+    std::fs::create_dir_all(root.join("a/b")).unwrap();
+    std::fs::write(root.join("a/text"), "a line of text\n".repeat(20_000)).unwrap();
+    std::fs::write(root.join("a/b/small"), "small").unwrap();
+    std::fs::write(root.join("a/b/secret-name"), "secret content, secret content".repeat(50))
+        .unwrap();
+    std::os::unix::fs::symlink("../text", root.join("a/b/link")).unwrap();
+    std::fs::hard_link(root.join("a/text"), root.join("a/hard")).unwrap();
+    // Past the margin within which files count as too new to be trusted next time.
+    std::thread::sleep(std::time::Duration::from_millis(80));
+}
+
+#[test]
+fn the_main_job_runs_twice_and_the_second_time_stores_nothing_new() {
+    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let scratch = tempfile::tempdir().unwrap();
+    let (folder, state) = (scratch.path().join("folder"), scratch.path().join("state"));
+    sample(&folder);
+    let first = quickstart(&folder, &state);
+    assert_eq!(first["outcome"], "finished");
+    assert_eq!(first["differences"], serde_json::json!([]));
+    assert!(first["backup"]["counters"]["bytes_new"].as_u64().unwrap() > 10_000);
+    let second = quickstart(&folder, &state);
+    assert_eq!(second["outcome"], "finished");
+    assert_eq!(second["backup"]["counters"]["bytes_new"], 0);
+    assert_ne!(first["saveset"], second["saveset"]);
+    assert_eq!(second["backup"]["counters"]["bytes_read"], 0);
+
+    // Nothing readable lies in the datastore.
+    let mut open = vec![state.join("datastore")];
+    let mut files = 0;
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        files += 1;
+        let bytes = std::fs::read(&path).unwrap();
+        for secret in [&b"secret content"[..], b"secret-name", b"a line of text"] {
+            assert!(!bytes.windows(secret.len()).any(|part| part == secret), "{}", path.display());
+        }
+    }
+    assert!(files > 5);
+}
+
+#[test]
+fn a_taken_port_is_named_and_another_one_used() {
+    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let scratch = tempfile::tempdir().unwrap();
+    let (folder, state) = (scratch.path().join("folder"), scratch.path().join("state"));
+    sample(&folder);
+    let port = simsim_model::port_registry::HTTP.ports.first();
+    // Somebody else may hold it already: all the better.
+    let _holder = TcpListener::bind(("127.0.0.1", port));
+    let (folder, state) = (folder.to_str().unwrap(), state.to_str().unwrap());
+    let output = simsim(&["quickstart", folder, "--state", state, "--yes"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("using free port"), "{text}");
+    assert!(text.contains("identical"), "{text}");
+}
+
+#[test]
+fn bad_requests_have_their_status_and_a_sentence() {
+    let scratch = tempfile::tempdir().unwrap();
+    let missing = scratch.path().join("missing");
+    let output = simsim(&["quickstart", missing.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("missing"));
+    let inside = scratch.path().join("state");
+    let folder = scratch.path().to_str().unwrap();
+    let output = simsim(&["quickstart", folder, "--state", inside.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(simsim(&["no-such-verb"]).status.code(), Some(2));
+}
