@@ -104,6 +104,18 @@ pub fn reply(
     }
 }
 
+/// New host: does this answer come from the server that issued the code?
+pub fn is_accepted(
+    reply: &JoinReply,
+    joiner: &PublicKey,
+    server: &PublicKey,
+    name: &str,
+    code: &JoinCode,
+) -> bool {
+    let right = proof(code.secret(), Prover::Server, joiner, server, name);
+    right == blake3::Hash::from_bytes(reply.proof)
+}
+
 /// What a host knows after it joined.
 #[derive(Debug, Clone)]
 pub struct Joined {
@@ -147,8 +159,7 @@ pub async fn join(
     if reply.server_key.parse() != Ok(server) {
         return Err(unproven("its answer names another key than the connection's"));
     }
-    let right = proof(code.secret(), Prover::Server, &joiner, &server, name);
-    if right != blake3::Hash::from_bytes(reply.proof) {
+    if !is_accepted(&reply, &joiner, &server, name, code) {
         return Err(unproven("its proof is wrong"));
     }
     Ok(Joined { server_name: reply.server_name, server_key: server })

@@ -8,6 +8,7 @@
 
 mod answer;
 mod call;
+mod calls;
 mod writer;
 
 pub(crate) use answer::{Ended, Terms, answer};

@@ -1,24 +1,23 @@
 //! The answering side of a session.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use simsim_model::Kind;
+use simsim_model::{Kind, limits};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::calls::Calls;
 use super::{CALLS_MAX, OUT_QUEUE, Outgoing, write_frames};
 use crate::envelope::{Envelope, Part};
 use crate::frame::{FrameError, FrameReader};
 use crate::handler::{Caller, EventSender, Principal, VerbHandler};
 use crate::hello::ProtocolVersion;
-use crate::verbs::{BodyError, Request, decode_body, encode_body};
+use crate::verbs::{BodyError, Join, Ping, Request, Verb, decode_body, encode_body};
 use crate::{Hello, Timing, VerbError};
 
 /// Time to write what is left when a session ends.
@@ -26,6 +25,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Calls beyond [`CALLS_MAX`] are answered with `Busy` while there are fewer than this; then the
 /// session ends: such a peer does not read its answers.
 const ANSWERS_MAX: usize = CALLS_MAX * 4;
+/// Bytes of requests of one session that are in work at the same time.
+const CALL_BYTES_MAX: usize = 8 * limits::CONTROL_MESSAGE_BYTES_MAX;
 
 /// What a listener brings into a session.
 pub(crate) struct Terms {
@@ -57,9 +58,9 @@ where
     let (out, queue) = mpsc::channel(OUT_QUEUE);
     let mut writer = tokio::spawn(write_frames(to, queue, terms.timing.beat));
     let mut reader = FrameReader::new();
-    let mut calls = Calls { set: JoinSet::new(), open: HashMap::new(), ids: HashMap::new() };
+    let mut calls = Calls::default();
     let ended = converse(&mut from, &mut reader, &out, &mut calls, terms, &stop).await;
-    calls.set.abort_all();
+    calls.drop_all();
     let reason = match &ended {
         Ended::Closed => None,
         Ended::Stopped => Some("the daemon is shutting down"),
@@ -75,34 +76,6 @@ where
     }
     writer.abort();
     ended
-}
-
-/// Calls in work.
-struct Calls {
-    set: JoinSet<()>,
-    open: HashMap<u64, AbortHandle>,
-    ids: HashMap<Id, u64>,
-}
-
-impl Calls {
-    fn spawn(&mut self, id: u64, work: impl Future<Output = ()> + Send + 'static) {
-        let handle = self.set.spawn(work);
-        self.ids.insert(handle.id(), id);
-        self.open.insert(id, handle);
-    }
-
-    /// Forgets a finished call; its number when it panicked.
-    fn reap(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) -> Option<u64> {
-        let (task, panicked) = match ended {
-            Ok((task, ())) => (task, false),
-            Err(error) => (error.id(), error.is_panic()),
-        };
-        let id = self.ids.remove(&task)?;
-        if self.open.get(&id).is_some_and(|handle| handle.id() == task) {
-            self.open.remove(&id);
-        }
-        panicked.then_some(id)
-    }
 }
 
 async fn converse<R: AsyncRead + Unpin>(
@@ -136,11 +109,11 @@ async fn converse<R: AsyncRead + Unpin>(
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ended::Stopped,
-            Some(ended) = calls.set.join_next_with_id() => {
-                if let Some(id) = calls.reap(ended) {
+            Some(panicked) = calls.ended() => {
+                if let Some(id) = panicked {
                     tracing::error!(call = id, "the handler of a control verb panicked");
                     let out = out.clone();
-                    calls.spawn(id, async move {
+                    calls.spawn(id, 0, async move {
                         fail(&out, id, Kind::Internal, "a defect in this node; see its log").await;
                     });
                 }
@@ -188,44 +161,42 @@ fn take(
     match envelope.part {
         Part::Request => {}
         Part::Forget => {
-            if let Some(call) = calls.open.remove(&id) {
-                call.abort();
-            }
+            calls.forget(id);
             return None;
         }
         Part::Goodbye => return Some(Ended::Closed),
         // A second hello, beats, and parts of later versions.
         _ => return None,
     }
-    if calls.open.contains_key(&id) {
+    if calls.has(id) {
         return Some(Ended::Broken(format!("call number {id} is used twice")));
     }
-    if calls.set.len() >= ANSWERS_MAX {
+    if calls.count() >= ANSWERS_MAX {
         return Some(Ended::Broken("answers are not read".to_owned()));
     }
+    let (verb, bytes) = (envelope.verb, envelope.body.len());
+    let busy = calls.count() >= CALLS_MAX || calls.bytes() + bytes > CALL_BYTES_MAX;
+    // What is refused is not looked at, and does not wait in memory for its refusal to be read.
+    let refusal = if busy {
+        let text = format!(
+            "{CALLS_MAX} calls, or {CALL_BYTES_MAX} bytes of requests, are in work already: wait \
+             for one to end"
+        );
+        Err((Kind::Busy, text))
+    } else if !allowed(&caller.principal, verb) {
+        Err((Kind::Denied, "this verb is not for hosts that are not enrolled".to_owned()))
+    } else {
+        match Request::decode(verb, &envelope.body) {
+            Ok(request) => Ok(Some(request)),
+            Err(BodyError::UnknownVerb(_)) => Ok(None),
+            Err(error) => Err((Kind::Invalid, error.to_string())),
+        }
+    };
     let out = out.clone();
-    if calls.set.len() >= CALLS_MAX {
-        calls.spawn(id, async move {
-            let text = format!("{CALLS_MAX} calls are in work already: wait for one to end");
-            fail(&out, id, Kind::Busy, &text).await;
-        });
-        return None;
-    }
-    let request = Request::decode(envelope.verb, &envelope.body);
-    let verb = envelope.verb;
-    let caller = Arc::clone(caller);
-    let handler = Arc::clone(handler);
-    calls.spawn(id, async move {
-        match request {
-            Err(BodyError::UnknownVerb(_)) => {
-                send(&out, Envelope::new(id, Part::Unsupported, verb, Vec::new())).await;
-            }
-            Err(error) => fail(&out, id, Kind::Invalid, &error.to_string()).await,
-            Ok(request) if !allowed(&caller.principal, &request) => {
-                let text = format!("'{}' is not for hosts that are not enrolled", request.name());
-                fail(&out, id, Kind::Denied, &text).await;
-            }
-            Ok(request) => {
+    match refusal {
+        Ok(Some(request)) => {
+            let (caller, handler) = (Arc::clone(caller), Arc::clone(handler));
+            calls.spawn(id, bytes, async move {
                 let events = EventSender::new(id, out.clone());
                 match handler.handle(&caller, request, events).await {
                     Ok(reply) => {
@@ -237,17 +208,21 @@ fn take(
                     }
                     Err(error) => fail(&out, id, error.kind, &error.message).await,
                 }
-            }
+            });
         }
-    });
+        Ok(None) => calls.spawn(id, 0, async move {
+            send(&out, Envelope::new(id, Part::Unsupported, verb, Vec::new())).await;
+        }),
+        Err((kind, text)) => calls.spawn(id, 0, async move { fail(&out, id, kind, &text).await }),
+    }
     None
 }
 
 /// What a stranger may say.
-fn allowed(principal: &Principal, request: &Request) -> bool {
+fn allowed(principal: &Principal, verb: u16) -> bool {
     match principal {
         Principal::Server => true,
-        Principal::Joiner(_) => matches!(request, Request::Ping(_) | Request::Join(_)),
+        Principal::Joiner(_) => matches!(verb, Ping::NUMBER | Join::NUMBER),
     }
 }
 

@@ -52,8 +52,8 @@ impl VerbHandler for Player {
                     Kind::NotFound,
                     format!("{} {}", caller.hello.name, caller.hello.protocol),
                 )),
-                // Never ends.
-                Request::NodeState(_) => std::future::pending().await,
+                // Never end.
+                Request::NodeState(_) | Request::PutKeySlots(_) => std::future::pending().await,
                 // Takes so many milliseconds.
                 Request::CancelJob(CancelJob { job }) => {
                     tokio::time::sleep(Duration::from_millis(job)).await;
@@ -242,6 +242,28 @@ async fn calls_beyond_the_limit_are_busy_and_the_session_goes_on() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     client.call(Ping {}).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_in_work_hold_bounded_memory() {
+    let (client, _answering) = pair().await;
+    let (store, domain) = (simsim_model::StoreId::ZERO, simsim_model::DomainId::ZERO);
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let slots = vec![0; limits::CONTROL_MESSAGE_BYTES_MAX - 100];
+        held.push(client.start(PutKeySlots { store, domain, slots }).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let slots = vec![0; 2000];
+    let error = client.call(PutKeySlots { store, domain, slots }).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Busy, "{error}");
+    client.call(Ping {}).await.unwrap();
+    held.clear();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let slots = vec![0; 2000];
+    let call = client.start(PutKeySlots { store, domain, slots }).await.unwrap();
+    let waits = tokio::time::timeout(Duration::from_secs(5), call.finish()).await;
+    assert!(waits.is_err(), "it is in work");
 }
 
 #[tokio::test(start_paused = true)]
@@ -642,7 +664,7 @@ fn real_bodies() -> Vec<(u16, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn any_bytes_decode_or_fail_without_panic(

@@ -65,13 +65,13 @@ impl Visitor {
 
     /// One polite sentence for a person, and the end of the channel.
     fn no_shell(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
-        session.channel_success(channel)?;
+        if self.channel.take().is_none() {
+            return session.channel_failure(channel);
+        }
         session.extended_data(channel, 1, format!("{NO_SHELL}\r\n").into_bytes())?;
         session.exit_status_request(channel, 1)?;
         session.eof(channel)?;
-        session.close(channel)?;
-        self.channel = None;
-        Ok(())
+        session.close(channel)
     }
 }
 
@@ -142,10 +142,7 @@ impl Handler for Visitor {
         channel: ChannelId,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        match self.channel {
-            Some(_) => self.no_shell(channel, session),
-            None => session.channel_failure(channel),
-        }
+        self.no_shell(channel, session)
     }
 
     async fn exec_request(
@@ -154,7 +151,7 @@ impl Handler for Visitor {
         _command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.shell_request(channel, session).await
+        self.no_shell(channel, session)
     }
 
     async fn pty_request(
@@ -168,7 +165,9 @@ impl Handler for Visitor {
         _modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        session.channel_failure(channel)
+        // Before a shell, OpenSSH asks for a terminal, and gives up without a word of ours when
+        // it gets none.
+        self.no_shell(channel, session)
     }
 
     async fn env_request(

@@ -1,0 +1,193 @@
+//! OpenSSH's own client at the listener: it connects, and finds one subsystem and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use simsim_control::{Identity, JOIN_USER, PublicKey, SERVER_USER, Timing, smssh};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+use crate::stage::{Node, QUICK};
+
+/// What `ssh` needs: a key file, and the node's host key in a file of known hosts.
+struct Home {
+    directory: TempDir,
+    node: Node,
+}
+
+/// `None`, and one line that says so, on a machine without OpenSSH's client.
+async fn home() -> Option<Home> {
+    if std::process::Command::new("ssh").arg("-V").stderr(Stdio::null()).status().is_err() {
+        eprintln!("skipped: this machine has no 'ssh'");
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    // OpenSSH may start slowly on a busy machine.
+    let timing = Timing { handshake: Duration::from_secs(10), ..QUICK };
+    let node = Node::with_timing(timing).await;
+    let identity = Identity::load_or_create(&directory.path().join("key")).unwrap();
+    *node.policy.server.lock().unwrap() = Some(identity.public());
+    let known = format!("[127.0.0.1]:{} {}\n", node.address.port(), node.identity.public());
+    std::fs::write(directory.path().join("known"), known).unwrap();
+    Some(Home { directory, node })
+}
+
+impl Home {
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// `ssh` to the node with `more` options, and the words after the host.
+    fn ssh(&self, user: &str, key: &Path, more: &[&str], words: &[&str]) -> Command {
+        let mut command = Command::new("ssh");
+        command
+            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
+            .args(["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
+            .arg("-o")
+            .arg(format!("UserKnownHostsFile={}", self.path("known").display()))
+            .args(["-o", "GlobalKnownHostsFile=none", "-i"])
+            .arg(key)
+            .args(["-p", &self.node.address.port().to_string(), "-l", user])
+            .args(more)
+            .arg("127.0.0.1")
+            .args(words)
+            .env_remove("SSH_AUTH_SOCK")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn run(&self, user: &str, more: &[&str], words: &[&str]) -> (Option<i32>, String) {
+        output(self.ssh(user, &self.path("key"), more, words)).await
+    }
+}
+
+async fn output(mut command: Command) -> (Option<i32>, String) {
+    let output = tokio::time::timeout(Duration::from_secs(30), command.output());
+    let Output { status, stdout, stderr } = output.await.unwrap().unwrap();
+    assert!(stdout.is_empty(), "{}", String::from_utf8_lossy(&stdout));
+    (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+#[tokio::test]
+async fn a_person_reads_one_polite_sentence() {
+    let Some(home) = home().await else { return };
+    for (more, words) in [
+        (&[][..], &[][..]),
+        (&["-tt"], &[]),
+        (&[], &["id"]),
+        (&["-A", "-X", "-o", "SendEnv=LANG"], &["sh", "-c", "id"]),
+    ] {
+        let (status, text) = home.run(SERVER_USER, more, words).await;
+        assert_eq!(status, Some(1), "{more:?} {words:?}: {text}");
+        assert!(text.contains(smssh::NO_SHELL), "{more:?} {words:?}: {text}");
+        assert_eq!(text.matches("simsim:").count(), 1, "{more:?} {words:?}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_enrolled_ed25519_key_comes_in() {
+    let Some(home) = home().await else { return };
+    let denied = |(status, text): (Option<i32>, String)| {
+        assert_eq!(status, Some(255), "{text}");
+        assert!(text.contains("Permission denied (publickey)"), "{text}");
+    };
+    let passwords = ["-o", "PubkeyAuthentication=no"];
+    denied(home.run(SERVER_USER, &passwords, &["id"]).await);
+    let passwords = ["-o", "PreferredAuthentications=password,keyboard-interactive,hostbased,none"];
+    denied(home.run(SERVER_USER, &passwords, &["id"]).await);
+    denied(home.run("root", &[], &["id"]).await);
+    denied(home.run(JOIN_USER, &[], &["id"]).await);
+    Identity::load_or_create(&home.path("other")).unwrap();
+    denied(output(home.ssh(SERVER_USER, &home.path("other"), &[], &["id"])).await);
+    for kind in ["rsa", "ecdsa"] {
+        let key = home.path(kind);
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-N", "", "-t", kind, "-f"])
+            .arg(&key)
+            .status()
+            .await;
+        assert!(made.unwrap().success());
+        denied(output(home.ssh(SERVER_USER, &key, &[], &["id"])).await);
+    }
+}
+
+#[tokio::test]
+async fn another_host_key_is_noticed_by_openssh_too() {
+    let Some(home) = home().await else { return };
+    let other = Identity::generate().public();
+    let known = format!("[127.0.0.1]:{} {other}\n", home.node.address.port());
+    std::fs::write(home.path("known"), known).unwrap();
+    let (status, text) = home.run(SERVER_USER, &[], &["id"]).await;
+    assert_eq!(status, Some(255));
+    assert!(text.contains(&home.node.identity.fingerprint()), "{text}");
+    assert!(text.contains("Host key verification failed"), "{text}");
+}
+
+#[tokio::test]
+async fn forwards_and_other_subsystems_are_refused() {
+    let Some(home) = home().await else { return };
+    let target = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target_address = target.local_addr().unwrap().to_string();
+    let (status, text) = home.run(SERVER_USER, &["-W", &target_address], &[]).await;
+    assert_eq!(status, Some(255), "{text}");
+    assert!(text.contains("open failed") || text.contains("forwarding failed"), "{text}");
+    let accepted = tokio::time::timeout(Duration::from_millis(100), target.accept()).await;
+    assert!(accepted.is_err(), "nothing was dialled for a stranger");
+
+    let remote = format!("127.0.0.1:0:{target_address}");
+    let more = ["-N", "-o", "ExitOnForwardFailure=yes", "-R", &remote];
+    let (status, text) = home.run(SERVER_USER, &more, &[]).await;
+    assert_eq!(status, Some(255), "{text}");
+    assert!(text.contains("remote port forwarding failed"), "{text}");
+
+    for subsystem in ["sftp", "netconf"] {
+        let (status, text) = home.run(SERVER_USER, &["-s"], &[subsystem]).await;
+        assert!(status.is_some_and(|status| status != 0), "{subsystem}: {text}");
+        assert!(!text.contains(smssh::NO_SHELL), "{subsystem}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn the_subsystem_is_reached_through_openssh() {
+    let Some(home) = home().await else { return };
+    let mut command = home.ssh(SERVER_USER, &home.path("key"), &["-s"], &[smssh::SUBSYSTEM]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    // A hello of protocol 1.0 by hand: {0: 0, 1: 0, 3: h'{0: {0: 1, 1: 0}}'}, 15 bytes.
+    let hello = [
+        0, 0, 0, 15, 0xa3, 0x00, 0x00, 0x01, 0x00, 0x03, 0x48, 0xa1, 0x00, 0xa2, 0x00, 0x01, 0x01,
+        0x00, 0x00,
+    ];
+    // The body has seven bytes; the eighth is behind the map and belongs to nobody.
+    to.write_all(&hello).await.unwrap();
+    to.flush().await.unwrap();
+    let said = tokio::time::timeout(Duration::from_secs(20), async {
+        let length = from.read_u32().await.unwrap();
+        let mut frame = vec![0; length as usize];
+        from.read_exact(&mut frame).await.unwrap();
+        frame
+    });
+    let said = said.await.unwrap();
+    assert!(said.windows(4).any(|window| window == b"node"), "{said:?}");
+    // The end of what we say is the end of the session, and of the connection.
+    drop(to);
+    let status = tokio::time::timeout(Duration::from_secs(20), child.wait()).await;
+    status.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn openssh_reads_identity_files_and_shows_the_same_fingerprint() {
+    let Some(home) = home().await else { return };
+    let identity = Identity::load(&home.path("key")).unwrap();
+    let shown = Command::new("ssh-keygen").arg("-lf").arg(home.path("key")).output().await;
+    let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+    assert!(shown.contains(&identity.fingerprint()), "{shown}");
+    let public = Command::new("ssh-keygen").arg("-yf").arg(home.path("key")).output().await;
+    let public = String::from_utf8(public.unwrap().stdout).unwrap();
+    assert_eq!(public.parse::<PublicKey>(), Ok(identity.public()), "{public}");
+}
