@@ -16,7 +16,7 @@ fn segment(chunks: &[&[u8]]) -> Vec<u8> {
 #[test]
 fn chunks_come_back_and_nothing_of_them_shows() {
     let text = b"a secret sentence that compresses, compresses, compresses".repeat(20);
-    let noise = blake3::hash(b"noise").as_bytes().repeat(1);
+    let noise = blake3::hash(b"noise").as_bytes().to_vec();
     let bytes = segment(&[&text, &noise]);
     assert!(!bytes.windows(8).any(|window| text.windows(8).any(|part| part == window)));
     let view = SegmentView::parse(Bytes::from(bytes)).unwrap();
