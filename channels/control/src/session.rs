@@ -9,10 +9,13 @@
 mod answer;
 mod call;
 mod calls;
+mod client;
+mod shared;
 mod writer;
 
 pub(crate) use answer::{Ended, Terms, answer};
-pub use call::{Call, ControlClient};
+pub use call::Call;
+pub use client::ControlClient;
 pub(crate) use writer::Outgoing;
 use writer::{OUT_QUEUE, write_frames};
 

@@ -6,19 +6,25 @@
 //! optional and defaulted, so that a peer one minor version older or newer is understood; a verb
 //! that a peer does not know is answered with *unsupported*, and the session goes on.
 
+mod check;
 mod client;
-mod device;
+mod datastore;
 mod event;
 mod job;
 mod join;
+mod manifest;
 mod node;
+mod transfer;
 
+pub use check::*;
 pub use client::*;
-pub use device::*;
+pub use datastore::*;
 pub use event::Event;
 pub use job::*;
 pub use join::*;
+pub use manifest::*;
 pub use node::*;
+pub use transfer::*;
 
 use minicbor::{Decode, Encode};
 

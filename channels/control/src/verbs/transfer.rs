@@ -1,0 +1,93 @@
+//! Verbs by which a server tells a device which transfers to expect, and asks how far they are.
+
+use minicbor::{Decode, Encode};
+use simsim_model::{Level, Secret, Ticket, TransferId};
+
+use super::SavesetNames;
+
+/// Tells the device to expect a transfer.
+#[derive(Debug, Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct GrantTransfer {
+    #[n(0)]
+    pub ticket: Ticket,
+    /// Only for plain streams that the device cuts and seals itself.
+    #[n(1)]
+    pub domain_key: Option<Secret>,
+    /// The new saveset must live until then; 0: no lock.
+    #[n(2)]
+    #[cbor(default)]
+    pub lock_until_unix_s: u64,
+    /// Absent for a restore.
+    #[n(3)]
+    pub level: Option<Level>,
+    /// Only for plain streams: the names that the device writes into the manifest.
+    #[n(4)]
+    pub names: Option<SavesetNames>,
+}
+
+/// A listener that takes the transfer.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct DataEndpoint {
+    /// Row of the port registry, such as `http`.
+    #[n(0)]
+    pub row: String,
+    #[n(1)]
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct GrantTransferReply {
+    /// In the device's order of preference.
+    #[n(0)]
+    #[cbor(default)]
+    pub endpoints: Vec<DataEndpoint>,
+}
+
+/// Ends a transfer, or forgets a ticket that was not used.
+#[derive(Debug, Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct RevokeTransfer {
+    #[n(0)]
+    pub transfer: TransferId,
+}
+
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct RevokeTransferReply {
+    #[n(0)]
+    #[cbor(default)]
+    pub was_known: bool,
+}
+
+/// How far is a transfer?
+#[derive(Debug, Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct TransferState {
+    #[n(0)]
+    pub transfer: TransferId,
+}
+
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct TransferStateReply {
+    /// Has the client opened it?
+    #[n(0)]
+    #[cbor(default)]
+    pub opened: bool,
+    /// By the device's clock, nanoseconds since 1970; 0: never.
+    #[n(1)]
+    #[cbor(default)]
+    pub last_heard_unix_ns: i64,
+    #[n(2)]
+    #[cbor(default)]
+    pub bytes_put: u64,
+    #[n(3)]
+    #[cbor(default)]
+    pub segments: u64,
+    #[n(4)]
+    #[cbor(default)]
+    pub committed: bool,
+}
