@@ -6,6 +6,12 @@
 //! into a listener, and asks through a `ControlClient`. A host becomes known by a join code
 //! (`join`). Framing, fields and failure replies: `docs/protocol/control.md`.
 
+// What strangers send is read here and below.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
+
 mod envelope;
 mod error;
 mod frame;

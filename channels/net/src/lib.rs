@@ -2,6 +2,12 @@
 //! strangers within limits, tune a connection so that a dead peer is noticed, and dial a host by
 //! all its addresses with an error that names each of them.
 
+// What strangers send is read here and below.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
+
 mod admission;
 mod dial;
 mod holder;
