@@ -1,10 +1,9 @@
 //! The Server's configuration: a small TOML file, every line of it optional.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use simsim_model::{limits, port_registry};
+use simsim_model::port_registry;
 
 use crate::ServerError;
 
@@ -23,7 +22,7 @@ pub struct ServerConfig {
     pub join_code_minutes: u32,
     /// A transfer must be opened within so many minutes of its ticket.
     pub ticket_minutes: u32,
-    /// After a client has been silent for [`limits::DEAD_PEER_MS`], a job waits so many seconds
+    /// After a client has been silent for `limits::DEAD_PEER_MS`, a job waits so many seconds
     /// more for it to come back.
     pub silent_grace_s: u32,
     /// Bytes of segments that one backup may put; 0: no limit.
@@ -79,12 +78,6 @@ impl ServerConfig {
     /// The name for people.
     pub(crate) fn name_or_host(&self) -> String {
         if self.name.is_empty() { host_name() } else { self.name.clone() }
-    }
-
-    /// How long a job waits for a silent node, from the first moment of silence.
-    pub(crate) fn silence_max(&self) -> Duration {
-        Duration::from_millis(limits::DEAD_PEER_MS)
-            + Duration::from_secs(u64::from(self.silent_grace_s))
     }
 }
 

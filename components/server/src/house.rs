@@ -1,6 +1,7 @@
 //! What the rooms of the Server share.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use simsim_catalog::{Datastore, DatastoreState, Saveset, SavesetFilter};
 use simsim_control::Identity;
@@ -31,6 +32,8 @@ pub(crate) struct House {
     pub domain_keys: DomainKeys,
     pub kit: KitStore,
     pub started_unix_ms: i64,
+    /// How long a job waits for a silent node, from the first moment of silence.
+    pub silence_max: Duration,
     pub stop: CancellationToken,
 }
 

@@ -24,7 +24,7 @@ pub(crate) async fn run(
 ) -> CallEnd {
     match prepare(house, job, wish, running).await {
         Ok(verb) => {
-            let silence_max = house.config.silence_max();
+            let silence_max = house.silence_max;
             see_through(&house.nodes, running, job.client, Some(verb), silence_max).await
         }
         Err(error) => CallEnd::Refused(error),

@@ -39,7 +39,7 @@ pub(crate) async fn verify(
     };
     match prepared.await {
         Ok(verb) => {
-            let silence_max = house.config.silence_max();
+            let silence_max = house.silence_max;
             see_through(&house.nodes, running, job.client, Some(verb), silence_max).await
         }
         Err(error) => CallEnd::Refused(error),
@@ -52,7 +52,7 @@ pub(crate) async fn rebuild(house: &House, job: &Job, running: &Arc<Running>) ->
         return CallEnd::Refused(error);
     }
     let verb = RebuildIndex { store: job.store, job: job.number };
-    see_through(&house.nodes, running, job.client, Some(verb), house.config.silence_max()).await
+    see_through(&house.nodes, running, job.client, Some(verb), house.silence_max).await
 }
 
 async fn begin(house: &House, job: &Job, running: &Arc<Running>) -> Result<(), ServerError> {

@@ -212,7 +212,7 @@ async fn committed(
     job: &Job,
     running: &Arc<Running>,
 ) -> Result<Option<Saveset>, ServerError> {
-    let until = Instant::now() + house.config.silence_max();
+    let until = Instant::now() + house.silence_max;
     let mut said = false;
     loop {
         match manifest_row(house, job).await {

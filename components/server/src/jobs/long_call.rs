@@ -21,8 +21,10 @@ use crate::nodes::{Line, Nodes};
 
 /// How often a running call is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// A cancelled job waits so long for a silent node before it is ended without it.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// One wait for a line, before it is asked again whether to wait on.
-const LINE_PATIENCE: Duration = Duration::from_secs(5);
+const LINE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// An answer that ends a job.
 pub(crate) trait Ends: Send {
@@ -113,7 +115,7 @@ pub(crate) async fn see_through<V: LongVerb>(
                 let since = *silent_since.get_or_insert_with(Instant::now);
                 // A person who wants it to end need not wait as long as the job would.
                 let patience = if running.cancel.is_cancelled() {
-                    silence_max.min(Duration::from_millis(limits::DEAD_PEER_MS))
+                    silence_max.min(CANCEL_PATIENCE)
                 } else {
                     silence_max
                 };

@@ -197,5 +197,5 @@ async fn follow(house: &House, job: &Job, running: &Arc<Running>) -> CallEnd {
         None
     }
     let begin = none::<simsim_control::verbs::StartBackup>();
-    see_through(&house.nodes, running, job.client, begin, house.config.silence_max()).await
+    see_through(&house.nodes, running, job.client, begin, house.silence_max).await
 }

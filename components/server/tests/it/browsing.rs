@@ -1,0 +1,111 @@
+//! Looking into savesets without restoring them.
+
+use simsim_model::{Kind, Level};
+use simsim_server::api::*;
+
+use crate::suite::{Suite, root};
+
+fn ls(task: &str, path: &str) -> LsRequest {
+    LsRequest {
+        saveset: String::new(),
+        task: Some(task.to_owned()),
+        path: path.to_owned(),
+        after: None,
+        limit: 0,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saveset_is_listed_searched_and_compared() {
+    let suite = Suite::with_datastore().await;
+    let tree = suite.tree("tree");
+    suite.add_task("home", "vault", &tree).await;
+    let first = suite.saved("home", Level::Full).await;
+    std::fs::write(tree.join("hello.txt"), b"changed").unwrap();
+    std::fs::write(tree.join("new"), b"new").unwrap();
+    std::fs::remove_file(tree.join("sub/deeper/empty")).unwrap();
+    let second = suite.saved("home", Level::Incr).await;
+    let server = suite.server();
+
+    let at = tree.display().to_string();
+    let reply = server.ls(&root(), ls("home", &at)).await.unwrap();
+    assert_eq!(reply.saveset.to_string(), second, "the newest one of the task");
+    let names: Vec<_> = reply
+        .entries
+        .iter()
+        .map(|entry| (entry.path.strip_prefix(&at).unwrap(), entry.kind.as_str(), entry.bytes))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("/hello.txt", "file", 7),
+            ("/link", "symlink", 0),
+            ("/new", "file", 3),
+            ("/sub", "directory", 300_000)
+        ]
+    );
+    assert_eq!(reply.entries[1].link_target.as_deref(), Some("hello.txt"));
+
+    let page = LsRequest { limit: 2, ..ls("home", &at) };
+    let page = server.ls(&root(), page).await.unwrap();
+    assert_eq!((page.entries.len(), page.more), (2, true));
+    let page = LsRequest { after: Some("link".to_owned()), ..ls("home", &at) };
+    let page = server.ls(&root(), page).await.unwrap();
+    assert_eq!((page.entries.len(), page.more), (2, false));
+    let one = server.ls(&root(), ls("home", &format!("{at}/hello.txt"))).await.unwrap();
+    assert_eq!((one.entries.len(), one.entries[0].path.as_str()), (1, &*format!("{at}/hello.txt")));
+    let none = server.ls(&root(), ls("home", "/not/there")).await.unwrap_err();
+    assert_eq!(none.kind(), Kind::NotFound, "{none}");
+    let top = server.ls(&root(), ls("home", "")).await.unwrap();
+    assert_eq!(top.entries.len(), 1, "only the way to the source");
+
+    let find = |pattern: &str, limit| FindRequest {
+        saveset: first.clone(),
+        task: None,
+        pattern: pattern.to_owned(),
+        path: String::new(),
+        limit,
+    };
+    let found = server.find(&root(), find("*.txt", 0)).await.unwrap();
+    assert_eq!(found.entries.len(), 1);
+    assert!(found.entries[0].path.ends_with("/hello.txt"));
+    let found = server.find(&root(), find("**/sub/*", 0)).await.unwrap();
+    assert_eq!(found.entries.len(), 2, "{found:#?}");
+    let found = server.find(&root(), find("*", 1)).await.unwrap();
+    assert_eq!((found.entries.len(), found.more), (1, true));
+    assert_eq!(server.find(&root(), find("[", 0)).await.unwrap_err().kind(), Kind::Invalid);
+
+    let diff = DiffRequest { from: first, to: second, path: at.clone(), limit: 0 };
+    let diff = server.diff(&root(), diff).await.unwrap();
+    let changes: Vec<_> = diff
+        .changes
+        .iter()
+        .map(|change| (change.path.strip_prefix(&at).unwrap_or("?"), change.change))
+        .filter(|(_, change)| *change != ChangeKind::Metadata)
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            ("/hello.txt", ChangeKind::Content),
+            ("/new", ChangeKind::Added),
+            ("/sub/deeper/empty", ChangeKind::Removed)
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn savesets_are_named_by_the_beginning_of_their_id() {
+    let suite = Suite::with_datastore().await;
+    suite.add_task("home", "vault", &suite.tree("tree")).await;
+    let id = suite.saved("home", Level::Full).await;
+    let server = suite.server();
+    let show = async |text: &str| {
+        server.saveset(&root(), SavesetRequest { saveset: text.to_owned() }).await
+    };
+    assert_eq!(show(&id[..6]).await.unwrap().saveset.saveset.to_string(), id);
+    assert_eq!(show(&id.to_uppercase()).await.unwrap().saveset.saveset.to_string(), id);
+    assert_eq!(show("ab").await.unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(show("zzzzzz").await.unwrap_err().kind(), Kind::Invalid);
+    let other = if id.starts_with("ffff") { "0000" } else { "ffff" };
+    assert_eq!(show(other).await.unwrap_err().kind(), Kind::NotFound);
+}

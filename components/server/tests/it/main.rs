@@ -1,0 +1,13 @@
+//! The Server with real listeners, a real device and real clients on this host.
+
+mod audit;
+mod backups;
+mod browsing;
+mod enrolment;
+mod hosts;
+mod keys;
+mod liars;
+mod losses;
+mod queue;
+mod rights;
+mod suite;

@@ -1,0 +1,89 @@
+//! Several jobs at once, and no more than a drive takes.
+
+use simsim_model::{Kind, Level, Outcome};
+use simsim_server::api::*;
+
+use crate::suite::{Suite, root};
+
+/// A suite with `count` stream tasks `t0`, `t1`, … that wait for a file `go`.
+async fn waiting_tasks(jobs_max: u32, count: usize) -> (Suite, std::path::PathBuf) {
+    let suite = Suite::start().await;
+    suite.create_datastore("main", Some(jobs_max)).await;
+    let go = suite.folder.path().join("go");
+    let wait = format!("while ! test -e {}; do sleep 0.02; done; echo done", go.display());
+    let names: Vec<String> = (0..count).map(|at| format!("t{at}")).collect();
+    let commands: Vec<_> = names.iter().map(|name| (name.as_str(), wait.clone())).collect();
+    suite.host.allow_commands(&commands);
+    for name in &names {
+        suite.add_stream_task(name, "vault").await;
+    }
+    (suite, go)
+}
+
+async fn states(suite: &Suite, jobs: &[u64]) -> Vec<&'static str> {
+    let mut states = Vec::new();
+    for job in jobs {
+        states.push(suite.job(*job).await.job.state.as_str());
+    }
+    states
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drive_takes_as_many_jobs_as_it_may_and_the_rest_waits_its_turn() {
+    let (suite, go) = waiting_tasks(2, 4).await;
+    let mut jobs = Vec::new();
+    for at in 0..4 {
+        jobs.push(suite.run(&format!("t{at}"), Level::Full).await);
+    }
+    suite.until_state(jobs[0], "running").await;
+    suite.until_state(jobs[1], "running").await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(states(&suite, &jobs).await, ["running", "running", "queued", "queued"]);
+
+    let request = AddDriveRequest { datastore: "main".to_owned(), number: None, jobs_max: Some(1) };
+    let drive = suite.server().add_drive(&root(), request).await.unwrap();
+    suite.until_state(jobs[2], "running").await;
+    assert_eq!(suite.job(jobs[2]).await.job.drive, Some(drive.number));
+    assert_eq!(states(&suite, &jobs[3..]).await, ["queued"]);
+
+    std::fs::write(&go, b"").unwrap();
+    for job in jobs {
+        assert_eq!(suite.ended(job).await.state.outcome(), Some(Outcome::Finished));
+    }
+    assert_eq!(suite.savesets().await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_backups_of_one_task_run_one_after_the_other_and_hold_up_nobody_else() {
+    let (suite, go) = waiting_tasks(4, 2).await;
+    let first = suite.run("t0", Level::Full).await;
+    let twin = suite.run("t0", Level::Incr).await;
+    let other = suite.run("t1", Level::Full).await;
+    suite.until_state(first, "running").await;
+    suite.until_state(other, "running").await;
+    assert_eq!(states(&suite, &[twin]).await, ["queued"]);
+    std::fs::write(&go, b"").unwrap();
+    assert_eq!(suite.ended(twin).await.state.outcome(), Some(Outcome::Finished));
+    let (first, twin) = (suite.job(first).await.job, suite.job(twin).await.job);
+    assert!(twin.started_unix_ms >= first.ended_unix_ms);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_ends_waiting_and_running_jobs() {
+    let (suite, _go) = waiting_tasks(1, 2).await;
+    let running = suite.run("t0", Level::Full).await;
+    let waiting = suite.run("t1", Level::Full).await;
+    suite.until_state(running, "running").await;
+    let cancel = async |job| suite.server().cancel_job(&root(), JobRequest { job }).await;
+    assert_eq!(cancel(waiting).await.unwrap().state.as_str(), "cancelled");
+    assert!(cancel(running).await.unwrap().cancel_asked);
+    assert_eq!(suite.ended(running).await.state.outcome(), Some(Outcome::Cancelled));
+    assert_eq!(cancel(running).await.unwrap_err().kind(), Kind::Invalid);
+    assert!(suite.savesets().await.is_empty());
+    let open = JobListRequest { open_only: true, ..JobListRequest::default() };
+    assert!(suite.server().jobs(&root(), open).await.unwrap().is_empty());
+    // The place is free again.
+    let (client, tree) = ("vault", suite.tree("tree"));
+    suite.add_task("home", client, &tree).await;
+    suite.saved("home", Level::Full).await;
+}

@@ -1,0 +1,131 @@
+//! Default deny, and what is written down.
+
+use simsim_model::{Kind, Level, Outcome};
+use simsim_server::api::*;
+use simsim_server::{Grant, Principal, Right};
+
+use crate::suite::{Suite, root};
+
+fn holding(rights: &[(Right, Option<&str>)]) -> Principal {
+    let grants = rights
+        .iter()
+        .map(|(right, client)| Grant { right: *right, client: client.map(str::to_owned) })
+        .collect();
+    Principal::with_grants("operator:kim", grants)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_restore_to_another_client_is_a_right_of_its_own() {
+    let suite = Suite::with_datastore().await;
+    let _desk = suite.join_host("desk", false).await;
+    suite.add_task("home", "vault", &suite.tree("tree")).await;
+    let saveset = suite.saved("home", Level::Full).await;
+    let server = suite.server();
+    let place = suite.folder.path().join("restored").display().to_string();
+    let to_other = RestoreRequest {
+        saveset: saveset.clone(),
+        client: Some("desk".to_owned()),
+        target: Some(place.clone()),
+        ..RestoreRequest::default()
+    };
+    let elsewhere = RestoreRequest { client: None, ..to_other.clone() };
+    let in_place = RestoreRequest { target: None, dry_run: true, ..elsewhere.clone() };
+    let denied = async |who: &Principal, request: &RestoreRequest| {
+        let error = server.restore(who, request.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Denied, "{error}");
+        error.to_string()
+    };
+    let nobody = holding(&[(Right::View, None)]);
+    denied(&nobody, &in_place).await;
+    let restorer = holding(&[(Right::Restore, Some("vault"))]);
+    server.restore(&restorer, in_place.clone()).await.unwrap();
+    assert!(denied(&restorer, &elsewhere).await.contains("restore-elsewhere"));
+    assert!(denied(&restorer, &to_other).await.contains("restore-to-other"));
+    let half = holding(&[
+        (Right::Restore, Some("vault")),
+        (Right::RestoreElsewhere, None),
+        (Right::RestoreToOther, Some("vault")),
+    ]);
+    server.restore(&half, elsewhere.clone()).await.unwrap();
+    assert!(denied(&half, &to_other).await.contains("'desk'"), "both clients must be allowed");
+
+    let place = suite.folder.path().join("restored-to-other").display().to_string();
+    let job = suite.restore(RestoreRequest { target: Some(place), ..to_other }).await;
+    assert_eq!(job.state.outcome(), Some(Outcome::Finished), "{job:#?}");
+    assert_eq!((job.client.as_str(), job.requested_by.as_str()), ("desk", "local:root"));
+    let rows = server.audit(&root(), AuditListRequest::default()).await.unwrap().rows;
+    let done = rows.iter().find(|row| row.entry.verb == "restore.to-other").unwrap();
+    assert!(done.entry.allowed && done.entry.detail.contains(&saveset));
+    let refused = rows.iter().filter(|row| !row.entry.allowed).count();
+    assert_eq!(refused, 4, "every refusal is written down");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_without_grants_sees_and_does_nothing() {
+    let suite = Suite::with_datastore().await;
+    suite.add_task("home", "vault", &suite.tree("tree")).await;
+    suite.saved("home", Level::Full).await;
+    let nobody = Principal::with_grants("nobody", Vec::new());
+    let bodies = [
+        ("client.revoke", r#"{"name":"vault2"}"#),
+        ("client.addresses", r#"{"name":"vault","addresses":["x"]}"#),
+        ("datastore.create", r#"{"name":"x","path":"/x"}"#),
+        ("datastore.attach", r#"{"path":"/x"}"#),
+        ("datastore.detach", r#"{"name":"main"}"#),
+        ("drive.add", r#"{"datastore":"main"}"#),
+        ("task.add", r#"{"name":"x","client":"vault","sources":["/x"]}"#),
+        ("task.change", r#"{"name":"home","client":"vault","sources":["/x"]}"#),
+        ("task.show", r#"{"name":"home"}"#),
+        ("task.delete", r#"{"name":"home"}"#),
+        ("task.run", r#"{"task":"home"}"#),
+        ("job.show", r#"{"job":1}"#),
+        ("job.cancel", r#"{"job":1}"#),
+        ("job.log", r#"{"job":1}"#),
+        ("job.follow", r#"{"job":1}"#),
+        ("saveset.show", r#"{"saveset":"@"}"#),
+        ("saveset.ls", r#"{"task":"home"}"#),
+        ("saveset.find", r#"{"task":"home","pattern":"*"}"#),
+        ("saveset.diff", r#"{"from":"@","to":"@"}"#),
+        ("restore", r#"{"task":"home"}"#),
+        ("key.prove", r#"{"groups":[]}"#),
+        ("key.domain", r#"{"client":"vault"}"#),
+    ];
+    let id = suite.savesets().await[0].saveset.to_string();
+    for (verb, _) in simsim_server::VERBS {
+        let body = bodies.iter().find(|(name, _)| name == verb).map_or("{}", |(_, body)| body);
+        let body = serde_json::from_str(&body.replace('@', &id)).unwrap();
+        let error = match suite.server().answer(&nobody, verb, body).await {
+            Ok(_) => panic!("'{verb}' is answered to nobody"),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), Kind::Denied, "{verb}: {error}");
+    }
+    assert_eq!(suite.server().tasks(&root()).await.unwrap().len(), 1, "nothing was changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verbs_by_name_take_and_give_json() {
+    let suite = Suite::with_datastore().await;
+    let server = suite.server();
+    let ask = async |verb: &str, body: &str| match server
+        .answer(&root(), verb, serde_json::from_str(body).unwrap())
+        .await
+    {
+        Ok(simsim_server::Answer::Json(value)) => Ok(value),
+        Ok(simsim_server::Answer::Events(_)) => panic!("events"),
+        Err(error) => Err((error.kind(), error.to_string())),
+    };
+    let tree = suite.tree("tree").display().to_string();
+    let body = format!(r#"{{"name":"home","client":"vault","sources":["{tree}"]}}"#);
+    let task = ask("task.add", &body).await.unwrap();
+    assert_eq!(task["kind"], "path");
+    let job = ask("task.run", r#"{"task":"home","level":"full"}"#).await.unwrap();
+    suite.ended(job["job"].as_u64().unwrap()).await;
+    let list = ask("saveset.list", "null").await.unwrap();
+    assert_eq!(list[0]["outcome"], "finished");
+    assert_eq!(ask("status", "{}").await.unwrap()["savesets"], 1);
+    let (kind, text) = ask("task.run", r#"{"task":"home","lavel":"full"}"#).await.unwrap_err();
+    assert!(kind == Kind::Invalid && text.contains("lavel"), "{text}");
+    assert_eq!(ask("no.such", "{}").await.unwrap_err().0, Kind::NotFound);
+    assert_eq!(ask("status", r#"{"x":1}"#).await.unwrap_err().0, Kind::Invalid);
+}
