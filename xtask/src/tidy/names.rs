@@ -10,6 +10,9 @@ const NOT_NOUNS: [&str; 9] =
 
 /// Files that may be longer, with the reason.
 const LONG: [(&str, &str); 0] = [];
+
+pub fn check(files: &[File]) -> Vec<Finding> {
+    let mut findings = Vec::new();
     for file in files {
         for part in file.path.split('/') {
             let stem = part.split('.').next().unwrap_or(part).to_ascii_lowercase();
