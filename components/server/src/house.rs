@@ -7,6 +7,7 @@ use simsim_catalog::{Datastore, DatastoreState, Saveset, SavesetFilter};
 use simsim_control::Identity;
 use simsim_format::WrappingKey;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::ServerError;
 use crate::books::Books;
@@ -35,6 +36,8 @@ pub(crate) struct House {
     /// How long a job waits for a silent node, from the first moment of silence.
     pub silence_max: Duration,
     pub stop: CancellationToken,
+    /// Everything that runs beside the verbs; ends after `stop`.
+    pub tasks: TaskTracker,
 }
 
 impl House {

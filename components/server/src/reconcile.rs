@@ -23,9 +23,16 @@ pub(crate) async fn run(house: Weak<House>, mut reached: mpsc::UnboundedReceiver
     while let Some(device) = reached.recv().await {
         let Some(house) = house.upgrade() else { return };
         house.jobs.wake();
-        tokio::spawn(async move {
-            if let Err(error) = device_reached(&house, device).await {
-                tracing::warn!(error = %error.full_message(), "a device could not be looked after");
+        let (stop, tasks) = (house.stop.clone(), house.tasks.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                looked = device_reached(&house, device) => {
+                    if let Err(error) = looked {
+                        let error = error.full_message();
+                        tracing::warn!(%error, "a device could not be looked after");
+                    }
+                }
             }
         });
     }
@@ -57,7 +64,7 @@ async fn device_reached(house: &Arc<House>, device: ClientId) -> Result<(), Serv
 
 async fn attach_again(line: &Line, datastore: &Datastore) -> Result<(), ServerError> {
     let path = path_text(&datastore.path)?;
-    let found = line.call(AttachDatastore { path: path.clone() }).await?;
+    let found = line.call_slow(AttachDatastore { path: path.clone() }).await?;
     if found.store != datastore.store {
         return Err(ServerError::node(
             &datastore.name,

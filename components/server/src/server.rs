@@ -10,6 +10,7 @@ use simsim_control::verbs::Roles;
 use simsim_control::{Hello, Identity, SmsshDialer, Timing};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::ServerError;
 use crate::audit_head;
@@ -27,6 +28,8 @@ use crate::rights::{Object, Principal, Right};
 const OWN_CLIENT: &str = "own.client";
 /// How often the end of the audit chain is kept beside the catalog.
 const HEAD_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a stop waits for what runs beside the verbs.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How to start the Server.
 #[derive(Debug, Clone)]
@@ -85,8 +88,10 @@ impl Server {
         let hello = Hello::new(name.clone(), Roles::SERVER);
         let dialer = SmsshDialer::new(identity.clone(), hello).with_timing(timing);
         let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
         let own_host = OwnHost { id: own.id, dial: dial_self };
-        let (nodes, reached) = Nodes::new(dialer, books.clone(), own_host, stop.clone());
+        let (nodes, reached) =
+            Nodes::new(dialer, books.clone(), own_host, stop.clone(), tasks.clone());
         let wrapping = master.wrapping().clone();
         let house = Arc::new(House {
             folder,
@@ -101,6 +106,7 @@ impl Server {
             started_unix_ms: now_unix_ms(),
             silence_max: timing.dead + Duration::from_secs(u64::from(config.silent_grace_s)),
             stop,
+            tasks,
             books,
             config,
         });
@@ -124,12 +130,11 @@ impl Server {
             detail: env!("CARGO_PKG_VERSION").to_owned(),
         };
         house.books.audit(start).await?;
-        let stop = house.stop.clone();
         let jobs = house.jobs.clone().run(Arc::clone(house));
-        spawn_until(&stop, jobs);
-        spawn_until(&stop, reconcile::run(Arc::downgrade(house), reached));
+        spawn_until(house, jobs);
+        spawn_until(house, reconcile::run(Arc::downgrade(house), reached));
         let weak = Arc::downgrade(house);
-        spawn_until(&stop, async move {
+        spawn_until(house, async move {
             loop {
                 tokio::time::sleep(HEAD_INTERVAL).await;
                 let Some(house) = weak.upgrade() else { return };
@@ -148,6 +153,10 @@ impl Server {
             tracing::warn!(%error, "the end of the audit chain could not be kept");
         }
         self.house.stop.cancel();
+        self.house.tasks.close();
+        if tokio::time::timeout(STOP_PATIENCE, self.house.tasks.wait()).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
     }
 
     /// The identity to listen with on this host.
@@ -206,9 +215,9 @@ impl Server {
     }
 }
 
-fn spawn_until(stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
-    let stop = stop.clone();
-    tokio::spawn(async move {
+fn spawn_until(house: &House, work: impl Future<Output = ()> + Send + 'static) {
+    let stop = house.stop.clone();
+    house.tasks.spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
             () = work => {}

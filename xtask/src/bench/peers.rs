@@ -62,7 +62,7 @@ const PEERS: [Parameters; 6] = [
             ("BORG_BASE_DIR", "{work}/base"),
         ],
         init: "mkdir -p {work}/base && borg init --encryption repokey-blake2",
-        backup: "cd {source} && exec borg create --compression zstd,3 ::{now} .",
+        backup: "cd {source} && exec borg create --compression zstd,3 '::{now:%Y-%m-%dT%H:%M:%S.%f}' .",
         restore: "cd {target} && exec borg extract --sparse ::$(borg list --last 1 --format '{archive}')",
         restored: Restored::Here,
         verify: "exec borg check --verify-data",

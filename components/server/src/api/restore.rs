@@ -50,4 +50,8 @@ pub struct VerifyRequest {
     /// Only what this saveset needs: an id or its beginning.
     pub saveset: Option<String>,
     pub depth: VerifyDepth,
+    /// Hand domain keys to a device on another host, for this job. Without it, and on such a
+    /// device, `bytes` checks the ciphertext of everything and the names of nothing: who holds the
+    /// device does not learn keys by being asked for a check.
+    pub keys_to_device: bool,
 }

@@ -34,20 +34,34 @@ impl Server {
         let detail = format!("{} on '{}'", request.path, node.name);
         self.may_do(who, Right::Administer, "datastore.create", object, detail).await?;
         let name = request.name.clone();
-        let taken = self
+        let drive = request.drive;
+        let (name_taken, drive_taken) = self
             .house
             .books
-            .run(move |catalog| Ok(catalog.datastores()?.iter().any(|one| one.name == name)))
+            .run(move |catalog| {
+                let names = catalog.datastores()?;
+                let drives = catalog.drives()?;
+                Ok((
+                    names.iter().any(|one| one.name == name),
+                    drives.iter().any(|one| Some(one.number) == drive),
+                ))
+            })
             .await?;
-        if taken {
+        // Looked at before anything is made on the device.
+        if name_taken {
             return Err(ServerError::invalid(format!(
                 "a datastore '{}' exists already: choose another name",
                 request.name
             )));
         }
+        if let Some(number) = drive.filter(|_| drive_taken) {
+            return Err(ServerError::invalid(format!(
+                "drive {number} exists already: its number is pinned; choose another"
+            )));
+        }
         let store = StoreId(random_bytes()?);
         let line = self.house.nodes.line(node.id, DEVICE_PATIENCE).await?;
-        line.call(CreateDatastore {
+        line.call_slow(CreateDatastore {
             path: request.path.clone(),
             name: request.name.clone(),
             store,
@@ -77,7 +91,7 @@ impl Server {
         let detail = format!("{} on '{}'", request.path, node.name);
         self.may_do(who, Right::Administer, "datastore.attach", Object::Suite, detail).await?;
         let line = self.house.nodes.line(node.id, DEVICE_PATIENCE).await?;
-        let found = line.call(AttachDatastore { path: request.path.clone() }).await?;
+        let found = line.call_slow(AttachDatastore { path: request.path.clone() }).await?;
         let path = request.path.into_bytes();
         let known = self.house.books.run(|catalog| catalog.datastores()).await?;
         if known.iter().any(|one| one.store == found.store) {
@@ -120,7 +134,7 @@ impl Server {
         self.may_do(who, Right::Administer, "datastore.detach", object, "").await?;
         let datastore = self.house.datastore(Some(request.name)).await?;
         let line = self.house.nodes.line(datastore.device, DEVICE_PATIENCE).await?;
-        line.call(DetachDatastore { store: datastore.store }).await?;
+        line.call_slow(DetachDatastore { store: datastore.store }).await?;
         let datastore = self
             .house
             .books

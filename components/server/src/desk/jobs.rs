@@ -234,7 +234,7 @@ pub struct JobFollower {
 }
 
 impl JobFollower {
-    /// The next event; `None` after the job has ended. A caller that was too slow for all events
+    /// The next event; `None` after the job has ended, or when the Server stops. A caller that was too slow for all events
     /// misses some of them, never the end.
     pub async fn next(&mut self) -> Option<JobEvent> {
         if self.ended {
@@ -245,7 +245,11 @@ impl JobFollower {
             return Some(first);
         }
         loop {
-            match self.events.recv().await {
+            let event = tokio::select! {
+                event = self.events.recv() => event,
+                () = self.server.house.stop.cancelled() => Err(RecvError::Closed),
+            };
+            match event {
                 Ok(event) if event.job == self.job => {
                     self.ended = is_end(&event);
                     return Some(event);

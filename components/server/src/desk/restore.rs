@@ -105,7 +105,8 @@ impl Server {
             )));
         }
         let object = Object::Datastore(&datastore.name);
-        let detail = format!("{:?}", request.depth).to_lowercase();
+        let keys = if request.keys_to_device { ", keys to the device" } else { "" };
+        let detail = format!("{:?}{keys}", request.depth).to_lowercase();
         self.may_do(who, Right::Maintain, "datastore.verify", object, detail).await?;
         active(&datastore)?;
         self.queue(NewJob {
@@ -118,7 +119,11 @@ impl Server {
             drive: None,
             level: None,
             saveset: saveset.map(|saveset| saveset.saveset),
-            request: Wish::Verify(VerifyWish { depth: request.depth }).to_text()?,
+            request: Wish::Verify(VerifyWish {
+                depth: request.depth,
+                keys_to_device: request.keys_to_device,
+            })
+            .to_text()?,
             requested_by: who.name().to_owned(),
         })
         .await

@@ -24,7 +24,15 @@ pub(crate) async fn verify(
         begin(house, job, running).await?;
         let domain_keys = match wish.depth {
             VerifyDepth::Structure => Vec::new(),
-            VerifyDepth::Bytes => keys_of(house, job, running).await?,
+            VerifyDepth::Bytes if job.client == house.nodes.own() || wish.keys_to_device => {
+                keys_of(house, job, running).await?
+            }
+            VerifyDepth::Bytes => {
+                let line = "the device is on another host and is not given keys: the ciphertext \
+                            is checked, the names are not";
+                running.log(Severity::Info, line).await;
+                Vec::new()
+            }
         };
         Ok::<_, ServerError>(VerifyDatastore {
             store: job.store,

@@ -75,8 +75,15 @@ pub(crate) async fn finish(house: &House, job: &Job, running: &Arc<Running>, end
                 pause = (pause * 2).min(Duration::from_secs(30));
             }
             Err(error) => {
-                tracing::error!(job = number, error = %error.full_message(), "the end of a job could not be written down");
-                running.tell_state(JobState::Ended(Outcome::Interrupted));
+                let there = house.books.run(move |catalog| catalog.job(number)).await;
+                match there {
+                    // Cancelled in the queue while it was about to start.
+                    Ok(job) if job.state.is_ended() => running.tell_state(job.state),
+                    _ => {
+                        tracing::error!(job = number, error = %error.full_message(), "the end of a job could not be written down");
+                        running.tell_state(JobState::Ended(Outcome::Interrupted));
+                    }
+                }
                 return;
             }
         }

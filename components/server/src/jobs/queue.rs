@@ -145,7 +145,7 @@ impl Jobs {
     fn spawn(&self, house: &Arc<House>, job: Job, running: Arc<Running>, pick_up: bool) {
         let weak = Arc::downgrade(house);
         let (stop, jobs) = (house.stop.clone(), self.clone());
-        tokio::spawn(async move {
+        house.tasks.spawn(async move {
             tokio::select! {
                 // A Server that stops leaves its jobs *running* in the catalog: the clients work
                 // on, and the next start picks them up.

@@ -47,6 +47,7 @@ pub(crate) struct RestoreWish {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct VerifyWish {
     pub depth: VerifyDepth,
+    pub keys_to_device: bool,
 }
 
 impl Wish {

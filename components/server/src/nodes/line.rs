@@ -9,6 +9,9 @@ use simsim_model::{Kind, limits};
 
 use crate::ServerError;
 
+/// A verb that opens, makes or closes a datastore may take so long.
+const SLOW_PATIENCE: Duration = Duration::from_secs(600);
+
 /// A session. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
@@ -24,7 +27,19 @@ impl Line {
     /// Asks a verb whose answer comes at once. A node that takes longer than
     /// [`limits::DEAD_PEER_MS`] counts as unreachable, although its line may be open.
     pub(crate) async fn call<V: Verb>(&self, verb: V) -> Result<V::Reply, ServerError> {
-        let patience = Duration::from_millis(limits::DEAD_PEER_MS);
+        self.call_within(Duration::from_millis(limits::DEAD_PEER_MS), verb).await
+    }
+
+    /// Asks a verb that may take its time, such as opening a large datastore.
+    pub(crate) async fn call_slow<V: Verb>(&self, verb: V) -> Result<V::Reply, ServerError> {
+        self.call_within(SLOW_PATIENCE, verb).await
+    }
+
+    async fn call_within<V: Verb>(
+        &self,
+        patience: Duration,
+        verb: V,
+    ) -> Result<V::Reply, ServerError> {
         match tokio::time::timeout(patience, self.client.call(verb)).await {
             Ok(answer) => answer.map_err(|error| self.error(&error)),
             Err(_) => Err(ServerError::node(

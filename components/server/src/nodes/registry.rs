@@ -11,6 +11,7 @@ use simsim_model::Kind;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::node::Node;
 use super::{Line, NodeStatus};
@@ -63,6 +64,7 @@ pub(crate) struct Nodes {
     keeper: Arc<Keeper>,
     nodes: Arc<Mutex<HashMap<ClientId, Arc<Node>>>>,
     stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
 impl Nodes {
@@ -72,10 +74,11 @@ impl Nodes {
         books: Books,
         own: OwnHost,
         stop: CancellationToken,
+        tasks: TaskTracker,
     ) -> (Self, mpsc::UnboundedReceiver<ClientId>) {
         let (reached, heard) = mpsc::unbounded_channel();
         let keeper = Arc::new(Keeper { dialer, books, own, reached });
-        (Self { keeper, nodes: Arc::default(), stop }, heard)
+        (Self { keeper, nodes: Arc::default(), stop, tasks }, heard)
     }
 
     /// Keeps a client reached from now on. One that was there before (with an old key or old
@@ -85,7 +88,7 @@ impl Nodes {
         if let Some(old) = self.nodes.lock().insert(client.id, Arc::clone(&node)) {
             old.stop.cancel();
         }
-        tokio::spawn(node.keep(Arc::clone(&self.keeper)));
+        self.tasks.spawn(node.keep(Arc::clone(&self.keeper)));
     }
 
     /// Drops a client: its session ends, and it is dialled no more.

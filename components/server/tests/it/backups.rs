@@ -110,9 +110,28 @@ async fn a_remote_client_and_a_remote_device_do_the_same() {
     };
     let view = suite.server().create_datastore(&root(), request).await.unwrap();
     assert_eq!((view.node.as_str(), view.drives[0].number), ("branch", 7));
+    let taken = CreateDatastoreRequest {
+        name: "more".to_owned(),
+        node: None,
+        path: suite.folder.path().join("more").display().to_string(),
+        drive: Some(7),
+        jobs_max: None,
+    };
+    let error = suite.server().create_datastore(&root(), taken).await.unwrap_err();
+    assert!(error.to_string().contains("drive 7"), "{error}");
+    assert!(!suite.folder.path().join("more").exists(), "nothing was made");
     let tree = suite.tree("tree");
     suite.add_task("desk-home", "desk", &tree).await;
     let saveset = suite.saved("desk-home", Level::Incr).await;
+    let keys_given = async |keys_to_device| {
+        let depth = VerifyDepth::Bytes;
+        let request = VerifyRequest { depth, keys_to_device, ..VerifyRequest::default() };
+        let job = suite.server().verify(&root(), request).await.unwrap().job;
+        assert_eq!(suite.ended(job).await.state.outcome(), Some(Outcome::Finished));
+        !suite.log_text(job).await.contains("is not given keys")
+    };
+    assert!(!keys_given(false).await, "a device on another host learns no key unasked");
+    assert!(keys_given(true).await);
     let target = suite.folder.path().join("restored");
     let job = suite
         .restore(RestoreRequest {

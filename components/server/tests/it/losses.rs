@@ -124,6 +124,47 @@ async fn silent_client(cancel: bool, expected: Outcome) {
     assert_eq!(store.device.unwrap().savesets, 0);
 }
 
+/// Answers `GetManifest` as a device that is away, for the first `times` questions.
+fn device_away(suite: &Suite, times: u64) {
+    let asked = std::sync::atomic::AtomicU64::new(0);
+    suite.host.answer_first(std::sync::Arc::new(move |request| match request {
+        simsim_control::verbs::Request::GetManifest(_) => {
+            let before = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            (before < times).then(|| {
+                Err(simsim_control::VerbError::new(Kind::Unreachable, "the disk shelf is away"))
+            })
+        }
+        _ => None,
+    }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_away_for_a_moment_is_waited_for() {
+    let suite = Suite::with_datastore().await;
+    suite.add_task("home", "vault", &suite.tree("tree")).await;
+    device_away(&suite, 2);
+    let job = suite.backup("home", Level::Full).await;
+    assert_eq!(job.state.outcome(), Some(Outcome::Finished), "{job:#?}");
+    assert!(suite.log_text(job.job).await.contains("waiting for the device"));
+    assert_eq!(suite.savesets().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saveset_whose_device_was_away_is_listed_when_the_device_is_back() {
+    let mut suite = Suite::with_datastore().await;
+    suite.add_task("home", "vault", &suite.tree("tree")).await;
+    device_away(&suite, u64::MAX);
+    let job = suite.backup("home", Level::Full).await;
+    assert_eq!(job.state.outcome(), Some(Outcome::Failed), "what is not shown is not believed");
+    assert!(job.error.unwrap().message.contains("listed as soon as"));
+    assert!(suite.savesets().await.is_empty());
+    suite.stop_server().await;
+    suite.start_server().await.unwrap();
+    until("the saveset is listed", || async { suite.savesets().await.len() == 1 }).await;
+    let row = suite.savesets().await.remove(0);
+    assert_eq!((row.client.as_str(), row.task.as_str()), ("vault", "home"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn idx10_a_lost_catalog_comes_back_from_datastore_and_master_key() {
     let mut suite = Suite::with_datastore().await;

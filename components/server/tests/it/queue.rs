@@ -69,6 +69,31 @@ async fn two_backups_of_one_task_run_one_after_the_other_and_hold_up_nobody_else
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_are_cancelled_at_any_moment_end_in_a_clear_state() {
+    let suite = Suite::with_datastore().await;
+    suite.add_task("home", "vault", &suite.tree("tree")).await;
+    for round in 0..12u64 {
+        let job = suite.run("home", Level::Full).await;
+        tokio::time::sleep(std::time::Duration::from_millis(round)).await;
+        let _ = suite.server().cancel_job(&root(), JobRequest { job }).await;
+        let mut follower = suite.server().follow_job(&root(), JobRequest { job }).await.unwrap();
+        let mut last = None;
+        while let Some(event) = follower.next().await {
+            if let simsim_server::JobEventKind::State { state } = event.kind {
+                last = Some(state);
+            }
+        }
+        let state = suite.job(job).await.job.state;
+        assert_eq!(last, Some(state), "what is told is what is kept");
+        let outcome = state.outcome().unwrap();
+        assert!(matches!(outcome, Outcome::Cancelled | Outcome::Finished), "{outcome}");
+    }
+    let listed = suite.savesets().await.len();
+    let store = suite.server().datastores(&root()).await.unwrap().remove(0);
+    assert_eq!(store.device.unwrap().savesets, listed as u64, "no saveset is unlisted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cancelling_ends_waiting_and_running_jobs() {
     let (suite, _go) = waiting_tasks(1, 2).await;
     let running = suite.run("t0", Level::Full).await;
