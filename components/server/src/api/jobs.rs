@@ -4,11 +4,42 @@ use serde::{Deserialize, Serialize};
 use simsim_catalog::{JobError, JobState, LogLine};
 use simsim_model::{Level, Problem, ProgressSnapshot, SavesetId};
 
+use super::TaskOptions;
+
 /// Runs a task now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunTaskRequest {
     pub task: String,
+    /// Default: INCR. Without a saveset to compare with it becomes FULL.
+    #[serde(default = "incr")]
+    pub level: Level,
+}
+
+/// Backs paths of a client up once, without a task. The paths stand for the task's name: the same
+/// paths are compared with what they were the last time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRequest {
+    /// `None`: the Server's own host.
+    #[serde(default)]
+    pub client: Option<String>,
+    /// Absolute paths, escaped; at least one.
+    pub sources: Vec<String>,
+    /// In the syntax of gitignore.
+    #[serde(default)]
+    pub excludes: Vec<String>,
+    #[serde(default)]
+    pub options: TaskOptions,
+    /// `None`: the only datastore there is.
+    #[serde(default)]
+    pub datastore: Option<String>,
+    /// `None`: any drive of the datastore.
+    #[serde(default)]
+    pub drive: Option<u32>,
+    /// Days for which the saveset cannot be removed; 0: no lock.
+    #[serde(default)]
+    pub eol_days: u32,
     /// Default: INCR. Without a saveset to compare with it becomes FULL.
     #[serde(default = "incr")]
     pub level: Level,

@@ -24,6 +24,29 @@ pub struct SavesetRequest {
     pub saveset: String,
 }
 
+/// Finds the saveset that a person means.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// `latest`, `latest:TASK`, an id, its beginning of at least four digits, or a task's name,
+    /// which stands for the task's newest saveset.
+    pub reference: String,
+    /// Only savesets of this client.
+    #[serde(default)]
+    pub client: Option<String>,
+}
+
+/// What a reference may mean. Exactly one match is the answer; with several it is ambiguous.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolveReply {
+    /// At most four.
+    pub matches: Vec<SavesetView>,
+    /// Without a match: savesets that come nearest, at most five, newest first.
+    pub nearest: Vec<SavesetView>,
+    /// Without a match: names of tasks that come nearest, the best first.
+    pub nearest_tasks: Vec<String>,
+}
+
 /// One saveset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavesetView {

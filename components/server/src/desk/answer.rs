@@ -92,6 +92,8 @@ verbs! {
     "task.delete" => delete_task [TaskNameRequest];
     /// Runs a task now.
     "task.run" => run_task [RunTaskRequest];
+    /// Backs paths of a client up once, without a task.
+    "backup" => backup_paths [BackupRequest];
     /// Jobs, newest first.
     "job.list" => jobs [JobListRequest];
     /// One job with its problems.
@@ -104,6 +106,8 @@ verbs! {
     "saveset.list" => savesets [SavesetListRequest];
     /// One saveset with the jobs that made and read it.
     "saveset.show" => saveset [SavesetRequest];
+    /// The saveset that a person means.
+    "saveset.resolve" => resolve_saveset [ResolveRequest];
     /// A directory of a saveset.
     "saveset.ls" => ls [LsRequest];
     /// Entries of a saveset by name.

@@ -1,18 +1,22 @@
 //! Jobs: running tasks, listing, following, cancelling, logs.
 
 use simsim_catalog::{ClientId, Job, JobFilter, JobKind, JobState, NewJob, StoreNames};
-use simsim_model::escape_path;
+use simsim_model::{TargetKind, escape_path};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::tasks::options_of;
+use super::tasks::{check_size, options_of, sources_of};
 use crate::api::{
-    JobDetail, JobListRequest, JobReply, JobRequest, JobView, LogReply, LogRequest, RunTaskRequest,
+    BackupRequest, JobDetail, JobListRequest, JobReply, JobRequest, JobView, LogReply, LogRequest,
+    RunTaskRequest,
 };
 use crate::clock::now_unix_ms;
 use crate::jobs::{BackupWish, JobEvent, JobEventKind, Wish};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
+
+/// Paths that are longer together are shortened where they stand for a task's name.
+const PATHS_NAME_BYTES_MAX: usize = 256;
 
 impl Server {
     /// Queues a backup of a task.
@@ -49,6 +53,51 @@ impl Server {
             requested_by: who.name().to_owned(),
         };
         self.queue(new).await
+    }
+
+    /// Queues a backup of paths, without a task.
+    pub async fn backup_paths(
+        &self,
+        who: &Principal,
+        request: BackupRequest,
+    ) -> Result<JobReply, ServerError> {
+        let client = request.client.clone().unwrap_or_else(|| self.house.own_name.clone());
+        let sources = sources_of(&request.sources, TargetKind::Path)?;
+        if sources.is_empty() {
+            return Err(ServerError::invalid("say what to back up: at least one path"));
+        }
+        check_size(&sources, &request.excludes)?;
+        let object = Object::Client(&client);
+        let name = name_of_paths(&sources);
+        let detail = format!("{name}, {}", request.level.as_str());
+        self.may_do(who, Right::Backup, "backup", object, detail).await?;
+        let datastore = self.house.datastore(request.datastore).await?;
+        let client = self.house.books.run(move |catalog| catalog.client(&client)).await?;
+        if !client.is_enrolled() {
+            return Err(ServerError::Refused(format!("client '{}' is revoked", client.name)));
+        }
+        let wish = Wish::Backup(BackupWish {
+            kind: TargetKind::Path,
+            sources: request.sources,
+            excludes: request.excludes,
+            options: request.options,
+            level: request.level,
+            eol_days: request.eol_days,
+        });
+        self.queue(NewJob {
+            kind: JobKind::Backup,
+            task: None,
+            task_name: name,
+            client: client.id,
+            store: datastore.store,
+            domain: None,
+            drive: request.drive,
+            level: Some(request.level),
+            saveset: None,
+            request: wish.to_text()?,
+            requested_by: who.name().to_owned(),
+        })
+        .await
     }
 
     /// Puts a job into the queue and looks at it.
@@ -222,6 +271,19 @@ impl Server {
             problems: job.problems_total,
         }
     }
+}
+
+/// What stands for a task's name where there is none: the paths themselves, and for very long ones
+/// their beginning with a hash. It begins with `/`, as no task's name does.
+fn name_of_paths(sources: &[Vec<u8>]) -> String {
+    let mut paths: Vec<String> = sources.iter().map(|path| escape_path(path)).collect();
+    paths.sort_unstable();
+    let name = paths.join(" ");
+    if name.len() <= PATHS_NAME_BYTES_MAX {
+        return name;
+    }
+    let beginning: String = name.chars().take(PATHS_NAME_BYTES_MAX / 8).collect();
+    format!("{beginning}… {}", &blake3::hash(name.as_bytes()).to_hex()[..16])
 }
 
 /// The events of one job, from its state at the time of asking to its end.

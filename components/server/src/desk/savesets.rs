@@ -1,8 +1,11 @@
 //! Savesets: listing and showing.
 
-use simsim_catalog::{Saveset, SavesetFilter, StoreNames};
+use simsim_catalog::{Catalog, CatalogError, Saveset, SavesetFilter, StoreNames};
 
-use crate::api::{ResultView, SavesetDetail, SavesetListRequest, SavesetRequest, SavesetView};
+use crate::api::{
+    ResolveReply, ResolveRequest, ResultView, SavesetDetail, SavesetListRequest, SavesetRequest,
+    SavesetView,
+};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -63,6 +66,97 @@ impl Server {
             .collect();
         Ok(SavesetDetail { saveset: view(&saveset, &stores), results })
     }
+
+    /// Finds the saveset that a person means; several matches mean that it is not clear.
+    pub async fn resolve_saveset(
+        &self,
+        who: &Principal,
+        request: ResolveRequest,
+    ) -> Result<ResolveReply, ServerError> {
+        if !who.may(Right::View, Object::Suite) {
+            let object = request.client.as_deref().map_or(Object::Suite, Object::Client);
+            self.may_see(who, Right::View, "find savesets of", object).await?;
+        }
+        let (found, stores) = self
+            .house
+            .books
+            .run(move |catalog| Ok((find(catalog, &request)?, catalog.datastore_names()?)))
+            .await?;
+        let views = |savesets: &[Saveset]| savesets.iter().map(|one| view(one, &stores)).collect();
+        Ok(ResolveReply {
+            matches: views(&found.matches),
+            nearest: views(&found.nearest),
+            nearest_tasks: found.nearest_tasks,
+        })
+    }
+}
+
+#[derive(Default)]
+struct FoundSavesets {
+    matches: Vec<Saveset>,
+    nearest: Vec<Saveset>,
+    nearest_tasks: Vec<String>,
+}
+
+fn find(catalog: &Catalog, request: &ResolveRequest) -> Result<FoundSavesets, CatalogError> {
+    let reference = request.reference.as_str();
+    let of_client = |saveset: &Saveset| {
+        request.client.as_ref().is_none_or(|client| saveset.client_name == *client)
+    };
+    let newest = |task: Option<&str>, limit| {
+        catalog.savesets(&SavesetFilter {
+            client_name: request.client.clone(),
+            task_name: task.map(str::to_owned),
+            limit,
+            ..SavesetFilter::default()
+        })
+    };
+    let mut found = FoundSavesets::default();
+    let task = reference.strip_prefix("latest:");
+    if reference == "latest" {
+        found.matches = newest(None, 1)?;
+    } else if let Some(task) = task {
+        found.matches = newest(Some(task), 1)?;
+    } else if !reference.is_empty() {
+        if is_beginning(reference) {
+            found.matches = catalog.savesets_beginning(reference)?;
+            found.matches.retain(of_client);
+        }
+        found.matches.extend(newest(Some(reference), 1)?);
+    }
+    if !found.matches.is_empty() {
+        return Ok(found);
+    }
+    // Nothing: what may have been meant?
+    let name = task.unwrap_or(reference);
+    let names = catalog.tasks()?.into_iter().map(|task| task.settings.name);
+    found.nearest_tasks = nearest_names(name, names);
+    if is_beginning(reference) && task.is_none() {
+        for length in (2..reference.len().min(32)).rev() {
+            found.nearest = catalog.savesets_beginning(&reference[..length])?;
+            found.nearest.retain(of_client);
+            if !found.nearest.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+    found.nearest = newest(None, 5)?;
+    Ok(found)
+}
+
+/// Whether a text may be the beginning of an id.
+fn is_beginning(text: &str) -> bool {
+    (4..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// At most three names that are near enough to be what was meant, the best first.
+fn nearest_names(wanted: &str, names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut near: Vec<(f64, String)> = names
+        .map(|name| (strsim::jaro_winkler(wanted, &name), name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .collect();
+    near.sort_by(|one, other| other.0.total_cmp(&one.0));
+    near.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
 fn view(saveset: &Saveset, stores: &StoreNames) -> SavesetView {

@@ -86,46 +86,14 @@ impl Server {
 
     async fn settings_of(&self, request: &TaskRequest) -> Result<TaskSettings, ServerError> {
         check_name(&request.name)?;
-        let sources = paths_of(&request.sources)?;
+        let sources = sources_of(&request.sources, request.kind)?;
         if sources.is_empty() {
             return Err(ServerError::invalid(format!(
                 "task '{}' needs at least one source",
                 request.name
             )));
         }
-        let items = sources.len() + request.excludes.len();
-        let bytes = sources.iter().map(Vec::len).sum::<usize>()
-            + request.excludes.iter().map(String::len).sum::<usize>();
-        if items > ITEMS_MAX || bytes > ITEMS_BYTES_MAX {
-            return Err(ServerError::invalid(format!(
-                "sources and excludes of one task: at most {ITEMS_MAX} items and {ITEMS_BYTES_MAX} bytes"
-            )));
-        }
-        match request.kind {
-            TargetKind::Path => {
-                for source in &sources {
-                    if source.first() != Some(&b'/') {
-                        return Err(ServerError::invalid(format!(
-                            "source '{}' is not absolute: it must begin with '/'",
-                            escape_path(source)
-                        )));
-                    }
-                    if source.contains(&0) {
-                        return Err(ServerError::invalid(format!(
-                            "source '{}' holds a NUL",
-                            escape_path(source)
-                        )));
-                    }
-                }
-            }
-            TargetKind::Stream => {
-                if sources.len() != 1 {
-                    return Err(ServerError::invalid(
-                        "a stream task has one source: the name under which the stream is kept",
-                    ));
-                }
-            }
-        }
+        check_size(&sources, &request.excludes)?;
         let datastore = self.house.datastore(request.datastore.clone()).await?;
         Ok(TaskSettings {
             name: request.name.clone(),
@@ -171,6 +139,47 @@ impl Server {
             last_state: last.map(|job| job.state.as_str().to_owned()),
         })
     }
+}
+
+/// The sources of a backup from their escaped texts, fit for its kind.
+pub(crate) fn sources_of(texts: &[String], kind: TargetKind) -> Result<Vec<Vec<u8>>, ServerError> {
+    let sources = paths_of(texts)?;
+    if kind == TargetKind::Stream {
+        if sources.len() != 1 {
+            return Err(ServerError::invalid(
+                "a stream task has one source: the name under which the stream is kept",
+            ));
+        }
+        return Ok(sources);
+    }
+    for source in &sources {
+        if source.first() != Some(&b'/') {
+            return Err(ServerError::invalid(format!(
+                "source '{}' is not absolute: it must begin with '/'",
+                escape_path(source)
+            )));
+        }
+        if source.contains(&0) {
+            return Err(ServerError::invalid(format!(
+                "source '{}' holds a NUL",
+                escape_path(source)
+            )));
+        }
+    }
+    Ok(sources)
+}
+
+/// Keeps the order to the client one message.
+pub(crate) fn check_size(sources: &[Vec<u8>], excludes: &[String]) -> Result<(), ServerError> {
+    let items = sources.len() + excludes.len();
+    let bytes = sources.iter().map(Vec::len).sum::<usize>()
+        + excludes.iter().map(String::len).sum::<usize>();
+    if items > ITEMS_MAX || bytes > ITEMS_BYTES_MAX {
+        return Err(ServerError::invalid(format!(
+            "sources and excludes of one task: at most {ITEMS_MAX} items and {ITEMS_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(())
 }
 
 /// A task's options out of their kept text.

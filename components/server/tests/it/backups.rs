@@ -222,3 +222,34 @@ async fn what_cannot_be_a_task_is_refused() {
     suite.create_datastore("second", None).await;
     assert!(refused(&|_| ()).await.contains("say which datastore: main, second"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_are_backed_up_without_a_task_and_compared_with_the_last_time() {
+    let suite = Suite::with_datastore().await;
+    let tree = suite.tree("tree").display().to_string();
+    let request = |path: &str| BackupRequest {
+        client: None,
+        sources: vec![path.to_owned()],
+        excludes: Vec::new(),
+        options: TaskOptions::default(),
+        datastore: None,
+        drive: None,
+        eol_days: 0,
+        level: Level::Incr,
+    };
+    let server = suite.server();
+    let mut levels = Vec::new();
+    for _ in 0..2 {
+        let job = server.backup_paths(&root(), request(&tree)).await.unwrap().job;
+        let job = suite.ended(job).await;
+        assert_eq!(job.state.outcome(), Some(Outcome::Finished), "{job:#?}");
+        assert_eq!(job.task, tree);
+        levels.push(job.level);
+    }
+    assert_eq!(levels, [Some(Level::Full), Some(Level::Incr)]);
+    for wrong in ["relative", "\\y"] {
+        let error = server.backup_paths(&root(), request(wrong)).await.unwrap_err();
+        assert_eq!(error.kind(), simsim_model::Kind::Invalid, "{error}");
+    }
+    assert!(server.tasks(&root()).await.unwrap().is_empty(), "no task was made");
+}

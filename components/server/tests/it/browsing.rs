@@ -109,3 +109,38 @@ async fn savesets_are_named_by_the_beginning_of_their_id() {
     let other = if id.starts_with("ffff") { "0000" } else { "ffff" };
     assert_eq!(show(other).await.unwrap_err().kind(), Kind::NotFound);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_finds_one_saveset_or_says_what_may_have_been_meant() {
+    let suite = Suite::with_datastore().await;
+    let tree = suite.tree("tree");
+    suite.add_task("home", "vault", &tree).await;
+    suite.add_task("mail", "vault", &tree).await;
+    let first = suite.saved("home", Level::Full).await;
+    let second = suite.saved("mail", Level::Full).await;
+    let resolve = async |reference: &str| {
+        let request = ResolveRequest { reference: reference.to_owned(), client: None };
+        suite.server().resolve_saveset(&root(), request).await.unwrap()
+    };
+    let ids = |views: &[SavesetView]| -> Vec<String> {
+        views.iter().map(|view| view.saveset.to_string()).collect()
+    };
+    assert_eq!(ids(&resolve("latest").await.matches), [&*second]);
+    assert_eq!(ids(&resolve("latest:home").await.matches), [&*first]);
+    assert_eq!(ids(&resolve("home").await.matches), [&*first], "a task's name");
+    assert_eq!(ids(&resolve(&first).await.matches), [&*first]);
+    assert_eq!(ids(&resolve(&first[..8].to_uppercase()).await.matches), [&*first]);
+
+    let unknown = resolve("hom").await;
+    assert_eq!((unknown.matches.len(), unknown.nearest_tasks), (0, vec!["home".to_owned()]));
+    assert_eq!(ids(&unknown.nearest), [&*second, &*first], "the newest");
+    // A last digit that is wrong: what shares the longest beginning is near.
+    let last = if first.ends_with('0') { '1' } else { '0' };
+    let wrong = format!("{}{last}", &first[..31]);
+    assert_eq!(ids(&resolve(&wrong).await.nearest), [&*first]);
+
+    let request =
+        ResolveRequest { reference: "latest".to_owned(), client: Some("other".to_owned()) };
+    let other = suite.server().resolve_saveset(&root(), request).await.unwrap();
+    assert!(other.matches.is_empty() && other.nearest.is_empty(), "not of that client");
+}

@@ -78,6 +78,8 @@ async fn somebody_without_grants_sees_and_does_nothing() {
         ("task.show", r#"{"name":"home"}"#),
         ("task.delete", r#"{"name":"home"}"#),
         ("task.run", r#"{"task":"home"}"#),
+        ("backup", r#"{"sources":["/etc"]}"#),
+        ("saveset.resolve", r#"{"reference":"latest"}"#),
         ("job.show", r#"{"job":1}"#),
         ("job.cancel", r#"{"job":1}"#),
         ("job.log", r#"{"job":1}"#),
