@@ -355,8 +355,13 @@ async fn open_book(state: &Path, line: &ControlClient) -> Result<Opened, Failure
     }
     let (store, domain) = (StoreId(random_bytes()?), DomainId(random_bytes()?));
     let domain_key = Secret(random_bytes()?);
-    let create =
-        CreateDatastore { path: datastore, name: NAME.to_owned(), store, owner: NAME.to_owned() };
+    let create = CreateDatastore {
+        path: datastore,
+        name: NAME.to_owned(),
+        store,
+        owner: NAME.to_owned(),
+        cut: None,
+    };
     line.call(create).await?;
     let kit = RecoveryKit::generate()?;
     let mut slots = KeySlots::new(domain);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use simsim_model::{
     BackupSession, CommitReply, Direction, DomainId, Kind, ManifestDraft, Name, RestoreSession,
-    SavesetId, Secret, SegmentPlace, SessionError, StoreId, Ticket, TransferId,
+    SavesetId, Secret, SegmentPlace, SessionError, StoreId, StoreTerms, Ticket, TransferId,
 };
 use simsim_transfer::{HttpListener, HttpTransfer, ListenOptions, TransferHandler};
 
@@ -54,6 +54,9 @@ impl TransferHandler for Device {
 }
 
 impl BackupSession for Desk {
+    fn terms(&self) -> Result<StoreTerms, SessionError> {
+        no()
+    }
     fn has(&self, names: &[Name]) -> Result<Vec<bool>, SessionError> {
         Ok(names.iter().map(|name| name.0[0] & 1 == 1).collect())
     }

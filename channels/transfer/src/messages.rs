@@ -1,7 +1,7 @@
 //! What stands in the bodies, after the frames are opened. Integers are little-endian.
 
 use bytes::Bytes;
-use simsim_model::{CommitReply, ManifestDraft, Name, SegmentPlace, limits};
+use simsim_model::{CommitReply, ManifestDraft, Name, SegmentPlace, StoreTerms, limits};
 
 use crate::TransferError;
 
@@ -187,6 +187,15 @@ pub fn encode_committed(reply: &CommitReply) -> Result<Bytes, TransferError> {
 
 pub fn decode_committed(bytes: &[u8]) -> Result<CommitReply, TransferError> {
     decode_whole(bytes).ok_or(bad("commit", "not a reply to a commit"))
+}
+
+/// `terms` reply, in CBOR.
+pub fn encode_terms(terms: &StoreTerms) -> Result<Bytes, TransferError> {
+    minicbor::to_vec(terms).map(Bytes::from).map_err(|_| bad("terms", "they cannot be written"))
+}
+
+pub fn decode_terms(bytes: &[u8]) -> Result<StoreTerms, TransferError> {
+    decode_whole(bytes).ok_or(bad("terms", "not the terms of a datastore"))
 }
 
 fn decode_whole<'b, T: minicbor::Decode<'b, ()>>(bytes: &'b [u8]) -> Option<T> {

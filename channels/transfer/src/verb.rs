@@ -19,10 +19,11 @@ pub enum Verb {
     Abort = 9,
     StreamPut = 10,
     StreamGet = 11,
+    Terms = 12,
 }
 
 impl Verb {
-    pub const ALL: [Verb; 12] = [
+    pub const ALL: [Verb; 13] = [
         Verb::Open,
         Verb::Has,
         Verb::Put,
@@ -35,6 +36,7 @@ impl Verb {
         Verb::Abort,
         Verb::StreamPut,
         Verb::StreamGet,
+        Verb::Terms,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -51,6 +53,7 @@ impl Verb {
             Verb::Abort => "abort",
             Verb::StreamPut => "stream-put",
             Verb::StreamGet => "stream-get",
+            Verb::Terms => "terms",
         }
     }
 
@@ -61,7 +64,7 @@ impl Verb {
     /// Does a ticket of this direction allow the verb?
     pub const fn allowed(self, direction: Direction) -> bool {
         match self {
-            Verb::Has | Verb::Put | Verb::Commit | Verb::StreamPut => {
+            Verb::Has | Verb::Put | Verb::Commit | Verb::StreamPut | Verb::Terms => {
                 matches!(direction, Direction::Backup)
             }
             Verb::StreamGet => matches!(direction, Direction::Restore),

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use simsim_control::Job;
 use simsim_control::verbs::StartBackup;
 use simsim_format::ManifestDetails;
-use simsim_model::{CommitReply, CutParameters, Direction, Level, RestoreSession, TargetKind};
+use simsim_model::{CommitReply, Direction, Level, RestoreSession, TargetKind};
 use simsim_mover::{BackupJob, Base};
 use simsim_source::{FsSource, WalkOptions};
 use simsim_transfer::HttpTransfer;
@@ -68,7 +68,6 @@ fn paths(
         domain: ticket.domain,
         saveset: ticket.saveset,
         level: request.level,
-        cut: CutParameters::default(),
         details: ManifestDetails {
             client: request.names.client.clone(),
             task: request.names.task.clone(),

@@ -14,7 +14,7 @@ use simsim_datastore::{ReadSession, SessionOptions, WriteSession};
 use simsim_format::Manifest;
 use simsim_model::{
     BackupSession, CommitReply, Direction, Kind, ManifestDraft, Name, RestoreSession, SavesetId,
-    SegmentPlace, SessionError,
+    SegmentPlace, SessionError, StoreTerms,
 };
 
 use crate::grants::Grant;
@@ -66,6 +66,10 @@ impl Session {
 }
 
 impl BackupSession for Session {
+    fn terms(&self) -> Result<StoreTerms, SessionError> {
+        self.open()?.write()?.terms()
+    }
+
     fn has(&self, names: &[Name]) -> Result<Vec<bool>, SessionError> {
         self.open()?.write()?.has(names)
     }

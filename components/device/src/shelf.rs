@@ -123,7 +123,7 @@ impl Shelf {
         let options = CreateOptions {
             store: request.store,
             name: request.name.clone(),
-            cut: Default::default(),
+            cut: request.cut.unwrap_or_default(),
         };
         Datastore::create(Arc::clone(&storage), options)?;
         let datastore = Datastore::open(Arc::clone(&storage), DatastoreOpenOptions::default())?;

@@ -14,8 +14,8 @@ use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use simsim_format::{DomainKey, ManifestDetails};
 use simsim_model::{
-    BackupSession, CommitReply, CutParameters, Direction, Kind, Level, ManifestDraft, Name,
-    Progress, SessionError, Timestamp,
+    BackupSession, CommitReply, Direction, Kind, Level, ManifestDraft, Name, Progress,
+    SessionError, StoreTerms, Timestamp,
 };
 use simsim_mover::BackupJob;
 use simsim_source::{Content, Details, Found, Item, Place, Source, Stat, StatKind};
@@ -60,7 +60,6 @@ pub(crate) fn take(
         domain: ticket.domain,
         saveset: ticket.saveset,
         level: grant.level.unwrap_or(Level::Full),
-        cut: CutParameters::default(),
         details: ManifestDetails {
             client: grant.names.client.clone(),
             task: grant.names.task.clone(),
@@ -132,6 +131,10 @@ struct Ending {
 }
 
 impl BackupSession for Ending {
+    fn terms(&self) -> Result<StoreTerms, SessionError> {
+        self.inner.terms()
+    }
+
     fn has(&self, names: &[Name]) -> Result<Vec<bool>, SessionError> {
         self.inner.has(names)
     }

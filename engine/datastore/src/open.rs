@@ -225,19 +225,20 @@ impl Datastore {
         let inner = &self.inner;
         let Some(bytes) = inner.index.pack_bytes(place.pack) else { return };
         let (storage, store) = (&*inner.storage, inner.root.store);
-        let named = match crate::pack_table::footer(storage, store, place.pack, bytes) {
+        let fresh = match crate::pack_table::footer(storage, store, place.pack, bytes) {
             Ok(footer) => {
                 footer.segments.iter().any(|s| s.offset == place.offset && s.length == place.length)
+                    && inner.index.distrust(place.pack, place.offset)
             }
             // The footer itself is lost: nothing of the pack is relied on.
             Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::NotFound) => {
-                inner.index.distrust(place.pack, WHOLE_PACK);
-                return;
+                inner.index.distrust(place.pack, WHOLE_PACK)
             }
             Err(_) => false,
         };
-        if named {
-            inner.index.distrust(place.pack, place.offset);
+        // Kept over a restart, so that the next backup knows of it whenever it comes.
+        if fresh && let Err(error) = crate::quarantine::write(inner) {
+            tracing::warn!(%error, "what was found damaged could not be written down");
         }
     }
 

@@ -11,7 +11,7 @@ use simsim_model::{Kind, Name};
 use simsim_storage::Storage;
 
 use crate::DatastoreError;
-use crate::index::Index;
+use crate::index::{Index, UNKNOWN_LOSS};
 use crate::open::Inner;
 
 const KEY: &str = "quarantine";
@@ -32,6 +32,13 @@ pub(crate) fn write(inner: &Inner) -> Result<(), DatastoreError> {
     let checksum = blake3::hash(&out);
     out.extend_from_slice(checksum.as_bytes());
     Ok(inner.storage.replace(KEY, &out)?)
+}
+
+/// Remembers that names are gone which cannot be told: until a check finds everything that nodes
+/// refer to, backups ask for each name of their base.
+pub(crate) fn remember_loss(inner: &Inner) -> Result<(), DatastoreError> {
+    let (pack, offset) = UNKNOWN_LOSS;
+    if inner.index.distrust(pack, offset) { write(inner) } else { Ok(()) }
 }
 
 /// Tells the index what an earlier check found.

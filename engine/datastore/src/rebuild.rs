@@ -4,7 +4,7 @@ use simsim_format::{Manifest, SegmentView};
 
 use crate::manifests::manifest_key;
 use crate::pack_table::{self, PackTable, pack_key};
-use crate::{Datastore, DatastoreError};
+use crate::{Datastore, DatastoreError, quarantine};
 
 /// What a rebuild found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +41,9 @@ impl Datastore {
         });
         inner.index.rebuild(tables).inspect_err(|error| inner.turn_read_only(error))?;
         inner.damaged_packs.lock().clear();
+        if report.lost_packs + report.salvaged_packs + report.damaged_segments > 0 {
+            quarantine::remember_loss(inner)?;
+        }
         Ok(report)
     }
 

@@ -105,7 +105,8 @@ impl Datastore {
             self.distrust_above(&packs, &mut report)?;
         }
         self.verify_manifests(&mut report)?;
-        if report.damages > 0 {
+        let settled = report.damages == 0 && self.inner.index.settle_loss();
+        if report.damages > 0 || settled {
             quarantine::write(&self.inner)?;
         }
         Ok(report)
@@ -123,7 +124,9 @@ impl Datastore {
         let listed = match pack_table::footer(&*inner.storage, inner.root.store, pack, bytes) {
             Ok(footer) if size.as_ref().is_ok_and(|size| *size == bytes) => footer.segments,
             Ok(footer) => {
-                report.lock().damage(Some(pack), bytes, "the pack has another size than it had");
+                report.lock().damage(Some(pack), bytes, "the pack is gone or has another size");
+                // What is read may come from a file that is open and has no name any more.
+                inner.index.distrust(pack, WHOLE_PACK);
                 footer.segments
             }
             Err(error) => {

@@ -13,14 +13,14 @@ use simsim_format::{Manifest, SegmentKind, SegmentView};
 use simsim_model::limits::NAMES_PER_REQUEST_MAX;
 use simsim_model::{
     BackupSession, CommitReply, DomainId, ManifestDraft, Name, RestoreSession, SavesetId,
-    SegmentPlace, SessionError, failpoint,
+    SegmentPlace, SessionError, StoreTerms, failpoint,
 };
 
 use crate::manifests::manifest_key;
 use crate::open::unix_ns;
 use crate::pack_writer::PackWriter;
 use crate::read_session::check_count;
-use crate::{Datastore, DatastoreError, ReadSession, fence};
+use crate::{Datastore, DatastoreError, ReadSession, fence, quarantine};
 
 /// Segment numbers that may be ahead of the first missing one.
 const NUMBERS_AHEAD_MAX: usize = 4096;
@@ -339,6 +339,8 @@ impl WriteSession {
         }
         match lacking.iter().min() {
             Some(first) => {
+                // Whoever sent the node believed that they are here: the next backup is told.
+                quarantine::remember_loss(&self.datastore.inner)?;
                 Err(DatastoreError::Missing { count: lacking.len(), first: first.to_string() })
             }
             None => Ok(()),
@@ -478,6 +480,11 @@ fn reply(manifest: &Manifest) -> CommitReply {
 }
 
 impl BackupSession for WriteSession {
+    fn terms(&self) -> Result<StoreTerms, SessionError> {
+        let inner = &self.datastore.inner;
+        Ok(StoreTerms { cut: inner.root.cut, intact: inner.index.is_intact() })
+    }
+
     fn has(&self, names: &[Name]) -> Result<Vec<bool>, SessionError> {
         check_count(names.len(), NAMES_PER_REQUEST_MAX)?;
         // Own names first: a pack that becomes durable in between is then found in the index.

@@ -12,18 +12,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use simsim_format::{Content, DirTotals, DomainKey, Entry, EntryKind, ManifestDetails, Node, Page};
 use simsim_model::{
-    BackupSession, CommitReply, CutParameters, DomainId, Level, ManifestDraft, Name, Problem,
-    ProblemKind, Progress, RestoreSession, SavesetId, Timestamp,
+    BackupSession, CommitReply, DomainId, Level, ManifestDraft, Name, Problem, ProblemKind,
+    Progress, RestoreSession, SavesetId, Timestamp,
 };
 use simsim_source::{Found, Item, Source, StatKind};
 
-use crate::MoverError;
 use crate::build::DirBuilder;
 use crate::chunks::ChunkWriter;
 use crate::cutter::Cutter;
 use crate::read::{BATCH_BYTES, BATCH_FILES, Large, Reading, SMALL_FILE_BYTES_MAX, Work, entry_of};
 use crate::report::{OnProblem, Report};
 use crate::tree::Tree;
+use crate::{MoverError, held};
 
 /// An entry as new as the base's scan start less this margin is read again (IDX06): the coarsest
 /// tick of a kernel clock, and some.
@@ -47,7 +47,6 @@ pub struct BackupJob {
     pub domain: DomainId,
     pub saveset: SavesetId,
     pub level: Level,
-    pub cut: CutParameters,
     /// Client, task and sources, as they stand in the manifest; problems are added.
     pub details: ManifestDetails,
     pub scan_started_unix_ns: i64,
@@ -74,6 +73,10 @@ pub fn backup(job: BackupJob, source: &mut dyn Source) -> Result<BackupReport, M
         0 => std::thread::available_parallelism().map_or(2, usize::from),
         threads => threads,
     };
+    let terms = job.session.terms()?;
+    if !terms.cut.is_valid() {
+        return Err(MoverError::Target("the device named chunk sizes that cannot be".to_owned()));
+    }
     let report = Arc::new(Report::new(Arc::clone(&job.progress), Arc::clone(&job.on_problem)));
     let (writer, segments) = ChunkWriter::new(
         Arc::clone(&job.session),
@@ -84,12 +87,12 @@ pub fn backup(job: BackupJob, source: &mut dyn Source) -> Result<BackupReport, M
     );
     let reading = Reading {
         writer: Arc::clone(&writer),
-        cutter: Cutter::new(job.cut, job.key.cut_seed()),
+        cutter: Cutter::new(terms.cut, job.key.cut_seed()),
         report: Arc::clone(&report),
         progress: Arc::clone(&job.progress),
     };
     let base = match &job.base {
-        Some(base) => open_base(base, &job, &report),
+        Some(base) => open_base(base, &job, &report, terms.intact),
         None => None,
     };
     let built = std::thread::scope(|scope| {
@@ -166,7 +169,7 @@ fn commit(
 }
 
 /// A base that cannot be read is no reason to stop: everything is read instead.
-fn open_base(base: &Base, job: &BackupJob, report: &Report) -> Option<BaseTree> {
+fn open_base(base: &Base, job: &BackupJob, report: &Report, intact: bool) -> Option<BaseTree> {
     let tree = Tree::open(Arc::clone(&base.session), job.key.clone(), base.saveset)
         .and_then(|tree| Ok((tree.root()?, tree)));
     match tree {
@@ -175,7 +178,9 @@ fn open_base(base: &Base, job: &BackupJob, report: &Report) -> Option<BaseTree> 
             job.progress.bytes_expected.store(tree.manifest.bytes, Relaxed);
             let limit = tree.manifest.scan_started_unix_ns.saturating_sub(TICK_MARGIN_NS);
             let limit = Timestamp::from_unix_nanos(limit);
-            Some(BaseTree { tree, limit, stack: vec![BaseDir { entries: vec![root], next: 0 }] })
+            let ask = (!intact).then(|| Arc::clone(&job.session));
+            let stack = vec![BaseDir { entries: vec![root], next: 0 }];
+            Some(BaseTree { tree, limit, ask, stack })
         }
         Err(error) => {
             report.add(Problem::new(
@@ -192,6 +197,8 @@ struct BaseTree {
     tree: Tree,
     /// Entries changed at or after this are not trusted.
     limit: Timestamp,
+    /// Whom to ask for what the base names, when the datastore is known to have lost something.
+    ask: Option<Arc<dyn BackupSession>>,
     stack: Vec<BaseDir>,
 }
 
@@ -215,11 +222,15 @@ impl BaseTree {
         self.stack.last_mut()?.find(name)
     }
 
-    fn enter(&mut self, name: &[u8]) -> Option<Entry> {
+    fn enter(&mut self, name: &[u8]) -> Result<Option<Entry>, MoverError> {
         let entry = self.find(name).cloned();
         let entries = entry.as_ref().and_then(|entry| self.tree.children(entry).ok());
-        self.stack.push(BaseDir { entries: entries.unwrap_or_default(), next: 0 });
-        entry
+        let mut entries = entries.unwrap_or_default();
+        if let Some(session) = &self.ask {
+            entries = held::only_held(&self.tree, &**session, entries)?;
+        }
+        self.stack.push(BaseDir { entries, next: 0 });
+        Ok(entry)
     }
 
     fn leave(&mut self) {
@@ -308,7 +319,7 @@ impl Coordinator<'_> {
         let mut known = None;
         if let Some(base) = &mut self.base {
             let limit = base.limit;
-            known = base.enter(&found.name).filter(|entry| unchanged(entry, &found, limit));
+            known = base.enter(&found.name)?.filter(|entry| unchanged(entry, &found, limit));
         }
         self.emit(Event::Enter(found, known))
     }

@@ -10,6 +10,7 @@ mod build;
 mod chunks;
 mod cutter;
 mod error;
+mod held;
 mod nodes;
 mod read;
 mod report;

@@ -25,6 +25,7 @@ pub use policy::{Level, Overwrite, TargetKind};
 pub use progress::{Progress, ProgressSnapshot};
 pub use session::{
     BackupSession, CommitReply, ManifestDraft, RestoreSession, SegmentPlace, SessionError,
+    StoreTerms,
 };
 pub use ticket::{Direction, Secret, Ticket};
 pub use time::Timestamp;

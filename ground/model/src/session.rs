@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 
-use crate::{Kind, Level, Name, SavesetId};
+use crate::{CutParameters, Kind, Level, Name, SavesetId};
 
 /// A verb that failed: one kind for the caller, one sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +38,19 @@ pub struct SegmentPlace {
     /// Bytes of the whole segment.
     #[n(2)]
     pub length: u32,
+}
+
+/// What a datastore tells whoever begins a backup into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct StoreTerms {
+    /// How its data is cut. Every client must cut like this, or nothing is found twice.
+    #[n(0)]
+    pub cut: CutParameters,
+    /// Is nothing known to be lost or damaged that the datastore once held? While false, a base
+    /// may name chunks that are not there: unchanged files are asked for too (ROT04).
+    #[n(1)]
+    pub intact: bool,
 }
 
 /// What the mover knows about a finished backup; the device adds sequence number, times and
@@ -95,6 +108,9 @@ pub struct CommitReply {
 
 /// Backup verbs.
 pub trait BackupSession: Send + Sync {
+    /// Asked once, first.
+    fn terms(&self) -> Result<StoreTerms, SessionError>;
+
     /// For each name, in order: does the domain hold it durably, or has this session put it?
     /// At most `limits::NAMES_PER_REQUEST_MAX` names.
     fn has(&self, names: &[Name]) -> Result<Vec<bool>, SessionError>;
@@ -123,6 +139,9 @@ pub trait RestoreSession: Send + Sync {
 }
 
 impl<T: BackupSession + ?Sized> BackupSession for std::sync::Arc<T> {
+    fn terms(&self) -> Result<StoreTerms, SessionError> {
+        (**self).terms()
+    }
     fn has(&self, names: &[Name]) -> Result<Vec<bool>, SessionError> {
         (**self).has(names)
     }

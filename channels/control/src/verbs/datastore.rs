@@ -3,7 +3,7 @@
 //! There is no verb that deletes.
 
 use minicbor::{Decode, Encode};
-use simsim_model::{DomainId, StoreId};
+use simsim_model::{CutParameters, DomainId, StoreId};
 
 /// Makes a datastore in an empty or absent directory, and serves it.
 #[derive(Debug, Clone, Encode, Decode)]
@@ -20,6 +20,9 @@ pub struct CreateDatastore {
     #[n(3)]
     #[cbor(default)]
     pub owner: String,
+    /// How its data is cut, for good; `None`: as is best for mixed files.
+    #[n(4)]
+    pub cut: Option<CutParameters>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

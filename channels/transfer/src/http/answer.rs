@@ -60,7 +60,7 @@ fn plain_max(verb: Verb) -> usize {
         Verb::Commit => limits::MANIFEST_BYTES_MAX,
         Verb::Get => limits::PLACES_PER_REQUEST_MAX * PLACE_BYTES,
         Verb::Manifest => 16,
-        Verb::Ping | Verb::Close => 0,
+        Verb::Ping | Verb::Close | Verb::Terms => 0,
         Verb::Abort => 1024,
         Verb::StreamPut => STREAM_HEAD_BYTES + STREAM_PIECE_BYTES_MAX,
         Verb::StreamGet => 12,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use simsim_model::{
     BackupSession, CommitReply, Kind, ManifestDraft, Name, RestoreSession, SavesetId, SegmentPlace,
-    SessionError, Ticket, limits,
+    SessionError, StoreTerms, Ticket, limits,
 };
 use tokio::runtime::Handle;
 
@@ -290,6 +290,11 @@ fn few(what: &str, count: usize, max: usize) -> Result<(), SessionError> {
 }
 
 impl BackupSession for HttpTransfer {
+    fn terms(&self) -> Result<StoreTerms, SessionError> {
+        let reply = self.inner.call(Verb::Terms, Vec::new(), 256, 64)?;
+        Ok(messages::decode_terms(&reply)?)
+    }
+
     fn has(&self, names: &[Name]) -> Result<Vec<bool>, SessionError> {
         few("names", names.len(), limits::NAMES_PER_REQUEST_MAX)?;
         let size = names.len().div_ceil(8);

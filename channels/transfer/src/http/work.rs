@@ -73,6 +73,7 @@ fn one(
             same(verb, names.len(), held.len())?;
             Ok(messages::encode_bits(held.into_iter()).into())
         }
+        Verb::Terms => Ok(messages::encode_terms(&session.backup(&**handler)?.terms()?)?),
         Verb::Put => {
             let (number, segment) = messages::decode_put(body)?;
             let backup = session.backup(&**handler)?;

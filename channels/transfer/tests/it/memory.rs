@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use simsim_model::{
-    BackupSession, CommitReply, Kind, ManifestDraft, Name, RestoreSession, SavesetId, SegmentPlace,
-    SessionError, Ticket, TransferId,
+    BackupSession, CommitReply, CutParameters, Kind, ManifestDraft, Name, RestoreSession,
+    SavesetId, SegmentPlace, SessionError, StoreTerms, Ticket, TransferId,
 };
 use simsim_transfer::TransferHandler;
 
@@ -90,6 +90,10 @@ impl TransferHandler for Memory {
 }
 
 impl BackupSession for Memory {
+    fn terms(&self) -> Result<StoreTerms, SessionError> {
+        self.fault()?;
+        Ok(StoreTerms { cut: CutParameters::default(), intact: false })
+    }
     fn has(&self, names: &[Name]) -> Result<Vec<bool>, SessionError> {
         self.fault()?;
         let held: HashSet<Name> = self.held.lock().segments.values().map(|s| name_of(s)).collect();

@@ -49,7 +49,20 @@ impl Bench {
         Self::with(ListenOptions::default(), DeviceOptions::default()).await
     }
 
+    /// With a datastore that cuts like this.
+    pub async fn cutting(cut: CutParameters) -> Self {
+        Self::build(ListenOptions::default(), DeviceOptions::default(), Some(cut)).await
+    }
+
     pub async fn with(listen: ListenOptions, options: DeviceOptions) -> Self {
+        Self::build(listen, options, None).await
+    }
+
+    async fn build(
+        listen: ListenOptions,
+        options: DeviceOptions,
+        cut: Option<CutParameters>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("device");
         let device = tokio::task::spawn_blocking(move || Device::new(&state, options))
@@ -77,8 +90,13 @@ impl Bench {
             stop: Some(stop),
         };
         let path = bench.path("store").display().to_string();
-        let create =
-            CreateDatastore { path, name: "first".into(), store: STORE, owner: "people".into() };
+        let create = CreateDatastore {
+            path,
+            name: "first".into(),
+            store: STORE,
+            owner: "people".into(),
+            cut,
+        };
         bench.device(create).await.unwrap();
         bench
     }

@@ -22,6 +22,7 @@ fn datastores_are_made_listed_detached_and_attached_again() {
             name: "first".into(),
             store,
             owner: String::new(),
+            cut: None,
         };
         bench.device(create(path.clone(), STORE)).await.unwrap();
         let other = StoreId([5; 16]);
@@ -58,6 +59,7 @@ fn after_a_restart_the_datastores_are_served_and_a_missing_one_stops_no_other() 
             name: "second".into(),
             store: second,
             owner: "people".into(),
+            cut: None,
         };
         bench.device(create).await.unwrap();
         bench.device.close(std::time::Duration::from_secs(1)).await;

@@ -3,6 +3,7 @@
 mod bench;
 mod checks;
 mod datastores;
+mod healing;
 mod keys;
 mod round_trip;
 mod streams;

@@ -1,7 +1,7 @@
 //! Datastores and their drives.
 
 use serde::{Deserialize, Serialize};
-use simsim_model::StoreId;
+use simsim_model::{CutParameters, StoreId};
 
 /// Makes a datastore on a device host, with its first drive.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct CreateDatastoreRequest {
     /// Jobs that its drive takes at once; `None`: as configured.
     #[serde(default)]
     pub jobs_max: Option<u32>,
+    /// Bounds and mean of chunk sizes, fixed for good; `None`: as is best for mixed files.
+    #[serde(default)]
+    pub cut: Option<CutParameters>,
 }
 
 /// Takes a datastore into service that exists: of another server, of a copy, or moved.

@@ -66,6 +66,7 @@ impl Server {
             name: request.name.clone(),
             store,
             owner: self.house.name.clone(),
+            cut: request.cut,
         })
         .await?;
         let datastore = Datastore {

@@ -107,6 +107,7 @@ async fn a_remote_client_and_a_remote_device_do_the_same() {
         path,
         drive: Some(7),
         jobs_max: Some(2),
+        cut: None,
     };
     let view = suite.server().create_datastore(&root(), request).await.unwrap();
     assert_eq!((view.node.as_str(), view.drives[0].number), ("branch", 7));
@@ -116,6 +117,7 @@ async fn a_remote_client_and_a_remote_device_do_the_same() {
         path: suite.folder.path().join("more").display().to_string(),
         drive: Some(7),
         jobs_max: None,
+        cut: None,
     };
     let error = suite.server().create_datastore(&root(), taken).await.unwrap_err();
     assert!(error.to_string().contains("drive 7"), "{error}");

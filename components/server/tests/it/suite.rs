@@ -60,6 +60,7 @@ impl Suite {
                     path: self.folder.path().join(format!("store-{name}")).display().to_string(),
                     drive: None,
                     jobs_max,
+                    cut: None,
                 },
             )
             .await

@@ -31,6 +31,9 @@ const MEMORY_ENTRIES_MAX: usize = 200_000;
 /// More runs than this are merged.
 const RUNS_MAX: usize = 8;
 
+/// Stands for something that was lost and cannot be named any more.
+pub(crate) const UNKNOWN_LOSS: (Name, u64) = (Name::ZERO, WHOLE_PACK);
+
 /// The offset that stands for all of a pack.
 pub(crate) const WHOLE_PACK: u64 = u64::MAX;
 
@@ -150,6 +153,7 @@ impl Index {
         for (pack, bytes) in missing {
             if let Err(error) = index.load_pack(*pack, *bytes) {
                 findings.damaged_packs.push((*pack, error.to_string()));
+                index.distrust(*pack, WHOLE_PACK);
             }
         }
         Ok((index, findings))
@@ -158,6 +162,10 @@ impl Index {
     /// Reads a pack's own table into the index.
     fn load_pack(&self, pack: Name, bytes: u64) -> Result<(), DatastoreError> {
         let table = pack_table::read(&*self.storage, self.store, pack, bytes)?;
+        for (offset, why) in &table.damaged {
+            tracing::error!(%pack, offset, %why, "a segment cannot be read into the index");
+            self.distrust(pack, *offset);
+        }
         self.publish(pack, bytes, &table.segments)
     }
 
@@ -323,6 +331,7 @@ impl Index {
         for (pack, bytes) in packs {
             if let Err(error) = self.load_pack(pack, bytes) {
                 tracing::error!(%pack, %error, "a pack cannot be read into the index");
+                self.distrust(pack, WHOLE_PACK);
             }
         }
         // It may be gone already, and it is of no use in any case.
@@ -333,6 +342,18 @@ impl Index {
     /// Takes a segment out of dedup, or with [`WHOLE_PACK`] all of a pack. Whether it was in.
     pub(crate) fn distrust(&self, pack: Name, offset: u64) -> bool {
         self.state.write().distrusted.insert((pack, offset))
+    }
+
+    /// Is nothing known to be lost or damaged that was here once? If not, a name that an older
+    /// saveset refers to may be unknown (ROT04).
+    pub(crate) fn is_intact(&self) -> bool {
+        let state = self.state.read();
+        state.distrusted.is_empty() && state.runs.iter().all(|run| run.bad_packs.is_empty())
+    }
+
+    /// A check has found everything that is referred to: nothing unknown is lost any more.
+    pub(crate) fn settle_loss(&self) -> bool {
+        self.state.write().distrusted.remove(&UNKNOWN_LOSS)
     }
 
     /// Everything that is distrusted, sorted.

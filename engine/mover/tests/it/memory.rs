@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use bytes::Bytes;
 use simsim_format::{Manifest, SegmentKind, SegmentView};
 use simsim_model::{
-    BackupSession, CommitReply, DomainId, Kind, ManifestDraft, Name, RestoreSession, SavesetId,
-    SegmentPlace, SessionError, StoreId,
+    BackupSession, CommitReply, CutParameters, DomainId, Kind, ManifestDraft, Name, RestoreSession,
+    SavesetId, SegmentPlace, SessionError, StoreId, StoreTerms,
 };
 
 #[derive(Default)]
@@ -59,6 +59,12 @@ impl Memory {
 }
 
 impl BackupSession for Memory {
+    fn terms(&self) -> Result<StoreTerms, SessionError> {
+        let cut = CutParameters { min: 1 << 10, mean: 4 << 10, max: 16 << 10 };
+        let intact = self.inner.lock().unwrap().segments.iter().all(Option::is_some);
+        Ok(StoreTerms { cut, intact })
+    }
+
     fn has(&self, names: &[Name]) -> Result<Vec<bool>, SessionError> {
         let inner = self.inner.lock().unwrap();
         Ok(names.iter().map(|name| inner.places.contains_key(name)).collect())

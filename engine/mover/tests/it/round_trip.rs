@@ -10,9 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use simsim_format::{DomainKey, ManifestDetails};
-use simsim_model::{
-    CutParameters, Level, Overwrite, ProblemKind, Progress, RestoreSession, SavesetId, Secret,
-};
+use simsim_model::{Level, Overwrite, ProblemKind, Progress, RestoreSession, SavesetId, Secret};
 use simsim_mover::{
     BackupJob, BackupReport, Base, RestoreJob, RestoreReport, Selection, Verified, backup, restore,
     verify,
@@ -47,7 +45,6 @@ fn back_up(store: &Arc<Memory>, from: &Path, number: u8, base: Option<u8>) -> Ba
         domain: Memory::domain(),
         saveset: saveset(number),
         level: if base.is_some() { Level::Incr } else { Level::Full },
-        cut: CutParameters { min: 1 << 10, mean: 4 << 10, max: 16 << 10 },
         details: ManifestDetails { sources: vec![path], ..ManifestDetails::default() },
         scan_started_unix_ns,
         zstd_level: 3,

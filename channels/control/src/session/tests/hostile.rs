@@ -57,7 +57,14 @@ fn real_bodies() -> Vec<(u16, Vec<u8>)> {
     let requests: Vec<Request> = vec![
         Ping {}.into(),
         CancelJob { job: 1 << 40 }.into(),
-        CreateDatastore { path: "/p".into(), name: "n".into(), store, owner: "o".into() }.into(),
+        CreateDatastore {
+            path: "/p".into(),
+            name: "n".into(),
+            store,
+            owner: "o".into(),
+            cut: None,
+        }
+        .into(),
         VerifyDatastore {
             store,
             job: 1,
