@@ -1,18 +1,24 @@
 //! `simsim`, the one binary: reads the command line, composes what runs here, maps what happened
 //! to an exit status.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use daemon::{DaemonArguments, DeviceArguments, Role, ServerArguments};
+use state::State;
+
+mod cli;
+mod daemon;
 mod exit;
 mod listen;
 mod node;
 mod quickstart;
 mod show;
 mod standalone;
+mod state;
 
 /// Tests name points here at which a debug build dies or stops; release builds ignore it.
 const FAILPOINTS_VARIABLE: &str = "SIMSIM_FAILPOINTS";
@@ -23,12 +29,30 @@ const LOG_VARIABLE: &str = "SIMSIM_LOG";
 #[derive(Parser)]
 #[command(name = "simsim", version, arg_required_else_help = true)]
 struct CommandLine {
+    /// The state folder: of the daemon that is started, or whose server is asked [default:
+    /// /var/lib/simsim for root, else simsim below $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Run the server: catalog, queue and keys, with a device and a client of its own
+    Server(ServerArguments),
+    /// Run a remote device server: a device and a client that obey a server elsewhere
+    Rds(DeviceArguments),
+    /// Run the client of this host; or, with a verb, enrol this host and manage clients
+    #[command(args_conflicts_with_subcommands = true)]
+    Client {
+        #[command(flatten)]
+        daemon: DaemonArguments,
+        #[command(subcommand)]
+        verb: Option<ClientVerb>,
+    },
+    #[command(flatten)]
+    Asked(cli::Verb),
     /// Back up a folder through the real ports, restore it, compare: all on this host
     ///
     /// Starts server, device and client in one process, on the suite's own ports or, where one is
@@ -41,21 +65,23 @@ enum Verb {
     Man,
 }
 
+#[derive(Subcommand)]
+enum ClientVerb {
+    /// On a host that is new: enrol it at a server, with a one-time code
+    Join(daemon::JoinArguments),
+    #[command(flatten)]
+    Asked(cli::ClientVerb),
+}
+
+impl Verb {
+    fn is_daemon(&self) -> bool {
+        matches!(self, Verb::Server(_) | Verb::Rds(_) | Verb::Client { verb: None, .. })
+    }
+}
+
 fn main() -> ExitCode {
     let line = CommandLine::parse();
-    if let Err(failure) = prepare() {
-        eprintln!("simsim: {failure}");
-        return failure.code();
-    }
-    let done = match line.verb {
-        Verb::Quickstart(arguments) => quickstart::run(&arguments),
-        Verb::Completions { shell } => {
-            let mut command = CommandLine::command();
-            clap_complete::generate(shell, &mut command, "simsim", &mut std::io::stdout());
-            Ok(exit::DONE)
-        }
-        Verb::Man => manual(),
-    };
+    let done = prepare(line.verb.is_daemon()).and_then(|()| run(line));
     match done {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
@@ -65,16 +91,55 @@ fn main() -> ExitCode {
     }
 }
 
-fn prepare() -> Result<(), exit::Failure> {
-    let filter = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "warn".to_owned());
-    let filter = tracing_subscriber::EnvFilter::try_new(&filter).map_err(|error| {
-        exit::Failure::new(simsim_model::Kind::Invalid, format!("{LOG_VARIABLE}: {error}"))
-    })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+fn run(line: CommandLine) -> Result<u8, exit::Failure> {
+    let named = line.state.as_deref();
+    let state = || State::named_or_default(named);
+    match line.verb {
+        Verb::Server(arguments) => daemon::run(Role::Server, &state()?, arguments),
+        Verb::Rds(arguments) => daemon::run(Role::Rds, &state()?, arguments.into()),
+        Verb::Client { daemon, verb: None } => daemon::run(Role::Client, &state()?, daemon.into()),
+        Verb::Client { verb: Some(ClientVerb::Join(arguments)), .. } => {
+            daemon::join(&arguments, &state()?)
+        }
+        Verb::Client { verb: Some(ClientVerb::Asked(verb)), .. } => {
+            cli::run_client(verb, &state()?)
+        }
+        Verb::Asked(verb) => cli::run(verb, &state()?),
+        Verb::Quickstart(arguments) => {
+            let state = State::named_or_below_home(named, "quickstart")?;
+            quickstart::run(&arguments, &state)
+        }
+        Verb::Completions { shell } => {
+            let mut command = CommandLine::command();
+            clap_complete::generate(shell, &mut command, "simsim", &mut std::io::stdout());
+            Ok(exit::DONE)
+        }
+        Verb::Man => manual(),
+    }
+}
+
+/// Log, failpoints, and nothing of this process's memory for others. A daemon tells what it does;
+/// a verb only what is wrong.
+fn prepare(is_daemon: bool) -> Result<(), exit::Failure> {
+    let invalid = |text: String| exit::Failure::new(simsim_model::Kind::Invalid, text);
+    let usual = if is_daemon { "info,russh=warn" } else { "warn,russh=error" };
+    let filter = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| usual.to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(&filter)
+        .map_err(|error| invalid(format!("{LOG_VARIABLE}: {error}")))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    // The journal has clocks and names of its own.
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().init();
+    } else {
+        log.init();
+    }
+    daemon::hide_memory();
     if let Ok(points) = std::env::var(FAILPOINTS_VARIABLE) {
-        simsim_model::failpoint::arm(&points).map_err(|why| {
-            exit::Failure::new(simsim_model::Kind::Invalid, format!("{FAILPOINTS_VARIABLE}: {why}"))
-        })?;
+        simsim_model::failpoint::arm(&points)
+            .map_err(|why| invalid(format!("{FAILPOINTS_VARIABLE}: {why}")))?;
     }
     Ok(())
 }
@@ -84,17 +149,4 @@ fn manual() -> Result<u8, exit::Failure> {
     clap_mangen::Man::new(CommandLine::command()).render(&mut page)?;
     std::io::stdout().write_all(&page)?;
     Ok(exit::DONE)
-}
-
-/// The folder for a part's state: `$XDG_STATE_HOME/simsim/<part>`, else below the home folder.
-fn state_folder(part: &str) -> Result<PathBuf, exit::Failure> {
-    let base = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))
-        .ok_or_else(|| {
-            let text = "there is no home folder: name a folder with --state";
-            exit::Failure::new(simsim_model::Kind::NotFound, text)
-        })?;
-    Ok(base.join("simsim").join(part))
 }

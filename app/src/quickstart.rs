@@ -11,6 +11,7 @@ use simsim_source::compare;
 use crate::exit::{self, Failure};
 use crate::show::{Live, rate, size};
 use crate::standalone::{Finished, Standalone};
+use crate::state::State;
 
 /// Folders that make a good example, in order of preference.
 const EXAMPLES: [&str; 3] = ["/usr/share/doc", "/usr/include", "/etc"];
@@ -19,9 +20,6 @@ const EXAMPLES: [&str; 3] = ["/usr/share/doc", "/usr/include", "/etc"];
 pub struct Arguments {
     /// The folder to back up; without one, an example that every host has
     folder: Option<PathBuf>,
-    /// Where the datastore and the keys are kept [default: below the home folder]
-    #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
     /// Ask nothing; what was skipped is said
     #[arg(long)]
     yes: bool,
@@ -30,9 +28,9 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+pub fn run(arguments: &Arguments, state: &State) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(quickstart(arguments));
+    let done = runtime.block_on(quickstart(arguments, state));
     runtime.shutdown_timeout(Duration::from_secs(2));
     done
 }
@@ -49,13 +47,10 @@ impl Say {
     }
 }
 
-async fn quickstart(arguments: &Arguments) -> Result<u8, Failure> {
+async fn quickstart(arguments: &Arguments, state: &State) -> Result<u8, Failure> {
     let say = Say { json: arguments.json };
     let folder = folder(arguments.folder.as_deref(), &say)?;
-    let state = match &arguments.state {
-        Some(state) => std::path::absolute(state)?,
-        None => crate::state_folder("quickstart")?,
-    };
+    let state = state.folder().to_owned();
     if folder.starts_with(&state) || state.starts_with(&folder) {
         let text = format!(
             "the state folder {} and the folder {} lie in one another: name another --state",

@@ -31,12 +31,7 @@ use tokio::task::JoinHandle;
 use crate::exit::{Failure, from_error};
 use crate::node::{Node, OneServer, unix_ns};
 
-from_error!(
-    simsim_control::ControlError,
-    simsim_console::ConsoleError,
-    simsim_device::DeviceError,
-    simsim_format::FormatError,
-);
+from_error!(simsim_format::FormatError);
 
 const NAME: &str = "quickstart";
 /// A ticket must be opened within this time.

@@ -1,7 +1,7 @@
 //! The listening end: requests in, JSON or a stream of JSON lines out.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
+use crate::local::ShortPath;
 use crate::{ConsoleError, TlsIdentity};
 
 /// Who asks.
@@ -80,7 +81,8 @@ pub(crate) fn status_of(kind: Kind) -> StatusCode {
     }
 }
 
-/// Serves the local socket until `shutdown` says true. The file is made with mode 0600.
+/// Serves the local socket until `shutdown` says true; then the file is removed. It is made with
+/// mode 0600, in a folder that must be the caller's own; its path may be of any length.
 pub async fn serve_local(
     socket: &Path,
     api: Arc<dyn Api>,
@@ -92,9 +94,13 @@ pub async fn serve_local(
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
         _ => {}
     }
-    let listener = UnixListener::bind(socket).map_err(fail)?;
+    let short = ShortPath::of(socket).map_err(fail)?;
+    let listener = UnixListener::bind(short.path()).map_err(fail)?;
+    drop(short);
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    let file = socket.to_owned();
     tokio::spawn(async move {
+        let _gone = Gone(file);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -109,6 +115,15 @@ pub async fn serve_local(
         }
     });
     Ok(())
+}
+
+/// Removes the socket when the listener ends: a caller then hears at once that nobody is there.
+struct Gone(PathBuf);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// Serves the console port until `shutdown` says true.

@@ -1,5 +1,8 @@
 //! The dialling end of the local socket: what the command line uses.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -65,10 +68,13 @@ impl LocalClient {
     }
 
     async fn send(&self, verb: &str, body: &Value) -> Result<Response<Incoming>, ConsoleError> {
-        let socket = self.socket.display().to_string();
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| ConsoleError::NoServer { socket, source })?;
+        let no_server = |source| {
+            let socket = self.socket.display().to_string();
+            ConsoleError::NoServer { socket, source }
+        };
+        let short = ShortPath::of(&self.socket).map_err(no_server)?;
+        let stream = UnixStream::connect(short.path()).await.map_err(no_server)?;
+        drop(short);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
@@ -77,6 +83,35 @@ impl LocalClient {
             .body(Full::new(Bytes::from(body.to_string())))
             .map_err(broken)?;
         sender.send_request(request).await.map_err(broken)
+    }
+}
+
+/// A socket's address has room for 107 bytes. A longer path is reached through its folder, held
+/// open under the short name that the kernel has for it.
+pub(crate) struct ShortPath {
+    _folder: Option<File>,
+    path: PathBuf,
+}
+
+impl ShortPath {
+    const BYTES_MAX: usize = 107;
+
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        if path.as_os_str().len() <= Self::BYTES_MAX {
+            return Ok(Self { _folder: None, path: path.to_owned() });
+        }
+        let wrong = || io::Error::from(io::ErrorKind::InvalidInput);
+        let (folder, name) = path.parent().zip(path.file_name()).ok_or_else(wrong)?;
+        let folder = File::open(folder)?;
+        let mut short = PathBuf::from("/proc/self/fd");
+        short.push(folder.as_raw_fd().to_string());
+        short.push(name);
+        Ok(Self { _folder: Some(folder), path: short })
+    }
+
+    /// Good while this lives.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 }
 

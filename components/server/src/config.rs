@@ -1,17 +1,14 @@
-//! The Server's configuration: a small TOML file, every line of it optional.
-
-use std::path::Path;
+//! The Server's configuration: the `[server]` part of the host's settings, every line optional.
 
 use serde::{Deserialize, Serialize};
 use simsim_model::port_registry;
-
-use crate::ServerError;
 
 /// Settings of the Server. What a file leaves out has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// The Server's name for people; empty: the host's name.
+    /// The Server's name for people; empty: the host's name. Not in a file: it is the host's.
+    #[serde(skip)]
     pub name: String,
     /// Names or addresses under which other hosts reach this one for backup data, in order of
     /// preference; empty: the host's name, then the address that leads to the other host.
@@ -27,7 +24,9 @@ pub struct ServerConfig {
     pub silent_grace_s: u32,
     /// Bytes of segments that one backup may put; 0: no limit.
     pub backup_bytes_max: u64,
-    /// The port on which nodes listen for the Server, where an enrolment does not say another.
+    /// The port on which this host listens for its own Server, and for hosts that join. Not in a
+    /// file: it follows from the listener.
+    #[serde(skip)]
     pub control_port: u16,
 }
 
@@ -47,32 +46,19 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
-    /// Reads a file; one that is not there gives the defaults.
-    pub fn load(path: &Path) -> Result<Self, ServerError> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(path, &text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(ServerError::io("read the configuration", path, source)),
+    /// Are the figures in their ranges? The error names the one that is not.
+    pub fn check(&self) -> Result<(), String> {
+        let figures = [
+            ("drive_jobs_max", self.drive_jobs_max, 1..=1000),
+            ("join_code_minutes", self.join_code_minutes, 1..=15),
+            ("ticket_minutes", self.ticket_minutes, 1..=60),
+        ];
+        for (name, figure, range) in figures {
+            if !range.contains(&figure) {
+                return Err(format!("{name}: from {} to {}", range.start(), range.end()));
+            }
         }
-    }
-
-    /// Reads a text; `path` is for messages only.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, ServerError> {
-        let wrong = |why: String| ServerError::Config { path: path.to_owned(), why };
-        let config: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        if !(1..=1000).contains(&config.drive_jobs_max) {
-            return Err(wrong("drive_jobs_max: from 1 to 1000".to_owned()));
-        }
-        if !(1..=15).contains(&config.join_code_minutes) {
-            return Err(wrong("join_code_minutes: from 1 to 15".to_owned()));
-        }
-        if !(1..=60).contains(&config.ticket_minutes) {
-            return Err(wrong("ticket_minutes: from 1 to 60".to_owned()));
-        }
-        if config.control_port == 0 {
-            return Err(wrong("control_port: from 1 to 65535".to_owned()));
-        }
-        Ok(config)
+        Ok(())
     }
 
     /// The name for people.
@@ -94,34 +80,27 @@ pub(crate) fn host_name() -> String {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<ServerConfig, ServerError> {
-        ServerConfig::parse(Path::new("server.toml"), text)
-    }
-
     #[test]
-    fn an_empty_file_gives_the_defaults_and_a_written_one_reads_back() {
-        assert_eq!(parse("").unwrap(), ServerConfig::default());
-        let config = ServerConfig { name: "vault".to_owned(), ..ServerConfig::default() };
-        assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config);
+    fn an_empty_text_gives_the_defaults_and_they_are_in_range() {
+        let config: ServerConfig = toml::from_str("").unwrap();
+        assert_eq!(config, ServerConfig::default());
+        config.check().unwrap();
     }
 
     #[test]
     fn a_typing_error_is_named_with_its_line() {
-        let error = parse("name = \"x\"\ndrive_job_max = 3\n").unwrap_err().to_string();
+        let error = toml::from_str::<ServerConfig>("ticket_minutes = 3\ndrive_job_max = 3\n");
+        let error = error.unwrap_err().to_string();
         assert!(error.contains("drive_job_max") && error.contains("line 2"), "{error}");
     }
 
     #[test]
     fn figures_outside_their_range_are_refused() {
-        for text in [
-            "drive_jobs_max = 0",
-            "join_code_minutes = 16",
-            "ticket_minutes = 0",
-            "control_port = 0",
-        ] {
+        for text in ["drive_jobs_max = 0", "join_code_minutes = 16", "ticket_minutes = 0"] {
             let key = text.split(' ').next().unwrap();
-            let error = parse(text).unwrap_err();
-            assert!(error.to_string().contains(key), "{error}");
+            let config: ServerConfig = toml::from_str(text).unwrap();
+            let error = config.check().unwrap_err();
+            assert!(error.contains(key), "{error}");
         }
     }
 }

@@ -170,7 +170,7 @@ fn enrol(running: &Running, binary: &Path) -> Result<()> {
     let code = step::output(running.cli(binary).args(["client", "code", CLIENT]))?;
     let code = String::from_utf8(code)?.trim().to_owned();
     let mut join = running.wire.command(binary);
-    join.args(["client", "join", "127.0.0.1", "--code", &code, "--state"]);
+    join.args(["client", "join", "127.0.0.1", "--name", CLIENT, "--code", &code, "--state"]);
     step::run(join.arg(running.work.join("client")))
 }
 

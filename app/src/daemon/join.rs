@@ -1,0 +1,165 @@
+//! `simsim client join`: this host becomes known to a server, by a one-time code.
+
+use std::io::{BufRead, IsTerminal};
+
+use simsim_control::verbs::Roles;
+use simsim_control::{Hello, Identity, JoinCode, Timing};
+use simsim_model::Kind;
+use simsim_model::port_registry::SMSSH;
+
+use super::enrolment::Enrolment;
+use super::node::platform;
+use super::settings::{ListenAddress, Settings};
+use crate::exit::{self, Failure};
+use crate::state::State;
+
+/// What `simsim client join` is told.
+#[derive(clap::Args, Debug)]
+pub struct JoinArguments {
+    /// Host name or address of the server; a port only where it is not the usual one
+    #[arg(value_name = "SERVER[:PORT]")]
+    server: String,
+    /// The code that 'simsim client code NAME' printed on the server; without it, it is read from
+    /// standard input
+    #[arg(long)]
+    code: Option<String>,
+    /// The name of this host at the server [default: from the settings, else the host's name]
+    #[arg(long)]
+    name: Option<String>,
+    /// Where the client of this host listens, when it does not run yet and its settings do not say
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<ListenAddress>,
+    /// Obey this server from now on and no longer the one that was joined before
+    #[arg(long)]
+    replace: bool,
+}
+
+/// Joins. The key of this host is made here where there is none yet; a client that runs already
+/// obeys from this moment on.
+pub fn join(arguments: &JoinArguments, state: &State) -> Result<u8, Failure> {
+    let invalid = |text: String| Failure::new(Kind::Invalid, text);
+    if state.is_of_server() {
+        let text = format!(
+            "{} is a server's state: its own client is enrolled already",
+            state.folder().display()
+        );
+        return Err(invalid(text));
+    }
+    state.make()?;
+    let settings = Settings::load(None, state)?;
+    let code = match &arguments.code {
+        Some(code) => code.clone(),
+        None => read_code()?,
+    };
+    let code = JoinCode::parse(&code).map_err(|error| invalid(error.to_string()))?;
+    let file = Enrolment::file(state);
+    let before = Enrolment::load(&file)?;
+    let other = before
+        .as_ref()
+        .and_then(Enrolment::key)
+        .filter(|key| key.short_fingerprint() != *code.server_fingerprint());
+    if let (Some(before), Some(_), false) = (&before, other, arguments.replace) {
+        let text = format!(
+            "this host obeys the server '{}' as '{}': to obey another one from now on, say \
+             --replace",
+            before.server, before.name
+        );
+        return Err(Failure::new(Kind::Denied, text));
+    }
+    let before_name = before.as_ref().map(|before| before.name.clone());
+    let name = match (&arguments.name, before_name) {
+        (Some(name), _) => name.clone(),
+        (None, Some(name)) => name,
+        (None, None) => settings.name_or_host(),
+    };
+    if !simsim_control::join::is_name(&name) {
+        return Err(invalid(format!("'{name}' cannot be a host's name: give another with --name")));
+    }
+    let holder = state.holder();
+    let port = match (&holder, arguments.listen) {
+        (Some(holder), _) if holder.control_port != 0 => holder.control_port,
+        (_, Some(listen)) => listen.port.unwrap_or(SMSSH.ports.first()),
+        _ => settings.smssh().first().map_or(SMSSH.ports.first(), |address| address.port()),
+    };
+    let device = holder.as_ref().is_some_and(|holder| holder.role == "rds");
+    let roles = if device { Roles::RDS } else { Roles::CLIENT };
+    let identity = Identity::load_or_create(&state.file("identity"))?;
+    let address = with_port(&arguments.server);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let joined = runtime.block_on(simsim_control::join(
+        &[address],
+        &code,
+        &identity,
+        Hello::new(name.clone(), roles),
+        &name,
+        port,
+        &platform(),
+        Timing::default(),
+    ))?;
+    let server_key = joined.server_key;
+    Enrolment {
+        server: joined.server_name.clone(),
+        server_key: server_key.to_string(),
+        name: name.clone(),
+    }
+    .save(&file)?;
+    println!("This host is '{name}' at the server '{}'.", joined.server_name);
+    println!("  server's key  {}", server_key.fingerprint());
+    println!("  own key       {}", identity.fingerprint());
+    match &holder {
+        Some(holder) => println!(
+            "The simsim {} that runs here (process {}) obeys it from now on, on port {port}.",
+            holder.role, holder.pid
+        ),
+        None => {
+            let state = state.folder().display();
+            println!("The server reaches it on port {port} once its client runs:");
+            println!("  simsim --state {state} client");
+        }
+    }
+    Ok(exit::DONE)
+}
+
+fn read_code() -> Result<String, Failure> {
+    if std::io::stdin().is_terminal() {
+        eprint!("Join code: ");
+    }
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    if line.trim().is_empty() {
+        return Err(Failure::new(
+            Kind::Invalid,
+            "there is no join code: make one on the server with 'simsim client code NAME'",
+        ));
+    }
+    Ok(line)
+}
+
+/// `host`, `host:port`, `v6`, `[v6]` or `[v6]:port`, with the usual port where there is none.
+fn with_port(server: &str) -> String {
+    let usual = SMSSH.ports.first();
+    let bare = server.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<std::net::Ipv6Addr>().is_ok() {
+        return format!("[{bare}]:{usual}");
+    }
+    match server.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => server.to_owned(),
+        _ => format!("{server}:{usual}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_port_is_added_where_none_is_given() {
+        let usual = SMSSH.ports.first();
+        assert_eq!(with_port("vault"), format!("vault:{usual}"));
+        assert_eq!(with_port("vault:7"), "vault:7");
+        assert_eq!(with_port("192.0.2.1"), format!("192.0.2.1:{usual}"));
+        assert_eq!(with_port("::1"), format!("[::1]:{usual}"));
+        assert_eq!(with_port("[::1]"), format!("[::1]:{usual}"));
+        assert_eq!(with_port("[::1]:7"), "[::1]:7");
+    }
+}

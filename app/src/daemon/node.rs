@@ -1,0 +1,137 @@
+//! One host behind its control listener: the handlers of its roles are asked one after the other,
+//! and the first that knows a verb answers it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use simsim_client::Client;
+use simsim_control::verbs::{ListeningAddress, NodeStateReply, PingReply, Reply, Request, Roles};
+use simsim_control::{
+    Answer, Caller, EventSender, ListenPolicy, Principal, PublicKey, SERVER_USER, VerbError,
+    VerbHandler,
+};
+use simsim_device::Device;
+use simsim_model::Kind;
+use simsim_server::Server;
+
+use super::enrolment::Enrolment;
+
+/// One host's roles.
+pub struct Node {
+    pub name: String,
+    pub roles: Roles,
+    pub started: Instant,
+    pub client: Arc<Client>,
+    pub device: Option<Arc<Device>>,
+    /// Set once the server has started; before that, hosts that join are told to wait.
+    pub server: OnceLock<Server>,
+    pub orders: Orders,
+    pub listening: Vec<ListeningAddress>,
+}
+
+/// Whose orders are taken.
+pub enum Orders {
+    /// Those of the server in this process.
+    Own(PublicKey),
+    /// Those of the server in this enrolment file, as it stands at each log-in.
+    Enrolled(PathBuf),
+}
+
+impl Orders {
+    fn key(&self) -> Option<PublicKey> {
+        match self {
+            Orders::Own(key) => Some(*key),
+            Orders::Enrolled(file) => match Enrolment::load(file) {
+                Ok(enrolment) => enrolment.and_then(|enrolment| enrolment.key()),
+                Err(error) => {
+                    tracing::error!(%error, "no server is obeyed");
+                    None
+                }
+            },
+        }
+    }
+}
+
+impl Node {
+    fn state(&self) -> NodeStateReply {
+        let mut jobs = self.client.running_jobs();
+        jobs.extend(self.device.iter().flat_map(|device| device.running_jobs()));
+        NodeStateReply {
+            name: self.name.clone(),
+            suite_version: env!("CARGO_PKG_VERSION").to_owned(),
+            roles: self.roles,
+            platform: platform(),
+            uptime_s: self.started.elapsed().as_secs(),
+            jobs,
+            listening: self.listening.clone(),
+        }
+    }
+
+    async fn answer(
+        &self,
+        caller: &Caller,
+        request: Request,
+        events: EventSender,
+    ) -> Result<Reply, VerbError> {
+        match request {
+            Request::Join(_) => match self.server.get() {
+                Some(server) => return server.handle(caller, request, events).await,
+                None => return Err(VerbError::new(Kind::Invalid, "this host is no server")),
+            },
+            Request::Ping(_) => return Ok(PingReply { unix_ns: unix_ns() }.into()),
+            Request::NodeState(_) => return Ok(self.state().into()),
+            _ => {}
+        }
+        let tell = |event| {
+            events.offer(&event);
+        };
+        if let Some(answer) = self.client.handle(&request, &tell).await {
+            return answer;
+        }
+        if let Some(device) = &self.device
+            && let Some(answer) = device.handle(&request, &tell).await
+        {
+            return answer;
+        }
+        match request {
+            Request::CancelJob(_) | Request::JobState(_) | Request::FollowJob(_) => {
+                Err(VerbError::new(Kind::NotFound, "this host knows no such job"))
+            }
+            _ => Err(VerbError::new(Kind::Invalid, "this host has no role that answers this verb")),
+        }
+    }
+}
+
+impl VerbHandler for Node {
+    fn handle<'a>(
+        &'a self,
+        caller: &'a Caller,
+        request: Request,
+        events: EventSender,
+    ) -> Answer<'a> {
+        Box::pin(self.answer(caller, request, events))
+    }
+}
+
+/// Who may log in.
+impl ListenPolicy for Node {
+    fn principal(&self, user: &str, key: &PublicKey) -> Option<Principal> {
+        (user == SERVER_USER && self.orders.key() == Some(*key)).then_some(Principal::Server)
+    }
+
+    fn joins_open(&self) -> bool {
+        self.server.get().is_some_and(Server::joins_open)
+    }
+}
+
+/// This host's system, for people.
+pub fn platform() -> String {
+    format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+/// Nanoseconds since 1970 by this host's clock; 0 before.
+pub fn unix_ns() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+}

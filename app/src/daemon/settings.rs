@@ -1,0 +1,353 @@
+//! Settings of a daemon: one small TOML file, every line of it optional. What each line means is
+//! told in `docs/reference/settings.md`.
+//!
+//! The file is the one that `--settings` names, else `simsim.toml` in the state folder, else, for
+//! the host's own installation, `/etc/simsim/simsim.toml`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use simsim_client::ClientOptions;
+use simsim_device::DeviceOptions;
+use simsim_model::Kind;
+use simsim_model::port_registry::{CONSOLE, HTTP, Listen, SMSSH};
+use simsim_server::ServerConfig;
+
+use crate::exit::Failure;
+use crate::state::State;
+
+/// The settings of the host's own installation.
+const HOST_SETTINGS: &str = "/etc/simsim/simsim.toml";
+const SETTINGS_BYTES_MAX: u64 = 1 << 20;
+
+/// What a file says, and what it leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// This host's name for people, and at the server; empty: the system's host name.
+    pub name: String,
+    pub listen: ListenSettings,
+    pub client: ClientSettings,
+    pub device: DeviceSettings,
+    pub server: ServerConfig,
+}
+
+/// Addresses with ports. A port that is left out is that of the port registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenSettings {
+    pub smssh: Vec<ListenAddress>,
+    pub http: Vec<ListenAddress>,
+    /// Only on loopback unless told otherwise: until the suite has users, the page is for
+    /// whoever sits at the server.
+    pub console: Vec<ListenAddress>,
+}
+
+impl Default for ListenSettings {
+    fn default() -> Self {
+        let any = ListenAddress { ip: Ipv6Addr::UNSPECIFIED.into(), port: None };
+        let loopback = ListenAddress { ip: Ipv4Addr::LOCALHOST.into(), port: None };
+        Self { smssh: vec![any], http: vec![any], console: vec![loopback] }
+    }
+}
+
+/// The client's half.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientSettings {
+    /// The owner's policy; empty: `client/policy.toml` in the state folder.
+    pub policy: PathBuf,
+    /// Jobs at once; more are refused.
+    pub jobs_max: usize,
+    /// Threads of one job; 0: one for each core.
+    pub threads: usize,
+    pub zstd_level: i32,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        let options = ClientOptions::default();
+        Self {
+            policy: PathBuf::new(),
+            jobs_max: options.jobs_max,
+            threads: options.threads,
+            zstd_level: options.zstd_level,
+        }
+    }
+}
+
+/// The device's half.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeviceSettings {
+    /// Transfers at once; more are refused.
+    pub transfers_max: usize,
+    /// Checks and rebuilds at once.
+    pub jobs_max: usize,
+    /// Threads of one check or plain stream; 0: one for each core.
+    pub threads: usize,
+    /// For plain streams, which are compressed here.
+    pub zstd_level: i32,
+}
+
+impl Default for DeviceSettings {
+    fn default() -> Self {
+        let options = DeviceOptions::default();
+        Self {
+            transfers_max: options.transfers_max,
+            jobs_max: options.jobs_max,
+            threads: options.threads,
+            zstd_level: options.zstd_level,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the file that is named, else that of the state, else that of the host.
+    pub fn load(named: Option<&Path>, state: &State) -> Result<Self, Failure> {
+        let own = state.file("simsim.toml");
+        let mut places = vec![own.as_path()];
+        match named {
+            Some(named) => places = vec![named],
+            None if state.is_of_host() => places.push(Path::new(HOST_SETTINGS)),
+            None => {}
+        }
+        for place in places {
+            match read(place) {
+                Ok(text) => {
+                    tracing::info!(file = %place.display(), "settings");
+                    return Self::parse(place, &text);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {}
+                Err(error) => {
+                    let text = format!("the settings {}: {error}", place.display());
+                    return Err(Failure::new(Kind::of_io(&error), text));
+                }
+            }
+        }
+        Ok(Self::default())
+    }
+
+    /// Reads a text; `file` is for messages only.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Failure> {
+        let wrong = |why: String| {
+            Failure::new(Kind::Invalid, format!("the settings {}: {why}", file.display()))
+        };
+        let settings: Self =
+            toml::from_str(text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
+        settings.check().map_err(wrong)?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !self.name.is_empty() && !simsim_control::join::is_name(&self.name) {
+            return Err(format!("name = {:?}: use letters, digits, '.', '-' and '_'", self.name));
+        }
+        let figures = [
+            ("client.jobs_max", self.client.jobs_max, 1..=1000),
+            ("client.threads", self.client.threads, 0..=1024),
+            ("device.transfers_max", self.device.transfers_max, 1..=10_000),
+            ("device.jobs_max", self.device.jobs_max, 1..=1000),
+            ("device.threads", self.device.threads, 0..=1024),
+        ];
+        for (name, figure, range) in figures {
+            if !range.contains(&figure) {
+                return Err(format!("{name}: from {} to {}", range.start(), range.end()));
+            }
+        }
+        let levels = [
+            ("client.zstd_level", self.client.zstd_level),
+            ("device.zstd_level", self.device.zstd_level),
+        ];
+        for (name, level) in levels {
+            if !(1..=19).contains(&level) {
+                return Err(format!("{name}: from 1 to 19"));
+            }
+        }
+        for (name, list) in [("smssh", &self.listen.smssh), ("http", &self.listen.http)] {
+            if list.is_empty() {
+                return Err(format!("listen.{name}: at least one address"));
+            }
+        }
+        self.server.check()
+    }
+
+    /// The name that was set, else the system's.
+    pub fn name_or_host(&self) -> String {
+        if self.name.is_empty() { host_name() } else { self.name.clone() }
+    }
+
+    pub fn client_options(&self) -> ClientOptions {
+        let policy = Some(self.client.policy.clone()).filter(|path| !path.as_os_str().is_empty());
+        ClientOptions {
+            policy,
+            jobs_max: self.client.jobs_max,
+            threads: self.client.threads,
+            zstd_level: self.client.zstd_level,
+            ..ClientOptions::default()
+        }
+    }
+
+    pub fn device_options(&self) -> DeviceOptions {
+        DeviceOptions {
+            transfers_max: self.device.transfers_max,
+            jobs_max: self.device.jobs_max,
+            threads: self.device.threads,
+            zstd_level: self.device.zstd_level,
+        }
+    }
+
+    /// Rows of the port registry with the addresses for each.
+    pub fn smssh(&self) -> Vec<SocketAddr> {
+        addresses(&SMSSH, &self.listen.smssh)
+    }
+
+    pub fn http(&self) -> Vec<SocketAddr> {
+        addresses(&HTTP, &self.listen.http)
+    }
+
+    pub fn console(&self) -> Vec<SocketAddr> {
+        addresses(&CONSOLE, &self.listen.console)
+    }
+}
+
+fn addresses(row: &Listen, given: &[ListenAddress]) -> Vec<SocketAddr> {
+    let port = |given: &ListenAddress| given.port.unwrap_or(row.ports.first());
+    given.iter().map(|given| SocketAddr::new(given.ip, port(given))).collect()
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let size = std::fs::metadata(path)?.len();
+    if size > SETTINGS_BYTES_MAX {
+        let text = format!("it is larger than {SETTINGS_BYTES_MAX} bytes");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
+    }
+    std::fs::read_to_string(path)
+}
+
+/// The system's name of this host, as far as it can be a name in the suite.
+pub fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| simsim_control::join::is_name(name))
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// `ADDRESS`, `ADDRESS:PORT`, `[V6]:PORT` or only `PORT` for all addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenAddress {
+    pub ip: IpAddr,
+    /// `None`: the registry's.
+    pub port: Option<u16>,
+}
+
+impl std::str::FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self { ip: address.ip(), port: Some(address.port()) });
+        }
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            return Ok(Self { ip, port: None });
+        }
+        let digits = text.strip_prefix("*:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
+        if let Ok(port) = digits.parse::<u16>() {
+            return Ok(Self { ip: Ipv6Addr::UNSPECIFIED.into(), port: Some(port) });
+        }
+        Err(format!(
+            "'{text}' is no address to listen on: write ADDRESS, ADDRESS:PORT, [V6]:PORT or PORT, \
+             with an address in digits"
+        ))
+    }
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.ip, port).fmt(f),
+            None => self.ip.fmt(f),
+        }
+    }
+}
+
+impl Serialize for ListenAddress {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ListenAddress {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, Failure> {
+        Settings::parse(Path::new("simsim.toml"), text)
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults_and_a_written_one_reads_back() {
+        assert_eq!(parse("").unwrap(), Settings::default());
+        let mut settings = Settings { name: "vault".to_owned(), ..Settings::default() };
+        settings.listen.http = vec!["192.0.2.1:7".parse().unwrap()];
+        settings.server.drive_jobs_max = 2;
+        assert_eq!(parse(&toml::to_string(&settings).unwrap()).unwrap(), settings);
+    }
+
+    #[test]
+    fn typing_errors_are_named_with_file_and_line() {
+        for (text, named) in [
+            ("name = \"x\"\n[listen]\nsmsh = []\n", "smsh"),
+            ("name = \"x\"\n\n[server]\ndrive_job_max = 1\n", "drive_job_max"),
+            ("\n\nname = 3\n", "name"),
+            ("[listen]\n\nhttp = [\"here\"]\n", "here"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.kind, Kind::Invalid);
+            for part in ["simsim.toml", "line 3", named] {
+                let four = part.replace('3', "4");
+                assert!(error.message.contains(part) || error.message.contains(&four), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn figures_outside_their_range_are_refused_by_name() {
+        for (section, line) in [
+            ("client", "jobs_max = 0"),
+            ("client", "zstd_level = 20"),
+            ("device", "transfers_max = 0"),
+            ("listen", "smssh = []"),
+            ("server", "drive_jobs_max = 0"),
+        ] {
+            let error = parse(&format!("[{section}]\n{line}\n")).unwrap_err();
+            assert!(error.message.contains(line.split(' ').next().unwrap()), "{error}");
+        }
+        assert!(parse("name = \"a b\"").is_err());
+    }
+
+    #[test]
+    fn addresses_may_leave_out_one_half() {
+        let parse = |text: &str| text.parse::<ListenAddress>();
+        let any = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+        assert_eq!(parse("7").unwrap(), ListenAddress { ip: any, port: Some(7) });
+        assert_eq!(parse(":7").unwrap(), ListenAddress { ip: any, port: Some(7) });
+        assert_eq!(parse("[::1]:7").unwrap().to_string(), "[::1]:7");
+        assert_eq!(parse("::1").unwrap().port, None);
+        assert_eq!(parse("127.0.0.1:0").unwrap().port, Some(0));
+        assert_eq!(parse("127.0.0.1").unwrap().to_string(), "127.0.0.1");
+        for wrong in ["", "host", "host:7", "70000", "1.2.3"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
