@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use simsim_control::Job;
 use simsim_control::verbs::{
     RebuildIndex, RebuildIndexReply, VerifyDatastore, VerifyDatastoreReply, VerifyMode,
 };
-use simsim_format::{DomainKey, Manifest};
+use simsim_format::{DomainKey, Manifest, Opener, SegmentKind, SegmentView};
 use simsim_model::{DomainId, Problem, ProblemKind, RestoreSession, SavesetId};
 use simsim_mover::{MoverError, Verified, verify};
 
@@ -52,8 +53,9 @@ impl Found {
 }
 
 /// Structure: every pack, index entry, reference and manifest. Bytes: with the keys of the
-/// domains also the plaintext of every chunk against its name. A saveset narrows both to what it
-/// needs; then only its tree is read.
+/// domains also the plaintext of every chunk and node against its name, in the same pass; what is
+/// damaged is then looked for in the savesets. A saveset narrows both to what it needs; then only
+/// its tree is read.
 pub(crate) fn run(
     lease: &Lease,
     request: &VerifyDatastore,
@@ -75,12 +77,26 @@ pub(crate) fn run(
         let mut seen = Verified::default();
         return names(lease, &manifest, key, &mut seen, job, threads, found);
     }
-    structure(lease, job, found)?;
+    let plaintext = Plaintext::new(match request.mode {
+        VerifyMode::Structure => BTreeMap::new(),
+        VerifyMode::Bytes => keys.clone(),
+    });
+    packs(lease, &plaintext, job, threads, found)?;
     if request.mode == VerifyMode::Structure {
         return Ok(());
     }
+    let without_key = plaintext.without_key.load(Relaxed);
+    if without_key > 0 {
+        let text = format!(
+            "{without_key} segments of domains without a key were checked by their checksums only"
+        );
+        job.problem(Problem::new(Vec::new(), ProblemKind::Note, text));
+    }
+    // Every segment, every name in it and every reference is sound: so is every saveset.
+    if found.damaged.is_empty() && found.unnamed == 0 {
+        return Ok(());
+    }
     let mut seen: BTreeMap<DomainId, Verified> = BTreeMap::new();
-    let mut without_key = 0u64;
     let damaged = lease.datastore.state().damaged_manifests.len();
     let mut after = 0;
     loop {
@@ -89,27 +105,58 @@ pub(crate) fn run(
         let Some(last) = page.last() else { break };
         after = last.sequence;
         for manifest in &page {
-            match keys.get(&manifest.domain) {
-                Some(key) => {
-                    let seen = seen.entry(manifest.domain).or_default();
-                    names(lease, manifest, key, seen, job, threads, found)?;
-                }
-                None => without_key += 1,
+            if let Some(key) = keys.get(&manifest.domain) {
+                let seen = seen.entry(manifest.domain).or_default();
+                names(lease, manifest, key, seen, job, threads, found)?;
             }
         }
-    }
-    if without_key > 0 {
-        let text = format!(
-            "{without_key} savesets of domains without a key were checked by their checksums only"
-        );
-        job.problem(Problem::new(Vec::new(), ProblemKind::Note, text));
     }
     Ok(())
 }
 
-fn structure(lease: &Lease, job: &Arc<Job>, found: &mut Found) -> Result<(), DeviceError> {
+/// Opens segments of domains whose keys are there, and checks every name in them.
+struct Plaintext {
+    keys: BTreeMap<DomainId, DomainKey>,
+    /// Openers that nobody uses right now, each with its domain.
+    spare: Mutex<Vec<(DomainId, Opener)>>,
+    without_key: AtomicU64,
+}
+
+impl Plaintext {
+    fn new(keys: BTreeMap<DomainId, DomainKey>) -> Self {
+        Self { keys, spare: Mutex::default(), without_key: AtomicU64::new(0) }
+    }
+
+    fn check(&self, view: &SegmentView) -> Result<(), String> {
+        if view.kind == SegmentKind::Manifest {
+            return Ok(());
+        }
+        let Some(key) = self.keys.get(&view.domain) else {
+            self.without_key.fetch_add(1, Relaxed);
+            return Ok(());
+        };
+        let kept = {
+            let mut spare = self.spare.lock();
+            let place = spare.iter().position(|(domain, _)| *domain == view.domain);
+            place.map(|place| spare.swap_remove(place).1)
+        };
+        let mut opener = kept.unwrap_or_else(|| Opener::new(key.clone()));
+        let checked = simsim_mover::check_segment(&mut opener, view);
+        self.spare.lock().push((view.domain, opener));
+        checked.map(|_| ())
+    }
+}
+
+/// Everything that the datastore holds, segment by segment, in one pass.
+fn packs(
+    lease: &Lease,
+    plaintext: &Plaintext,
+    job: &Arc<Job>,
+    threads: usize,
+    found: &mut Found,
+) -> Result<(), DeviceError> {
     let progress = job.progress();
-    let report = lease.datastore.verify_structure(&|at| {
+    let report = lease.datastore.verify(threads, &|view| plaintext.check(view), &|at| {
         progress.bytes_read.fetch_max(at.bytes, Relaxed);
         !progress.is_cancelled()
     })?;

@@ -242,8 +242,12 @@ struct StreamContent {
 }
 
 impl Content for StreamContent {
+    fn opened(&self) -> Stat {
+        stat(StatKind::File, 0o600, self.now, OPEN_ENDED)
+    }
+
     fn stat(&self) -> io::Result<Stat> {
-        Ok(stat(StatKind::File, 0o600, self.now, OPEN_ENDED))
+        Ok(self.opened())
     }
 
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -260,8 +264,8 @@ impl Content for StreamContent {
         Ok(now)
     }
 
-    fn flags(&self) -> io::Result<u32> {
-        Ok(0)
+    fn details(&self) -> Details {
+        Details::default()
     }
 
     fn next_data(&mut self, offset: u64) -> io::Result<Option<Range<u64>>> {

@@ -42,7 +42,7 @@ pub use open::{CreateOptions, Datastore, OpenOptions};
 pub use read_session::ReadSession;
 pub use rebuild::RebuildReport;
 pub use state::DatastoreState;
-pub use verify::{Damage, VerifyProgress, VerifyReport};
+pub use verify::{Damage, SegmentCheck, VerifyProgress, VerifyReport};
 pub use write_session::{SessionOptions, WriteSession};
 
 /// The index alone, for measurements on synthetic data.

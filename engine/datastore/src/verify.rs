@@ -12,7 +12,9 @@ use crate::manifests::manifest_key;
 use crate::pack_table::{self, pack_key};
 use crate::{Datastore, DatastoreError, quarantine};
 
-const THREADS: usize = 2;
+/// Looks into a segment whose checksum is right: what it says is wrong with it, if anything.
+pub type SegmentCheck<'a> = &'a (dyn Fn(&SegmentView) -> Result<(), String> + Sync);
+
 /// Damages beyond this number are counted, not kept.
 const DAMAGES_KEPT_MAX: usize = 10_000;
 
@@ -68,19 +70,35 @@ impl Datastore {
         &self,
         progress: &(dyn Fn(VerifyProgress) -> bool + Sync),
     ) -> Result<VerifyReport, DatastoreError> {
+        self.verify(0, &|_| Ok(()), progress)
+    }
+
+    /// As [`Self::verify_structure`], and `check` is asked about every segment that came so far:
+    /// who has keys looks at the plaintext in the same pass. What it finds counts as damage of
+    /// the segment. `threads`: 0 takes the number of cores.
+    pub fn verify(
+        &self,
+        threads: usize,
+        check: SegmentCheck<'_>,
+        progress: &(dyn Fn(VerifyProgress) -> bool + Sync),
+    ) -> Result<VerifyReport, DatastoreError> {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(2, usize::from),
+            threads => threads,
+        };
         let report = Mutex::new(VerifyReport::default());
         let packs = self.inner.index.packs();
         let stopped = AtomicBool::new(false);
         let next = AtomicUsize::new(0);
         let dangling = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            for _ in 0..THREADS {
+            for _ in 0..threads {
                 scope.spawn(|| {
                     while !stopped.load(Ordering::Relaxed) {
                         let Some(pack) = packs.get(next.fetch_add(1, Ordering::Relaxed)) else {
                             break;
                         };
-                        self.verify_pack(*pack, &report, &dangling);
+                        self.verify_pack(*pack, check, &report, &dangling);
                         let done = {
                             let mut report = report.lock();
                             report.packs += 1;
@@ -115,6 +133,7 @@ impl Datastore {
     fn verify_pack(
         &self,
         (pack, bytes): (Name, u64),
+        check: SegmentCheck<'_>,
         report: &Mutex<VerifyReport>,
         dangling: &AtomicBool,
     ) {
@@ -153,6 +172,10 @@ impl Datastore {
                 Ok(view) if view.checksum() == segment.checksum && view.kind == segment.kind => {
                     locked.items += view.items.len() as u64;
                     drop(locked);
+                    if let Err(what) = check(&view) {
+                        report.lock().damage(Some(pack), offset, what);
+                        inner.index.distrust(pack, offset);
+                    }
                     if !matches!(self.first_missing(&view), Ok(None)) {
                         dangling.store(true, Ordering::Relaxed);
                     }

@@ -13,9 +13,14 @@ pub struct Cutter {
     min: usize,
     mean: usize,
     max: usize,
+    /// A border below the mean has a hash below this; above it below `loose`.
     strict: u64,
     loose: u64,
 }
+
+/// Stretches that are looked at side by side, and their length in bytes.
+const LANES: usize = 4;
+const STRETCH: usize = 1024;
 
 impl Cutter {
     pub fn new(parameters: CutParameters, seed: &[u8; 32]) -> Self {
@@ -28,14 +33,14 @@ impl Cutter {
         }
         // High bits of the hash depend on all of the last 64 bytes.
         let bits = parameters.mean.max(64).ilog2();
-        let mask = |bits: u32| !0u64 << (64 - bits);
+        let below = |bits: u32| 1u64 << (64 - bits);
         Self {
             table,
             min: parameters.min as usize,
             mean: parameters.mean as usize,
             max: parameters.max as usize,
-            strict: mask(bits + 1),
-            loose: mask(bits - 1),
+            strict: below(bits + 1),
+            loose: below(bits - 1),
         }
     }
 
@@ -50,26 +55,81 @@ impl Cutter {
             return data.len();
         }
         let end = data.len().min(self.max);
-        let middle = end.min(self.mean);
-        let mut hash = 0u64;
-        // The hash needs 64 bytes to be independent of what lies before.
-        let warm = self.min.saturating_sub(64);
-        for byte in &data[warm..self.min] {
-            hash = (hash << 1).wrapping_add(self.table[usize::from(*byte)]);
-        }
-        for (at, byte) in data[self.min..middle].iter().enumerate() {
-            hash = (hash << 1).wrapping_add(self.table[usize::from(*byte)]);
-            if hash & self.strict == 0 {
-                return self.min + at + 1;
+        let middle = end.min(self.mean).max(self.min);
+        self.border(data, self.min, middle, self.strict)
+            .or_else(|| self.border(data, middle, end, self.loose))
+            .map_or(end, |last| last + 1)
+    }
+
+    /// The first byte in `from..to` at which the hash is below `limit`. The hash at a byte comes
+    /// from it and the 63 before it alone, so stretches are looked at side by side: one chain of
+    /// shifts and additions leaves most of a core idle.
+    fn border(&self, data: &[u8], from: usize, to: usize, limit: u64) -> Option<usize> {
+        let mut at = from;
+        while to - at >= LANES * STRETCH {
+            let lane = |number: usize| {
+                let start = at + number * STRETCH;
+                (self.warm(data, start), data.get(start..start + STRETCH).unwrap_or_default())
+            };
+            let [(mut a, one), (mut b, two), (mut c, three), (mut d, four)] =
+                [lane(0), lane(1), lane(2), lane(3)];
+            let bytes = one.iter().zip(two).zip(three).zip(four);
+            for (place, (((one, two), three), four)) in bytes.enumerate() {
+                a = self.roll(a, *one);
+                b = self.roll(b, *two);
+                c = self.roll(c, *three);
+                d = self.roll(d, *four);
+                if a.min(b).min(c.min(d)) < limit {
+                    return self.first_of([a, b, c, d], data, at, place, limit);
+                }
             }
+            at += LANES * STRETCH;
         }
-        for (at, byte) in data[middle.max(self.min)..end].iter().enumerate() {
-            hash = (hash << 1).wrapping_add(self.table[usize::from(*byte)]);
-            if hash & self.loose == 0 {
-                return middle.max(self.min) + at + 1;
+        self.plain(data, at, to, self.warm(data, at), limit)
+    }
+
+    /// One lane at least has a border at `place`; an earlier lane may have one further on.
+    fn first_of(
+        &self,
+        lanes: [u64; LANES],
+        data: &[u8],
+        at: usize,
+        place: usize,
+        limit: u64,
+    ) -> Option<usize> {
+        lanes.into_iter().enumerate().find_map(|(number, hash)| {
+            let start = at + number * STRETCH;
+            if hash < limit {
+                return Some(start + place);
             }
-        }
-        end
+            self.plain(data, start + place + 1, start + STRETCH, hash, limit)
+        })
+    }
+
+    fn plain(
+        &self,
+        data: &[u8],
+        from: usize,
+        to: usize,
+        mut hash: u64,
+        limit: u64,
+    ) -> Option<usize> {
+        let place = data.get(from..to)?.iter().position(|byte| {
+            hash = self.roll(hash, *byte);
+            hash < limit
+        });
+        place.map(|place| from + place)
+    }
+
+    /// The hash before the byte at `at`.
+    fn warm(&self, data: &[u8], at: usize) -> u64 {
+        let before = data.get(at.saturating_sub(63)..at).unwrap_or_default();
+        before.iter().fold(0, |hash, byte| self.roll(hash, *byte))
+    }
+
+    #[inline(always)]
+    fn roll(&self, hash: u64, byte: u8) -> u64 {
+        (hash << 1).wrapping_add(self.table[usize::from(byte)])
     }
 }
 
@@ -105,6 +165,33 @@ mod tests {
         }
         let mean = data.len() / chunks.len();
         assert!((3000..7000).contains(&mean), "mean {mean}");
+    }
+
+    /// The rule, byte by byte.
+    fn slow(cutter: &Cutter, data: &[u8]) -> usize {
+        let end = data.len().min(cutter.max);
+        for at in cutter.min..end {
+            let hash = data[at - 63..=at].iter().fold(0, |hash, byte| cutter.roll(hash, *byte));
+            let limit = if at < cutter.mean { cutter.strict } else { cutter.loose };
+            if hash < limit {
+                return at + 1;
+            }
+        }
+        end
+    }
+
+    #[test]
+    fn side_by_side_finds_what_byte_by_byte_finds() {
+        for (min, mean, max) in [(64, 128, 400), (1024, 4096, 16384), (4096, 32768, 131072)] {
+            let cutter = Cutter::new(CutParameters { min, mean, max }, &[7; 32]);
+            let data = noise(3 << 19);
+            let mut at = 0;
+            while at < data.len() {
+                let length = cutter.next(&data[at..]);
+                assert_eq!(length, slow(&cutter, &data[at..]), "{mean} at {at}");
+                at += length;
+            }
+        }
     }
 
     #[test]

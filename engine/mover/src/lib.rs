@@ -23,4 +23,4 @@ pub use cutter::Cutter;
 pub use error::MoverError;
 pub use report::OnProblem;
 pub use restore::{RestoreJob, RestoreReport, Selection, restore};
-pub use verify::{Verified, VerifyReport, verify};
+pub use verify::{Verified, VerifyReport, check_segment, verify};

@@ -127,7 +127,7 @@ impl Reading {
         chunks: &mut Vec<(Name, Range<usize>)>,
     ) -> io::Result<(Entry, bool)> {
         let mut content = file.place.open(&file.name)?;
-        let before = content.stat()?;
+        let before = content.opened();
         let mut pieces = Vec::new();
         let start = buffer.len();
         let mut at = 0;
@@ -145,16 +145,7 @@ impl Reading {
             at = data.start;
             let wanted = (data.end.min(before.size) - at) as usize;
             let mark = buffer.len();
-            buffer.resize(mark + wanted, 0);
-            let mut filled = 0;
-            while filled < wanted {
-                let got = content.read_at(at + filled as u64, &mut buffer[mark + filled..])?;
-                if got == 0 {
-                    break;
-                }
-                filled += got;
-            }
-            buffer.truncate(mark + filled);
+            let filled = content.read_onto(at, wanted, buffer)?;
             let mut next = mark;
             while next < buffer.len() {
                 let length = self.cutter.next(&buffer[next..]);
@@ -172,7 +163,7 @@ impl Reading {
         let after = content.stat()?;
         let changed = at != before.size
             || (after.size, after.mtime, after.ctime) != (before.size, before.mtime, before.ctime);
-        let details = self.details(file, &before)?;
+        let details = self.details_of(file, content.details());
         let size: u64 = pieces.iter().map(Piece::length).sum();
         let whole = buffer.get(start..).unwrap_or_default();
         let content = if size == 0 {
@@ -239,10 +230,7 @@ impl Reading {
             Ok(content) => content,
             Err(error) => return Ok(Err(error)),
         };
-        let before = match content.stat() {
-            Ok(stat) => stat,
-            Err(error) => return Ok(Err(error)),
-        };
+        let before = content.opened();
         let mut list = ListBuilder::new(Arc::clone(&self.writer));
         let mut ahead: VecDeque<Step> = VecDeque::new();
         let mut size = 0u64;
@@ -264,20 +252,17 @@ impl Reading {
                 let wanted = BLOCK_BYTES.min((data.end - at) as usize);
                 let mut block = Vec::with_capacity(carry.len() + wanted);
                 block.append(&mut carry);
-                let mut filled = block.len();
-                block.resize(filled + wanted, 0);
-                while filled < block.len() {
-                    match content.read_at(at, &mut block[filled..]) {
-                        Ok(0) => break,
+                let mut short = false;
+                let whole = block.len() + wanted;
+                while block.len() < whole && !short {
+                    match content.read_onto(at, whole - block.len(), &mut block) {
                         Ok(got) => {
-                            filled += got;
+                            short = got == 0;
                             at += got as u64;
                         }
                         Err(error) => return Ok(Err(error)),
                     }
                 }
-                let short = filled < block.len();
-                block.truncate(filled);
                 let end = short || at >= data.end;
                 let mut cuts = Vec::new();
                 let mut next = 0;
@@ -310,25 +295,28 @@ impl Reading {
             settle(&mut ahead, &mut list)?;
         }
         let content_of_file = list.finish()?;
-        let finished = content.stat().and_then(|after| {
+        let finished = content.stat().map(|after| {
             // A stream has no size before it ends (`u64::MAX`).
             let changed = (size != before.size && before.size != u64::MAX)
                 || (after.size, after.mtime, after.ctime)
                     != (before.size, before.mtime, before.ctime);
-            let details = self.details(file, &before)?;
+            let details = self.details_of(file, content.details());
             let stat = Stat { size, ..before };
-            Ok((entry_of(&file.name, &stat, details, content_of_file), changed))
+            (entry_of(&file.name, &stat, details, content_of_file), changed)
         });
         Ok(finished)
     }
 
     fn details(&self, file: &Found, stat: &Stat) -> io::Result<Details> {
-        let details = file.place.details(&file.name, stat)?;
+        Ok(self.details_of(file, file.place.details(&file.name, stat)?))
+    }
+
+    fn details_of(&self, file: &Found, details: Details) -> Details {
         for text in &details.problems {
             let path = file.place.path(&file.name);
             self.report.add(Problem::new(path, ProblemKind::Attribute, text.clone()));
         }
-        Ok(details)
+        details
     }
 
     /// An entry without content: directories, links, devices.

@@ -134,7 +134,7 @@ fn read_segments(
                                 .pop()
                                 .flatten()
                                 .ok_or_else(|| "cannot be read".to_owned())
-                                .and_then(|bytes| check_segment(&mut opener, bytes));
+                                .and_then(|bytes| check_chunks(&mut opener, bytes));
                             let mut report = report.lock();
                             match checked {
                                 Ok((chunks, bytes)) => {
@@ -164,15 +164,29 @@ fn read_segments(
     }
 }
 
-fn check_segment(opener: &mut Opener, bytes: bytes::Bytes) -> Result<(u64, u64), String> {
+fn check_chunks(opener: &mut Opener, bytes: bytes::Bytes) -> Result<(u64, u64), String> {
     let view = SegmentView::parse(bytes).map_err(|error| error.to_string())?;
     if view.kind != SegmentKind::Data {
         return Err("it holds no chunks".to_owned());
     }
-    let plaintext = opener.open(&view).map_err(|error| error.to_string())?;
+    let bytes = check_segment(opener, &view)?;
+    Ok((view.items.len() as u64, bytes))
+}
+
+/// Opens a segment of chunks or nodes and checks every name in it, and that its nodes are pages;
+/// the bytes of its plaintext.
+pub fn check_segment(opener: &mut Opener, view: &SegmentView) -> Result<u64, String> {
+    if view.kind == SegmentKind::Nodes {
+        let nodes = opener.open_nodes(view).map_err(|error| error.to_string())?;
+        for node in &nodes {
+            node.page().map_err(|error| format!("node {}: {error}", node.name))?;
+        }
+        return Ok(nodes.iter().map(|node| node.body.len() as u64).sum());
+    }
+    let plaintext = opener.open(view).map_err(|error| error.to_string())?;
     for (start, item) in view.offsets() {
         let chunk = plaintext.get(start..start + item.length as usize).unwrap_or_default();
         opener.check_chunk(&item.name, chunk).map_err(|error| format!("{error}: {}", item.name))?;
     }
-    Ok((view.items.len() as u64, plaintext.len() as u64))
+    Ok(plaintext.len() as u64)
 }

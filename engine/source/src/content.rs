@@ -16,13 +16,14 @@ impl Place for HeldDir {
         let file = open_for_reading(&*self.fd()?, name)?;
         // Between the listing and now anything may have taken the name; reading from a device
         // or a FIFO could block for ever or rewind a tape.
-        if Stat::of(&file)?.kind != StatKind::File {
+        let opened = Stat::of(&file)?;
+        if opened.kind != StatKind::File {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "it is no regular file any more",
             ));
         }
-        Ok(Box::new(FileContent { file }))
+        Ok(Box::new(FileContent { file, opened }))
     }
 
     fn details(&self, name: &[u8], stat: &Stat) -> io::Result<Details> {
@@ -80,9 +81,14 @@ fn open_for_reading(dir: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
 
 struct FileContent {
     file: OwnedFd,
+    opened: Stat,
 }
 
 impl Content for FileContent {
+    fn opened(&self) -> Stat {
+        self.opened
+    }
+
     fn stat(&self) -> io::Result<Stat> {
         Stat::of(&self.file)
     }
@@ -98,6 +104,27 @@ impl Content for FileContent {
             }
         }
         Ok(filled)
+    }
+
+    fn read_onto(&mut self, offset: u64, wanted: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let start = buffer.len();
+        buffer.reserve(wanted);
+        let read = loop {
+            let filled = buffer.len() - start;
+            if filled >= wanted {
+                break Ok(wanted);
+            }
+            // Into memory that nobody has filled with zeros before; what comes beyond the wanted
+            // is cut off again.
+            let room = rustix::buffer::spare_capacity(buffer);
+            match rustix::io::pread(&self.file, room, offset.saturating_add(filled as u64)) {
+                Ok(0) => break Ok(filled),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => break Err(error.into()),
+            }
+        };
+        buffer.truncate(start + read.as_ref().map_or(0, |read| *read));
+        read
     }
 
     fn next_data(&mut self, offset: u64) -> io::Result<Option<Range<u64>>> {
@@ -118,7 +145,11 @@ impl Content for FileContent {
         }
     }
 
-    fn flags(&self) -> io::Result<u32> {
-        xattr::read_flags(&self.file)
+    fn details(&self) -> Details {
+        let mut details = Details::default();
+        details.flags = flags_or_problem(&self.file, &mut details.problems);
+        let open = Subject::Open(self.file.as_fd());
+        details.xattrs = xattr::read_all(&open, &mut details.problems);
+        details
     }
 }

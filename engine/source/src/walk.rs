@@ -70,7 +70,10 @@ pub struct Details {
 
 /// An open regular file.
 pub trait Content: Send {
-    /// The metadata now; compare it with the one from the walk to see a change while reading.
+    /// The metadata when it was opened.
+    fn opened(&self) -> Stat;
+
+    /// The metadata now; compare it with [`Self::opened`] to see a change while reading.
     fn stat(&self) -> io::Result<Stat>;
 
     /// Fills as much of `buffer` as the file has from `offset`; fewer bytes only at its end.
@@ -80,6 +83,16 @@ pub trait Content: Send {
     /// systems that do not know holes everything up to the size is data.
     fn next_data(&mut self, offset: u64) -> io::Result<Option<Range<u64>>>;
 
-    /// As [`Details::flags`].
-    fn flags(&self) -> io::Result<u32>;
+    /// Reads at most `wanted` bytes from `offset` onto the end of `buffer`; fewer only at the
+    /// file's end. Says how many.
+    fn read_onto(&mut self, offset: u64, wanted: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let start = buffer.len();
+        buffer.resize(start + wanted, 0);
+        let read = self.read_at(offset, buffer.get_mut(start..).unwrap_or_default());
+        buffer.truncate(start + read.as_ref().copied().unwrap_or(0));
+        read
+    }
+
+    /// As [`Place::details`], through the open file.
+    fn details(&self) -> Details;
 }

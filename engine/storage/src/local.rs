@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -165,23 +165,23 @@ impl Storage for LocalStorage {
         let path = self.path(key)?;
         let error = |source| StorageError::io("read", self.name(key), source);
         let file = self.files.get(key, || File::open(&path)).map_err(error)?;
-        let mut buffer = vec![0; length];
-        let mut filled = 0;
-        while filled < length {
-            let rest = buffer.get_mut(filled..).unwrap_or_default();
-            match file.read_at(rest, offset.saturating_add(filled as u64)) {
+        let mut buffer = Vec::with_capacity(length);
+        while buffer.len() < length {
+            let at = offset.saturating_add(buffer.len() as u64);
+            let room = rustix::buffer::spare_capacity(&mut buffer);
+            match rustix::io::pread(&file, room, at) {
                 Ok(0) => {
                     return Err(StorageError::Short {
                         object: self.name(key),
                         wanted: offset.saturating_add(length as u64),
-                        found: offset.saturating_add(filled as u64),
+                        found: at,
                     });
                 }
-                Ok(read) => filled += read,
-                Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(error(source)),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(source) => return Err(error(source.into())),
             }
         }
+        buffer.truncate(length);
         Ok(Bytes::from(buffer))
     }
 

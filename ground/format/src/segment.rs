@@ -306,6 +306,7 @@ pub struct Sealer {
     compressor: zstd_safe::CCtx<'static>,
     decompressor: zstd_safe::DCtx<'static>,
     level: i32,
+    compressed: Vec<u8>,
     check: Vec<u8>,
 }
 
@@ -317,6 +318,7 @@ impl Sealer {
             compressor: zstd_safe::CCtx::create(),
             decompressor: zstd_safe::DCtx::create(),
             level: zstd_level,
+            compressed: Vec::new(),
             check: Vec::new(),
         }
     }
@@ -365,24 +367,22 @@ impl Sealer {
             return Err(FormatError::TooLarge { what: WHAT, limit: SEGMENT_PLAIN_BYTES_MAX });
         }
         let start = SEGMENT_HEADER_BYTES + table.len();
-        let bound = zstd_safe::compress_bound(plaintext.len());
-        let mut out = Vec::with_capacity(start + bound + TAG_BYTES);
-        let nonce: [u8; NONCE_BYTES] = random_bytes()?;
-        write_header(&mut out, kind, 1, 1, self.domain, &nonce, [0; 4]);
-        out.extend_from_slice(table);
-        out.resize(start + bound, 0);
+        self.compressed.clear();
+        self.compressed.reserve(zstd_safe::compress_bound(plaintext.len()));
         let compressed = self
             .compressor
-            .compress(&mut out[start..], plaintext, self.level)
+            .compress(&mut self.compressed, plaintext, self.level)
             .map_err(compress_error)?;
-        if compressed < plaintext.len() {
-            out.truncate(start + compressed);
-            self.check_codec(&out[start..], plaintext)?;
-        } else {
-            out[7] = 0;
-            out.truncate(start);
-            out.extend_from_slice(plaintext);
+        let shrinks = compressed < plaintext.len();
+        if shrinks {
+            self.check_codec(plaintext)?;
         }
+        let payload = if shrinks { &self.compressed[..] } else { plaintext };
+        let mut out = Vec::with_capacity(start + payload.len() + TAG_BYTES);
+        let nonce: [u8; NONCE_BYTES] = random_bytes()?;
+        write_header(&mut out, kind, 1, u8::from(shrinks), self.domain, &nonce, [0; 4]);
+        out.extend_from_slice(table);
+        out.extend_from_slice(payload);
         let payload = out.len() - start + TAG_BYTES;
         let lengths = [items, table.len(), plaintext.len(), payload];
         for (place, length) in lengths.iter().enumerate() {
@@ -399,11 +399,12 @@ impl Sealer {
         Ok(out)
     }
 
-    fn check_codec(&mut self, compressed: &[u8], plaintext: &[u8]) -> Result<(), FormatError> {
-        self.check.resize(plaintext.len(), 0);
+    fn check_codec(&mut self, plaintext: &[u8]) -> Result<(), FormatError> {
+        self.check.clear();
+        self.check.reserve(plaintext.len());
         let length = self
             .decompressor
-            .decompress(&mut self.check[..], compressed)
+            .decompress(&mut self.check, &self.compressed)
             .map_err(compress_error)?;
         if length != plaintext.len() || self.check != plaintext {
             return Err(FormatError::Compress {
@@ -465,10 +466,11 @@ impl Opener {
             }
             return Ok(payload.to_vec());
         }
-        let mut plaintext = vec![0; plain_bytes];
+        // The declared length, checked when the view was made, is all the room there is.
+        let mut plaintext = Vec::with_capacity(plain_bytes);
         let length = self
             .decompressor
-            .decompress(&mut plaintext[..], payload)
+            .decompress(&mut plaintext, payload)
             .map_err(|_| FormatError::Malformed { what: WHAT, why: "it does not decompress" })?;
         if length != plain_bytes {
             return Err(FormatError::Malformed { what: WHAT, why: "it decompresses to less" });
