@@ -3,6 +3,7 @@
 mod bench;
 mod checks;
 mod datastores;
+mod golden;
 mod healing;
 mod keys;
 mod round_trip;
