@@ -21,6 +21,11 @@ pub enum FormatError {
     Seal { what: &'static str },
     #[error("{what} has other content than its name says")]
     Name { what: &'static str },
+    /// What was just made here does not open to what it was made of.
+    #[error(
+        "what was sealed here does not open to what was read: {why}. The memory or a library of this host is faulty; nothing wrong was stored. Test its memory, then back up again"
+    )]
+    Proof { why: String },
     #[error("compression failed: {why}")]
     Compress { why: String },
 }

@@ -12,6 +12,7 @@ mod keyslot;
 mod manifest;
 mod node;
 mod pack;
+mod proof;
 mod segment;
 
 pub use cursor::{Cursor, put_bytes, put_varint, put_zigzag};

@@ -31,6 +31,7 @@ use aws_lc_rs::aead::Aad;
 use crate::FormatError;
 use crate::cursor::Cursor;
 use crate::key::{DomainKey, NONCE_BYTES, TAG_BYTES, random_bytes};
+use crate::proof::{Proof, Stage};
 
 pub const SEGMENT_HEADER_BYTES: usize = 96;
 const MAGIC: [u8; 4] = *b"SSG1";
@@ -304,28 +305,26 @@ pub struct Sealer {
     key: DomainKey,
     domain: DomainId,
     compressor: zstd_safe::CCtx<'static>,
-    decompressor: zstd_safe::DCtx<'static>,
     level: i32,
     compressed: Vec<u8>,
-    check: Vec<u8>,
+    pub(crate) proof: Proof,
 }
 
 impl Sealer {
     pub fn new(key: DomainKey, domain: DomainId, zstd_level: i32) -> Self {
+        let proof = Proof::new(key.clone());
         Self {
             key,
             domain,
             compressor: zstd_safe::CCtx::create(),
-            decompressor: zstd_safe::DCtx::create(),
             level: zstd_level,
             compressed: Vec::new(),
-            check: Vec::new(),
+            proof,
         }
     }
 
     /// A data segment: `items` are names and lengths of the chunks that `plaintext` holds, one
-    /// after the other. What was compressed is decompressed and compared before it is sealed
-    /// (ROT02).
+    /// after the other. What was sealed is opened again and held against the names (ROT01, ROT02).
     pub fn seal_data(
         &mut self,
         items: &[(Name, u32)],
@@ -373,16 +372,15 @@ impl Sealer {
             .compressor
             .compress(&mut self.compressed, plaintext, self.level)
             .map_err(compress_error)?;
+        self.proof.meddle(Stage::Compressed, &mut self.compressed);
         let shrinks = compressed < plaintext.len();
-        if shrinks {
-            self.check_codec(plaintext)?;
-        }
         let payload = if shrinks { &self.compressed[..] } else { plaintext };
         let mut out = Vec::with_capacity(start + payload.len() + TAG_BYTES);
         let nonce: [u8; NONCE_BYTES] = random_bytes()?;
         write_header(&mut out, kind, 1, u8::from(shrinks), self.domain, &nonce, [0; 4]);
         out.extend_from_slice(table);
         out.extend_from_slice(payload);
+        self.proof.meddle(Stage::Filled, &mut out);
         let payload = out.len() - start + TAG_BYTES;
         let lengths = [items, table.len(), plaintext.len(), payload];
         for (place, length) in lengths.iter().enumerate() {
@@ -395,23 +393,10 @@ impl Sealer {
             .seal_in_place_separate_tag(short, Aad::from(associated(head)), body)
             .map_err(|_| FormatError::Seal { what: WHAT })?;
         out.extend_from_slice(tag.as_ref());
+        self.proof.meddle(Stage::Sealed, &mut out);
         write_checksum(&mut out);
-        Ok(out)
-    }
-
-    fn check_codec(&mut self, plaintext: &[u8]) -> Result<(), FormatError> {
-        self.check.clear();
-        self.check.reserve(plaintext.len());
-        let length = self
-            .decompressor
-            .decompress(&mut self.check, &self.compressed)
-            .map_err(compress_error)?;
-        if length != plaintext.len() || self.check != plaintext {
-            return Err(FormatError::Compress {
-                why: "the compressed data does not decompress to what it was made of".to_owned(),
-            });
-        }
-        Ok(())
+        self.proof.meddle(Stage::Finished, &mut out);
+        self.proof.prove(out, kind, self.domain, items)
     }
 }
 
@@ -493,7 +478,16 @@ impl Opener {
             return Err(FormatError::Malformed { what: WHAT, why: "it holds no nodes" });
         }
         let plaintext = self.open(view)?;
-        let mut rest = &plaintext[..];
+        self.nodes_of(view, &plaintext)
+    }
+
+    /// The nodes of an opened segment, every name checked.
+    pub(crate) fn nodes_of(
+        &self,
+        view: &SegmentView,
+        plaintext: &[u8],
+    ) -> Result<Vec<crate::Node>, FormatError> {
+        let mut rest = plaintext;
         let mut nodes = Vec::with_capacity(view.items.len());
         for (item, refs) in view.node_refs() {
             let (body, tail) = rest
