@@ -48,5 +48,20 @@ pub use write_session::{SessionOptions, WriteSession};
 /// The index alone, for measurements on synthetic data.
 #[doc(hidden)]
 pub mod measure {
-    pub use crate::index::{Index, IndexSegment};
+    use std::sync::Arc;
+
+    use simsim_model::StoreId;
+    use simsim_storage::Storage;
+
+    use crate::DatastoreError;
+    pub use crate::index::{Index, IndexSegment, Merger};
+
+    /// Opens an index as a datastore does.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        store: StoreId,
+        filter_bytes_max: u64,
+    ) -> Result<Index, DatastoreError> {
+        Ok(Index::open(storage, store, filter_bytes_max)?.0)
+    }
 }

@@ -10,7 +10,7 @@ use simsim_model::limits::SEGMENT_BYTES_MAX;
 use simsim_model::{CutParameters, DomainId, Kind, Name, SavesetId, SegmentPlace, StoreId};
 use simsim_storage::{Lock, Storage};
 
-use crate::index::{Index, WHOLE_PACK};
+use crate::index::{Index, Merger, WHOLE_PACK};
 use crate::manifests::Savesets;
 use crate::pack_table::pack_key;
 use crate::root::{Root, name_fits, read_copies};
@@ -19,6 +19,7 @@ use crate::{DatastoreError, ReadSession, fence};
 
 /// A pack is sealed when it has grown to this size.
 const PACK_BYTES: u64 = 32 << 20;
+const FILTER_BYTES: u64 = 32 << 20;
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
 
 /// What a new datastore shall be.
@@ -46,11 +47,14 @@ pub struct OpenOptions {
     /// Space kept back for deletion on a full volume; by default one percent of the volume, at
     /// most 1 GiB. 0: none.
     pub reserve_bytes: Option<u64>,
+    /// Memory for filters of the index. They want 1.6 bytes a chunk; where that is too much, 0.33
+    /// bytes a chunk of the largest runs, and seven unknown names of ten cost no read.
+    pub filter_bytes: u64,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { pack_bytes: PACK_BYTES, reserve_bytes: None }
+        Self { pack_bytes: PACK_BYTES, reserve_bytes: None, filter_bytes: FILTER_BYTES }
     }
 }
 
@@ -64,7 +68,9 @@ pub(crate) struct Inner {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) root: Root,
     pub(crate) generation: u64,
-    pub(crate) index: Index,
+    pub(crate) index: Arc<Index>,
+    /// Ends before the lock is given back.
+    pub(crate) merger: Merger,
     pub(crate) savesets: Mutex<Savesets>,
     /// Held from the choice of a sequence number to the answer.
     pub(crate) commit: Mutex<()>,
@@ -134,16 +140,20 @@ impl Datastore {
         let generation = fence::raise(&*storage, &holder())?;
         storage.clear_temporary()?;
         let savesets = Savesets::read(&*storage, root.store)?;
-        let (index, findings) = Index::open(storage.clone(), root.store)?;
+        let (index, findings) = Index::open(storage.clone(), root.store, options.filter_bytes)?;
         crate::quarantine::load(&*storage, &index);
         for (pack, why) in &findings.damaged_packs {
             tracing::error!(%pack, %why, "a pack is damaged; rebuild the index to save what is whole");
         }
+        let index = Arc::new(index);
+        let merger = Merger::new(index.clone());
+        merger.nudge();
         let inner = Inner {
             storage,
             root,
             generation,
             index,
+            merger,
             savesets: Mutex::new(savesets),
             commit: Mutex::new(()),
             sealing: RwLock::new(()),

@@ -290,6 +290,7 @@ impl WriteSession {
         let _sealing = inner.sealing.read();
         pack.seal()
             .and_then(|pack| inner.index.publish(pack.name, pack.bytes, &pack.segments))
+            .inspect(|()| inner.merger.nudge())
             .inspect_err(|error| inner.turn_read_only(error))
     }
 
@@ -448,6 +449,7 @@ impl WriteSession {
             self.check_root(draft.root)?;
         }
         inner.index.flush().inspect_err(|error| inner.turn_read_only(error))?;
+        inner.merger.nudge();
         failpoint::hit("datastore.index_flushed");
         fence::check(&*inner.storage, inner.generation).inspect_err(|error| {
             inner.turn_read_only(error);

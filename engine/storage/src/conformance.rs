@@ -49,7 +49,16 @@ fn ranges(storage: &dyn Storage) {
     assert_eq!(storage.get_range("range", 10, 0).expect("range").as_ref(), b"");
     for (offset, length) in [(8, 3), (10, 1), (u64::MAX, 1)] {
         assert!(storage.get_range("range", offset, length).is_err(), "{offset}+{length}");
+        assert!(storage.read_at("range", offset, &mut vec![0; length]).is_err());
     }
+    let mut parts = [0; 6];
+    storage.read_parts("range", &[8, 0, 4], 2, &mut parts).expect("parts");
+    assert_eq!(&parts, b"890145");
+    assert!(storage.read_parts("range", &[8, 9, 4], 2, &mut parts).is_err());
+    assert!(storage.read_parts("missing", &[0], 2, &mut parts[..2]).is_err());
+    let mut buffer = [0; 3];
+    storage.read_at("range", 7, &mut buffer).expect("read");
+    assert_eq!(&buffer, b"789");
     storage.delete("range").expect("delete");
     assert!(storage.get_range("range", 0, 1).is_err(), "a deleted object is still read");
 }

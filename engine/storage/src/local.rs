@@ -2,8 +2,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -45,6 +46,43 @@ impl LocalStorage {
     fn path(&self, key: &str) -> Result<PathBuf, StorageError> {
         key::check(key)?;
         Ok(self.folder.join(key))
+    }
+
+    /// A file for reading, held open for the next time.
+    fn opened(&self, key: &str) -> Result<Arc<File>, StorageError> {
+        if let Some(file) = self.files.find(key) {
+            return Ok(file);
+        }
+        let path = self.path(key)?;
+        let file =
+            File::open(&path).map_err(|source| StorageError::io("read", self.name(key), source))?;
+        Ok(self.files.keep(key, file))
+    }
+
+    fn read_file(
+        &self,
+        file: &File,
+        key: &str,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), StorageError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let rest = buffer.get_mut(filled..).unwrap_or_default();
+            match file.read_at(rest, offset.saturating_add(filled as u64)) {
+                Ok(0) => {
+                    return Err(StorageError::Short {
+                        object: self.name(key),
+                        wanted: offset.saturating_add(buffer.len() as u64),
+                        found: offset.saturating_add(filled as u64),
+                    });
+                }
+                Ok(read) => filled += read,
+                Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(StorageError::io("read", self.name(key), source)),
+            }
+        }
+        Ok(())
     }
 
     fn make_folder(&self, folder: &Path) -> Result<(), StorageError> {
@@ -162,14 +200,12 @@ impl Storage for LocalStorage {
     }
 
     fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes, StorageError> {
-        let path = self.path(key)?;
-        let error = |source| StorageError::io("read", self.name(key), source);
-        let file = self.files.get(key, || File::open(&path)).map_err(error)?;
+        let file = self.opened(key)?;
         let mut buffer = Vec::with_capacity(length);
         while buffer.len() < length {
             let at = offset.saturating_add(buffer.len() as u64);
             let room = rustix::buffer::spare_capacity(&mut buffer);
-            match rustix::io::pread(&file, room, at) {
+            match rustix::io::pread(&*file, room, at) {
                 Ok(0) => {
                     return Err(StorageError::Short {
                         object: self.name(key),
@@ -178,11 +214,50 @@ impl Storage for LocalStorage {
                     });
                 }
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(source) => return Err(error(source.into())),
+                Err(source) => return Err(StorageError::io("read", self.name(key), source.into())),
             }
         }
         buffer.truncate(length);
         Ok(Bytes::from(buffer))
+    }
+
+    fn read_at(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        self.read_file(&*self.opened(key)?, key, offset, buffer)
+    }
+
+    /// First everything that is in the system's cache; then the system is told about all the rest,
+    /// which a disk answers several of at a time; then the rest is read.
+    fn read_parts(
+        &self,
+        key: &str,
+        offsets: &[u64],
+        length: usize,
+        buffer: &mut [u8],
+    ) -> Result<(), StorageError> {
+        let file = self.opened(key)?;
+        let mut rest = Vec::new();
+        let mut asks = true;
+        for (offset, part) in offsets.iter().zip(buffer.chunks_exact_mut(length.max(1))) {
+            let mut parts = [io::IoSliceMut::new(part)];
+            let flags = rustix::io::ReadWriteFlags::NOWAIT;
+            match asks.then(|| rustix::io::preadv2(&*file, &mut parts, *offset, flags)) {
+                Some(Ok(read)) if read == length => continue,
+                // This file system cannot tell; it has no slow disk below, or waits as it must.
+                Some(Err(rustix::io::Errno::OPNOTSUPP)) => asks = false,
+                _ => {}
+            }
+            rest.push((*offset, part));
+        }
+        if asks && rest.len() > 1 {
+            for (offset, part) in &rest {
+                let length = std::num::NonZeroU64::new(part.len() as u64);
+                let _ = rustix::fs::fadvise(&file, *offset, length, rustix::fs::Advice::WillNeed);
+            }
+        }
+        for (offset, part) in rest {
+            self.read_file(&file, key, offset, part)?;
+        }
+        Ok(())
     }
 
     fn size(&self, key: &str) -> Result<u64, StorageError> {

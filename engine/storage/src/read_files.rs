@@ -14,27 +14,24 @@ pub(crate) struct ReadFiles {
 }
 
 impl ReadFiles {
-    pub(crate) fn get(
-        &self,
-        key: &str,
-        open: impl FnOnce() -> std::io::Result<File>,
-    ) -> std::io::Result<Arc<File>> {
-        {
-            let mut files = self.files.lock();
-            if let Some(at) = files.iter().rposition(|(open, _)| open == key) {
-                let found = files.remove(at);
-                let file = found.1.clone();
-                files.push(found);
-                return Ok(file);
-            }
+    pub(crate) fn find(&self, key: &str) -> Option<Arc<File>> {
+        let mut files = self.files.lock();
+        let at = files.iter().rposition(|(open, _)| open == key)?;
+        if at + 1 < files.len() {
+            let found = files.remove(at);
+            files.push(found);
         }
-        let file = Arc::new(open()?);
+        files.last().map(|(_, file)| file.clone())
+    }
+
+    pub(crate) fn keep(&self, key: &str, file: File) -> Arc<File> {
+        let file = Arc::new(file);
         let mut files = self.files.lock();
         if files.len() >= FILES_MAX {
             files.remove(0);
         }
         files.push((key.to_owned(), file.clone()));
-        Ok(file)
+        file
     }
 
     pub(crate) fn forget(&self, key: &str) {

@@ -39,6 +39,27 @@ pub trait Storage: Send + Sync {
     /// [`StorageError::Short`].
     fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes, StorageError>;
 
+    /// As [`Self::get_range`], into a buffer that the caller has: for many small reads.
+    fn read_at(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        buffer.copy_from_slice(&self.get_range(key, offset, buffer.len())?);
+        Ok(())
+    }
+
+    /// Reads parts of `length` bytes each from `offsets` into `buffer`, one after the other; what
+    /// is not in memory is fetched side by side. `buffer` holds all of them, and nothing else.
+    fn read_parts(
+        &self,
+        key: &str,
+        offsets: &[u64],
+        length: usize,
+        buffer: &mut [u8],
+    ) -> Result<(), StorageError> {
+        for (offset, part) in offsets.iter().zip(buffer.chunks_exact_mut(length.max(1))) {
+            self.read_at(key, *offset, part)?;
+        }
+        Ok(())
+    }
+
     /// Bytes of an object.
     fn size(&self, key: &str) -> Result<u64, StorageError>;
 
@@ -100,6 +121,18 @@ impl<T: Storage + ?Sized> Storage for std::sync::Arc<T> {
     }
     fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes, StorageError> {
         (**self).get_range(key, offset, length)
+    }
+    fn read_at(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        (**self).read_at(key, offset, buffer)
+    }
+    fn read_parts(
+        &self,
+        key: &str,
+        offsets: &[u64],
+        length: usize,
+        buffer: &mut [u8],
+    ) -> Result<(), StorageError> {
+        (**self).read_parts(key, offsets, length, buffer)
     }
     fn size(&self, key: &str) -> Result<u64, StorageError> {
         (**self).size(key)

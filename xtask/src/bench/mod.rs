@@ -6,6 +6,7 @@
 //! interleaved, medians are printed, and every row says how simsim stands to the best peer.
 
 mod corpus;
+mod index;
 mod measure;
 mod options;
 mod peers;
@@ -52,6 +53,10 @@ pub trait Tool {
 }
 
 pub fn run(arguments: &[String]) -> Result<()> {
+    if let Some(("index", rest)) = arguments.split_first().map(|(verb, rest)| (verb.as_str(), rest))
+    {
+        return index::run(rest);
+    }
     let Some(options) = Options::parse(arguments)? else {
         print!("{}", options::HELP);
         return Ok(());

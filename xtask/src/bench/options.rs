@@ -8,6 +8,10 @@ use crate::{step, workspace};
 
 pub const HELP: &str = "\
 cargo xtask bench [OPTIONS]
+cargo xtask bench index [MILLIONS] [--place DIR]
+
+The second one fills the index of a datastore with synthetic names (default: 100 millions, about
+4 GB in /var/tmp and twice that while it merges) and measures it. The first one:
 
   --corpus NAMES    of src, vm, mixed, separated by commas; default: all three. They are made on
                     first use (about 12 GB, needs ../shared/bench/make-corpus.py)

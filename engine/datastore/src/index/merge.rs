@@ -1,16 +1,17 @@
-//! Merging runs into one, in one streaming pass: memory is a few pages per run, a fence and a
-//! filter. Segment tables are put one after the other; packs that several runs name are taken
+//! Merging runs into one, in one streaming pass: memory is a few pages per run, a fence, and the
+//! filter of one group. Segment tables are put one after the other; packs that several runs name are taken
 //! from the first of them (IDX02).
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use simsim_model::{DomainId, Name, StoreId};
 use simsim_storage::Storage;
 
 use super::page::SegmentRecord;
-use super::run::{Run, RunDamaged};
+use super::run::{Entries, Run, RunDamaged};
 use super::run_writer::{Tables, write_run};
 use crate::DatastoreError;
 
@@ -30,12 +31,13 @@ struct Mapping {
     dead: HashSet<u32>,
 }
 
-/// Writes run `number` with everything that `inputs` hold.
+/// Writes run `number` with everything that `inputs` hold. `closing` ends it early, with an error.
 pub(crate) fn merge(
     storage: &dyn Storage,
     store: StoreId,
     number: u64,
     inputs: &[Arc<Run>],
+    closing: &AtomicBool,
 ) -> Result<(), DatastoreError> {
     let mut packs: Vec<(Name, u64)> = Vec::new();
     let mut pack_numbers: HashMap<Name, usize> = HashMap::new();
@@ -74,8 +76,7 @@ pub(crate) fn merge(
             .and_then(|more| segments.checked_add(more))
             .ok_or_else(|| DatastoreError::invalid("the runs have too many segments to merge"))?;
     }
-    let entries_max = inputs.iter().map(|run| run.counts.entries).sum();
-    let entries = MergedEntries::new(inputs, &mappings)?;
+    let entries = MergedEntries::new(inputs, &mappings, closing)?;
     let records = inputs.iter().zip(&mappings).flat_map(|(run, mapping)| {
         run.segments().map(move |record| {
             let record = record?;
@@ -88,28 +89,23 @@ pub(crate) fn merge(
             })
         })
     });
-    write_run(
-        storage,
-        store,
-        number,
-        entries_max,
-        entries,
-        records,
-        Tables { packs: &packs, domains: &domains },
-    )
+    write_run(storage, store, number, entries, records, Tables { packs: &packs, domains: &domains })
 }
-
-type Entries<'a> = super::run::Section<'a, (Name, u32)>;
 
 struct MergedEntries<'a> {
     inputs: Vec<(Entries<'a>, &'a Mapping)>,
     heap: BinaryHeap<Reverse<(Name, u32, usize)>>,
+    closing: &'a AtomicBool,
 }
 
 impl<'a> MergedEntries<'a> {
-    fn new(runs: &'a [Arc<Run>], mappings: &'a [Mapping]) -> Result<Self, DatastoreError> {
+    fn new(
+        runs: &'a [Arc<Run>],
+        mappings: &'a [Mapping],
+        closing: &'a AtomicBool,
+    ) -> Result<Self, DatastoreError> {
         let inputs = runs.iter().zip(mappings).map(|(run, map)| (run.entries(), map)).collect();
-        let mut merged = Self { inputs, heap: BinaryHeap::new() };
+        let mut merged = Self { inputs, heap: BinaryHeap::new(), closing };
         for input in 0..runs.len() {
             merged.advance(input)?;
         }
@@ -135,7 +131,12 @@ impl Iterator for MergedEntries<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let Reverse((name, segment, input)) = self.heap.pop()?;
-        if let Err(error) = self.advance(input) {
+        let advanced = if self.closing.load(Ordering::Relaxed) {
+            Err(DatastoreError::invalid("the datastore is being closed"))
+        } else {
+            self.advance(input)
+        };
+        if let Err(error) = advanced {
             self.heap.clear();
             return Some(Err(error));
         }

@@ -6,30 +6,37 @@
 //! (IDX05).
 
 mod filter;
+mod layout;
+mod lookup;
 mod memory;
 mod merge;
+mod merger;
 mod page;
 mod run;
 mod run_writer;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use simsim_model::{DomainId, Kind, Name, SegmentPlace, StoreId};
+use simsim_model::{Kind, Name, StoreId};
 use simsim_storage::Storage;
 
 use crate::{DatastoreError, pack_table};
+use filter::Level;
 pub use memory::IndexSegment;
 use memory::MemoryTable;
+pub use merger::Merger;
 use run::{Run, RunDamaged};
-use run_writer::{FILTER_BYTES_MAX, Tables, run_key, write_run};
+use run_writer::{Tables, run_key, write_run};
 
 /// Entries in memory before they are flushed: about 20 MiB.
 const MEMORY_ENTRIES_MAX: usize = 200_000;
-/// More runs than this are merged.
+/// More runs than this are merged, beside the backups.
 const RUNS_MAX: usize = 8;
+/// With more runs than this whoever writes one merges first: backups are not faster than merging.
+const RUNS_WAIT: usize = 24;
 
 /// Stands for something that was lost and cannot be named any more.
 pub(crate) const UNKNOWN_LOSS: (Name, u64) = (Name::ZERO, WHOLE_PACK);
@@ -47,15 +54,22 @@ struct State {
     packs: HashMap<Name, u64>,
     /// Segments that failed a check, or nodes whose references are lost: not a dedup hit any
     /// more, so that the next backup heals them; still offered to a restore as a last resort.
-    distrusted: HashSet<(Name, u64)>,
+    distrusted: Arc<HashSet<(Name, u64)>>,
 }
 
 pub struct Index {
     storage: Arc<dyn Storage>,
     store: StoreId,
+    filter_bytes_max: u64,
     state: RwLock<State>,
-    /// Held by whoever writes or merges runs.
+    /// Held by whoever writes the table as a run.
     flushing: Mutex<()>,
+    /// Held by whoever merges runs.
+    merging: Mutex<()>,
+    /// Held by whoever divides the memory for filters.
+    fitting: Mutex<()>,
+    /// The index is closed: merges end.
+    closing: AtomicBool,
     next_run: AtomicU64,
 }
 
@@ -68,13 +82,18 @@ pub(crate) struct OpenFindings {
 }
 
 impl Index {
-    /// An empty index over `storage`.
-    pub fn new(storage: Arc<dyn Storage>, store: StoreId) -> Self {
+    /// An empty index over `storage`. At most `filter_bytes_max` bytes of filters are in memory,
+    /// the smallest runs first; those of larger runs are asked in their files.
+    pub fn new(storage: Arc<dyn Storage>, store: StoreId, filter_bytes_max: u64) -> Self {
         Self {
             storage,
             store,
+            filter_bytes_max,
             state: RwLock::default(),
             flushing: Mutex::new(()),
+            merging: Mutex::new(()),
+            fitting: Mutex::new(()),
+            closing: AtomicBool::new(false),
             next_run: AtomicU64::new(1),
         }
     }
@@ -84,8 +103,9 @@ impl Index {
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
         store: StoreId,
+        filter_bytes_max: u64,
     ) -> Result<(Self, OpenFindings), DatastoreError> {
-        let index = Self::new(storage, store);
+        let index = Self::new(storage, store, filter_bytes_max);
         let mut findings = OpenFindings::default();
         let packs = pack_table::list(&*index.storage)?;
         let mut numbers = Vec::new();
@@ -97,23 +117,16 @@ impl Index {
                 .and_then(|name| name.strip_suffix(".run"))
                 .and_then(|digits| u64::from_str_radix(digits, 16).ok());
             if let Some(number) = number {
-                numbers.push((number, object.bytes));
+                numbers.push(number);
             }
         }
         numbers.sort_unstable();
-        let next = numbers.last().map_or(1, |(number, _)| number.saturating_add(1));
+        let next = numbers.last().map_or(1, |number| number.saturating_add(1));
         index.next_run.store(next, Ordering::Relaxed);
-        // Filters of the smallest runs first: they are asked most often per byte.
-        let mut by_size = numbers.clone();
-        by_size.sort_unstable_by_key(|(_, bytes)| *bytes);
         let mut runs = Vec::new();
-        let mut filter_bytes = FILTER_BYTES_MAX;
-        for (number, _) in by_size {
-            match Run::open(index.storage.clone(), store, number, filter_bytes) {
-                Ok(run) => {
-                    filter_bytes = filter_bytes.saturating_sub(run.filter_bytes());
-                    runs.push(run);
-                }
+        for number in numbers {
+            match Run::open(index.storage.clone(), store, number) {
+                Ok(run) => runs.push(run),
                 Err(damaged) => {
                     tracing::warn!(run = number, why = %damaged.why, "a damaged index run is rebuilt from its packs");
                     findings.damaged_runs += 1;
@@ -156,6 +169,7 @@ impl Index {
                 index.distrust(*pack, WHOLE_PACK);
             }
         }
+        index.fit_filters_or_replace()?;
         Ok((index, findings))
     }
 
@@ -202,20 +216,19 @@ impl Index {
             &*self.storage,
             self.store,
             number,
-            table.entries.len() as u64,
             table.entries.iter().copied().map(Ok),
             table.segments.iter().copied().map(Ok),
             Tables { packs: &table.packs, domains: &table.domains },
         );
         // The run is a cache: one that cannot be read back at once is dropped, and its content
         // stays in memory.
-        let opened = written.map(|()| self.open_run(number));
+        let opened = written.map(|()| Run::open(self.storage.clone(), self.store, number));
         let mut state = self.state.write();
         state.frozen = None;
         match opened {
             Ok(Ok(run)) => state.runs.push(Arc::new(run)),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "a new index run cannot be read");
+            Ok(Err(damaged)) => {
+                tracing::warn!(run = number, why = %damaged.why, "a new index run cannot be read");
                 state.memory.absorb(&table);
                 drop(state);
                 let _ = self.storage.delete(&run_key(number));
@@ -226,9 +239,11 @@ impl Index {
                 return Err(error);
             }
         }
+        let runs = state.runs.len();
         drop(state);
-        if let Err(error) = self.merge_if_many() {
-            tracing::warn!(%error, "index runs could not be merged; they stay as they are");
+        self.fit_filters_or_replace()?;
+        if runs > RUNS_WAIT {
+            self.merge_or_warn();
         }
         Ok(())
     }
@@ -245,80 +260,33 @@ impl Index {
         }
     }
 
-    fn open_run(&self, number: u64) -> Result<Run, DatastoreError> {
-        let used: u64 = self.state.read().runs.iter().map(|run| run.filter_bytes()).sum();
-        let budget = FILTER_BYTES_MAX.saturating_sub(used);
-        Ok(Run::open(self.storage.clone(), self.store, number, budget)?)
+    /// Divides the memory for filters among the runs.
+    fn fit_filters(&self) -> Result<(), RunDamaged> {
+        let _fitting = self.fitting.lock();
+        let runs = self.state.read().runs.clone();
+        let blocks: Vec<u64> = runs.iter().map(|run| run.blocks()).collect();
+        let mut levels: Vec<_> =
+            runs.iter().zip(Level::fit(&blocks, self.filter_bytes_max)).collect();
+        // Those that give memory back first.
+        levels.sort_by_key(|(_, level)| *level);
+        levels.into_iter().try_for_each(|(run, level)| run.set_level(level))
     }
 
-    /// Merges the smallest runs, and with them each next larger one that is not more than twice
-    /// their sum: every entry is rewritten a number of times that grows with the logarithm.
-    fn merge_if_many(&self) -> Result<(), DatastoreError> {
-        let mut runs = self.state.read().runs.clone();
-        if runs.len() <= RUNS_MAX {
-            return Ok(());
-        }
-        runs.sort_by_key(|run| run.counts.entries);
-        let least = runs.len() - RUNS_MAX + 1;
-        let (mut count, mut sum) = (0, 0u64);
-        for run in &runs {
-            if count >= least && run.counts.entries > sum.saturating_mul(2) {
-                break;
-            }
-            count += 1;
-            sum = sum.saturating_add(run.counts.entries);
-        }
-        runs.truncate(count);
-        let number = self.free_number()?;
-        merge::merge(&*self.storage, self.store, number, &runs)?;
-        let merged = Arc::new(self.open_run(number)?);
-        let old: HashSet<u64> = runs.iter().map(|run| run.number).collect();
-        {
-            let mut state = self.state.write();
-            state.runs.retain(|run| !old.contains(&run.number));
-            state.runs.push(merged);
-        }
-        for number in old {
-            self.storage.delete(&run_key(number))?;
+    /// As [`Self::fit_filters`]; a run that turns out damaged is replaced.
+    fn fit_filters_or_replace(&self) -> Result<(), DatastoreError> {
+        while let Err(damaged) = self.fit_filters() {
+            self.replace_run(&damaged)?;
         }
         Ok(())
     }
 
-    /// For each name: whether the domain holds it durably and it may be relied on.
-    pub fn has(&self, domain: DomainId, names: &[Name]) -> Result<Vec<bool>, DatastoreError> {
-        self.healing(|state| names.iter().map(|name| state.has(domain, name)).collect())
-    }
-
-    /// For each name: the best place.
-    pub fn locate(
-        &self,
-        domain: DomainId,
-        names: &[Name],
-    ) -> Result<Vec<Option<SegmentPlace>>, DatastoreError> {
-        self.healing(|state| names.iter().map(|name| state.locate(domain, name)).collect())
-    }
-
-    /// Runs a lookup; a damaged run that it meets is replaced, and the lookup repeated.
-    fn healing<T>(
-        &self,
-        lookup: impl Fn(&State) -> Result<T, RunDamaged>,
-    ) -> Result<T, DatastoreError> {
-        loop {
-            let damaged = match lookup(&self.state.read()) {
-                Ok(found) => return Ok(found),
-                Err(damaged) => damaged,
-            };
-            tracing::warn!(run = damaged.number, why = %damaged.why, "a damaged index run is rebuilt from its packs");
-            self.replace_run(damaged.number)?;
-        }
-    }
-
-    fn replace_run(&self, number: u64) -> Result<(), DatastoreError> {
+    fn replace_run(&self, damaged: &RunDamaged) -> Result<(), DatastoreError> {
         let (run, packs) = {
             let mut state = self.state.write();
-            let Some(at) = state.runs.iter().position(|run| run.number == number) else {
+            let Some(at) = state.runs.iter().position(|run| run.number == damaged.number) else {
                 return Ok(());
             };
+            tracing::warn!(run = damaged.number, why = %damaged.why, "a damaged index run is rebuilt from its packs");
             let run = state.runs.remove(at);
             let known: Vec<_> = run
                 .packs
@@ -341,7 +309,7 @@ impl Index {
 
     /// Takes a segment out of dedup, or with [`WHOLE_PACK`] all of a pack. Whether it was in.
     pub(crate) fn distrust(&self, pack: Name, offset: u64) -> bool {
-        self.state.write().distrusted.insert((pack, offset))
+        Arc::make_mut(&mut self.state.write().distrusted).insert((pack, offset))
     }
 
     /// Is nothing known to be lost or damaged that was here once? If not, a name that an older
@@ -353,7 +321,7 @@ impl Index {
 
     /// A check has found everything that is referred to: nothing unknown is lost any more.
     pub(crate) fn settle_loss(&self) -> bool {
-        self.state.write().distrusted.remove(&UNKNOWN_LOSS)
+        Arc::make_mut(&mut self.state.write().distrusted).remove(&UNKNOWN_LOSS)
     }
 
     /// Everything that is distrusted, sorted.
@@ -388,13 +356,14 @@ impl Index {
         &self,
         tables: impl Iterator<Item = (Name, u64, Vec<IndexSegment>)>,
     ) -> Result<(), DatastoreError> {
-        let fresh = Index::new(self.storage.clone(), self.store);
+        let fresh = Index::new(self.storage.clone(), self.store, self.filter_bytes_max);
         fresh.next_run.store(self.next_run.load(Ordering::Relaxed), Ordering::Relaxed);
         for (pack, bytes, segments) in tables {
             fresh.publish(pack, bytes, &segments)?;
         }
         fresh.flush()?;
         fresh.state.write().distrusted.clone_from(&self.state.read().distrusted);
+        let _merging = self.merging.lock();
         let _flushing = self.flushing.lock();
         self.next_run.store(fresh.next_run.load(Ordering::Relaxed), Ordering::Relaxed);
         let old = {
@@ -405,62 +374,5 @@ impl Index {
             let _ = self.storage.delete(&run_key(run.number));
         }
         Ok(())
-    }
-}
-
-impl State {
-    fn tables(&self) -> impl Iterator<Item = &MemoryTable> {
-        std::iter::once(&self.memory).chain(self.frozen.as_deref())
-    }
-
-    fn trusts(&self, place: &SegmentPlace) -> bool {
-        self.distrusted.is_empty()
-            || !(self.distrusted.contains(&(place.pack, place.offset))
-                || self.distrusted.contains(&(place.pack, WHOLE_PACK)))
-    }
-
-    fn has(&self, domain: DomainId, name: &Name) -> Result<bool, RunDamaged> {
-        let in_memory =
-            self.tables().any(|table| table.places(domain, *name).any(|place| self.trusts(&place)));
-        if in_memory {
-            return Ok(true);
-        }
-        let any = self.distrusted.is_empty();
-        for run in self.runs.iter().rev() {
-            let mut accept = |place: Option<SegmentPlace>, whole: bool| {
-                whole && place.is_none_or(|place| self.trusts(&place))
-            };
-            if run.find(domain, name, any, &mut accept)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn locate(&self, domain: DomainId, name: &Name) -> Result<Option<SegmentPlace>, RunDamaged> {
-        let mut resort = None;
-        let mut best = None;
-        let mut accept = |place: Option<SegmentPlace>, whole: bool| {
-            let Some(place) = place else { return false };
-            if whole && self.trusts(&place) {
-                best = Some(place);
-                return true;
-            }
-            resort = Some(place);
-            false
-        };
-        for table in self.tables() {
-            for place in table.places(domain, *name) {
-                if accept(Some(place), true) {
-                    return Ok(best);
-                }
-            }
-        }
-        for run in self.runs.iter().rev() {
-            if run.find(domain, name, false, &mut accept)? {
-                break;
-            }
-        }
-        Ok(best.or(resort))
     }
 }

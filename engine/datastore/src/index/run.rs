@@ -1,16 +1,28 @@
-//! Reading a run. Fence, filter, pack and domain tables are in memory; entries and segments are
-//! read page by page, each page held against its checksum.
+//! Reading a run. Fence, pack and domain tables are in memory, and as much of the filter as there
+//! is room for; all else is read from the file, and each page or filter block is held against its
+//! checksum.
+//!
+//! Lookups come in sorted batches: names on one page read it once, and reads that a disk has to
+//! answer go out together.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use simsim_format::Cursor;
 use simsim_model::{DomainId, Name, SegmentPlace, StoreId};
 use simsim_storage::Storage;
 
-use super::filter::Filter;
+use super::filter::{BLOCK_BYTES, BLOCKS_PER_PAGE, BRIEF_BYTES, Block, Level, Probe, Resident};
+use super::layout::{GROUP_PAGES, Layout};
 use super::page::{PAGE_BYTES, Record, SegmentRecord, open_page, pages_of};
 use super::run_writer::{Counts, MAGIC, TRAILER_PAGE, VERSION, prefix, run_key};
+
+/// Pages read at once when a section is read from start to end.
+const READ_AHEAD_PAGES: u64 = 32;
+/// Pages of a batch that are read and held at once.
+const PAGES_PER_READ: usize = 64;
 
 /// A run that cannot be read: it is replaced from the packs' own tables.
 #[derive(Debug)]
@@ -19,14 +31,28 @@ pub(crate) struct RunDamaged {
     pub(crate) why: String,
 }
 
+/// One name that is looked up; `at` is its place in the caller's batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Query {
+    pub(crate) name: Name,
+    pub(crate) at: usize,
+}
+
+/// Takes a place of query `at`, and whether its pack is whole. `true`: no other one is wanted.
+/// The place is absent when any one will do and it was not looked up.
+pub(crate) type Accept<'a> = dyn FnMut(usize, Option<SegmentPlace>, bool) -> bool + 'a;
+
 pub(crate) struct Run {
     pub(crate) number: u64,
     storage: Arc<dyn Storage>,
     key: String,
-    nonce: [u8; 16],
+    nonce: u64,
     pub(crate) counts: Counts,
+    layout: Layout,
     fence: Vec<u64>,
-    filter: Option<Filter>,
+    /// The fence of groups: each group's first.
+    groups: Vec<u64>,
+    filter: RwLock<Resident>,
     pub(crate) packs: Vec<(Name, u64)>,
     pub(crate) domains: Vec<DomainId>,
     /// Packs that are gone or have another size than the run says: their content does not count
@@ -35,13 +61,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Opens run `number` of `bytes` bytes. The filter is loaded when it has at most
-    /// `filter_bytes_max` bytes.
+    /// Opens run `number`, without its filter.
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
         store: StoreId,
         number: u64,
-        filter_bytes_max: u64,
     ) -> Result<Self, RunDamaged> {
         let key = run_key(number);
         let damaged = |why: &str| RunDamaged { number, why: why.to_owned() };
@@ -53,7 +77,7 @@ impl Run {
         let page = storage
             .get_range(&key, trailer_at, PAGE_BYTES)
             .map_err(|error| damaged(&error.to_string()))?;
-        let payload = open_page(&[0; 16], TRAILER_PAGE, &page)
+        let payload = open_page(0, TRAILER_PAGE, &page)
             .ok_or_else(|| damaged("its trailer fails its checksum"))?;
         let (found, nonce, counts) =
             read_trailer(payload).ok_or_else(|| damaged("its trailer is malformed"))?;
@@ -66,43 +90,61 @@ impl Run {
             key,
             nonce,
             counts,
+            layout: Layout::of(counts.entries),
             fence: Vec::new(),
-            filter: None,
+            groups: Vec::new(),
+            filter: RwLock::new(Resident::Nothing),
             packs: Vec::new(),
             domains: Vec::new(),
             bad_packs: HashSet::new(),
         };
         if run.domain_page().checked_add(pages_of::<DomainId>(counts.domains))
             != Some(trailer_at / PAGE_BYTES as u64)
-            || counts.fence != pages_of::<(Name, u32)>(counts.entries)
         {
             return Err(damaged("its sections do not fill it"));
         }
-        run.fence = run.read_section(run.fence_page(), counts.fence)?;
-        if counts.filter_words > 0 && counts.filter_words.saturating_mul(8) <= filter_bytes_max {
-            let words = run.read_section(run.filter_page(), counts.filter_words)?;
-            run.filter = Some(Filter::from_words(words));
-        }
+        run.fence = run.read_section(run.layout.pages(), run.layout.entry_pages)?;
+        run.groups = run.fence.iter().step_by(GROUP_PAGES as usize).copied().collect();
         run.packs = run.read_section(run.pack_page(), counts.packs)?;
         run.domains = run.read_section(run.domain_page(), counts.domains)?;
         Ok(run)
     }
 
-    /// Bytes of memory that the filter takes.
-    pub(crate) fn filter_bytes(&self) -> u64 {
-        self.filter.as_ref().map_or(0, |filter| filter.words().len() as u64 * 8)
+    /// Blocks of the filter.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.layout.all_blocks()
     }
 
-    fn fence_page(&self) -> u64 {
-        pages_of::<(Name, u32)>(self.counts.entries)
-    }
-
-    fn filter_page(&self) -> u64 {
-        self.fence_page().saturating_add(pages_of::<u64>(self.counts.fence))
+    /// Takes as much of the filter into memory as `level` says, or gives memory back.
+    pub(crate) fn set_level(&self, level: Level) -> Result<(), RunDamaged> {
+        if level <= self.filter.read().level() {
+            self.filter.write().step_back(level);
+            return Ok(());
+        }
+        let count = usize::try_from(self.blocks()).unwrap_or(0);
+        let mut whole = Vec::with_capacity(if level == Level::Whole { count } else { 0 });
+        let mut briefs =
+            Vec::with_capacity(if level == Level::Brief { count * BRIEF_BYTES } else { 0 });
+        for group in 0..self.layout.groups {
+            for block in self.section(self.layout.filter_page(group), self.layout.blocks(group)) {
+                let block: Block = block?;
+                match level {
+                    Level::Whole => whole.push(block),
+                    Level::Brief => briefs.extend_from_slice(&block.brief()),
+                    Level::OnDisk => {}
+                }
+            }
+        }
+        *self.filter.write() = match level {
+            Level::Whole => Resident::Whole(whole),
+            Level::Brief => Resident::Briefs(briefs),
+            Level::OnDisk => Resident::Nothing,
+        };
+        Ok(())
     }
 
     fn segment_page(&self) -> u64 {
-        self.filter_page().saturating_add(pages_of::<u64>(self.counts.filter_words))
+        self.layout.pages().saturating_add(pages_of::<u64>(self.layout.entry_pages))
     }
 
     fn pack_page(&self) -> u64 {
@@ -118,87 +160,239 @@ impl Run {
     }
 
     fn read_section<R: Record>(&self, page: u64, count: u64) -> Result<Vec<R>, RunDamaged> {
-        self.section(page, count).collect()
+        let mut records = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+        for record in self.section(page, count) {
+            records.push(record?);
+        }
+        Ok(records)
     }
 
     /// The records of a section, read a few pages at a time.
     fn section<R: Record>(&self, first: u64, count: u64) -> Section<'_, R> {
-        Section { run: self, page: first, left: count, buffer: Vec::new().into_iter() }
+        Section { run: self, first, page: 0, left: count, buffer: Vec::new().into_iter() }
     }
 
-    pub(crate) fn entries(&self) -> Section<'_, (Name, u32)> {
-        self.section(0, self.counts.entries)
+    pub(crate) fn entries(&self) -> Entries<'_> {
+        Entries { run: self, group: 0, section: self.section(0, 0) }
     }
 
     pub(crate) fn segments(&self) -> Section<'_, SegmentRecord> {
         self.section(self.segment_page(), self.counts.segments)
     }
 
-    fn page(&self, number: u64) -> Result<bytes::Bytes, RunDamaged> {
-        let page = self
-            .storage
-            .get_range(&self.key, number.saturating_mul(PAGE_BYTES as u64), PAGE_BYTES)
-            .map_err(|error| self.damaged(error))?;
-        if open_page(&self.nonce, number, &page).is_none() {
-            return Err(self.damaged(format!("page {number} fails its checksum")));
+    /// Reads page `number` of the file into `page` and checks it.
+    fn load(&self, number: u64, page: &mut PageBuffer) -> Result<(), RunDamaged> {
+        if page.number == Some(number) {
+            return Ok(());
         }
-        Ok(page)
+        page.number = None;
+        self.storage
+            .read_at(&self.key, self.byte_of(number), &mut page.bytes)
+            .map_err(|error| self.damaged(error))?;
+        self.check(number, &page.bytes)?;
+        page.number = Some(number);
+        Ok(())
     }
 
-    /// Shows `accept` every place of `name` in `domain` until it takes one; the second argument
-    /// says whether the pack is whole. With `any`, a place is not looked up when it need not be.
-    pub(crate) fn find(
-        &self,
-        domain: DomainId,
-        name: &Name,
-        any: bool,
-        accept: &mut dyn FnMut(Option<SegmentPlace>, bool) -> bool,
-    ) -> Result<bool, RunDamaged> {
-        if self.filter.as_ref().is_some_and(|filter| !filter.may_hold(name)) {
-            return Ok(false);
+    fn check(&self, number: u64, page: &[u8]) -> Result<(), RunDamaged> {
+        match open_page(self.nonce, number, page) {
+            Some(_) => Ok(()),
+            None => Err(self.damaged(format!("page {number} fails its checksum"))),
         }
-        let key = prefix(name);
-        let first = self.fence.partition_point(|fence| *fence < key).saturating_sub(1);
-        let end = self.fence.partition_point(|fence| *fence <= key);
-        for number in first..end {
-            let page = self.page(number as u64)?;
-            let skipped = number as u64 * <(Name, u32)>::PER_PAGE as u64;
-            let count =
-                (self.counts.entries.saturating_sub(skipped) as usize).min(<(Name, u32)>::PER_PAGE);
-            let records = page.get(..count * 36).unwrap_or_default();
-            let (records, _) = records.as_chunks::<36>();
-            let start = records.partition_point(|record| record[..32] < name.0[..]);
-            for record in records.iter().skip(start) {
-                if record[..32] != name.0[..] {
-                    break;
+    }
+
+    /// Reads and checks pages, many at a time, and hands each of them to `visit` with all that
+    /// was wanted of it. `wanted` has the page's number first and is sorted by it.
+    fn visit_pages<T: Copy>(
+        &self,
+        wanted: &[(u64, T)],
+        page: &mut PageBuffer,
+        mut visit: impl FnMut(T, &mut PageBuffer) -> Result<(), RunDamaged>,
+    ) -> Result<(), RunDamaged> {
+        let mut buffer = Vec::new();
+        let mut rest = wanted;
+        while !rest.is_empty() {
+            let mut pages: Vec<u64> = Vec::with_capacity(PAGES_PER_READ);
+            let mut taken = 0;
+            for (number, _) in rest {
+                if pages.last() != Some(number) {
+                    if pages.len() == PAGES_PER_READ {
+                        break;
+                    }
+                    pages.push(*number);
                 }
-                let Some((_, segment)) = <(Name, u32)>::read(record) else { break };
-                if self.offer(domain, segment, any, accept)? {
-                    return Ok(true);
+                taken += 1;
+            }
+            let (now, later) = rest.split_at(taken);
+            rest = later;
+            let offsets: Vec<u64> = pages.iter().map(|number| self.byte_of(*number)).collect();
+            buffer.resize(pages.len() * PAGE_BYTES, 0);
+            self.storage
+                .read_parts(&self.key, &offsets, PAGE_BYTES, &mut buffer)
+                .map_err(|error| self.damaged(error))?;
+            let mut now = now.iter().peekable();
+            for (number, bytes) in pages.iter().zip(buffer.chunks_exact(PAGE_BYTES)) {
+                self.check(*number, bytes)?;
+                while let Some((_, what)) = now.next_if(|(wanted, _)| wanted == number) {
+                    // A visit may have gone on to another page.
+                    if page.number != Some(*number) {
+                        page.bytes.copy_from_slice(bytes);
+                        page.number = Some(*number);
+                    }
+                    visit(*what, page)?;
                 }
             }
         }
-        Ok(false)
+        Ok(())
+    }
+
+    /// Shows `accept` the places of the names in `domain`, the queries being sorted by name. With
+    /// `any`, a place is not looked up when it need not be.
+    pub(crate) fn find(
+        &self,
+        domain: DomainId,
+        queries: &[Query],
+        any: bool,
+        accept: &mut Accept<'_>,
+    ) -> Result<(), RunDamaged> {
+        let mut wanted = Vec::new();
+        for query in self.pass_filter(queries)? {
+            let (first, end) = self.pages_of(&query.name);
+            if first < end {
+                wanted.push((self.layout.entry_page(first), Candidate { query, first, end }));
+            }
+        }
+        let any = any && self.bad_packs.is_empty() && self.domains == [domain];
+        // The first entry of each name; further ones are rare.
+        let mut matches = Vec::new();
+        let mut page = PageBuffer::default();
+        self.visit_pages(&wanted, &mut page, |candidate, page| {
+            let mut found = Matches::new(self, candidate, page)?;
+            let Some(segment) = found.next(page)? else { return Ok(()) };
+            if !(any && accept(candidate.query.at, None, true)) {
+                matches.push((self.page_of_segment(segment), (segment, found)));
+            }
+            Ok(())
+        })?;
+        matches.sort_unstable_by_key(|(_, (segment, _))| *segment);
+        let mut others = Vec::new();
+        self.visit_pages(&matches, &mut page, |(segment, found), page| {
+            if !self.offer(domain, segment, found.query.at, page, accept)? {
+                others.push(found);
+            }
+            Ok(())
+        })?;
+        let mut segments = PageBuffer::default();
+        for mut found in others {
+            while let Some(segment) = found.next(&mut page)? {
+                if self.offer(domain, segment, found.query.at, &mut segments, accept)? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn byte_of(&self, page: u64) -> u64 {
+        page.saturating_mul(PAGE_BYTES as u64)
+    }
+
+    /// The entry pages on which a name may stand: the last one that begins before it, and those
+    /// that begin with its first eight bytes.
+    fn pages_of(&self, name: &Name) -> (u64, u64) {
+        let key = prefix(name);
+        let end = self.fence.partition_point(|fence| *fence <= key);
+        let same = self.fence.get(..end).unwrap_or_default();
+        let before = match same.last() {
+            Some(last) if *last == key => same.partition_point(|fence| *fence < key),
+            _ => end,
+        };
+        (before.saturating_sub(1) as u64, end as u64)
+    }
+
+    /// The groups in which a name may stand, nearly always one.
+    fn groups_of(&self, name: &Name) -> Range<u64> {
+        let key = prefix(name);
+        let end = self.groups.partition_point(|group| *group <= key);
+        let mut first = end.saturating_sub(1);
+        while first > 0 && self.groups.get(first) == Some(&key) {
+            first -= 1;
+        }
+        first as u64..end as u64
+    }
+
+    /// The queries that the filter lets pass, in their order.
+    fn pass_filter(&self, queries: &[Query]) -> Result<Vec<Query>, RunDamaged> {
+        let mut passed = Vec::with_capacity(queries.len());
+        let mut reads: Vec<(u64, Query)> = Vec::new();
+        {
+            let filter = self.filter.read();
+            let whole = filter.level() == Level::Whole;
+            for query in queries {
+                let probe = Probe::of(&query.name);
+                for group in self.groups_of(&query.name) {
+                    let block = self.block_of(group, &probe);
+                    if filter.may_hold(block, &probe) {
+                        if whole {
+                            passed.push(*query);
+                            break;
+                        }
+                        reads.push((block, *query));
+                    }
+                }
+            }
+        }
+        let offsets: Vec<u64> = reads.iter().map(|(block, _)| self.byte_of_block(*block)).collect();
+        let mut buffer = vec![0; offsets.len() * BLOCK_BYTES];
+        self.storage
+            .read_parts(&self.key, &offsets, BLOCK_BYTES, &mut buffer)
+            .map_err(|error| self.damaged(error))?;
+        let (blocks, _) = buffer.as_chunks::<BLOCK_BYTES>();
+        for ((number, query), block) in reads.iter().zip(blocks) {
+            let block = Block(*block);
+            if !block.is_whole(self.nonce, *number) {
+                return Err(self.damaged(format!("filter block {number} fails its check")));
+            }
+            let twice = passed.last() == Some(query);
+            if !twice && block.may_hold(&Probe::of(&query.name)) {
+                passed.push(*query);
+            }
+        }
+        Ok(passed)
+    }
+
+    /// The number, in the run, of the filter block of a name that is in this group.
+    fn block_of(&self, group: u64, probe: &Probe) -> u64 {
+        self.layout.first_block(group).saturating_add(probe.block(self.layout.blocks(group)))
+    }
+
+    fn byte_of_block(&self, number: u64) -> u64 {
+        let group = number / self.layout.first_block(1);
+        let number = number - self.layout.first_block(group);
+        let page = self.layout.filter_page(group).saturating_add(number / BLOCKS_PER_PAGE);
+        self.byte_of(page).saturating_add(number % BLOCKS_PER_PAGE * BLOCK_BYTES as u64)
+    }
+
+    fn page_of_segment(&self, segment: u32) -> u64 {
+        self.segment_page().saturating_add(u64::from(segment) / SegmentRecord::PER_PAGE as u64)
     }
 
     fn offer(
         &self,
         domain: DomainId,
         segment: u32,
-        any: bool,
-        accept: &mut dyn FnMut(Option<SegmentPlace>, bool) -> bool,
+        at: usize,
+        page: &mut PageBuffer,
+        accept: &mut Accept<'_>,
     ) -> Result<bool, RunDamaged> {
-        if any && self.bad_packs.is_empty() && self.domains == [domain] {
-            return Ok(accept(None, true));
-        }
         if u64::from(segment) >= self.counts.segments {
             return Err(self.damaged("an entry names a segment that is not there"));
         }
-        let per_page = SegmentRecord::PER_PAGE as u64;
-        let page = self.page(self.segment_page() + u64::from(segment) / per_page)?;
-        let at = (u64::from(segment) % per_page) as usize * SegmentRecord::BYTES;
+        self.load(self.page_of_segment(segment), page)?;
+        let start = segment as usize % SegmentRecord::PER_PAGE * SegmentRecord::BYTES;
         let record = page
-            .get(at..at + SegmentRecord::BYTES)
+            .bytes
+            .get(start..start + SegmentRecord::BYTES)
             .and_then(SegmentRecord::read)
             .ok_or_else(|| self.damaged("a segment record is cut"))?;
         if self.domains.get(record.domain as usize) != Some(&domain) {
@@ -206,22 +400,98 @@ impl Run {
         }
         let Some((pack, _)) = self.packs.get(record.pack as usize) else { return Ok(false) };
         let place = SegmentPlace { pack: *pack, offset: record.offset, length: record.length };
-        Ok(accept(Some(place), !self.bad_packs.contains(&record.pack)))
+        Ok(accept(at, Some(place), !self.bad_packs.contains(&record.pack)))
     }
 }
 
-fn read_trailer(payload: &[u8]) -> Option<(StoreId, [u8; 16], Counts)> {
+/// A name that may be on entry pages `first..end`.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    query: Query,
+    first: u64,
+    end: u64,
+}
+
+/// One page of the file, checked.
+struct PageBuffer {
+    number: Option<u64>,
+    bytes: [u8; PAGE_BYTES],
+}
+
+impl Default for PageBuffer {
+    fn default() -> Self {
+        Self { number: None, bytes: [0; PAGE_BYTES] }
+    }
+}
+
+/// The entries of one name, in order.
+#[derive(Clone, Copy)]
+struct Matches<'a> {
+    run: &'a Run,
+    query: Query,
+    page: u64,
+    end: u64,
+    /// The next record on the page; none before the page was looked at.
+    record: Option<usize>,
+}
+
+impl<'a> Matches<'a> {
+    /// Goes to the last page that begins before the name. Where many pages begin with the same
+    /// eight bytes, as somebody who chooses names can bring about, they are halved, not walked.
+    fn new(
+        run: &'a Run,
+        candidate: Candidate,
+        buffer: &mut PageBuffer,
+    ) -> Result<Self, RunDamaged> {
+        let Candidate { query, mut first, end } = candidate;
+        let mut last = end;
+        while last.saturating_sub(first) > 2 {
+            let middle = first + (last - first) / 2;
+            run.load(run.layout.entry_page(middle), buffer)?;
+            if buffer.bytes.first_chunk::<32>().is_some_and(|name| *name < query.name.0) {
+                first = middle;
+            } else {
+                last = middle;
+            }
+        }
+        Ok(Self { run, query, page: first, end, record: None })
+    }
+
+    fn next(&mut self, buffer: &mut PageBuffer) -> Result<Option<u32>, RunDamaged> {
+        while self.page < self.end {
+            self.run.load(self.run.layout.entry_page(self.page), buffer)?;
+            let count = self.run.layout.entries_on(self.page);
+            let records = buffer.bytes.get(..count * 36).unwrap_or_default();
+            let (records, _) = records.as_chunks::<36>();
+            let at = match self.record {
+                Some(at) => at,
+                None => records.partition_point(|record| record[..32] < self.query.name.0[..]),
+            };
+            if let Some(record) = records.get(at) {
+                if record[..32] != self.query.name.0[..] {
+                    self.page = self.end;
+                    return Ok(None);
+                }
+                self.record = Some(at + 1);
+                return Ok(<(Name, u32)>::read(record).map(|(_, segment)| segment));
+            }
+            self.page += 1;
+            self.record = None;
+        }
+        Ok(None)
+    }
+}
+
+fn read_trailer(payload: &[u8]) -> Option<(StoreId, u64, Counts)> {
     let mut cursor = Cursor::new(payload, "index trailer");
     if cursor.array::<8>().ok()? != MAGIC || cursor.u16().ok()? != VERSION {
         return None;
     }
     cursor.bytes(6).ok()?;
     let store = StoreId(cursor.array().ok()?);
-    let nonce = cursor.array().ok()?;
+    let nonce = cursor.u64().ok()?;
     let counts = Counts {
         entries: cursor.u64().ok()?,
-        fence: cursor.u64().ok()?,
-        filter_words: cursor.u64().ok()?,
         segments: cursor.u64().ok()?,
         packs: cursor.u64().ok()?,
         domains: cursor.u64().ok()?,
@@ -229,12 +499,10 @@ fn read_trailer(payload: &[u8]) -> Option<(StoreId, [u8; 16], Counts)> {
     Some((store, nonce, counts))
 }
 
-/// Pages read at once when a section is read from start to end.
-const READ_AHEAD_PAGES: u64 = 32;
-
-/// Records in order.
+/// Records in order, from page `first` on.
 pub(crate) struct Section<'a, R> {
     run: &'a Run,
+    first: u64,
     page: u64,
     left: u64,
     buffer: std::vec::IntoIter<R>,
@@ -244,18 +512,15 @@ impl<R: Record> Section<'_, R> {
     fn fill(&mut self) -> Result<(), RunDamaged> {
         let run = self.run;
         let pages = pages_of::<R>(self.left).min(READ_AHEAD_PAGES);
+        let number = self.first.saturating_add(self.page);
         let bytes = run
             .storage
-            .get_range(
-                &run.key,
-                self.page.saturating_mul(PAGE_BYTES as u64),
-                pages as usize * PAGE_BYTES,
-            )
+            .get_range(&run.key, run.byte_of(number), pages as usize * PAGE_BYTES)
             .map_err(|error| run.damaged(error))?;
         let mut records = Vec::with_capacity(pages as usize * R::PER_PAGE);
-        for page in bytes.chunks_exact(PAGE_BYTES) {
-            let payload = open_page(&run.nonce, self.page, page)
-                .ok_or_else(|| run.damaged(format!("page {} fails its checksum", self.page)))?;
+        for (number, page) in (number..).zip(bytes.chunks_exact(PAGE_BYTES)) {
+            let payload = open_page(run.nonce, number, page)
+                .ok_or_else(|| run.damaged(format!("page {number} fails its checksum")))?;
             let count = (self.left as usize).min(R::PER_PAGE);
             records.extend(payload.chunks_exact(R::BYTES).take(count).filter_map(R::read));
             self.left -= count as u64;
@@ -281,5 +546,32 @@ impl<R: Record> Iterator for Section<'_, R> {
             return Some(Err(damaged));
         }
         self.buffer.next().map(Ok)
+    }
+}
+
+/// All entries, group by group.
+pub(crate) struct Entries<'a> {
+    run: &'a Run,
+    group: u64,
+    section: Section<'a, (Name, u32)>,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<(Name, u32), RunDamaged>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.section.next() {
+                return Some(entry);
+            }
+            let layout = &self.run.layout;
+            if self.group >= layout.groups {
+                return None;
+            }
+            let first = self.group * GROUP_PAGES;
+            let names = layout.entries_of(self.group);
+            self.section = self.run.section(layout.entry_page(first), names);
+            self.group += 1;
+        }
     }
 }

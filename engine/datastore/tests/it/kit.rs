@@ -24,7 +24,7 @@ pub fn create_options() -> CreateOptions {
 }
 
 pub fn open_options() -> OpenOptions {
-    OpenOptions { pack_bytes: 64 << 10, reserve_bytes: Some(0) }
+    OpenOptions { pack_bytes: 64 << 10, reserve_bytes: Some(0), ..OpenOptions::default() }
 }
 
 pub fn open(storage: &Arc<dyn Storage>) -> Datastore {
