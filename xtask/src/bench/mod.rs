@@ -78,6 +78,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         report.version(tool.name(), &tool.version());
     }
     for corpus in &corpora {
+        let corpus = &corpus.bring_to(&place)?;
         for run in 1..=options.runs {
             for tool in &mut tools {
                 eprintln!("== {} {}, run {run} of {}", corpus.name, tool.name(), options.runs);
@@ -92,12 +93,21 @@ pub fn run(arguments: &[String]) -> Result<()> {
                 report.add(&corpus.name, tool.name(), figures?);
             }
         }
+        corpus.take_away()?;
     }
     print!("{}", report.tables());
+    print!("{}", report.summary());
     if let Some(path) = &options.json {
         std::fs::write(path, report.json()?).with_context(|| path.display().to_string())?;
     }
-    report.verdict()
+    match report.verdict() {
+        // So little data says nothing about who is ahead.
+        Err(behind) if options.quick => {
+            eprintln!("{behind}");
+            Ok(())
+        }
+        verdict => verdict,
+    }
 }
 
 fn one_run(corpus: &Corpus, tool: &mut dyn Tool, work: &Path, compare: bool) -> Result<Figures> {
@@ -109,9 +119,14 @@ fn one_run(corpus: &Corpus, tool: &mut dyn Tool, work: &Path, compare: bool) -> 
     let mut figures = Figures::default();
     let empty = measure::size_of(&tool.store())?;
 
-    figures.cost("first", tool.backup(&corpus.path)?);
+    let cost = tool.backup(&corpus.path)?;
     let first = measure::size_of(&tool.store())?;
-    figures.value("store MB", (first - empty.min(first)) as f64 / 1e6);
+    let stored_mb = (first - empty.min(first)) as f64 / 1e6;
+    figures.value("store MB", stored_mb);
+    if let Some(wire_mb) = cost.wire_mb {
+        figures.value("wire ÷ stored", wire_mb / stored_mb);
+    }
+    figures.cost("first", cost);
     figures.cost("unchanged", tool.backup(&corpus.path)?);
     if corpus.has_day_two {
         let before = measure::size_of(&tool.store())?;
@@ -136,5 +151,87 @@ fn one_run(corpus: &Corpus, tool: &mut dyn Tool, work: &Path, compare: bool) -> 
     if let Some(cost) = tool.verify()? {
         figures.cost("verify", cost);
     }
+    figures.most("client MiB", "MiB");
+    figures.most("device MiB", "device MiB");
     Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Copies with `cp`, and spoils one byte of what it restores where that is asked for.
+    struct Copier {
+        work: PathBuf,
+        spoils: bool,
+    }
+
+    impl Copier {
+        fn copy(from: &Path, to: &Path) -> Result<Cost> {
+            simsim_testkit::remove_tree(to)?;
+            measure::command(std::process::Command::new("cp").arg("-a").arg(from).arg(to))
+        }
+    }
+
+    impl Tool for Copier {
+        fn name(&self) -> &str {
+            "copier"
+        }
+        fn version(&self) -> String {
+            "copier".into()
+        }
+        fn prepare(&mut self, place: &Path) -> Result<()> {
+            self.work = place.to_path_buf();
+            Ok(())
+        }
+        fn backup(&mut self, source: &Path) -> Result<Cost> {
+            Self::copy(source, &self.store())
+        }
+        fn restore(&mut self, _: &Path, target: &Path) -> Result<(Cost, PathBuf)> {
+            let place = target.join("copy");
+            let cost = Self::copy(&self.store(), &place)?;
+            if self.spoils {
+                let file = place.join("text/3.txt");
+                let times = std::fs::metadata(&file)?.modified()?;
+                let mut content = std::fs::read(&file)?;
+                content[100] ^= 1;
+                std::fs::write(&file, content)?;
+                std::fs::File::options().write(true).open(&file)?.set_modified(times)?;
+            }
+            Ok((cost, place))
+        }
+        fn verify(&mut self) -> Result<Option<Cost>> {
+            Ok(None)
+        }
+        fn store(&self) -> PathBuf {
+            self.work.join("store")
+        }
+        fn promises(&self) -> simsim_testkit::Aspects {
+            simsim_testkit::Aspects { root: false, ..simsim_testkit::Aspects::ALL }
+        }
+        fn finish(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_run_has_all_steps_and_fails_when_one_byte_differs() {
+        let place = tempfile::tempdir().unwrap();
+        let corpus = corpus::make_quick(&place.path().join("corpora")).unwrap();
+        let work = place.path().join("work");
+        let mut tool = Copier { work: PathBuf::new(), spoils: false };
+        let figures = one_run(&corpus, &mut tool, &work, true).unwrap();
+        for row in ["first wall s", "unchanged wall s", "day two wall s", "restore wall s"] {
+            assert!(figures.get(row).is_some_and(|value| value > 0.0), "{row}: {figures:?}");
+        }
+        assert!(figures.get("store MB").is_some_and(|mb| mb > 10.0), "{figures:?}");
+        assert!(figures.get("growth MB").is_some_and(|mb| mb > 0.1), "{figures:?}");
+        corpus.to_day(1).unwrap();
+        tool.spoils = true;
+        let error = one_run(&corpus, &mut tool, &work, true).unwrap_err().to_string();
+        assert!(error.contains("text/3.txt") && error.contains("differences after"), "{error}");
+        let day_two = std::fs::read(corpus.path.join("text/0.txt")).unwrap();
+        corpus.to_day(1).unwrap();
+        assert_ne!(day_two, std::fs::read(corpus.path.join("text/0.txt")).unwrap());
+    }
 }

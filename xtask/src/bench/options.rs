@@ -15,25 +15,31 @@ The second one fills the index of a datastore with synthetic names (default: 100
 
   --corpus NAMES    of src, vm, mixed, separated by commas; default: all three. They are made on
                     first use (about 12 GB, needs ../shared/bench/make-corpus.py)
+  --corpora DIR     where the corpora are kept or made; default: simsim-bench-corpora in /var/tmp.
+                    One at a time is copied to the place below
+  --quick           a small tree made for it, one run: whether everything works, not how fast
   --folder DIR      measure this folder instead (there is no day two then)
   --peers NAMES     only these of the installed peers; `none` for none; default: all
   --no-simsim       only the peers
   --simsim FILE     the binary to measure; default: the release build, made now
   --runs N          runs of each tool, interleaved; medians are printed; default 3
-  --place DIR       where corpora and repositories lie; default: /dev/shm where there is room, else
-                    /var/tmp. The variable SIMSIM_BENCH_PLACE does the same
+  --place DIR       where one corpus, one repository and one restored tree lie; default: /dev/shm
+                    where there is room, else /var/tmp. SIMSIM_BENCH_PLACE does the same
   --no-compare      do not compare the restored trees
   --json FILE       every figure of every run
 ";
 
 const MIB: u64 = 1 << 20;
-/// Free bytes of a tmpfs for corpora, one repository and one restored tree at a time.
-const SHM_ROOM_BYTES: u64 = 22 << 30;
+/// Free bytes of a tmpfs for one corpus with its day two (5 GB at most), one repository and one
+/// restored tree.
+const SHM_ROOM_BYTES: u64 = 12 << 30;
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Options {
     pub corpora: Vec<String>,
     pub folder: Option<PathBuf>,
+    pub quick: bool,
+    pub store_of_corpora: PathBuf,
     /// Empty: all that are installed.
     pub peers: Vec<String>,
     pub with_simsim: bool,
@@ -50,6 +56,8 @@ impl Options {
         let mut options = Self {
             corpora: ["src", "vm", "mixed"].map(str::to_owned).to_vec(),
             folder: None,
+            quick: false,
+            store_of_corpora: "/var/tmp/simsim-bench-corpora".into(),
             peers: Vec::new(),
             with_simsim: true,
             runs: 3,
@@ -65,6 +73,8 @@ impl Options {
             let names = |text: &str| text.split(',').map(str::to_owned).collect();
             match argument.as_str() {
                 "--corpus" => options.corpora = names(value()?),
+                "--corpora" => options.store_of_corpora = value()?.into(),
+                "--quick" => (options.quick, options.runs) = (true, 1),
                 "--folder" => options.folder = Some(value()?.into()),
                 "--peers" => options.peers = names(value()?),
                 "--no-simsim" => options.with_simsim = false,

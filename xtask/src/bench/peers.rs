@@ -78,10 +78,8 @@ const PEERS: [Parameters; 6] = [
             ("BUPSTASH_QUERY_CACHE", "{work}/query-cache"),
         ],
         init: "bupstash new-key -o {work}/key && bupstash init",
-        backup: "exec bupstash put -q --compression zstd:3 name=measured {source}",
-        restore: "exec bupstash restore -q --into {target} \
-                  id=$(bupstash list -q --query-encoding plain | tail -n 1 | \
-                  sed 's/.*id=\"\\([^\"]*\\)\".*/\\1/')",
+        backup: "exec bupstash put -q --compression zstd:3 name=measured {source} > {work}/id",
+        restore: "exec bupstash restore -q --into {target} id=$(cat {work}/id)",
         restored: Restored::Here,
         verify: "",
     },
@@ -97,7 +95,7 @@ const PEERS: [Parameters; 6] = [
         ],
         init: "rustic init --set-compression 3",
         backup: "exec rustic backup {source}",
-        restore: "exec rustic restore latest:{source} {target}",
+        restore: "exec rustic restore --sparse by-content latest:{source} {target}",
         restored: Restored::Here,
         verify: "exec rustic check --read-data",
     },

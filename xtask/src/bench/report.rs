@@ -20,6 +20,19 @@ pub struct Figures {
 /// Rows in the order of the tables; the first ones are those that must be ahead.
 const STEPS: [&str; 5] = ["first", "unchanged", "day two", "restore", "verify"];
 const OURS: &str = "simsim";
+/// Rows of the table of all corpora, and what they are called there.
+const SUMMARY: [(&str, &str); 10] = [
+    ("first wall s", "first, s"),
+    ("unchanged wall s", "unchanged, s"),
+    ("day two wall s", "day two, s"),
+    ("restore wall s", "restore, s"),
+    ("verify wall s", "full verify, s"),
+    ("store MB", "store, MB"),
+    ("growth MB", "growth on day two, MB"),
+    ("client MiB", "client memory, MiB"),
+    ("device MiB", "device memory, MiB"),
+    ("wire ÷ stored", "wire ÷ stored bytes"),
+];
 
 impl Figures {
     pub fn cost(&mut self, step: &str, cost: Cost) {
@@ -39,6 +52,19 @@ impl Figures {
 
     pub fn value(&mut self, row: &str, value: f64) {
         self.rows.insert(row.to_owned(), value);
+    }
+
+    /// The most of any step, as a row of its own.
+    pub fn most(&mut self, row: &str, what: &str) {
+        let steps = STEPS.iter().filter_map(|step| self.rows.get(&format!("{step} {what}")));
+        if let Some(most) = steps.copied().reduce(f64::max) {
+            self.value(row, most);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn get(&self, row: &str) -> Option<f64> {
+        self.rows.get(row).copied()
     }
 }
 
@@ -107,6 +133,32 @@ impl Report {
         text
     }
 
+    /// All corpora in one table: ours, the best peer of each row, and how they stand.
+    pub fn summary(&self) -> String {
+        let mut text = String::from("\n| |");
+        for corpus in self.runs.keys() {
+            let _ = write!(text, " {corpus} | best peer | ratio |");
+        }
+        let _ = writeln!(text, "\n|---|{}", "---:|---|---:|".repeat(self.runs.len()));
+        for (row, title) in SUMMARY {
+            let _ = write!(text, "| {title} |");
+            for tools in self.runs.values() {
+                let ours = tools.get(OURS).and_then(|runs| median(runs, row));
+                let ours = ours.map_or_else(|| "-".to_owned(), number);
+                let (peer, ratio) = match best_peer(tools, row) {
+                    None => ("-".to_owned(), "-".to_owned()),
+                    Some((value, name)) => (
+                        format!("{} {}", name, number(value)),
+                        ratio(tools, row).map_or("-".to_owned(), |(r, _)| format!("{r:.2}×")),
+                    ),
+                };
+                let _ = write!(text, " {ours} | {peer} | {ratio} |");
+            }
+            text.push('\n');
+        }
+        text
+    }
+
     /// An error that names the rows in which a peer is ahead.
     pub fn verdict(&self) -> Result<()> {
         let mut behind = Vec::new();
@@ -153,12 +205,16 @@ fn median(runs: &[Figures], row: &str) -> Option<f64> {
 /// Ours to the best peer's, and who that is.
 fn ratio(tools: &BTreeMap<String, Vec<Figures>>, row: &str) -> Option<(f64, String)> {
     let ours = median(tools.get(OURS)?, row)?;
-    let (best, name) = tools
+    let (best, name) = best_peer(tools, row)?;
+    (best > 0.0).then(|| (ours / best, name.to_owned()))
+}
+
+fn best_peer<'a>(tools: &'a BTreeMap<String, Vec<Figures>>, row: &str) -> Option<(f64, &'a str)> {
+    tools
         .iter()
         .filter(|(name, _)| *name != OURS && *name != REFERENCE)
-        .filter_map(|(name, runs)| Some((median(runs, row)?, name)))
-        .min_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best > 0.0).then(|| (ours / best, name.clone()))
+        .filter_map(|(name, runs)| Some((median(runs, row)?, name.as_str())))
+        .min_by(|a, b| a.0.total_cmp(&b.0))
 }
 
 fn number(value: f64) -> String {
@@ -222,6 +278,26 @@ mod tests {
         assert!(report(&[1.0], &[2.0]).verdict().is_ok());
         let error = report(&[3.0], &[2.0]).verdict().unwrap_err().to_string();
         assert!(error.contains("src, first wall s: 1.50× of restic"), "{error}");
+    }
+
+    #[test]
+    fn the_table_of_all_corpora_names_the_best_peer() {
+        let mut report = report(&[1.0], &[2.0]);
+        let mut figures = Figures::default();
+        for (step, mib) in [("first", 70.0), ("restore", 90.0), ("verify", 80.0)] {
+            figures.cost(step, Cost { client_mib: mib, ..Cost::default() });
+        }
+        figures.most("client MiB", "MiB");
+        figures.most("device MiB", "device MiB");
+        report.add("vm", OURS, figures);
+        let text = report.summary();
+        assert!(text.contains("| | src | best peer | ratio | vm | best peer | ratio |"), "{text}");
+        assert!(
+            text.contains("| first, s | 1.00 | restic 2.00 | 0.50× | 0.00 | - | - |"),
+            "{text}"
+        );
+        assert!(text.contains("| client memory, MiB | - | - | - | 90.0 | - | - |"), "{text}");
+        assert!(text.contains("| device memory, MiB | - | - | - | - | - | - |"), "{text}");
     }
 
     #[test]

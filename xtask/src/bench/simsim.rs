@@ -86,7 +86,7 @@ impl Tool for Simsim {
 
     fn prepare(&mut self, place: &Path) -> Result<()> {
         let work = place.to_path_buf();
-        for folder in ["server", "client", "store"] {
+        for folder in ["server", "client"] {
             std::fs::create_dir_all(work.join(folder))?;
         }
         let wire = Wire::new();
@@ -103,7 +103,11 @@ impl Tool for Simsim {
         let binary = self.binary.clone();
         let running = self.running()?;
         wait_until_ready(running, &binary)?;
-        enrol(running, &binary)
+        enrol(running, &binary)?;
+        let mut create = running.cli(&binary);
+        create.args(["datastore", "create", "measured"]).arg(running.work.join("store"));
+        step::output(&mut create)?;
+        Ok(())
     }
 
     fn backup(&mut self, source: &Path) -> Result<Cost> {
@@ -111,7 +115,7 @@ impl Tool for Simsim {
         let running = self.running()?;
         if !running.has_task {
             let mut add = running.cli(&binary);
-            step::run(add.args(["task", "add", TASK, "--client", CLIENT]).arg(source))?;
+            step::output(add.args(["task", "add", TASK, "--client", CLIENT]).arg(source))?;
             running.has_task = true;
         }
         self.verb(&["backup", TASK])
@@ -167,11 +171,13 @@ fn wait_until_ready(running: &mut Running, binary: &Path) -> Result<()> {
 }
 
 fn enrol(running: &Running, binary: &Path) -> Result<()> {
-    let code = step::output(running.cli(binary).args(["client", "code", CLIENT]))?;
-    let code = String::from_utf8(code)?.trim().to_owned();
+    let reply = step::output(running.cli(binary).args(["client", "code", CLIENT, "--json"]))?;
+    let reply: serde_json::Value = serde_json::from_slice(&reply)?;
+    let code = reply["code"].as_str().context("`client code` printed no code")?;
     let mut join = running.wire.command(binary);
-    join.args(["client", "join", "127.0.0.1", "--name", CLIENT, "--code", &code, "--state"]);
-    step::run(join.arg(running.work.join("client")))
+    join.args(["client", "join", "127.0.0.1", "--name", CLIENT, "--code", code, "--state"]);
+    step::output(join.arg(running.work.join("client")))?;
+    Ok(())
 }
 
 fn tail(text: &str) -> String {
