@@ -121,7 +121,7 @@ impl Report {
                 for name in &names {
                     match median(&tools[*name], &row) {
                         Some(value) => {
-                            let _ = write!(text, " {} |", number(value));
+                            let _ = write!(text, " {} |", shown(&row, value));
                         }
                         None => text.push_str(" - |"),
                     }
@@ -144,7 +144,7 @@ impl Report {
             let _ = write!(text, "| {title} |");
             for tools in self.runs.values() {
                 let ours = tools.get(OURS).and_then(|runs| median(runs, row));
-                let ours = ours.map_or_else(|| "-".to_owned(), number);
+                let ours = ours.map_or_else(|| "-".to_owned(), |value| shown(row, value));
                 let (peer, ratio) = match best_peer(tools, row) {
                     None => ("-".to_owned(), "-".to_owned()),
                     Some((value, name)) => (
@@ -215,6 +215,11 @@ fn best_peer<'a>(tools: &'a BTreeMap<String, Vec<Figures>>, row: &str) -> Option
         .filter(|(name, _)| *name != OURS && *name != REFERENCE)
         .filter_map(|(name, runs)| Some((median(runs, row)?, name.as_str())))
         .min_by(|a, b| a.0.total_cmp(&b.0))
+}
+
+/// Ratios near 1 are told apart by their third digit.
+fn shown(row: &str, value: f64) -> String {
+    if row.contains('÷') { format!("{value:.3}") } else { number(value) }
 }
 
 fn number(value: f64) -> String {

@@ -154,9 +154,12 @@ impl Tool for Simsim {
 fn wait_until_ready(running: &mut Running, binary: &Path) -> Result<()> {
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
-        let asked = running.cli(binary).args(["status", "--json"]).output();
-        if asked.is_ok_and(|output| output.status.success()) {
-            return Ok(());
+        // The client must listen before it joins: it tells the server where.
+        if running.client.output().contains("simsim client is ready") {
+            let asked = running.cli(binary).args(["status", "--json"]).output();
+            if asked.is_ok_and(|output| output.status.success()) {
+                return Ok(());
+            }
         }
         for daemon in [&mut running.server, &mut running.client] {
             if let Some(status) = daemon.try_wait() {
@@ -164,7 +167,8 @@ fn wait_until_ready(running: &mut Running, binary: &Path) -> Result<()> {
             }
         }
         if Instant::now() > deadline {
-            bail!("the server is not ready:\n{}", tail(&running.server.output()));
+            let (server, client) = (running.server.output(), running.client.output());
+            bail!("the daemons are not ready:\n{}\n{}", tail(&server), tail(&client));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
