@@ -13,11 +13,9 @@ use state::State;
 mod cli;
 mod daemon;
 mod exit;
-mod listen;
-mod node;
+mod kit;
 mod quickstart;
 mod show;
-mod standalone;
 mod state;
 
 /// Tests name points here at which a debug build dies or stops; release builds ignore it.

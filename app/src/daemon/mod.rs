@@ -19,7 +19,7 @@ use std::time::Duration;
 use simsim_model::Kind;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-pub use compose::Role;
+pub use compose::{Role, Running};
 pub use join::{JoinArguments, join};
 pub use process::hide_memory;
 use settings::{ListenAddress, Settings};
@@ -137,6 +137,13 @@ async fn serve(role: Role, state: &State, settings: &Settings) -> Result<u8, Fai
     Ok(exit::DONE)
 }
 
+/// A server for the quickstart: on loopback, and on free ports where others have its own.
+pub async fn start_quickstart(state: &State) -> Result<Running, Failure> {
+    process::raise_open_files();
+    let settings = Settings::load(None, state)?.on_loopback();
+    compose::start(Role::Server, state, &settings, listen::WhenTaken::TakeFree).await
+}
+
 /// Tells systemd, where it started this process.
 fn tell_system(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
@@ -145,10 +152,10 @@ fn tell_system(states: &[sd_notify::NotifyState<'_>]) {
 }
 
 /// The signals that ask a daemon to end.
-struct Signals([(Signal, &'static str); 3]);
+pub struct Signals([(Signal, &'static str); 3]);
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    pub fn new() -> Result<Self, Failure> {
         Ok(Self([
             (signal(SignalKind::terminate())?, "SIGTERM"),
             (signal(SignalKind::interrupt())?, "SIGINT"),
@@ -156,7 +163,7 @@ impl Signals {
         ]))
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub async fn next(&mut self) -> &'static str {
         let [one, two, three] = &mut self.0;
         tokio::select! {
             _ = one.0.recv() => one.1,

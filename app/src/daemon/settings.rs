@@ -178,6 +178,16 @@ impl Settings {
         if self.name.is_empty() { host_name() } else { self.name.clone() }
     }
 
+    /// The same, but that nobody from elsewhere is listened to.
+    pub fn on_loopback(mut self) -> Self {
+        let loopback = ListenAddress { ip: Ipv4Addr::LOCALHOST.into(), port: None };
+        let listen = &mut self.listen;
+        for row in [&mut listen.smssh, &mut listen.http, &mut listen.console] {
+            *row = vec![loopback];
+        }
+        self
+    }
+
     pub fn client_options(&self) -> ClientOptions {
         let policy = Some(self.client.policy.clone()).filter(|path| !path.as_os_str().is_empty());
         ClientOptions {

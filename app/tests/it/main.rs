@@ -1,3 +1,7 @@
 //! The binary as a user runs it.
 
+mod daemons;
+mod hosts;
 mod quickstart;
+mod refusals;
+mod restarts;

@@ -39,10 +39,19 @@ impl fmt::Display for Difference {
 /// Compares `a`, the original, with `b`. Errors: one of the two cannot be opened at all; what
 /// cannot be read below them is a difference.
 pub fn compare(a: &Path, b: &Path) -> io::Result<Vec<Difference>> {
+    compare_trees(a, b, true)
+}
+
+/// [`compare`], but for owners and groups: only root can restore those of others.
+pub fn compare_without_owners(a: &Path, b: &Path) -> io::Result<Vec<Difference>> {
+    compare_trees(a, b, false)
+}
+
+fn compare_trees(a: &Path, b: &Path, owners: bool) -> io::Result<Vec<Difference>> {
     let (dir_a, name_a) = open(a)?;
     let (dir_b, name_b) = open(b)?;
     let buffers = (vec![0; BUFFER_BYTES], vec![0; BUFFER_BYTES]);
-    let mut comparison = Comparison { buffers, ..Comparison::default() };
+    let mut comparison = Comparison { owners, buffers, ..Comparison::default() };
     let a =
         Spot { stat: Stat::at(&*dir_a.fd()?, &name_or_dot(&name_a))?, dir: dir_a, name: name_a };
     let b =
@@ -77,6 +86,7 @@ struct Spot {
 
 #[derive(Default)]
 struct Comparison {
+    owners: bool,
     differences: Vec<Difference>,
     dirs: Vec<(Vec<u8>, Arc<HeldDir>, Arc<HeldDir>)>,
     /// Inodes of the original with several names, and where they went; and the other way.
@@ -121,7 +131,7 @@ impl Comparison {
         if x.mode != y.mode {
             self.add(&path, format!("mode {:04o} became {:04o}", x.mode, y.mode));
         }
-        if (x.uid, x.gid) != (y.uid, y.gid) {
+        if self.owners && (x.uid, x.gid) != (y.uid, y.gid) {
             self.add(&path, format!("owner {}:{} became {}:{}", x.uid, x.gid, y.uid, y.gid));
         }
         if x.mtime != y.mtime {

@@ -22,7 +22,7 @@ mod walk;
 mod wanted;
 mod xattr;
 
-pub use compare::{Difference, compare};
+pub use compare::{Difference, compare, compare_without_owners};
 pub use error::{SinkError, SourceError};
 pub use fs_source::{FsSource, WalkOptions};
 pub use sink::{Created, DirHandle, FileWriter, FsSink, LinkTarget, Placed, SinkOptions};

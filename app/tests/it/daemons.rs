@@ -1,0 +1,122 @@
+//! The three daemons together: enrolment, backup, restore elsewhere, revocation.
+
+use std::os::unix::fs::MetadataExt;
+
+use serde_json::{Value, json};
+use simsim_model::Kind;
+
+use crate::hosts::{Daemon, assert_done, differences, output, tree, until};
+
+#[test]
+fn hosts_join_are_backed_up_restored_to_another_and_revoked() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = |name: &str| scratch.path().join(name);
+    let tree = tree(scratch.path());
+    let server = Daemon::start("server", &folder("server"));
+    server.must("datastore.create", json!({ "name": "main", "path": folder("store") }));
+
+    // One joins before its daemon runs, the other one while it does.
+    let first = folder("first");
+    let port = simsim_testkit::free_ports(1)[0];
+    let listen = format!("127.0.0.1:{port}");
+    let joined = server.join("first", &first, &["--listen", &listen]);
+    assert_done(&joined);
+    let said = String::from_utf8_lossy(&joined.stdout).into_owned();
+    assert!(said.contains("simsim --state") && said.contains(&port.to_string()), "{said}");
+    let mut command = crate::hosts::simsim();
+    command.args(["client", "--listen", &listen, "--state"]).arg(&first);
+    let _first = simsim_testkit::ChildProcess::start(&mut command);
+    let second = Daemon::start("client", &folder("second"));
+    let joined = server.join("second", &second.state, &[]);
+    assert_done(&joined);
+    let said = String::from_utf8_lossy(&joined.stdout).into_owned();
+    assert!(said.contains("obeys it from now on"), "{said}");
+    server.until_connected("first");
+    server.until_connected("second");
+
+    server.add_task("home", "first", &tree);
+    let backup = server.backup("home");
+    assert_eq!(backup["state"], "finished", "{backup:#}");
+    let target = folder("restored");
+    let job = server.must(
+        "restore",
+        json!({ "task": "home", "client": "second", "target": target, "specials": true }),
+    );
+    let restore = server.ended(&job);
+    assert_eq!(restore["state"], "finished", "{restore:#}");
+    assert_eq!(differences(&tree, &target), Vec::<String>::new());
+
+    let revoked = server.must("client.revoke", json!({ "name": "second" }));
+    assert_eq!(revoked["client"]["state"], "revoked");
+    let refused = server
+        .ask("restore", json!({ "task": "home", "client": "second", "target": target }))
+        .unwrap_err();
+    assert_eq!(refused.kind(), Kind::Denied, "{refused}");
+    assert!(!server.is_connected("second"));
+}
+
+#[test]
+fn an_rds_keeps_data_of_a_client_and_opens_no_console() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = |name: &str| scratch.path().join(name);
+    let tree = tree(scratch.path());
+    let server = Daemon::start("server", &folder("server"));
+    let rds = Daemon::start("rds", &folder("rds"));
+    assert_done(&server.join("vault2", &rds.state, &[]));
+    server.until_connected("vault2");
+    let request = json!({ "name": "far", "node": "vault2", "path": folder("store") });
+    server.must("datastore.create", request);
+    server.add_task("home", &server.own_name(), &tree);
+    let backup = server.backup("home");
+    assert_eq!(backup["state"], "finished", "{backup:#}");
+    let clients = server.must("client.list", Value::Null);
+    let roles: Vec<&Value> = clients
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|client| client["name"] == "vault2")
+        .map(|client| &client["roles"])
+        .collect();
+    assert_eq!(roles, [&json!(["client", "device"])]);
+    let said = rds.process.output();
+    assert!(said.contains("smssh") && said.contains("http") && !said.contains("console"), "{said}");
+    assert!(!rds.state.join("console.sock").exists());
+}
+
+#[test]
+fn the_local_socket_is_for_its_owner_and_may_have_a_long_path() {
+    let scratch = tempfile::tempdir().unwrap();
+    let state = scratch.path().join("long".repeat(40)).join("state");
+    let mut server = Daemon::start("server", &state);
+    assert_eq!(server.must("status", Value::Null)["clients_enrolled"], 1);
+    let mode = |name: &str| std::fs::metadata(state.join(name)).unwrap().mode() & 0o777;
+    assert_eq!((mode(""), mode("console.sock")), (0o700, 0o600));
+    assert_eq!(server.stop(), 0, "{}", server.process.output());
+    assert!(!state.join("console.sock").exists());
+    let asked = output(&["status", "--state", state.to_str().unwrap()]);
+    assert_eq!(asked.status.code(), Some(8));
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(said.contains("simsim server"), "{said}");
+}
+
+#[test]
+fn a_host_obeys_one_server_until_it_is_told_to_obey_another() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = |name: &str| scratch.path().join(name);
+    let one = Daemon::start("server", &folder("one"));
+    let two = Daemon::start("server", &folder("two"));
+    let client = Daemon::start("client", &folder("client"));
+    assert_done(&one.join("web", &client.state, &[]));
+    one.until_connected("web");
+    let refused = two.join("web", &client.state, &[]);
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--replace"), "{refused:?}");
+    assert!(one.is_connected("web"));
+    assert_done(&two.join("web", &client.state, &["--replace"]));
+    two.until_connected("web");
+    // The first server's session is cut when the listener looks again.
+    until("the first server is shut out", || !one.is_connected("web"));
+    // A server's own state is no client's.
+    let refused = one.join("other", &two.state, &[]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+}
