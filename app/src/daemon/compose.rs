@@ -36,6 +36,9 @@ use crate::state::{Lock, State};
 /// Jobs and connections get this long to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
+/// A server that is obeyed no more is shut out within this time; to look costs one small file.
+const ENROLMENT_RECHECK: Duration = Duration::from_secs(2);
+
 /// What a host of the suite is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -215,12 +218,13 @@ impl Running {
         name: &str,
         ended: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
+        let timing = Timing { recheck: ENROLMENT_RECHECK, ..Timing::default() };
         let control_port = ports.smssh.first().map_or(0, |one| one.address.port());
         let dial_self = ports.smssh.iter().map(|one| one.own_address().to_string()).collect();
         for one in ports.smssh {
             let hello = Hello::new(name, role.roles());
             let (policy, handler) = (Arc::clone(&node) as Arc<_>, Arc::clone(&node) as Arc<_>);
-            let door = SmsshListener::new(identity, hello, policy, handler);
+            let door = SmsshListener::with_timing(identity, hello, policy, handler, timing);
             self.tasks.push(tokio::spawn(door.serve(one.listener, until(ended.clone()))));
         }
         for (one, device) in ports.http.into_iter().zip(self.device.iter().cycle()) {
@@ -231,12 +235,8 @@ impl Running {
         if role == Role::Server {
             let config =
                 ServerConfig { name: name.to_owned(), control_port, ..settings.server.clone() };
-            let options = StartOptions {
-                state: state.folder().to_owned(),
-                config,
-                dial_self,
-                timing: Timing::default(),
-            };
+            let options =
+                StartOptions { state: state.folder().to_owned(), config, dial_self, timing };
             let server = Server::start(options).await?;
             self.server = Some(server.clone());
             let _ = node.server.set(server.clone());

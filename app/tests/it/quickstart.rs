@@ -58,6 +58,10 @@ fn the_main_job_runs_twice_and_the_second_time_stores_nothing_new() {
             open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
             continue;
         }
+        // Room that is kept for bad times: nothing was ever written to it.
+        if path.file_name().is_some_and(|name| name == "reserve") {
+            continue;
+        }
         files += 1;
         let bytes = std::fs::read(&path).unwrap();
         for secret in [&b"secret content"[..], b"secret-name", b"a line of text"] {

@@ -1,6 +1,6 @@
 //! Daemons end and start again, and nothing is forgotten.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -8,8 +8,9 @@ use crate::hosts::{Daemon, assert_done, differences, tree, until};
 
 /// A task at `client` whose command waits for a file and then says one line.
 fn waiting_task(server: &Daemon, client: &str, state: &Path, go: &Path) {
-    let script =
-        format!("echo begun; while [ ! -e {} ]; do sleep 0.05; done; echo done", go.display());
+    let begun = begun(go);
+    let wait = format!("while [ ! -e {} ]; do sleep 0.05; done", go.display());
+    let script = format!("touch {}; echo begun; {wait}; echo done", begun.display());
     let policy = format!("[commands.wait]\nrun = [\"/bin/sh\", \"-c\", {script:?}]\n");
     std::fs::create_dir_all(state.join("client")).unwrap();
     std::fs::write(state.join("client/policy.toml"), policy).unwrap();
@@ -18,11 +19,15 @@ fn waiting_task(server: &Daemon, client: &str, state: &Path, go: &Path) {
     server.must("task.add", task);
 }
 
-fn until_running(server: &Daemon, job: &Value) {
-    until("the job runs", || {
-        let shown = server.must("job.show", json!({ "job": job["job"] }));
-        shown["state"] == "running" && shown["progress"]["bytes_done"].as_u64() > Some(0)
-            || shown["state"] == "running"
+/// Made by the command when it runs.
+fn begun(go: &Path) -> PathBuf {
+    go.with_extension("begun")
+}
+
+fn until_running(server: &Daemon, job: &Value, go: &Path) {
+    until("the job runs at the client", || begun(go).exists());
+    until("the server knows", || {
+        server.must("job.show", json!({ "job": job["job"] }))["state"] == "running"
     });
 }
 
@@ -72,7 +77,7 @@ fn a_server_that_is_stopped_during_a_backup_of_its_own_host_says_so_after_its_st
     let own = server.own_name();
     waiting_task(&server, &own, &folder("server"), &folder("go"));
     let job = server.must("task.run", json!({ "task": "waits" }));
-    until_running(&server, &job);
+    until_running(&server, &job, &folder("go"));
     assert_eq!(server.stop(), 0, "{}", server.process.output());
     server.again();
     let ended = server.ended(&job);
@@ -100,8 +105,9 @@ fn a_job_between_other_hosts_goes_on_while_the_server_restarts_or_is_killed() {
     waiting_task(&server, "web", &client.state, &folder("go"));
     for kill in [false, true] {
         let _ = std::fs::remove_file(folder("go"));
+        let _ = std::fs::remove_file(begun(&folder("go")));
         let job = server.must("task.run", json!({ "task": "waits" }));
-        until_running(&server, &job);
+        until_running(&server, &job, &folder("go"));
         if !kill {
             assert_eq!(server.stop(), 0, "{}", server.process.output());
         }
@@ -124,7 +130,7 @@ fn a_client_that_ends_during_its_backup_makes_it_interrupted() {
     assert_done(&server.join("web", &client.state, &[]));
     waiting_task(&server, "web", &client.state, &folder("go"));
     let job = server.must("task.run", json!({ "task": "waits" }));
-    until_running(&server, &job);
+    until_running(&server, &job, &folder("go"));
     assert_eq!(client.stop(), 0, "{}", client.process.output());
     client.again();
     let ended = server.ended(&job);
