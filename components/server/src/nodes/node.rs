@@ -21,6 +21,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How often "last seen" of a reached node is written down.
 const SEEN_INTERVAL: Duration = Duration::from_secs(60);
 
+/// A host that joined so recently may not have written down yet whom it obeys.
+const JOINING_MS: i64 = 10_000;
+
 /// How a node is reached at this moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NodeStatus {
@@ -36,6 +39,7 @@ pub(crate) struct NodeStatus {
 pub(crate) struct Node {
     pub id: ClientId,
     pub name: Arc<str>,
+    enrolled_unix_ms: i64,
     pub status: watch::Sender<NodeStatus>,
     /// Somebody needs it: the next attempt comes at once.
     pub wake: Notify,
@@ -47,6 +51,7 @@ impl Node {
         Arc::new(Self {
             id: client.id,
             name: client.name.as_str().into(),
+            enrolled_unix_ms: client.enrolled_unix_ms,
             status: watch::Sender::new(NodeStatus::default()),
             wake: Notify::new(),
             stop,
@@ -93,10 +98,16 @@ impl Node {
                 }
                 Err(error) => {
                     tracing::debug!(node = %self.name, %error, "not reached");
+                    // Whoever waits for it may go on waiting.
+                    let joining = error.kind() == Kind::Denied && self.is_joining();
+                    let kind = if joining { Kind::Unreachable } else { error.kind() };
                     self.status.send_modify(|status| {
                         status.attempts += 1;
-                        status.last_error = Some((error.kind(), error.full_message()));
+                        status.last_error = Some((kind, error.full_message()));
                     });
+                    if joining {
+                        pause = PAUSE_FIRST / 2;
+                    }
                 }
             }
             // Up to a quarter shorter for each node in its own way, so that not all dial at once.
@@ -107,6 +118,10 @@ impl Node {
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    fn is_joining(&self) -> bool {
+        (0..JOINING_MS).contains(&now_unix_ms().saturating_sub(self.enrolled_unix_ms))
     }
 
     async fn reach(&self, keeper: &Keeper) -> Result<(Line, NodeFacts), ServerError> {
