@@ -20,7 +20,7 @@ use simsim_control::{Hello, Identity, SmsshListener, Timing};
 use simsim_device::Device;
 use simsim_model::Kind;
 use simsim_model::port_registry::{CONSOLE, HTTP, Listen, SMSSH};
-use simsim_server::{Server, ServerConfig, StartOptions, open_identity};
+use simsim_server::{Server, StartOptions, open_identity};
 use simsim_transfer::{HttpListener, ListenOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -29,7 +29,7 @@ use super::console::ServerConsole;
 use super::enrolment::Enrolment;
 use super::listen::{Opened, WhenTaken, open};
 use super::node::{Node, Orders};
-use super::settings::Settings;
+use super::settings::{Settings, host_name};
 use crate::exit::Failure;
 use crate::state::{Lock, State};
 
@@ -233,8 +233,12 @@ impl Running {
             self.tasks.push(tokio::spawn(data));
         }
         if role == Role::Server {
-            let config =
-                ServerConfig { name: name.to_owned(), control_port, ..settings.server.clone() };
+            let mut config = settings.server.clone();
+            name.clone_into(&mut config.name);
+            config.control_port = control_port;
+            if config.advertise.is_empty() {
+                config.advertise.push(host_name());
+            }
             let options =
                 StartOptions { state: state.folder().to_owned(), config, dial_self, timing };
             let server = Server::start(options).await?;

@@ -84,18 +84,26 @@ pub fn join(arguments: &JoinArguments, state: &State) -> Result<u8, Failure> {
     let device = holder.as_ref().is_some_and(|holder| holder.role == "rds");
     let roles = if device { Roles::RDS } else { Roles::CLIENT };
     let identity = Identity::load_or_create(&state.file("identity"))?;
-    let address = with_port(&arguments.server);
+    let addresses = [with_port(&arguments.server)];
+    let platform = platform();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let joined = runtime.block_on(simsim_control::join(
-        &[address],
+    let joining = simsim_control::join(
+        &addresses,
         &code,
         &identity,
         Hello::new(name.clone(), roles),
         &name,
         port,
-        &platform(),
+        &platform,
         Timing::default(),
-    ))?;
+    );
+    let joined = runtime.block_on(joining).map_err(|error| match error.kind() {
+        Kind::Denied => {
+            let hint = format!("(this host asked as '{name}'; for another name say --name)");
+            Failure::new(Kind::Denied, format!("{error} {hint}"))
+        }
+        _ => Failure::from(error),
+    })?;
     let server_key = joined.server_key;
     Enrolment {
         server: joined.server_name.clone(),

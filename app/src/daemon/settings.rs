@@ -236,12 +236,14 @@ fn read(path: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(path)
 }
 
-/// The system's name of this host, as far as it can be a name in the suite.
+/// The system's name of this host, as far as it can be a name in the suite. The second file is for
+/// services that see only processes in `/proc`.
 pub fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
+    ["/proc/sys/kernel/hostname", "/etc/hostname"]
+        .iter()
+        .filter_map(|file| std::fs::read_to_string(file).ok())
         .map(|name| name.trim().to_owned())
-        .ok()
-        .filter(|name| simsim_control::join::is_name(name))
+        .find(|name| simsim_control::join::is_name(name))
         .unwrap_or_else(|| "localhost".to_owned())
 }
 

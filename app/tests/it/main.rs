@@ -5,3 +5,4 @@ mod hosts;
 mod quickstart;
 mod refusals;
 mod restarts;
+mod services;

@@ -13,7 +13,7 @@ struct Need {
     used_for: &'static str,
 }
 
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 8] = [
     Need {
         program: "ssh",
         package: "openssh-client",
@@ -28,6 +28,16 @@ const NEEDS: [Need; 6] = [
     Need { program: "setfattr", package: "attr", used_for: "extended attributes by a second tool" },
     Need { program: "mkfs.ext4", package: "e2fsprogs", used_for: "file systems in a loop image" },
     Need { program: "ip", package: "iproute2", used_for: "hosts in network namespaces" },
+    Need {
+        program: "systemd-analyze",
+        package: "systemd",
+        used_for: "how exposed the services of the suite are",
+    },
+    Need {
+        program: "setpriv",
+        package: "util-linux",
+        used_for: "a client with the rights of its service",
+    },
 ];
 
 /// Installs what is missing. Never fails: a test that lacks its part says so itself.

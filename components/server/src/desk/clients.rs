@@ -2,6 +2,7 @@
 
 use simsim_catalog::{Client, JobFilter, JobState};
 use simsim_control::{JoinCode, PublicKey, join};
+use simsim_model::port_registry::SMSSH;
 
 use crate::api::{
     ClientAddressesRequest, ClientRequest, ClientView, JoinCodeReply, JoinCodeRequest, RevokeReply,
@@ -65,8 +66,13 @@ impl Server {
         let text = code.text().to_string();
         let name =
             request.name.as_deref().map(|name| format!(" --name {name}")).unwrap_or_default();
+        let mut server =
+            house.config.advertise.first().cloned().unwrap_or_else(|| house.name.clone());
+        if house.config.control_port != SMSSH.ports.first() {
+            server = crate::nodes::with_port(&server, house.config.control_port);
+        }
         Ok(JoinCodeReply {
-            command: format!("simsim client join {} --code {text}{name}", house.name),
+            command: format!("simsim client join {server} --code {text}{name}"),
             code: text,
             name: request.name,
             expires_unix_ms,
