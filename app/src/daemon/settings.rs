@@ -362,4 +362,34 @@ mod tests {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
+
+    /// `section.key` and default of every setting.
+    fn leaves(prefix: &str, table: &toml::Table, found: &mut Vec<(String, String)>) {
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(inner) => leaves(&format!("{prefix}{key}."), inner, found),
+                value => found.push((format!("{prefix}{key}"), value.to_string())),
+            }
+        }
+    }
+
+    #[test]
+    fn the_reference_page_has_every_setting_with_its_default_and_no_other() {
+        let page = include_str!("../../../docs/reference/settings.md");
+        let table = toml::Table::try_from(Settings::default()).unwrap();
+        let mut settings = Vec::new();
+        leaves("", &table, &mut settings);
+        assert!(settings.len() > 15, "{settings:?}");
+        let rows: Vec<&str> = page
+            .lines()
+            .skip_while(|line| !line.starts_with("| key |"))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .collect();
+        assert_eq!(rows.len(), settings.len());
+        for (key, default) in settings {
+            let begin = format!("| `{key}` | `{default}` | ");
+            assert!(rows.iter().any(|row| row.starts_with(&begin)), "{begin}");
+        }
+    }
 }

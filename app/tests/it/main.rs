@@ -1,6 +1,7 @@
 //! The binary as a user runs it.
 
 mod daemons;
+mod documents;
 mod hosts;
 mod quickstart;
 mod refusals;
