@@ -36,7 +36,7 @@ impl DomainKey {
     }
 
     /// The name of a node: its references, then its body.
-    pub(crate) fn node_name(&self, nodes: &[Name], chunks: &[Name], body: &[u8]) -> Name {
+    pub fn node_name(&self, nodes: &[Name], chunks: &[Name], body: &[u8]) -> Name {
         let mut hasher = blake3::Hasher::new_keyed(&self.node_name);
         hasher.update(&(nodes.len() as u32).to_le_bytes());
         hasher.update(&(chunks.len() as u32).to_le_bytes());

@@ -47,11 +47,7 @@ pub fn data_segment(domain: DomainId, chunks: &[Vec<u8>]) -> (Vec<Name>, Bytes) 
 }
 
 pub fn node(nodes: &[Name], chunks: &[Name]) -> Node {
-    let mut hasher = blake3::Hasher::new();
-    nodes.iter().chain(chunks).for_each(|name| {
-        hasher.update(&name.0);
-    });
-    let name = Name(*hasher.finalize().as_bytes());
+    let name = key().node_name(nodes, chunks, b"body");
     Node { name, nodes: nodes.to_vec(), chunks: chunks.to_vec(), body: b"body".to_vec() }
 }
 
