@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use daemon::{DaemonArguments, DeviceArguments, Role, ServerArguments};
 use state::State;
 
+mod allocator;
 mod cli;
 mod daemon;
 mod exit;
@@ -78,6 +79,7 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
+    allocator::share_one_heap();
     let line = CommandLine::parse();
     let done = prepare(line.verb.is_daemon()).and_then(|()| run(line));
     match done {

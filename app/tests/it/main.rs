@@ -3,6 +3,8 @@
 mod daemons;
 mod documents;
 mod hosts;
+mod identity;
+mod memory;
 mod quickstart;
 mod refusals;
 mod restarts;
