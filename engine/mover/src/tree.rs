@@ -137,6 +137,58 @@ impl Tree {
         if entry.is_dir() { self.children(&entry) } else { Ok(vec![entry]) }
     }
 
+    /// Of the directory at a path: the entries that come after a name, in order, at most `limit`
+    /// of them, and whether there are more. Reads the pages that hold them and no others, so that
+    /// a part of a huge directory costs what a small one costs. Of anything else: the one entry.
+    pub fn list_page(
+        &self,
+        path: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<(Vec<Entry>, bool), MoverError> {
+        let entry = self.entry(path)?;
+        let Content::Tree(page) = entry.content else {
+            let one = if entry.is_dir() { Vec::new() } else { vec![entry] };
+            return Ok((one, false));
+        };
+        let mut entries = Vec::new();
+        self.collect(&page, after, limit.saturating_add(1), 0, &mut entries)?;
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        Ok((entries, more))
+    }
+
+    /// Adds entries after a name until there are `wanted`.
+    fn collect(
+        &self,
+        page: &Name,
+        after: Option<&[u8]>,
+        wanted: usize,
+        depth: usize,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), MoverError> {
+        let is_after = |name: &[u8]| after.is_none_or(|after| name > after);
+        match self.nodes.page(page)? {
+            Page::Entries(page) => {
+                let room = wanted.saturating_sub(entries.len());
+                let page = page.into_iter().filter(|entry| is_after(&entry.name));
+                entries.extend(page.take(room));
+            }
+            Page::Index(pages) if depth < 16 => {
+                // The last page that begins before the name may go beyond it.
+                let begins_after = pages.partition_point(|page| !is_after(&page.first));
+                for page in pages.iter().skip(begins_after.saturating_sub(1)) {
+                    if entries.len() >= wanted {
+                        break;
+                    }
+                    self.collect(&page.page, after, wanted, depth + 1, entries)?;
+                }
+            }
+            _ => return Err(no_path(b"a page of another kind")),
+        }
+        Ok(())
+    }
+
     /// Everything at and below a path, depth first. Ends early when `visit` answers false.
     pub fn walk(
         &self,

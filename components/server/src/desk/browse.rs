@@ -37,14 +37,9 @@ impl Server {
         let id = saveset.saveset;
         self.look_into(&[saveset], move |trees| {
             let tree = first(trees)?;
-            let mut entries = tree.list(&path).map_err(reading)?;
             let is_itself = !tree.entry(&path).map_err(reading)?.is_dir();
-            entries.sort_by(|one, other| one.name.cmp(&other.name));
-            if let Some(after) = &after {
-                entries.retain(|entry| entry.name > *after);
-            }
-            let more = entries.len() > limit;
-            entries.truncate(limit);
+            let (entries, more) =
+                tree.list_page(&path, after.as_deref(), limit).map_err(reading)?;
             let entries = entries
                 .iter()
                 .map(|entry| {

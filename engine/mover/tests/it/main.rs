@@ -1,4 +1,5 @@
 //! The mover against a datastore in memory that refuses what a device would refuse.
 
+mod listing;
 mod memory;
 mod round_trip;
