@@ -270,7 +270,12 @@ impl Running {
             }
         }
         if let Some(device) = &self.device {
-            device.close(STOP_PATIENCE).await;
+            let closed = device.close(STOP_PATIENCE);
+            if tokio::time::timeout(STOP_PATIENCE * 2, closed).await.is_err() {
+                tracing::error!(
+                    "a datastore does not close; it will be opened as after a power cut"
+                );
+            }
         }
     }
 }

@@ -122,7 +122,8 @@ pub fn join(arguments: &JoinArguments, state: &State) -> Result<u8, Failure> {
         None => {
             let state = state.folder().display();
             println!("The server reaches it on port {port} once its client runs:");
-            println!("  simsim --state {state} client");
+            let listen = arguments.listen.map(|listen| format!(" --listen {listen}"));
+            println!("  simsim --state {state} client{}", listen.unwrap_or_default());
         }
     }
     Ok(exit::DONE)

@@ -130,8 +130,9 @@ async fn serve(role: Role, state: &State, settings: &Settings) -> Result<u8, Fai
     tokio::select! {
         () = running.stop() => tracing::info!("stopped"),
         name = signals.next() => {
-            tracing::warn!(signal = name, "ended at once");
-            return Err(Failure::new(Kind::Cancelled, "ended before everything was closed"));
+            tracing::warn!(signal = name, "ended at once, before everything was closed");
+            // What hangs is not waited for: neither threads nor destructors.
+            std::process::exit(i32::from(exit::of_kind(Kind::Cancelled)));
         }
     }
     Ok(exit::DONE)

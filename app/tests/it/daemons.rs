@@ -1,11 +1,13 @@
 //! The three daemons together: enrolment, backup, restore elsewhere, revocation.
 
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use simsim_model::Kind;
 
-use crate::hosts::{Daemon, assert_done, differences, output, tree, until};
+use crate::hosts::{Daemon, PATIENCE, assert_done, differences, output, tree, until};
 
 #[test]
 fn hosts_join_are_backed_up_restored_to_another_and_revoked() {
@@ -119,4 +121,63 @@ fn a_host_obeys_one_server_until_it_is_told_to_obey_another() {
     // A server's own state is no client's.
     let refused = one.join("other", &two.state, &[]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+}
+
+#[test]
+fn systemd_hears_when_a_daemon_is_ready_and_when_it_stops() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("notify");
+    let heard = UnixDatagram::bind(&path).unwrap();
+    heard.set_read_timeout(Some(PATIENCE)).unwrap();
+    let next = || {
+        let mut bytes = [0; 512];
+        let length = heard.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    let variables = [("NOTIFY_SOCKET", path.to_str().unwrap())];
+    let mut client = Daemon::start_with("client", &scratch.path().join("client"), &variables);
+    assert!(next().contains("READY=1"));
+    assert_eq!(client.stop(), 0);
+    assert!(next().contains("STOPPING=1"));
+}
+
+#[test]
+fn a_daemon_leaves_no_core_and_has_all_the_open_files_that_the_system_allows() {
+    let scratch = tempfile::tempdir().unwrap();
+    let client = Daemon::start("client", scratch.path());
+    let limits = format!("/proc/{}/limits", client.process.id());
+    let limits = std::fs::read_to_string(limits).unwrap();
+    let row = |name: &str| -> Vec<String> {
+        let row = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        row.split_whitespace().take(2).map(str::to_owned).collect()
+    };
+    assert_eq!(row("Max core file size"), ["0", "0"]);
+    let files = row("Max open files");
+    assert_eq!(files[0], files[1], "{files:?}");
+}
+
+#[test]
+fn a_second_signal_ends_at_once_what_a_first_one_cannot_end() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = |name: &str| scratch.path().join(name);
+    let tree = tree(scratch.path());
+    let hang = [("SIMSIM_FAILPOINTS", "datastore.pack_written=hang")];
+    let mut server = Daemon::start_with("server", &folder("server"), &hang);
+    server.must("datastore.create", json!({ "name": "main", "path": folder("store") }));
+    server.add_task("home", &server.own_name(), &tree);
+    let job = server.must("task.run", json!({ "task": "home" }));
+    server.process.wait_for_line("transfer opened", PATIENCE).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let shown = server.must("job.show", json!({ "job": job["job"] }));
+    assert_eq!(shown["state"], "running", "the device does not hang: {shown:#}");
+    server.process.terminate();
+    server.process.wait_for_line("a second signal ends at once", PATIENCE).unwrap();
+    let begun = Instant::now();
+    assert_eq!(server.stop(), 130, "{}", server.process.output());
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    // The datastore opens as after a crash, and the next backup goes well.
+    let mut again = Daemon::start("server", &folder("server"));
+    let backup = again.backup("home");
+    assert_eq!(backup["state"], "finished", "{backup:#}");
+    assert_eq!(again.stop(), 0);
 }

@@ -31,15 +31,25 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(role: &'static str, state: &Path) -> Self {
+        Self::start_with(role, state, &[])
+    }
+
+    /// With further environment.
+    pub fn start_with(role: &'static str, state: &Path, variables: &[(&str, &str)]) -> Self {
         let port = simsim_testkit::free_ports(1)[0];
-        let process = Self::spawn(role, state, port);
+        let process = Self::spawn_with(role, state, port, variables);
         let mut daemon = Self { process, state: state.to_owned(), port, role };
         daemon.ready();
         daemon
     }
 
     fn spawn(role: &str, state: &Path, port: u16) -> ChildProcess {
+        Self::spawn_with(role, state, port, &[])
+    }
+
+    fn spawn_with(role: &str, state: &Path, port: u16, more: &[(&str, &str)]) -> ChildProcess {
         let mut command = simsim();
+        command.envs(more.iter().copied());
         command.arg("--state").arg(state).arg(role);
         command.args(["--listen", &format!("127.0.0.1:{port}")]);
         if role != "client" {

@@ -6,6 +6,7 @@ mod hosts;
 mod identity;
 mod memory;
 mod quickstart;
+mod recovery;
 mod refusals;
 mod restarts;
 mod services;

@@ -7,6 +7,8 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
+use crate::hosts::{Daemon, PATIENCE};
+
 /// One quickstart at a time: each wants the suite's own ports first.
 static ONE: Mutex<()> = Mutex::new(());
 
@@ -86,6 +88,80 @@ fn a_taken_port_is_named_and_another_one_used() {
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("free port"), "{text}");
     assert!(text.contains("identical"), "{text}");
+}
+
+#[test]
+fn what_it_made_is_served_by_a_server_and_its_page_answers_while_it_runs() {
+    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let scratch = tempfile::tempdir().unwrap();
+    let (folder, state) = (scratch.path().join("folder"), scratch.path().join("state"));
+    sample(&folder);
+    let made = quickstart(&folder, &state);
+    assert_eq!(made["skipped"].as_array().unwrap().len(), 1, "{made:#}");
+    for kit in ["recovery-kit.txt", "recovery-kit.html"] {
+        assert!(std::fs::read_to_string(state.join(kit)).unwrap().contains("Server"));
+    }
+    let server = Daemon::start("server", &state);
+    let savesets = server.must("saveset.list", serde_json::json!({}));
+    assert_eq!(savesets[0]["saveset"], made["saveset"]);
+    let again = server.backup(made["task"].as_str().unwrap());
+    assert_eq!(again["state"], "finished", "{again:#}");
+    assert_eq!(again["progress"]["bytes_read"], 0, "{again:#}");
+    // While the server has the state, the quickstart is told so.
+    let (folder, state) = (folder.to_str().unwrap(), state.to_str().unwrap());
+    let refused = simsim(&["quickstart", folder, "--state", state]);
+    assert_eq!(refused.status.code(), Some(6), "{refused:?}");
+    let port = server.process.wait_for_line("console", PATIENCE).unwrap();
+    let address = port.rsplit_once("address=").unwrap().1.to_owned();
+    if !simsim_testkit::has_program("curl") {
+        return simsim_testkit::skip("curl is not installed: the page is not looked at");
+    }
+    let curl = |path: &str| {
+        let url = format!("https://{address}{path}");
+        let output = Command::new("curl").args(["-sk", &url]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(curl("/").contains("is running"), "{}", curl("/"));
+    assert!(curl("/health").contains("ok"));
+}
+
+#[test]
+fn files_that_cannot_be_read_make_it_finished_with_errors() {
+    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let scratch = tempfile::tempdir().unwrap();
+    let (folder, state) = (scratch.path().join("folder"), scratch.path().join("state"));
+    sample(&folder);
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+    std::fs::set_permissions(folder.join("a/b/small"), closed).unwrap();
+    let arguments =
+        ["quickstart", folder.to_str().unwrap(), "--state", state.to_str().unwrap(), "--yes"];
+    let output = match (simsim_testkit::is_root(), simsim_testkit::has_program("setpriv")) {
+        (false, _) => simsim(&arguments),
+        (true, false) => return simsim_testkit::skip("root reads everything, and no setpriv"),
+        (true, true) => {
+            let binary = scratch.path().join("simsim");
+            std::fs::copy(env!("CARGO_BIN_EXE_simsim"), &binary).unwrap();
+            let owner = Command::new("chown")
+                .args(["-R", "65534:65534"])
+                .arg(scratch.path())
+                .output()
+                .unwrap();
+            assert!(owner.status.success(), "{owner:?}");
+            Command::new("setpriv")
+                .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+                .args(["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all"])
+                .arg(&binary)
+                .args(arguments)
+                .output()
+                .unwrap()
+        }
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{text}{output:?}");
+    assert!(text.contains("a/b/small: Permission denied"), "{text}");
+    assert!(text.contains("a/b/small: is missing") && text.contains("1 differences"), "{text}");
+    assert!(text.contains("skipped: proof"), "{text}");
+    assert!(text.contains("savesets"), "what to type next: {text}");
 }
 
 #[test]

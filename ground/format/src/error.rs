@@ -19,6 +19,10 @@ pub enum FormatError {
     Checksum { what: &'static str },
     #[error("{what} does not open with this key, or was altered")]
     Seal { what: &'static str },
+    #[error(
+        "group {group} of the recovery kit has a typing error: compare it with the printed page"
+    )]
+    KitGroup { group: usize },
     #[error("{what} has other content than its name says")]
     Name { what: &'static str },
     /// What was just made here does not open to what it was made of.
@@ -33,7 +37,7 @@ pub enum FormatError {
 impl FormatError {
     pub fn kind(&self) -> Kind {
         match self {
-            FormatError::Version { .. } => Kind::Invalid,
+            FormatError::Version { .. } | FormatError::KitGroup { .. } => Kind::Invalid,
             FormatError::Seal { .. } => Kind::Denied,
             FormatError::Compress { .. } => Kind::Internal,
             _ => Kind::Corrupt,

@@ -200,10 +200,7 @@ impl RecoveryKit {
         for (place, group) in letters.chunks(GROUP + 1).enumerate() {
             let (check, group) = group.split_last().ok_or(FormatError::Truncated { what: WHAT })?;
             if char::from(*check) != check_letter(place, group) {
-                return Err(FormatError::Malformed {
-                    what: WHAT,
-                    why: "the check character of a group is wrong: compare each group with the printed page",
-                });
+                return Err(FormatError::KitGroup { group: place + 1 });
             }
             plain.extend_from_slice(group);
         }

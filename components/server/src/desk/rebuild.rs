@@ -28,7 +28,9 @@ impl Server {
     ) -> Result<CatalogRebuildReply, ServerError> {
         let wanted = request.datastore.clone().unwrap_or_else(|| "all".to_owned());
         self.may_do(who, Right::Maintain, "catalog.rebuild", Object::Suite, wanted).await?;
-        let kit = request.kit.as_deref().map(RecoveryKit::parse).transpose()?;
+        let kit = request.kit.as_deref().map(RecoveryKit::parse).transpose();
+        // Typed by somebody: nothing stored is damaged, whatever is wrong with it.
+        let kit = kit.map_err(|error| ServerError::invalid(error.to_string()))?;
         let kit = kit.map(|kit| kit.wrapping_key());
         let datastores = match request.datastore {
             Some(name) => vec![self.house.datastore(Some(name)).await?],
