@@ -30,8 +30,8 @@ fn a_copy_of_the_datastore_and_the_kit_restore_on_a_host_that_never_saw_the_serv
         assert_eq!(lost.stop(), 0);
         kit["groups"].as_array().unwrap().clone()
     };
-    // Room kept for bad times; a copy need not have it.
-    std::fs::remove_file(folder("store").join("reserve")).unwrap();
+    // Room kept for bad times, where there was enough; a copy need not have it.
+    let _ = std::fs::remove_file(folder("store").join("reserve"));
     copy(&folder("store"), &folder("copy"));
     std::fs::remove_dir_all(folder("lost")).unwrap();
     std::fs::remove_dir_all(folder("store")).unwrap();
