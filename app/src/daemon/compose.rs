@@ -104,7 +104,7 @@ pub async fn start(
         return Err(Failure::new(Kind::Invalid, text));
     }
     let ports = Ports::open(role, settings, when_taken).await?;
-    let (identity, orders, name) = who_am_i(role, state, settings)?;
+    let (identity, orders, name) = who_am_i(role, state, settings, &ports)?;
     let handle = tokio::runtime::Handle::current();
     let client = Client::new(&state.file("client"), settings.client_options(), handle);
     let device = match role.has_device() {
@@ -171,6 +171,7 @@ fn who_am_i(
     role: Role,
     state: &State,
     settings: &Settings,
+    ports: &Ports,
 ) -> Result<(Identity, Orders, String), Failure> {
     if role == Role::Server {
         let identity = open_identity(state.folder())?;
@@ -180,8 +181,24 @@ fn who_am_i(
     let identity = Identity::load_or_create(&state.file("identity"))?;
     let enrolment = Enrolment::file(state);
     let name = match Enrolment::load(&enrolment)? {
-        Some(joined) => joined.name,
-        None => settings.name_or_host(),
+        Some(joined) => {
+            tracing::info!(server = joined.server, name = joined.name, "obeys");
+            if !ports.smssh.iter().any(|one| one.address.port() == joined.port) {
+                tracing::warn!(
+                    "the server dials port {}, where nobody listens: listen there, or tell it \
+                     with 'simsim client addresses' on its host",
+                    joined.port
+                );
+            }
+            joined.name
+        }
+        None => {
+            tracing::warn!(
+                "this host has joined no server yet: 'simsim client join SERVER --code CODE', \
+                 with a code that 'simsim client code NAME' makes there"
+            );
+            settings.name_or_host()
+        }
     };
     Ok((identity, Orders::Enrolled(enrolment), name))
 }

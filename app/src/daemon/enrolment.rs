@@ -21,6 +21,8 @@ pub struct Enrolment {
     pub server_key: String,
     /// The name of this host at the server.
     pub name: String,
+    /// The port that the server was told to dial.
+    pub port: u16,
 }
 
 impl Enrolment {
@@ -81,10 +83,11 @@ mod tests {
             server: "vault".to_owned(),
             server_key: key.to_string(),
             name: "web1".to_owned(),
+            port: 7,
         };
         made.save(&file).unwrap();
         assert_eq!(Enrolment::load(&file).unwrap(), Some(made));
-        for damage in ["", "{}", r#"{"server":"a","server_key":"b","name":"c"}"#] {
+        for damage in ["", "{}", r#"{"server":"a","server_key":"b","name":"c","port":7}"#] {
             std::fs::write(&file, damage).unwrap();
             let error = Enrolment::load(&file).unwrap_err();
             assert_eq!(error.kind, Kind::Corrupt);

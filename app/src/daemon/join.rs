@@ -109,6 +109,7 @@ pub fn join(arguments: &JoinArguments, state: &State) -> Result<u8, Failure> {
         server: joined.server_name.clone(),
         server_key: server_key.to_string(),
         name: name.clone(),
+        port,
     }
     .save(&file)?;
     println!("This host is '{name}' at the server '{}'.", joined.server_name);

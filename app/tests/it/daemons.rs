@@ -29,6 +29,7 @@ fn hosts_join_are_backed_up_restored_to_another_and_revoked() {
     command.args(["client", "--listen", &listen, "--state"]).arg(&first);
     let _first = simsim_testkit::ChildProcess::start(&mut command);
     let second = Daemon::start("client", &folder("second"));
+    assert!(second.process.output().contains("simsim client join"));
     let joined = server.join("second", &second.state, &[]);
     assert_done(&joined);
     let said = String::from_utf8_lossy(&joined.stdout).into_owned();
@@ -118,6 +119,10 @@ fn a_host_obeys_one_server_until_it_is_told_to_obey_another() {
     two.until_connected("web");
     // The first server's session is cut when the listener looks again.
     until("the first server is shut out", || !one.is_connected("web"));
+    // Started where the server does not look for it, it says so.
+    drop(client);
+    let elsewhere = Daemon::start("client", &folder("client"));
+    assert!(elsewhere.process.output().contains("simsim client addresses"));
     // A server's own state is no client's.
     let refused = one.join("other", &two.state, &[]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
@@ -180,4 +185,27 @@ fn a_second_signal_ends_at_once_what_a_first_one_cannot_end() {
     let backup = again.backup("home");
     assert_eq!(backup["state"], "finished", "{backup:#}");
     assert_eq!(again.stop(), 0);
+}
+
+#[test]
+fn a_code_may_come_over_standard_input_and_stays_out_of_the_list_of_processes() {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    let scratch = tempfile::tempdir().unwrap();
+    let server = Daemon::start("server", &scratch.path().join("server"));
+    let client = Daemon::start("client", &scratch.path().join("client"));
+    let mut join = crate::hosts::simsim()
+        .args(["client", "join", &format!("127.0.0.1:{}", server.port), "--name", "web", "--state"])
+        .arg(&client.state)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // As people type it: small letters, spaces.
+    let code = server.join_code("web").to_lowercase().replace('-', " ");
+    writeln!(join.stdin.take().unwrap(), "{code}").unwrap();
+    assert_done(&join.wait_with_output().unwrap());
+    server.until_connected("web");
 }
