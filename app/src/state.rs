@@ -93,14 +93,10 @@ impl State {
         LocalClient::new(self.socket())
     }
 
-    /// Makes the folder, for its owner only. One that others may enter is closed to them.
+    /// Makes the folder, for its owner only. One that others may enter is closed to them; one
+    /// that belongs to somebody else is refused.
     pub fn make(&self) -> Result<(), Failure> {
-        let fail = |error: std::io::Error| {
-            let text = format!("the state folder {}: {error}", self.folder.display());
-            Failure::new(Kind::of_io(&error), text)
-        };
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(fail)?;
-        let metadata = std::fs::metadata(&self.folder).map_err(fail)?;
+        let metadata = self.made()?;
         let me = rustix::process::geteuid();
         if metadata.uid() != me.as_raw() {
             let text = format!(
@@ -115,9 +111,44 @@ impl State {
         if metadata.mode() & 0o077 != 0 {
             tracing::warn!(folder = %self.folder.display(), "others could enter the state folder; it is closed to them");
             let closed = std::fs::Permissions::from_mode(0o700);
-            std::fs::set_permissions(&self.folder, closed).map_err(fail)?;
+            std::fs::set_permissions(&self.folder, closed).map_err(|error| self.fail(&error))?;
         }
         Ok(())
+    }
+
+    /// [`State::make`], where root may also prepare the state of a service's user. What it writes
+    /// there it must [give](State::give_to_owner) to that user.
+    pub fn make_for_service(&self) -> Result<(), Failure> {
+        let foreign = self.made()?.uid() != rustix::process::geteuid().as_raw();
+        if foreign && rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        self.make()
+    }
+
+    /// A file that root wrote becomes the property of whom the folder belongs to.
+    pub fn give_to_owner(&self, file: &Path) -> Result<(), Failure> {
+        let metadata = self.made()?;
+        if metadata.uid() == rustix::process::geteuid().as_raw() {
+            return Ok(());
+        }
+        std::os::unix::fs::lchown(file, Some(metadata.uid()), Some(metadata.gid())).map_err(
+            |error| Failure::new(Kind::of_io(&error), format!("{}: {error}", file.display())),
+        )
+    }
+
+    fn made(&self) -> Result<std::fs::Metadata, Failure> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .and_then(|()| std::fs::metadata(&self.folder))
+            .map_err(|error| self.fail(&error))
+    }
+
+    fn fail(&self, error: &std::io::Error) -> Failure {
+        let text = format!("the state folder {}: {error}", self.folder.display());
+        Failure::new(Kind::of_io(error), text)
     }
 
     /// Takes the folder for this process until the lock is dropped. `Busy` names who has it.

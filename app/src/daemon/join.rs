@@ -1,6 +1,7 @@
 //! `simsim client join`: this host becomes known to a server, by a one-time code.
 
 use std::io::{BufRead, IsTerminal};
+use std::path::Path;
 
 use simsim_control::verbs::Roles;
 use simsim_control::{Hello, Identity, JoinCode, Timing};
@@ -45,7 +46,7 @@ pub fn join(arguments: &JoinArguments, state: &State) -> Result<u8, Failure> {
         );
         return Err(invalid(text));
     }
-    state.make()?;
+    state.make_for_service()?;
     let settings = Settings::load(None, state)?;
     let code = match &arguments.code {
         Some(code) => code.clone(),
@@ -83,7 +84,9 @@ pub fn join(arguments: &JoinArguments, state: &State) -> Result<u8, Failure> {
     };
     let device = holder.as_ref().is_some_and(|holder| holder.role == "rds");
     let roles = if device { Roles::RDS } else { Roles::CLIENT };
-    let identity = Identity::load_or_create(&state.file("identity"))?;
+    let key_file = state.file("identity");
+    let identity = Identity::load_or_create(&key_file)?;
+    state.give_to_owner(&key_file)?;
     let addresses = [with_port(&arguments.server)];
     let platform = platform();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -112,6 +115,7 @@ pub fn join(arguments: &JoinArguments, state: &State) -> Result<u8, Failure> {
         port,
     }
     .save(&file)?;
+    state.give_to_owner(&file)?;
     println!("This host is '{name}' at the server '{}'.", joined.server_name);
     println!("  server's key  {}", server_key.fingerprint());
     println!("  own key       {}", identity.fingerprint());
@@ -125,6 +129,10 @@ pub fn join(arguments: &JoinArguments, state: &State) -> Result<u8, Failure> {
             println!("The server reaches it on port {port} once its client runs:");
             let listen = arguments.listen.map(|listen| format!(" --listen {listen}"));
             println!("  simsim --state {state} client{}", listen.unwrap_or_default());
+            if Path::new("/run/systemd/system").is_dir() && arguments.listen.is_none() {
+                println!("or as a service, where the unit is installed:");
+                println!("  systemctl enable --now simsim-client");
+            }
         }
     }
     Ok(exit::DONE)

@@ -1,7 +1,7 @@
 //! The systemd units: that they are well written, how exposed they leave a host, and that what
 //! they leave is enough.
 
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -135,9 +135,14 @@ fn the_rights_of_the_client_service_are_enough_to_read_and_write_back_every_file
     };
     let client = ChildProcess::start(&mut as_service(&["client", "--listen", "127.0.0.1:0"]));
     client.wait_for_line("is ready", PATIENCE).unwrap();
-    let (code, there) = (server.join_code("web"), format!("127.0.0.1:{}", server.port));
-    let join = ["client", "join", &there, "--code", &code, "--name", "web"];
-    assert_done(&as_service(&join).output().unwrap());
+    // Root joins for the service: what it writes is the service's.
+    assert_done(&server.join("web", &state, &[]));
+    for file in ["identity", "enrolment.json"] {
+        assert_eq!(std::fs::metadata(state.join(file)).unwrap().uid(), 65534, "{file}");
+    }
+    server.until_connected("web");
+    let refused = crate::hosts::simsim().arg("--state").arg(&state).arg("client").output().unwrap();
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
 
     server.add_task("all", "web", &tree);
     let backup = server.backup("all");
