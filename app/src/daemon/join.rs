@@ -125,11 +125,12 @@ pub fn join(arguments: &JoinArguments, state: &State) -> Result<u8, Failure> {
             holder.role, holder.pid
         ),
         None => {
-            let state = state.folder().display();
             println!("The server reaches it on port {port} once its client runs:");
             let listen = arguments.listen.map(|listen| format!(" --listen {listen}"));
-            println!("  simsim --state {state} client{}", listen.unwrap_or_default());
-            if Path::new("/run/systemd/system").is_dir() && arguments.listen.is_none() {
+            let folder = state.folder().display();
+            println!("  simsim --state {folder} client{}", listen.unwrap_or_default());
+            let booted = Path::new("/run/systemd/system").is_dir();
+            if booted && state.is_of_host() && arguments.listen.is_none() {
                 println!("or as a service, where the unit is installed:");
                 println!("  systemctl enable --now simsim-client");
             }
