@@ -4,10 +4,15 @@ use std::process::ExitCode;
 
 use simsim_model::{Kind, Outcome};
 
+use crate::cli::text::Text;
+
 /// Everything was done.
 pub const DONE: u8 = 0;
 /// Finished with errors: something is missing, the report names it.
 pub const WITH_ERRORS: u8 = 3;
+
+/// Whoever read the answer went away (`simsim ls | head`): as if by SIGPIPE.
+pub const READER_GONE: u8 = 141;
 
 /// The status of an error kind. 2 is clap's for a command line that it does not understand.
 pub const fn of_kind(kind: Kind) -> u8 {
@@ -35,20 +40,48 @@ pub const fn of_outcome(outcome: Outcome) -> u8 {
     }
 }
 
-/// An error at the edge of the binary: what, and the status that says which kind.
+/// An error at the edge of the binary: what and where, more about it, what to do next, and the
+/// status that says which kind.
 #[derive(Debug)]
 pub struct Failure {
     pub kind: Kind,
     pub message: String,
+    /// Lines that belong to the message, such as candidates.
+    pub details: Vec<Text>,
+    /// What to do next, a sentence each.
+    pub next: Vec<String>,
+    reader_gone: bool,
 }
 
 impl Failure {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        let message = message.into();
+        Self { kind, message, details: Vec::new(), next: Vec::new(), reader_gone: false }
+    }
+
+    /// With a line more about what happened.
+    pub fn detail(mut self, line: Text) -> Self {
+        self.details.push(line);
+        self
+    }
+
+    /// With something that can be done about it.
+    pub fn next(mut self, sentence: impl Into<String>) -> Self {
+        self.next.push(sentence.into());
+        self
+    }
+
+    pub fn status(&self) -> u8 {
+        if self.reader_gone { READER_GONE } else { of_kind(self.kind) }
     }
 
     pub fn code(&self) -> ExitCode {
-        ExitCode::from(of_kind(self.kind))
+        ExitCode::from(self.status())
+    }
+
+    /// Whether there is somebody to tell it to.
+    pub fn is_quiet(&self) -> bool {
+        self.reader_gone
     }
 }
 
@@ -72,7 +105,8 @@ pub(crate) use from_error;
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::new(Kind::of_io(&error), error.to_string())
+        let reader_gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self { reader_gone, ..Self::new(Kind::of_io(&error), error.to_string()) }
     }
 }
 

@@ -43,12 +43,13 @@ impl KitFiles {
 
 /// How to use it, a step a line.
 const STEPS: [&str; 6] = [
-    "Bring a copy of the datastore's folder to any Linux host, and install simsim there.",
-    "Start a new server:               simsim server",
-    "Take the copy into service:       simsim datastore attach /the/copy",
-    "Read it with this kit:            simsim catalog rebuild --kit",
-    "See what is there:                simsim savesets",
-    "Restore:                          simsim restore SAVESET --client NAME --to /a/folder",
+    "Bring a copy of the datastore's folder to any Linux host, and install simsim there. The \
+     kit is asked for, and nothing is written to the copy.",
+    "See what is there:                simsim rescue /the/copy list",
+    "Restore the newest, or any other: simsim rescue /the/copy restore latest --to /a/folder",
+    "To go on with a new server:       simsim server",
+    "It takes the copy into service:   simsim datastore attach /the/copy",
+    "And reads it with this kit:       simsim datastore rebuild-catalog --kit -",
 ];
 
 impl KitFacts<'_> {
@@ -127,7 +128,7 @@ mod tests {
         for file in [&files.text, &files.page] {
             assert_eq!(std::fs::metadata(file).unwrap().mode() & 0o777, 0o600);
             let text = std::fs::read_to_string(file).unwrap();
-            for part in groups.iter().map(String::as_str).chain(["SHA256:x", "catalog rebuild"]) {
+            for part in groups.iter().map(String::as_str).chain(["SHA256:x", "simsim rescue"]) {
                 assert!(text.contains(part), "{part}: {text}");
             }
         }

@@ -1,11 +1,11 @@
 //! `simsim`, the one binary: reads the command line, composes what runs here, maps what happened
 //! to an exit status.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use daemon::{DaemonArguments, DeviceArguments, Role, ServerArguments};
 use state::State;
@@ -30,8 +30,10 @@ const LOG_VARIABLE: &str = "SIMSIM_LOG";
 struct CommandLine {
     /// The state folder: of the daemon that is started, or whose server is asked [default:
     /// /var/lib/simsim for root, else simsim below $XDG_STATE_HOME or ~/.local/state]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = cli::GLOBAL, value_name = "DIR")]
     state: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::CommonArguments,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -52,6 +54,8 @@ enum Verb {
     },
     #[command(flatten)]
     Asked(cli::Verb),
+    /// Restore with nothing but a copy of a datastore and the recovery kit: no server needed
+    Rescue(cli::rescue::Arguments),
     /// Back up a folder through the real ports, restore it, compare: all on this host
     ///
     /// Starts server, device and client in one process, on the suite's own ports or, where one is
@@ -59,9 +63,15 @@ enum Verb {
     /// deduplication saves.
     Quickstart(quickstart::Arguments),
     /// Print a completion script for a shell
-    Completions { shell: clap_complete::Shell },
-    /// Print the manual page
-    Man,
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page, or write all of them
+    Man(cli::pages::ManArguments),
+    /// Print docs/reference/cli.md
+    #[command(hide = true)]
+    Reference,
 }
 
 #[derive(Subcommand)]
@@ -80,12 +90,17 @@ impl Verb {
 
 fn main() -> ExitCode {
     allocator::share_one_heap();
-    let line = CommandLine::parse();
+    let matches = cli::pages::grouped(CommandLine::command()).get_matches();
+    let line = match CommandLine::from_arg_matches(&matches) {
+        Ok(line) => line,
+        Err(error) => error.exit(),
+    };
+    let common = line.common.clone();
     let done = prepare(line.verb.is_daemon()).and_then(|()| run(line));
     match done {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            eprintln!("simsim: {failure}");
+            cli::tell(&failure, &common);
             failure.code()
         }
     }
@@ -93,6 +108,8 @@ fn main() -> ExitCode {
 
 fn run(line: CommandLine) -> Result<u8, exit::Failure> {
     let named = line.state.as_deref();
+    let common = &line.common;
+    let screen = || common.screen();
     let state = || State::named_or_default(named);
     match line.verb {
         Verb::Server(arguments) => daemon::run(Role::Server, &state()?, arguments),
@@ -102,19 +119,19 @@ fn run(line: CommandLine) -> Result<u8, exit::Failure> {
             daemon::join(&arguments, &state()?)
         }
         Verb::Client { verb: Some(ClientVerb::Asked(verb)), .. } => {
-            cli::run_client(verb, &state()?)
+            cli::run_client(verb, state()?.console(), common)
         }
-        Verb::Asked(verb) => cli::run(verb, &state()?),
+        Verb::Asked(verb) => cli::run(verb, state()?.console(), common),
+        Verb::Rescue(arguments) => cli::rescue::run(arguments, common),
         Verb::Quickstart(arguments) => {
             let state = State::named_or_below_home(named, "quickstart")?;
             quickstart::run(&arguments, &state)
         }
         Verb::Completions { shell } => {
-            let mut command = CommandLine::command();
-            clap_complete::generate(shell, &mut command, "simsim", &mut std::io::stdout());
-            Ok(exit::DONE)
+            cli::pages::completions(CommandLine::command(), shell, &screen())
         }
-        Verb::Man => manual(),
+        Verb::Man(arguments) => cli::pages::man(CommandLine::command(), &arguments, &screen()),
+        Verb::Reference => cli::pages::reference(CommandLine::command(), &screen()),
     }
 }
 
@@ -142,11 +159,4 @@ fn prepare(is_daemon: bool) -> Result<(), exit::Failure> {
             .map_err(|why| invalid(format!("{FAILPOINTS_VARIABLE}: {why}")))?;
     }
     Ok(())
-}
-
-fn manual() -> Result<u8, exit::Failure> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(CommandLine::command()).render(&mut page)?;
-    std::io::stdout().write_all(&page)?;
-    Ok(exit::DONE)
 }

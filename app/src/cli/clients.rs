@@ -1,33 +1,116 @@
-//! `simsim client code | list | revoke`.
+//! `simsim client list | code | revoke | addresses`: the enrolled hosts, from the server's side.
 
-use serde_json::{Value, json};
+use simsim_server::api::{
+    ClientAddressesRequest, ClientRequest, ClientView, JoinCodeReply, JoinCodeRequest, RevokeReply,
+};
 
-use super::Context;
+use super::context::Context;
+use super::screen::Screen;
+use super::table::{Column, Table};
+use super::text::{Style, Text};
+use super::words::{ago, counted, when};
 use crate::exit::{self, Failure};
 
-#[derive(clap::Subcommand)]
+#[derive(clap::Subcommand, Debug)]
 pub enum ClientVerb {
-    /// Make a one-time code with which the host NAME can join
+    /// List enrolled hosts, and whether they are reached
+    List,
+    /// Make a one-time code with which a host can join
     Code {
-        /// Without it, the code serves for any name that is free
+        /// The only name that may join with it; an enrolled client of that name is renewed
         name: Option<String>,
     },
-    /// List enrolled hosts
-    List,
     /// Take all rights from a client, now; its savesets stay
-    Revoke { name: String },
+    Revoke {
+        /// The client
+        name: String,
+    },
+    /// Change where a client is dialled
+    Addresses {
+        /// The client
+        name: String,
+        /// Host names or addresses, in order of preference
+        #[arg(required = true, value_name = "HOST")]
+        addresses: Vec<String>,
+        /// The port on which it listens for the server's orders
+        #[arg(long)]
+        port: Option<u16>,
+    },
 }
 
-pub fn run(verb: ClientVerb, context: &Context) -> Result<u8, Failure> {
+pub async fn run(cx: &Context, verb: ClientVerb) -> Result<u8, Failure> {
     match verb {
-        ClientVerb::Code { name } => {
-            let reply = context.ask("client.join-code", &json!({ "name": name }))?;
-            println!("{}", reply["code"].as_str().unwrap_or_default());
+        ClientVerb::List => {
+            let clients: Vec<ClientView> = cx.ask_plain("client.list").await?;
+            cx.show(&clients, |screen, clients| screen.table(&table(clients)))?;
         }
-        ClientVerb::List => println!("{:#}", context.ask("client.list", &Value::Null)?),
+        ClientVerb::Code { name } => {
+            let reply: JoinCodeReply =
+                cx.ask("client.join-code", &JoinCodeRequest { name }).await?;
+            cx.show(&reply, code_text)?;
+        }
         ClientVerb::Revoke { name } => {
-            println!("{:#}", context.ask("client.revoke", &json!({ "name": name }))?);
+            let reply: RevokeReply = cx.ask("client.revoke", &ClientRequest { name }).await?;
+            cx.show(&reply, |screen, reply| {
+                let ended = match reply.jobs_ended.len() as u64 {
+                    0 => "no job of it was open".to_owned(),
+                    jobs => format!("{} of it ended", counted(jobs, "job")),
+                };
+                screen.line(format!("client '{}' is revoked; {ended}", reply.client.name))
+            })?;
+        }
+        ClientVerb::Addresses { name, addresses, port } => {
+            let request = ClientAddressesRequest { name, addresses, listen_port: port };
+            let client: ClientView = cx.ask("client.addresses", &request).await?;
+            cx.show(&client, |screen, client| screen.table(&table(std::slice::from_ref(client))))?;
         }
     }
     Ok(exit::DONE)
+}
+
+fn code_text(screen: &Screen, reply: &JoinCodeReply) -> Result<(), Failure> {
+    let whom = match &reply.name {
+        Some(name) => format!("On the host that becomes '{name}', type:"),
+        None => "On the host that joins, type:".to_owned(),
+    };
+    screen.line(whom)?;
+    screen.line("")?;
+    screen.line(Text::from("  ").bold(&reply.command))?;
+    screen.line("")?;
+    screen.line(Text::new().dim(format!("It serves once, until {}.", when(reply.expires_unix_ms))))
+}
+
+fn table(clients: &[ClientView]) -> Table {
+    let mut table = Table::new([
+        Column::new("CLIENT").cut_to(10),
+        Column::new("STATE"),
+        Column::new("ROLES").rank(3),
+        Column::new("ADDRESSES").cut_to(12).rank(2),
+        Column::new("LAST SEEN").rank(1),
+        Column::new("PLATFORM").rank(5),
+        Column::new("VERSION").rank(6),
+        Column::new("WHY NOT").cut_to(16).rank(4),
+    ]);
+    for client in clients {
+        let state = match (client.state.as_str(), client.connected) {
+            ("enrolled", true) => Text::styled(Style::Good, "reached"),
+            ("enrolled", false) => Text::styled(Style::Warn, "not reached"),
+            (other, _) => Text::styled(Style::Bad, other),
+        };
+        table.row([
+            Text::new().bold(&client.name),
+            state,
+            client.roles.join(" ").into(),
+            client.addresses.join(" ").into(),
+            client.last_seen_unix_ms.map_or_else(Text::new, |at| ago(at).into()),
+            client.platform.as_str().into(),
+            client.suite_version.as_str().into(),
+            client
+                .trouble
+                .as_deref()
+                .filter(|_| !client.connected)
+                .map_or_else(Text::new, Text::from),
+        ]);
+    }
+    table
 }

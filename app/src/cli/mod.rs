@@ -1,58 +1,165 @@
-//! Verbs of the command line: each asks the server through its local socket and shows the answer.
+//! Verbs of the command line. Most of them ask the server of this host through its local socket and
+//! show the answer; `rescue` works without any server.
+//!
+//! ```text
+//! context     the way to the server and the screen, for one run
+//! screen      standard output and standard error, colours, documents
+//! text table  lines and tables that are safe on a terminal and fit it
+//! follow      a job from its queueing to its end
+//! reference   what people call a saveset
+//! paths       what people type for paths
+//! ```
+//! Every other room is a verb or a family of verbs.
 
+mod audit;
+mod backup;
+mod browse;
 mod clients;
+mod context;
+mod datastores;
+mod follow;
+mod jobs;
+mod keys;
+mod kit;
+pub mod pages;
+mod paths;
+mod reference;
+pub mod rescue;
+mod restore;
+mod savesets;
+mod screen;
 mod status;
+mod table;
+mod tasks;
+pub mod text;
+mod verify;
+mod words;
+
+use simsim_console::LocalClient;
 
 pub use clients::ClientVerb;
+pub use context::{CommonArguments, Context, GLOBAL};
 
-use simsim_console::{ConsoleError, LocalClient};
-
+use self::text::{Style, Text};
 use crate::exit::Failure;
-use crate::state::State;
 
-/// What a verb needs to know besides its own arguments.
-pub struct Context {
-    /// The way to the server.
-    pub console: LocalClient,
-}
-
-impl Context {
-    pub fn new(state: &State) -> Self {
-        Self { console: state.console() }
-    }
-
-    /// Asks the server a verb that answers once.
-    pub fn ask(&self, verb: &str, body: &serde_json::Value) -> Result<serde_json::Value, Failure> {
-        Ok(runtime()?.block_on(self.console.call(verb, body))?)
-    }
-}
-
-/// A runtime for one verb.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
-}
-
-impl From<ConsoleError> for Failure {
-    fn from(error: ConsoleError) -> Self {
-        Self::new(error.kind(), error.to_string())
-    }
-}
-
-#[derive(clap::Subcommand)]
+#[derive(clap::Subcommand, Debug)]
 pub enum Verb {
     /// Show how the suite is, and what somebody should act on
-    Status(status::Arguments),
+    Status,
+    /// Back up a task, or paths, and follow it to the end
+    Backup(backup::Arguments),
+    /// List savesets, the newest first
+    Savesets(savesets::ListArguments),
+    /// Show all about a saveset
+    Saveset(savesets::ShowArguments),
+    /// List a folder of a saveset
+    Ls(browse::LsArguments),
+    /// Find entries of a saveset by name
+    Find(browse::FindArguments),
+    /// Show what differs between two savesets: + added, - removed, ~ content, a attributes
+    Diff(browse::DiffArguments),
+    /// Restore a saveset or a part of it, and follow it to the end
+    Restore(restore::Arguments),
+    /// Check a datastore or a saveset
+    Verify(verify::Arguments),
+    /// List jobs, the newest first
+    Jobs(jobs::ListArguments),
+    /// Show, cancel or follow a job
+    Job {
+        #[command(subcommand)]
+        verb: jobs::JobVerb,
+    },
+    /// Print a job's log
+    Logs(jobs::LogArguments),
+    /// Tasks: what is backed up
+    Task {
+        #[command(subcommand)]
+        verb: tasks::TaskVerb,
+    },
+    /// Datastores and their drives: where savesets are kept
+    Datastore {
+        #[command(subcommand)]
+        verb: datastores::DatastoreVerb,
+    },
+    /// The recovery kit, and who holds keys
+    Key {
+        #[command(subcommand)]
+        verb: keys::KeyVerb,
+    },
+    /// The audit log: who did what
+    Audit {
+        #[command(subcommand)]
+        verb: audit::AuditVerb,
+    },
 }
 
 /// Runs a verb to its exit status.
-pub fn run(verb: Verb, state: &State) -> Result<u8, Failure> {
-    let context = Context::new(state);
-    match verb {
-        Verb::Status(arguments) => status::run(&arguments, &context),
-    }
+pub fn run(verb: Verb, console: LocalClient, common: &CommonArguments) -> Result<u8, Failure> {
+    asking(console, common, async |cx| match verb {
+        Verb::Status => status::run(cx).await,
+        Verb::Backup(arguments) => backup::run(cx, arguments).await,
+        Verb::Savesets(arguments) => savesets::list(cx, arguments).await,
+        Verb::Saveset(arguments) => savesets::show(cx, arguments).await,
+        Verb::Ls(arguments) => browse::ls(cx, arguments).await,
+        Verb::Find(arguments) => browse::find(cx, arguments).await,
+        Verb::Diff(arguments) => browse::diff(cx, arguments).await,
+        Verb::Restore(arguments) => restore::run(cx, arguments).await,
+        Verb::Verify(arguments) => verify::run(cx, arguments).await,
+        Verb::Jobs(arguments) => jobs::list(cx, arguments).await,
+        Verb::Job { verb } => jobs::run(cx, verb).await,
+        Verb::Logs(arguments) => jobs::logs(cx, arguments).await,
+        Verb::Task { verb } => tasks::run(cx, verb).await,
+        Verb::Datastore { verb } => datastores::run(cx, verb).await,
+        Verb::Key { verb } => keys::run(cx, verb).await,
+        Verb::Audit { verb } => audit::run(cx, verb).await,
+    })
 }
 
 /// Runs a verb of `simsim client`.
-pub fn run_client(verb: ClientVerb, state: &State) -> Result<u8, Failure> {
-    clients::run(verb, &Context::new(state))
+pub fn run_client(
+    verb: ClientVerb,
+    console: LocalClient,
+    common: &CommonArguments,
+) -> Result<u8, Failure> {
+    asking(console, common, async |cx| clients::run(cx, verb).await)
+}
+
+fn asking(
+    console: LocalClient,
+    common: &CommonArguments,
+    verb: impl AsyncFnOnce(&Context) -> Result<u8, Failure>,
+) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let cx = Context::new(console, common);
+    let status = runtime.block_on(verb(&cx))?;
+    cx.screen.flush()?;
+    Ok(status)
+}
+
+/// Tells on standard error what went wrong, where, and what to do next; for programs as one
+/// document.
+pub fn tell(failure: &Failure, common: &CommonArguments) {
+    if failure.is_quiet() {
+        return;
+    }
+    let screen = common.screen();
+    if screen.is_json() {
+        let document = serde_json::json!({ "error": {
+            "kind": failure.kind.as_str(),
+            "status": failure.status(),
+            "message": failure.message,
+            "details": failure.details.iter().map(|line| line.render(false)).collect::<Vec<_>>(),
+            "next": failure.next,
+        }});
+        eprintln!("{document}");
+        return;
+    }
+    screen.aside(Text::styled(Style::Bad, "simsim: ").plain(&failure.message));
+    for line in &failure.details {
+        screen.aside(Text::from("  ").then(line.clone()));
+    }
+    for sentence in &failure.next {
+        screen.aside(Text::new().dim("  → ").plain(sentence));
+    }
 }

@@ -1,29 +1,70 @@
-//! `simsim status`.
+//! `simsim status`: how the suite is, on one page.
 
-use serde_json::Value;
+use simsim_server::api::{KitState, Status};
 
-use super::Context;
+use super::context::Context;
+use super::screen::Screen;
+use super::table::facts;
+use super::text::{Style, Text};
+use super::words::{count, counted, lasting_ms, now_unix_ms, when};
 use crate::exit::{self, Failure};
 
-#[derive(clap::Args)]
-pub struct Arguments {
-    /// Print the server's answer as JSON
-    #[arg(long)]
-    json: bool,
+pub async fn run(cx: &Context) -> Result<u8, Failure> {
+    let status: Status = cx.ask_plain("status").await?;
+    cx.show(&status, text)?;
+    Ok(exit::DONE)
 }
 
-pub fn run(arguments: &Arguments, context: &Context) -> Result<u8, Failure> {
-    let status = context.ask("status", &Value::Null)?;
-    if arguments.json {
-        println!("{status:#}");
-        return Ok(exit::DONE);
+fn text(screen: &Screen, status: &Status) -> Result<(), Failure> {
+    let up = lasting_ms(now_unix_ms() - status.started_unix_ms);
+    screen.line(
+        Text::new().bold(&status.name).plain(format!("  simsim {}, up {up}", status.suite_version)),
+    )?;
+    screen.line("")?;
+    let reached = if status.clients_connected == status.clients_enrolled {
+        Text::from(format!("{}, all reached", count(status.clients_enrolled)))
+    } else {
+        Text::styled(
+            Style::Warn,
+            format!("{}, {} reached", count(status.clients_enrolled), status.clients_connected),
+        )
+    };
+    let jobs = match (status.jobs_running, status.jobs_queued) {
+        (0, 0) => Text::new().dim("none at work"),
+        (running, 0) => Text::styled(Style::Busy, format!("{running} running")),
+        (running, queued) => {
+            Text::styled(Style::Busy, format!("{running} running, {queued} waiting"))
+        }
+    };
+    let kit = match &status.kit {
+        KitState::None => Text::styled(Style::Bad, "none"),
+        KitState::Unproven => Text::styled(Style::Warn, "made, not yet shown to be kept"),
+        KitState::Proven { proven_unix_ms } => {
+            Text::styled(Style::Good, format!("kept, as shown {}", when(*proven_unix_ms)))
+        }
+    };
+    screen.lines(facts(&[
+        ("clients", reached),
+        ("datastores", count(status.datastores).into()),
+        ("tasks", count(status.tasks).into()),
+        ("savesets", count(status.savesets).into()),
+        ("jobs", jobs),
+        ("recovery kit", kit),
+        ("server key", Text::new().dim(&status.fingerprint)),
+    ]))?;
+    if status.warnings.is_empty() {
+        return Ok(());
     }
-    let Some(fields) = status.as_object() else { return Ok(exit::DONE) };
-    for (name, value) in fields.iter().filter(|(name, _)| *name != "warnings") {
-        println!("{name:18} {value}");
+    screen.line("")?;
+    let noun = counted(status.warnings.len() as u64, "thing");
+    screen.line(Text::styled(Style::Warn, format!("{noun} to look at")))?;
+    for warning in &status.warnings {
+        screen.line(Text::from("  • ").plain(warning))?;
     }
-    for warning in status["warnings"].as_array().into_iter().flatten() {
-        println!("warning: {}", warning.as_str().unwrap_or_default());
+    if status.datastores == 0 {
+        screen.line("")?;
+        screen.line("  first of all, a place to keep savesets:")?;
+        screen.line(Text::new().bold("    simsim datastore create NAME FOLDER"))?;
     }
-    Ok(exit::DONE)
+    Ok(())
 }

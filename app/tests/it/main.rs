@@ -1,5 +1,6 @@
 //! The binary as a user runs it.
 
+mod cli;
 mod daemons;
 mod documents;
 mod hosts;

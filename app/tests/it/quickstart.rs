@@ -21,7 +21,9 @@ fn quickstart(folder: &Path, state: &Path) -> Value {
     let output = simsim(&["quickstart", folder, "--state", state, "--json"]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    let document = serde_json::from_slice(&output.stdout).unwrap();
+    crate::cli::documents::check("Quickstart", &document);
+    document
 }
 
 fn sample(root: &Path) {

@@ -23,4 +23,5 @@ mod stream;
 pub use client::{Client, ClientOptions};
 pub use error::ClientError;
 pub use held_keys::HeldKeys;
+pub use plan::run as plan_restore;
 pub use policy::{Policy, PolicyCommand};

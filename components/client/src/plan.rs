@@ -13,11 +13,7 @@ use simsim_mover::{MoverError, RestoreJob};
 use crate::ClientError;
 
 /// Walks what is selected. Counters say how much it is; each existing file gets a note.
-pub(crate) fn run(
-    job: &RestoreJob,
-    target: &Path,
-    overwrite: Overwrite,
-) -> Result<(), ClientError> {
+pub fn run(job: &RestoreJob, target: &Path, overwrite: Overwrite) -> Result<(), ClientError> {
     let patterns = compile(&job.selection.patterns)?;
     let tree = Tree::open(Arc::clone(&job.session), job.key.clone(), job.saveset)?;
     let everything = job.selection.paths.is_empty() && patterns.is_none();

@@ -35,6 +35,10 @@ pub enum ServerError {
     #[error("there is no {noun} '{name}'")]
     NotFound { noun: &'static str, name: String },
 
+    /// None of its kind was made yet.
+    #[error("there is no {noun} yet")]
+    Nothing { noun: &'static str },
+
     #[error("{0}")]
     Busy(String),
 
@@ -65,7 +69,7 @@ impl ServerError {
             ServerError::Session(error) => error.kind(),
             ServerError::Denied { .. } | ServerError::Refused(_) => Kind::Denied,
             ServerError::Invalid(_) | ServerError::Config { .. } => Kind::Invalid,
-            ServerError::NotFound { .. } => Kind::NotFound,
+            ServerError::NotFound { .. } | ServerError::Nothing { .. } => Kind::NotFound,
             ServerError::Busy(_) => Kind::Busy,
             ServerError::Key(_) => Kind::Corrupt,
             ServerError::Io { source, .. } => Kind::of_io(source),

@@ -49,7 +49,7 @@ impl House {
         let mut active = self.books.run(|catalog| catalog.datastores()).await?;
         active.retain(|datastore| datastore.state == DatastoreState::Active);
         match active.as_slice() {
-            [] => Err(ServerError::not_found("datastore", "any: make one first")),
+            [] => Err(ServerError::Nothing { noun: "datastore" }),
             [only] => Ok(only.clone()),
             several => {
                 let names: Vec<_> = several.iter().map(|one| one.name.as_str()).collect();

@@ -33,7 +33,7 @@ mod rights;
 mod server;
 
 pub use config::ServerConfig;
-pub use desk::{Answer, JobFollower, VERBS};
+pub use desk::{Answer, JobFollower, VERBS, entry_view};
 pub use error::ServerError;
 pub use jobs::{JobEvent, JobEventKind};
 pub use rights::{Grant, Object, Principal, Right};

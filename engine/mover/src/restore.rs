@@ -66,11 +66,9 @@ pub fn restore(job: RestoreJob, sink: &FsSink) -> Result<RestoreReport, MoverErr
     let report = Arc::new(Report::new(Arc::clone(&job.progress), Arc::clone(&job.on_problem)));
     let tree = Tree::open(Arc::clone(&job.session), job.key.clone(), job.saveset)?;
     let chosen = Chosen::new(&job.selection)?;
-    for path in &job.selection.paths {
-        tree.entry(path)?;
-    }
-    job.progress.files_expected.store(tree.manifest.files, Relaxed);
-    job.progress.bytes_expected.store(tree.manifest.bytes, Relaxed);
+    let (files, bytes) = expected(&tree, &job.selection)?;
+    job.progress.files_expected.store(files, Relaxed);
+    job.progress.bytes_expected.store(bytes, Relaxed);
     let shared = Shared { sink, job: &job, report: &report, failed: Mutex::new(None) };
     let walked = std::thread::scope(|scope| {
         let (tasks, queue) = crossbeam_channel::bounded::<Task>(threads * 4);
@@ -112,6 +110,26 @@ pub fn restore(job: RestoreJob, sink: &FsSink) -> Result<RestoreReport, MoverErr
         bytes: done.bytes_done,
         problems: report.take(),
         problems_total: report.errors(),
+    })
+}
+
+/// Files and bytes that will be restored; 0 where patterns leave it open. A selected path that is
+/// not there is an error.
+fn expected(tree: &Tree, selection: &Selection) -> Result<(u64, u64), MoverError> {
+    let (mut files, mut bytes) = (0u64, 0u64);
+    for path in &selection.paths {
+        let entry = tree.entry(path)?;
+        let (more, size) = match &entry.kind {
+            EntryKind::Directory(totals) => (totals.files, totals.bytes),
+            _ => (1, entry.size),
+        };
+        files = files.saturating_add(more);
+        bytes = bytes.saturating_add(size);
+    }
+    Ok(match (selection.patterns.is_empty(), selection.paths.is_empty()) {
+        (false, _) => (0, 0),
+        (true, true) => (tree.manifest.files, tree.manifest.bytes),
+        (true, false) => (files, bytes),
     })
 }
 

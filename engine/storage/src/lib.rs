@@ -7,7 +7,7 @@
 //! object; it is never tried again on the same file, because a later flush may claim success
 //! for data that is lost (PWR05).
 //!
-//! [`LocalStorage`] is a folder. [`fault`] holds implementations that fail on purpose, and a disk
+//! [`LocalStorage`] is a folder, [`OverlayStorage`] one that is read and never written. [`fault`] holds implementations that fail on purpose, and a disk
 //! in memory that can show every state a power cut could leave. [`conformance`] is the suite that
 //! each implementation must pass.
 
@@ -17,9 +17,11 @@ pub mod fault;
 mod key;
 mod local;
 mod local_writer;
+mod overlay;
 mod read_files;
 mod storage;
 
 pub use error::StorageError;
 pub use local::LocalStorage;
+pub use overlay::OverlayStorage;
 pub use storage::{Lock, Object, ObjectWriter, Objects, Storage, Subject};

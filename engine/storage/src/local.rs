@@ -35,6 +35,15 @@ impl LocalStorage {
         Ok(storage)
     }
 
+    /// Uses a folder that exists for nothing but reading, on a read-only medium too: nothing is made
+    /// or tested in it. To be put below an [`crate::OverlayStorage`].
+    pub fn to_read(folder: impl Into<PathBuf>) -> Result<Self, StorageError> {
+        let folder = folder.into();
+        let error = |source| StorageError::io("open", folder.display().to_string(), source);
+        fs::read_dir(&folder).map_err(error)?;
+        Ok(Self { folder, files: ReadFiles::default(), next: AtomicU64::new(0) })
+    }
+
     pub fn folder(&self) -> &Path {
         &self.folder
     }

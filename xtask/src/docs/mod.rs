@@ -1,5 +1,6 @@
 //! Pages that are made from the code, and links that lead somewhere.
 
+mod cli_page;
 mod links;
 mod ports_page;
 
@@ -8,9 +9,12 @@ use anyhow::{Context, Result, bail};
 use crate::workspace;
 
 /// A generated page: where it lies, and how it is made.
-type Page = (&'static str, fn() -> String);
+type Page = (&'static str, fn() -> Result<String>);
 
-const PAGES: [Page; 1] = [("docs/reference/ports.md", ports_page::page)];
+const PAGES: [Page; 2] = [
+    ("docs/reference/ports.md", || Ok(ports_page::page())),
+    ("docs/reference/cli.md", cli_page::page),
+];
 
 /// `docs` writes the generated pages; `docs --check` only compares. Both follow the links.
 pub fn run(arguments: &[String]) -> Result<()> {
@@ -23,7 +27,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let mut stale = Vec::new();
     for (path, make) in PAGES {
         let place = root.join(path);
-        let text = make();
+        let text = make().with_context(|| format!("cannot make {path}"))?;
         if std::fs::read_to_string(&place).is_ok_and(|old| old == text) {
             continue;
         }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     /// The Server's name.
     pub name: String,
+    /// The client on the Server's own host.
+    pub own_client: String,
     pub suite_version: String,
     pub started_unix_ms: i64,
     /// Fingerprint of the Server's key, as clients pin it.

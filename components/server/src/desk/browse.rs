@@ -236,14 +236,16 @@ fn below(path: &[u8], name: &[u8]) -> Vec<u8> {
 
 fn reading(error: MoverError) -> ServerError {
     match error.kind() {
-        Kind::NotFound => {
-            ServerError::NotFound { noun: "path in the saveset", name: error.to_string() }
-        }
+        Kind::NotFound => match error {
+            MoverError::NoSuchPath { path } => ServerError::not_found("path in this saveset", path),
+            other => ServerError::not_found("saveset", other),
+        },
         kind => ServerError::node("the saveset", kind, error.to_string()),
     }
 }
 
-fn entry_view(path: &[u8], entry: &Entry) -> EntryView {
+/// An entry as answers show it; `path` is the whole one, from the root of the saveset.
+pub fn entry_view(path: &[u8], entry: &Entry) -> EntryView {
     let (kind, link_target, totals) = match &entry.kind {
         EntryKind::File => ("file", None, None),
         EntryKind::Directory(totals) => ("directory", None, Some(totals)),

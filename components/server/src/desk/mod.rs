@@ -16,4 +16,5 @@ mod status;
 mod tasks;
 
 pub use answer::{Answer, VERBS};
+pub use browse::entry_view;
 pub use jobs::JobFollower;

@@ -67,6 +67,7 @@ impl Server {
         let count = |state| open.iter().filter(|job| job.state == state).count() as u64;
         Ok(Status {
             name: house.name.clone(),
+            own_client: house.own_name.clone(),
             suite_version: env!("CARGO_PKG_VERSION").to_owned(),
             started_unix_ms: house.started_unix_ms,
             fingerprint: house.identity.fingerprint(),

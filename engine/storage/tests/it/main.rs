@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use simsim_storage::fault::{CrashVariant, FailingStorage, Fault, PowerCutStorage};
-use simsim_storage::{LocalStorage, Storage, StorageError, conformance};
+use simsim_storage::{LocalStorage, OverlayStorage, Storage, StorageError, conformance};
 
 #[test]
 fn a_folder_conforms() {
@@ -14,6 +14,63 @@ fn the_wrappers_conform() {
     conformance::run(&PowerCutStorage::new());
     conformance::run(&FailingStorage::new(PowerCutStorage::new(), u64::MAX, Fault::Io));
     conformance::run(&simsim_storage::fault::RecordingStorage::new(PowerCutStorage::new()));
+}
+
+#[test]
+fn an_overlay_conforms_and_never_writes_below() {
+    let (below, above) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let filled = LocalStorage::open(below.path()).unwrap();
+    for key in ["kept", "packs/aa/kept", "packs/aa/deleted", "replaced"] {
+        filled.put(key, b"below").unwrap();
+    }
+    drop(filled);
+    let seen = || {
+        let mut files: Vec<_> = walk(below.path());
+        files.sort();
+        files
+    };
+    let before = seen();
+    let overlay = OverlayStorage::new(
+        Arc::new(LocalStorage::to_read(below.path()).unwrap()),
+        Arc::new(LocalStorage::open(above.path()).unwrap()),
+    );
+    assert_eq!(overlay.get("packs/aa/kept").unwrap().as_ref(), b"below");
+    assert_eq!(overlay.get_range("kept", 1, 3).unwrap().as_ref(), b"elo");
+    assert!(matches!(overlay.put("kept", b"x"), Err(StorageError::Exists { .. })));
+    overlay.replace("replaced", b"above").unwrap();
+    assert_eq!(overlay.get("replaced").unwrap().as_ref(), b"above");
+    overlay.delete("packs/aa/deleted").unwrap();
+    assert!(
+        overlay.delete("packs/aa/deleted").is_err() && overlay.get("packs/aa/deleted").is_err()
+    );
+    let listed: Vec<_> = overlay.list("packs/").unwrap().map(|one| one.unwrap().key).collect();
+    assert_eq!(listed, ["packs/aa/kept"]);
+    overlay.put("packs/aa/deleted", b"again").unwrap();
+    assert_eq!(overlay.get("packs/aa/deleted").unwrap().as_ref(), b"again");
+    overlay.delete("replaced").unwrap();
+    assert!(overlay.get("replaced").is_err(), "what lies below does not shine through");
+    // As any storage, on what is empty so far.
+    for key in ["packs/aa/kept", "packs/aa/deleted", "kept"] {
+        overlay.delete(key).unwrap();
+    }
+    conformance::run(&overlay);
+    assert_eq!(seen(), before);
+    assert!(LocalStorage::to_read(below.path().join("not there")).is_err());
+}
+
+fn walk(folder: &std::path::Path) -> Vec<(std::path::PathBuf, Option<Vec<u8>>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(walk(&path));
+            found.push((path, None));
+        } else {
+            let content = std::fs::read(&path).unwrap();
+            found.push((path, Some(content)));
+        }
+    }
+    found
 }
 
 #[test]

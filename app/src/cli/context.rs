@@ -1,0 +1,137 @@
+//! What every verb has at hand: the way to the server, and the screen.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use simsim_console::{ConsoleError, LocalClient};
+use simsim_model::Kind;
+
+use super::screen::{ColorChoice, Screen};
+use crate::exit::Failure;
+
+/// Heading of the options that every verb has.
+pub const GLOBAL: &str = "Options of every verb";
+
+/// Options of every verb.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub struct CommonArguments {
+    /// Print JSON documents instead of text (docs/reference/json.md)
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub json: bool,
+    /// When to colour
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub color: ColorChoice,
+}
+
+impl CommonArguments {
+    pub fn screen(&self) -> Screen {
+        Screen::new(self.json, self.color)
+    }
+}
+
+/// One run of a verb.
+pub struct Context {
+    console: LocalClient,
+    pub screen: Screen,
+}
+
+impl Context {
+    pub fn new(console: LocalClient, common: &CommonArguments) -> Self {
+        Self { console, screen: common.screen() }
+    }
+
+    pub fn console(&self) -> &LocalClient {
+        &self.console
+    }
+
+    /// Asks the server a verb that answers once.
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        verb: &str,
+        request: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_value(request).map_err(defect)?;
+        let answer = self.console.call(verb, &body).await.map_err(|error| hinted(error.into()))?;
+        serde_json::from_value(answer).map_err(|error| {
+            let text = format!("the server answers '{verb}' in a way that this command line does not understand: {error}");
+            Failure::new(Kind::Internal, text)
+                .next("run the server and the command line from the same version")
+        })
+    }
+
+    /// Asks a verb that takes nothing.
+    pub async fn ask_plain<T: DeserializeOwned>(&self, verb: &str) -> Result<T, Failure> {
+        self.ask(verb, &Value::Null).await
+    }
+
+    /// Shows an answer: the document, or what `text` makes of it.
+    pub fn show<T: Serialize>(
+        &self,
+        answer: &T,
+        text: impl FnOnce(&Screen, &T) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if self.screen.is_json() {
+            self.screen.document(answer)
+        } else {
+            text(&self.screen, answer)
+        }
+    }
+}
+
+/// A failure with the verb that helps, where the server says that a thing is not there.
+fn hinted(failure: Failure) -> Failure {
+    const LISTS: [(&str, &str); 6] = [
+        ("there is no datastore yet", "make one: simsim datastore create NAME FOLDER"),
+        ("there is no datastore ", "those there are: simsim datastore list"),
+        ("there is no task ", "those there are: simsim task list"),
+        ("there is no job ", "those there are: simsim jobs"),
+        ("there is no client ", "those there are: simsim client list"),
+        ("there is no path in this saveset", "look what is there: simsim ls SAVESET FOLDER"),
+    ];
+    let hint = LISTS.iter().find(|(beginning, _)| failure.message.starts_with(beginning));
+    match hint {
+        Some((_, hint)) if failure.kind == Kind::NotFound => failure.next(*hint),
+        _ => failure,
+    }
+}
+
+pub fn defect(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Kind::Internal, error.to_string())
+}
+
+impl From<ConsoleError> for Failure {
+    fn from(error: ConsoleError) -> Self {
+        let kind = error.kind();
+        match error {
+            ConsoleError::NoServer { socket, source }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Failure::new(
+                    Kind::Denied,
+                    format!("the server's socket {socket} is not yours to use"),
+                )
+                .next("run this as the user that the server runs as, such as with sudo")
+            }
+            ConsoleError::NoServer { socket, source } => {
+                let why = match source.kind() {
+                    std::io::ErrorKind::NotFound => "there is no such socket".to_owned(),
+                    std::io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
+                    _ => source.to_string(),
+                };
+                Failure::new(kind, format!("no server answers at {socket}: {why}"))
+                    .next("start it on this host: simsim server")
+                    .next("if its state lies elsewhere, name the folder: --state DIR")
+            }
+            ConsoleError::Broken { .. } => Failure::new(kind, error.to_string())
+                .next("see whether the server still runs: simsim status"),
+            other => Failure::new(kind, other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! `simsim datastore`: datastores, their drives, and making their books again.
+
+use std::path::PathBuf;
+
+use simsim_model::CutParameters;
+use simsim_server::api::{
+    AddDriveRequest, AttachDatastoreRequest, CatalogRebuildReply, CatalogRebuildRequest,
+    CreateDatastoreRequest, DatastoreRequest, DatastoreView, DriveView, JobReply,
+    RebuildIndexRequest,
+};
+
+use super::context::Context;
+use super::follow;
+use super::kit;
+use super::paths;
+use super::screen::Screen;
+use super::table::{Column, Table};
+use super::text::{Style, Text};
+use super::words::{count, counted, parse_size, size};
+use crate::exit::{self, Failure};
+
+#[derive(clap::Subcommand, Debug)]
+pub enum DatastoreVerb {
+    /// Make a datastore, with its first drive
+    Create {
+        /// Its name
+        name: String,
+        /// An empty or absent folder on the device's host
+        folder: PathBuf,
+        /// The host with a device that keeps it [default: the server's own]
+        #[arg(long, value_name = "CLIENT")]
+        node: Option<String>,
+        /// Mean size of chunks, fixed for good: a power of two, such as 64KiB. Smaller ones find
+        /// more duplicates and cost index [default: 64KiB]
+        #[arg(long, value_name = "SIZE", value_parser = parse_cut)]
+        chunk_size: Option<CutParameters>,
+        #[command(flatten)]
+        drive: DriveArguments,
+    },
+    /// Take a datastore into service that exists: after a loss, a move, or of another server
+    Attach {
+        /// Its folder on the device's host
+        folder: PathBuf,
+        /// The host with a device that keeps it [default: the server's own]
+        #[arg(long, value_name = "CLIENT")]
+        node: Option<String>,
+    },
+    /// Take a datastore out of service; its savesets stay listed
+    Detach {
+        /// The datastore
+        name: String,
+    },
+    /// List datastores, with what their devices say
+    List,
+    /// Add a drive: another numbered path to a datastore
+    AddDrive {
+        /// The datastore
+        name: String,
+        #[command(flatten)]
+        drive: DriveArguments,
+    },
+    /// Make a datastore's index again from its packs
+    RebuildIndex {
+        /// The datastore [default: the only one]
+        name: Option<String>,
+        /// Do not wait for the end
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Make the catalog's list of savesets again from the datastores
+    RebuildCatalog {
+        /// Only from this datastore
+        name: Option<String>,
+        /// The recovery kit, for keys that this server does not have; '-' reads standard input
+        #[arg(long, value_name = "FILE")]
+        kit: Option<PathBuf>,
+    },
+}
+
+#[derive(clap::Args, Debug)]
+pub struct DriveArguments {
+    /// The number of the drive [default: the next one never used]
+    #[arg(long, value_name = "NUMBER")]
+    drive: Option<u32>,
+    /// Jobs that the drive takes at once
+    #[arg(long, value_name = "NUMBER")]
+    jobs: Option<u32>,
+}
+
+/// Bounds of chunks from their mean: a quarter of it and four times it.
+fn parse_cut(text: &str) -> Result<CutParameters, String> {
+    let mean = u32::try_from(parse_size(text)?).map_err(|_| "that is too large".to_owned())?;
+    let cut = CutParameters { min: mean / 4, mean, max: mean.saturating_mul(4) };
+    if cut.is_valid() {
+        Ok(cut)
+    } else {
+        Err("chunks have a power of two between 256 bytes and 2 MiB, such as 64KiB".to_owned())
+    }
+}
+
+pub async fn run(cx: &Context, verb: DatastoreVerb) -> Result<u8, Failure> {
+    match verb {
+        DatastoreVerb::Create { name, folder, node, chunk_size, drive } => {
+            let path = folder_on(&folder, node.as_deref())?;
+            let request = CreateDatastoreRequest {
+                name,
+                node,
+                path,
+                drive: drive.drive,
+                jobs_max: drive.jobs,
+                cut: chunk_size,
+            };
+            one(cx, cx.ask("datastore.create", &request).await?)
+        }
+        DatastoreVerb::Attach { folder, node } => {
+            let path = folder_on(&folder, node.as_deref())?;
+            let request = AttachDatastoreRequest { node, path };
+            let datastore: DatastoreView = cx.ask("datastore.attach", &request).await?;
+            if !cx.screen.is_json() && datastore.savesets == 0 {
+                cx.screen.aside(format!(
+                    "to list the savesets in it: simsim datastore rebuild-catalog {}",
+                    datastore.name
+                ));
+            }
+            one(cx, datastore)
+        }
+        DatastoreVerb::Detach { name } => {
+            one(cx, cx.ask("datastore.detach", &DatastoreRequest { name }).await?)
+        }
+        DatastoreVerb::List => {
+            let datastores: Vec<DatastoreView> = cx.ask_plain("datastore.list").await?;
+            cx.show(&datastores, |screen, datastores| {
+                if datastores.is_empty() {
+                    screen.aside("no datastores; make one: simsim datastore create NAME FOLDER");
+                    return Ok(());
+                }
+                list_text(screen, datastores)
+            })?;
+            Ok(exit::DONE)
+        }
+        DatastoreVerb::AddDrive { name, drive } => {
+            let request =
+                AddDriveRequest { datastore: name, number: drive.drive, jobs_max: drive.jobs };
+            let drive: DriveView = cx.ask("drive.add", &request).await?;
+            cx.show(&drive, |screen, drive| {
+                let jobs = counted(drive.jobs_max.into(), "job");
+                screen.line(format!("drive {} takes {jobs} at once", drive.number))
+            })?;
+            Ok(exit::DONE)
+        }
+        DatastoreVerb::RebuildIndex { name, detach } => {
+            let request = RebuildIndexRequest { datastore: name };
+            let reply: JobReply = cx.ask("datastore.rebuild-index", &request).await?;
+            follow::run_to_end(cx, reply, detach).await
+        }
+        DatastoreVerb::RebuildCatalog { name, kit } => {
+            let kit = kit.as_deref().map(kit::read_text).transpose()?;
+            let request =
+                CatalogRebuildRequest { datastore: name, kit: kit.map(|kit| kit.to_string()) };
+            let reply: CatalogRebuildReply = cx.ask("catalog.rebuild", &request).await?;
+            cx.show(&reply, rebuilt_text)?;
+            let damaged = reply.datastores.iter().any(|one| !one.damaged.is_empty());
+            Ok(if damaged { exit::WITH_ERRORS } else { exit::DONE })
+        }
+    }
+}
+
+fn folder_on(folder: &std::path::Path, node: Option<&str>) -> Result<String, Failure> {
+    match node {
+        Some(node) => paths::of_other_host(folder, node),
+        None => paths::of_this_host(folder),
+    }
+}
+
+fn one(cx: &Context, datastore: DatastoreView) -> Result<u8, Failure> {
+    cx.show(&datastore, |screen, datastore| list_text(screen, std::slice::from_ref(datastore)))?;
+    Ok(exit::DONE)
+}
+
+fn list_text(screen: &Screen, datastores: &[DatastoreView]) -> Result<(), Failure> {
+    let mut table = Table::new([
+        Column::new("DATASTORE").cut_to(10),
+        Column::new("STATE").cut_to(12),
+        Column::new("HOST").cut_to(6).rank(3),
+        Column::new("SAVESETS").right().rank(5),
+        Column::new("STORED").right(),
+        Column::new("FREE").right().rank(1),
+        Column::new("DRIVES").rank(6),
+        Column::new("FOLDER").cut_to(12).rank(4),
+    ]);
+    for datastore in datastores {
+        let drives: Vec<String> = datastore
+            .drives
+            .iter()
+            .map(|drive| format!("{} ({} jobs)", drive.number, drive.jobs_max))
+            .collect();
+        let device = datastore.device.as_ref();
+        table.row([
+            Text::new().bold(&datastore.name),
+            state_of(datastore),
+            datastore.node.as_str().into(),
+            count(datastore.savesets).into(),
+            device.map_or_else(Text::new, |device| size(device.packs_bytes).into()),
+            device.map_or_else(Text::new, |device| {
+                let free =
+                    format!("{} of {}", size(device.free_bytes), size(device.capacity_bytes));
+                Text::from(free)
+            }),
+            drives.join(", ").into(),
+            datastore.path.as_str().into(),
+        ]);
+    }
+    screen.table(&table)?;
+    for datastore in datastores {
+        if let Some(trouble) = &datastore.trouble
+            && datastore.state == "active"
+        {
+            screen.line(Text::styled(Style::Warn, format!("{}: {trouble}", datastore.name)))?;
+        }
+    }
+    Ok(())
+}
+
+fn state_of(datastore: &DatastoreView) -> Text {
+    match (datastore.state.as_str(), &datastore.device) {
+        ("active", Some(device)) => {
+            let style = if device.condition == "ready" { Style::Good } else { Style::Warn };
+            Text::styled(style, &device.condition)
+        }
+        ("active", None) => Text::styled(Style::Warn, "not reached"),
+        (other, _) => Text::styled(Style::Dim, other),
+    }
+}
+
+fn rebuilt_text(screen: &Screen, reply: &CatalogRebuildReply) -> Result<(), Failure> {
+    let mut table = Table::new([
+        Column::new("DATASTORE").cut_to(10),
+        Column::new("ADDED").right(),
+        Column::new("CORRECTED").right(),
+        Column::new("UNCHANGED").right(),
+        Column::new("MISSING").right(),
+        Column::new("NEW DOMAINS").right().rank(1),
+        Column::new("DAMAGED").right(),
+    ]);
+    for one in &reply.datastores {
+        table.row([
+            Text::new().bold(&one.datastore),
+            count(one.rows.added).into(),
+            count(one.rows.corrected).into(),
+            count(one.rows.unchanged).into(),
+            count(one.rows.missing).into(),
+            count(one.domains_found).into(),
+            count(one.damaged.len() as u64).into(),
+        ]);
+    }
+    screen.table(&table)?;
+    for one in &reply.datastores {
+        for damaged in &one.damaged {
+            screen.line(Text::styled(Style::Bad, format!("{}: {damaged}", one.datastore)))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! `simsim task`: what is backed up, from which client, with which options.
+
+use std::path::PathBuf;
+
+use simsim_model::TargetKind;
+use simsim_server::api::{
+    JobReply, RunTaskRequest, TaskNameRequest, TaskOptions, TaskRequest, TaskView,
+};
+
+use super::backup::LevelChoice;
+use super::context::Context;
+use super::follow;
+use super::paths;
+use super::screen::Screen;
+use super::table::{Column, Table, facts};
+use super::text::{Style, Text};
+use super::words::{self, counted, parse_size, size, when};
+use crate::exit::{self, Failure};
+
+#[derive(clap::Subcommand, Debug)]
+pub enum TaskVerb {
+    /// Add a task
+    Add {
+        /// Its name
+        name: String,
+        /// The client whose files these are [default: the server's own host]
+        #[arg(long)]
+        client: Option<String>,
+        /// What to back up: folders or files of the client
+        #[arg(required_unless_present = "stream", value_name = "PATH")]
+        sources: Vec<PathBuf>,
+        /// Back up what a command of the client writes, kept under the task's name: the command's
+        /// name in the policy of the client's owner
+        #[arg(long, value_name = "COMMAND", conflicts_with = "sources")]
+        stream: Option<String>,
+        #[command(flatten)]
+        options: OptionArguments,
+    },
+    /// List tasks
+    List,
+    /// Show all about a task
+    Show {
+        /// The task
+        name: String,
+    },
+    /// Change a task: what is given replaces what there is, the rest stays
+    Change {
+        /// The task
+        name: String,
+        /// Back up these instead
+        #[arg(value_name = "PATH")]
+        sources: Vec<PathBuf>,
+        #[command(flatten)]
+        options: OptionArguments,
+        /// Leave nothing out any more
+        #[arg(long, conflicts_with = "exclude")]
+        no_excludes: bool,
+    },
+    /// Remove a task; its savesets and the history of its jobs stay
+    Remove {
+        /// The task
+        name: String,
+    },
+    /// Run a task now
+    Run {
+        /// The task
+        name: String,
+        #[arg(long, value_name = "LEVEL", default_value = "incr")]
+        level: LevelChoice,
+        /// Do not wait for the end
+        #[arg(long)]
+        detach: bool,
+    },
+}
+
+#[derive(clap::Args, Debug, Default)]
+pub struct OptionArguments {
+    /// Leave out what matches, in the syntax of gitignore; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Leave out folders that a CACHEDIR.TAG marks
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", require_equals = true)]
+    exclude_caches: Option<bool>,
+    /// Do not descend into other file systems
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", require_equals = true)]
+    one_file_system: Option<bool>,
+    /// Leave out larger files, such as 500MB or 2GiB; 0: no limit
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_file_size: Option<u64>,
+    /// The datastore that takes the savesets [default: the only one]
+    #[arg(long)]
+    datastore: Option<String>,
+    /// Only this drive of it
+    #[arg(long, value_name = "NUMBER")]
+    drive: Option<u32>,
+    /// Days for which a saveset cannot be removed
+    #[arg(long, value_name = "DAYS")]
+    keep_days: Option<u32>,
+}
+
+impl OptionArguments {
+    /// Excludes, options, datastore, drive and days for a backup that keeps no task.
+    pub fn into_parts(self) -> (Vec<String>, TaskOptions, Option<String>, Option<u32>, u32) {
+        let mut options = TaskOptions::default();
+        self.apply(&mut options);
+        (self.exclude, options, self.datastore, self.drive, self.keep_days.unwrap_or(0))
+    }
+
+    fn apply(&self, options: &mut TaskOptions) {
+        if let Some(set) = self.exclude_caches {
+            options.exclude_caches = set;
+        }
+        if let Some(set) = self.one_file_system {
+            options.one_file_system = set;
+        }
+        if let Some(bytes) = self.max_file_size {
+            options.file_bytes_max = Some(bytes).filter(|bytes| *bytes > 0);
+        }
+    }
+}
+
+pub async fn run(cx: &Context, verb: TaskVerb) -> Result<u8, Failure> {
+    match verb {
+        TaskVerb::Add { name, client, sources, stream, options } => {
+            let request = new_task(cx, name, client, &sources, stream, options).await?;
+            one(cx, cx.ask("task.add", &request).await?)
+        }
+        TaskVerb::List => {
+            let tasks: Vec<TaskView> = cx.ask_plain("task.list").await?;
+            cx.show(&tasks, |screen, tasks| {
+                if tasks.is_empty() {
+                    screen.aside("no tasks; add one: simsim task add NAME PATH");
+                    return Ok(());
+                }
+                screen.table(&table(tasks))
+            })?;
+            Ok(exit::DONE)
+        }
+        TaskVerb::Show { name } => one(cx, cx.ask("task.show", &TaskNameRequest { name }).await?),
+        TaskVerb::Change { name, sources, options, no_excludes } => {
+            let there: TaskView = cx.ask("task.show", &TaskNameRequest { name }).await?;
+            let request = changed(there, &sources, options, no_excludes)?;
+            one(cx, cx.ask("task.change", &request).await?)
+        }
+        TaskVerb::Remove { name } => {
+            let _: () = cx.ask("task.delete", &TaskNameRequest { name: name.clone() }).await?;
+            cx.show(&serde_json::json!({ "removed": name }), |screen, _| {
+                screen.line(format!("task '{name}' is removed; its savesets stay"))
+            })?;
+            Ok(exit::DONE)
+        }
+        TaskVerb::Run { name, level, detach } => {
+            let request = RunTaskRequest { task: name, level: level.level() };
+            let reply: JobReply = cx.ask("task.run", &request).await?;
+            follow::run_to_end(cx, reply, detach).await
+        }
+    }
+}
+
+async fn new_task(
+    cx: &Context,
+    name: String,
+    client: Option<String>,
+    sources: &[PathBuf],
+    stream: Option<String>,
+    options: OptionArguments,
+) -> Result<TaskRequest, Failure> {
+    let sources = sources
+        .iter()
+        .map(|path| match &client {
+            Some(client) => paths::of_other_host(path, client),
+            None => paths::of_this_host(path),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let client = match client {
+        Some(client) => client,
+        None => own_client(cx).await?,
+    };
+    let (kind, sources) = match &stream {
+        Some(_) => (TargetKind::Stream, vec![name.clone()]),
+        None => (TargetKind::Path, sources),
+    };
+    let (excludes, mut options, datastore, drive, eol_days) = options.into_parts();
+    options.stream_command = stream;
+    Ok(TaskRequest { name, client, kind, sources, excludes, options, datastore, drive, eol_days })
+}
+
+/// The name of the client on the server's own host.
+async fn own_client(cx: &Context) -> Result<String, Failure> {
+    let status: simsim_server::api::Status = cx.ask_plain("status").await?;
+    Ok(status.own_client)
+}
+
+fn changed(
+    there: TaskView,
+    sources: &[PathBuf],
+    options: OptionArguments,
+    no_excludes: bool,
+) -> Result<TaskRequest, Failure> {
+    let mut request = TaskRequest {
+        name: there.name,
+        client: there.client,
+        kind: there.kind,
+        sources: there.sources,
+        excludes: there.excludes,
+        options: there.options,
+        datastore: Some(there.datastore),
+        drive: there.drive,
+        eol_days: there.eol_days,
+    };
+    if !sources.is_empty() {
+        request.sources = sources
+            .iter()
+            .map(|path| paths::of_other_host(path, &request.client))
+            .collect::<Result<_, _>>()?;
+    }
+    options.apply(&mut request.options);
+    if no_excludes || !options.exclude.is_empty() {
+        request.excludes = options.exclude;
+    }
+    if options.datastore.is_some() {
+        request.datastore = options.datastore;
+    }
+    if options.drive.is_some() {
+        request.drive = options.drive;
+    }
+    if let Some(days) = options.keep_days {
+        request.eol_days = days;
+    }
+    Ok(request)
+}
+
+fn one(cx: &Context, task: TaskView) -> Result<u8, Failure> {
+    cx.show(&task, task_text)?;
+    Ok(exit::DONE)
+}
+
+fn task_text(screen: &Screen, task: &TaskView) -> Result<(), Failure> {
+    screen.line(Text::new().bold("Task ").bold(&task.name))?;
+    let options = &task.options;
+    let mut further = Vec::new();
+    if options.exclude_caches {
+        further.push("without caches".to_owned());
+    }
+    if options.one_file_system {
+        further.push("one file system".to_owned());
+    }
+    if let Some(bytes) = options.file_bytes_max {
+        further.push(format!("files up to {}", size(bytes)));
+    }
+    if let Some(command) = &options.stream_command {
+        further.push(format!("what command '{command}' writes"));
+    }
+    let several = |texts: &[String]| texts.join("  ").into();
+    screen.lines(facts(&[
+        ("client", task.client.as_str().into()),
+        ("backs up", several(&task.sources)),
+        ("leaves out", several(&task.excludes)),
+        ("options", further.join(", ").into()),
+        ("into", datastore_and_drive(task).into()),
+        (
+            "kept for",
+            if task.eol_days == 0 {
+                Text::new()
+            } else {
+                counted(task.eol_days.into(), "day").into()
+            },
+        ),
+        ("added", when(task.created_unix_ms).into()),
+        ("last job", last_job(task)),
+    ]))
+}
+
+fn datastore_and_drive(task: &TaskView) -> String {
+    match task.drive {
+        Some(drive) => format!("{}, drive {drive}", task.datastore),
+        None => task.datastore.clone(),
+    }
+}
+
+fn last_job(task: &TaskView) -> Text {
+    match (task.last_job, &task.last_state) {
+        (Some(job), Some(state)) => {
+            let state = words::state(simsim_catalog::JobState::from(state.clone()));
+            Text::from(format!("{job}, ")).then(state)
+        }
+        _ => Text::styled(Style::Dim, "never run"),
+    }
+}
+
+fn table(tasks: &[TaskView]) -> Table {
+    let mut table = Table::new([
+        Column::new("TASK").cut_to(10),
+        Column::new("CLIENT").cut_to(8).rank(1),
+        Column::new("BACKS UP").cut_to(16).rank(2),
+        Column::new("INTO").cut_to(8).rank(3),
+        Column::new("LAST JOB"),
+    ]);
+    for task in tasks {
+        table.row([
+            Text::new().bold(&task.name),
+            task.client.as_str().into(),
+            task.sources.join(" ").into(),
+            datastore_and_drive(task).into(),
+            last_job(task),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,97 @@
+//! Errors: what, where, what to do next, and the exit status of each.
+
+use super::house::{House, simsim};
+
+/// Names of this run taken out of a text.
+fn settled(house: &House, text: &str) -> String {
+    let folder = house.scratch.path().to_str().unwrap();
+    let mut settled = text.replace(folder, "FOLDER");
+    for saveset in house.json(&["savesets"]).as_array().unwrap() {
+        let id = saveset["saveset"].as_str().unwrap();
+        settled = settled
+            .replace(id, "ID")
+            .replace(&id[..12], "ID------12")
+            .replace(&id[..8], "ID-----8");
+    }
+    let own = house.json(&["status"])["own_client"].as_str().unwrap().to_owned();
+    let settled = settled.replace(&own, "HOST");
+    // Instants.
+    let mut calm = String::new();
+    for word in settled.split_inclusive(|c: char| c.is_whitespace()) {
+        let end = word.trim_end().len();
+        let (core, space) = word.split_at(end);
+        let digits = core.chars().filter(char::is_ascii_digit).count();
+        let instant = (core.len() == 10 && core.matches('-').count() == 2 && digits == 8)
+            || ((core.len() == 5 || core.len() == 8)
+                && core.contains(':')
+                && digits + core.matches(':').count() == core.len());
+        calm.push_str(if instant { "NOW" } else { core });
+        calm.push_str(space);
+    }
+    // Columns are as wide as what stands in them.
+    let narrow = |line: &str| {
+        let indent = line.len() - line.trim_start().len();
+        let words: Vec<_> = line.split_whitespace().collect();
+        format!("{}{}\n", &line[..indent], words.join(" "))
+    };
+    calm.lines().map(narrow).collect()
+}
+
+#[test]
+fn ret05_errors_say_what_where_and_what_next_with_their_status() {
+    let house = House::with_saveset();
+    let saveset = house.json(&["savesets"])[0]["saveset"].as_str().unwrap().to_owned();
+    // A task with a name that is the beginning of a saveset's id: ambiguous.
+    let twin = &saveset[..8];
+    let tree = house.path("tree");
+    house.good(&["task", "add", twin, &tree]);
+    house.good(&["backup", twin]);
+    let missing = house.path("missing");
+    let cases: &[(i32, &[&str])] = &[
+        (2, &["restore", "home"]),
+        (2, &["restore", "--to", "x"]),
+        (2, &["backup"]),
+        (2, &["backup", "--client", "web", "relative"]),
+        (2, &["task", "add", "a b", "/etc"]),
+        (2, &["ls", twin]),
+        (2, &["find", "[", "home"]),
+        (2, &["datastore", "create", "tiny", "/nowhere", "--chunk-size", "3"]),
+        (5, &["ls", "hom"]),
+        (5, &["ls", "latest:hom"]),
+        (5, &["ls", "home", "/not/there"]),
+        (5, &["backup", "homer"]),
+        (5, &["task", "show", "nope"]),
+        (5, &["job", "show", "999"]),
+        (5, &["datastore", "detach", "nope"]),
+        (5, &["client", "revoke", "nope"]),
+        (5, &["man", "nope"]),
+        (3, &["backup", &missing]),
+    ];
+    let mut all = String::new();
+    for (status, arguments) in cases {
+        let (_, told) = house.ends_with(*status, arguments);
+        let asked = arguments.join(" ");
+        all.push_str(&settled(&house, &format!("$ simsim {asked}   [{status}]\n{told}\n")));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn without_a_server_it_is_said_how_to_start_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = simsim(folder.path()).arg("status").output().unwrap();
+    assert_eq!(output.status.code(), Some(8));
+    let told = String::from_utf8_lossy(&output.stderr);
+    let told = told.replace(folder.path().to_str().unwrap(), "FOLDER");
+    insta::assert_snapshot!(told, @r"
+    simsim: no server answers at FOLDER/console.sock: there is no such socket
+      → start it on this host: simsim server
+      → if its state lies elsewhere, name the folder: --state DIR
+    ");
+    // A socket that a server left behind.
+    drop(std::os::unix::net::UnixListener::bind(folder.path().join("console.sock")).unwrap());
+    let output = simsim(folder.path()).args(["status", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(8));
+    let told: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert!(told["error"]["message"].as_str().unwrap().contains("nobody listens there"), "{told}");
+}

@@ -1,0 +1,10 @@
+//! The command line against a server that runs: real processes, real sockets.
+
+pub mod documents;
+mod failures;
+mod help;
+mod house;
+mod jobs;
+mod pty;
+mod rescue;
+mod terminal;
