@@ -209,6 +209,11 @@ impl Interrupts {
     }
 }
 
+/// Bytes that are done, or at least read: a large file counts before it is finished.
+fn moved(progress: &simsim_model::ProgressSnapshot) -> u64 {
+    progress.bytes_done.max(progress.bytes_read)
+}
+
 /// `1,204 files, 1.20 GB of 2.85 GB`.
 fn amount(progress: &simsim_model::ProgressSnapshot) -> String {
     let of = |done: String, all: u64| match all {
@@ -218,6 +223,6 @@ fn amount(progress: &simsim_model::ProgressSnapshot) -> String {
     format!(
         "{}, {}",
         words::counted(progress.files_done, "file"),
-        of(words::size(progress.bytes_done), progress.bytes_expected)
+        of(words::size(moved(progress)), progress.bytes_expected)
     )
 }

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use simsim_catalog::JobState;
 use simsim_model::ProgressSnapshot;
 
-use super::amount;
 use super::pace::Pace;
+use super::{amount, moved};
 use crate::cli::screen::Screen;
 use crate::cli::text::{Style, Text, plain, tail};
 use crate::cli::words;
@@ -44,12 +45,12 @@ impl View {
     pub fn progress(&mut self, at_unix_ms: i64, now: ProgressSnapshot) {
         match self {
             View::Bar(bar) => {
-                bar.pace.take(at_unix_ms, now.bytes_done);
+                bar.pace.take(at_unix_ms, &now);
                 bar.now = now;
                 bar.draw();
             }
             View::Plain(lines) => {
-                lines.pace.take(at_unix_ms, now.bytes_done);
+                lines.pace.take(at_unix_ms, &now);
                 lines.now = now;
                 lines.tick();
             }
@@ -69,7 +70,7 @@ impl View {
     pub fn say(&mut self, screen: &Screen, text: &str) {
         let text = Text::styled(Style::Warn, text);
         match self {
-            View::Bar(bar) => bar.bar.suspend(|| screen.aside(text)),
+            View::Bar(bar) => bar.bar.println(text.render(bar.color)),
             View::Plain(_) => screen.aside(text),
             View::Silent | View::Events => {}
         }
@@ -91,30 +92,50 @@ pub struct Bar {
     state: JobState,
     now: ProgressSnapshot,
     pace: Pace,
+    _quiet: Option<QuietKeys>,
+}
+
+/// Keeps the terminal from writing `^C` into the lines that are drawn. As before when dropped.
+struct QuietKeys {
+    before: Termios,
+}
+
+impl QuietKeys {
+    fn new() -> Option<Self> {
+        let before = tcgetattr(std::io::stdin()).ok()?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHOCTL);
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &quiet).ok()?;
+        Some(Self { before })
+    }
+}
+
+impl Drop for QuietKeys {
+    fn drop(&mut self) {
+        // A terminal that went away needs nothing more.
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
+    }
 }
 
 impl Bar {
     fn new(name: String, width: usize, color: bool) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}\n{msg}") {
             bar.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
         }
         let now = ProgressSnapshot::default();
         let state = JobState::Queued;
         let pace = Pace::default();
-        let mut bar = Self { bar, name, width, color, state, now, pace };
+        let _quiet = QuietKeys::new();
+        let mut bar = Self { bar, name, width, color, state, now, pace, _quiet };
         bar.draw();
         bar
     }
 
     fn draw(&mut self) {
         let (first, second) = lines(&self.name, self.state, &self.now, &self.pace, self.width);
-        let mut text = first.render(self.color);
-        if !second.is_empty() {
-            text.push('\n');
-            text.push_str(&second.render(self.color));
-        }
-        self.bar.set_message(text);
+        self.bar.set_prefix(first.render(self.color));
+        self.bar.set_message(second.render(self.color));
     }
 }
 
@@ -136,7 +157,7 @@ fn lines(
     let mut first = Text::new().bold(name);
     let expected = now.bytes_expected;
     if expected > 0 {
-        let share = (now.bytes_done as f64 / expected as f64).clamp(0.0, 1.0);
+        let share = (moved(now) as f64 / expected as f64).clamp(0.0, 1.0);
         if width >= 60 {
             first = first.plain("  ").then(gauge(share));
         }
@@ -146,8 +167,7 @@ fn lines(
     if let Some(rate) = pace.rate() {
         first = first.plain(format!("  {}/s", words::size(rate)));
     }
-    if let Some(left) = pace.left(expected.saturating_sub(now.bytes_done)).filter(|_| expected > 0)
-    {
+    if let Some(left) = pace.left(expected.saturating_sub(moved(now))).filter(|_| expected > 0) {
         first = first.plain(format!("  {} left", words::lasting_roughly(left)));
     }
     let mut second = Text::new().plain("  ").plain(amount(now));
@@ -212,8 +232,9 @@ mod tests {
             ..ProgressSnapshot::default()
         };
         let mut pace = Pace::default();
-        pace.take(0, 900_000_000);
-        pace.take(1000, 1_200_000_000);
+        let before = ProgressSnapshot { bytes_done: 900_000_000, ..now.clone() };
+        pace.take(0, &before);
+        pace.take(1000, &now);
         let (first, second) = lines("job 12", state, &now, &pace, width);
         assert!(first.width() + 2 < width && second.width() < width, "{width}");
         format!("{}\n{}\n", first.render(false), second.render(false))
