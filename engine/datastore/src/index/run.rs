@@ -23,6 +23,8 @@ use super::run_writer::{Counts, MAGIC, TRAILER_PAGE, VERSION, prefix, run_key};
 const READ_AHEAD_PAGES: u64 = 32;
 /// Pages of a batch that are read and held at once.
 const PAGES_PER_READ: usize = 64;
+/// Filter blocks of a batch that are asked before it is decided whether the others are.
+const SAMPLE_READS: usize = 64;
 
 /// A run that cannot be read: it is replaced from the packs' own tables.
 #[derive(Debug)]
@@ -342,6 +344,24 @@ impl Run {
                 }
             }
         }
+        let (sample, rest) = reads.split_at(reads.len().min(SAMPLE_READS));
+        self.ask_blocks(sample, &mut passed)?;
+        if passed.len() * 4 >= sample.len() * 3 {
+            // Nearly all are known: their pages will be read in any case.
+            passed.extend(rest.iter().map(|(_, query)| *query));
+            passed.dedup();
+        } else {
+            self.ask_blocks(rest, &mut passed)?;
+        }
+        Ok(passed)
+    }
+
+    /// Adds the queries that their filter blocks in the file let pass.
+    fn ask_blocks(
+        &self,
+        reads: &[(u64, Query)],
+        passed: &mut Vec<Query>,
+    ) -> Result<(), RunDamaged> {
         let offsets: Vec<u64> = reads.iter().map(|(block, _)| self.byte_of_block(*block)).collect();
         let mut buffer = vec![0; offsets.len() * BLOCK_BYTES];
         self.storage
@@ -358,7 +378,7 @@ impl Run {
                 passed.push(*query);
             }
         }
-        Ok(passed)
+        Ok(())
     }
 
     /// The number, in the run, of the filter block of a name that is in this group.
