@@ -108,6 +108,7 @@ pub fn join(arguments: &JoinArguments, state: &State) -> Result<u8, Failure> {
         _ => Failure::from(error),
     })?;
     let server_key = joined.server_key;
+    simsim_model::failpoint::hit("client.joined");
     Enrolment {
         server: joined.server_name.clone(),
         server_key: server_key.to_string(),

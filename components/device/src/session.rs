@@ -14,7 +14,7 @@ use simsim_datastore::{ReadSession, SessionOptions, WriteSession};
 use simsim_format::Manifest;
 use simsim_model::{
     BackupSession, CommitReply, Direction, Kind, ManifestDraft, Name, RestoreSession, SavesetId,
-    SegmentPlace, SessionError, StoreTerms,
+    SegmentPlace, SessionError, StoreTerms, failpoint,
 };
 
 use crate::grants::Grant;
@@ -88,6 +88,7 @@ impl BackupSession for Session {
             return Err(SessionError::new(Kind::Denied, text));
         }
         open.write()?.put(number, segment)?;
+        failpoint::hit("device.segment_put");
         if open.put.lock().insert(number) {
             counts.bytes_put.fetch_add(bytes, Relaxed);
             counts.segments.fetch_add(1, Relaxed);
@@ -97,6 +98,7 @@ impl BackupSession for Session {
 
     fn commit(&self, draft: &ManifestDraft) -> Result<CommitReply, SessionError> {
         let reply = self.open()?.write()?.commit(draft)?;
+        failpoint::hit("device.committed");
         self.grant.counts.committed.store(true, Relaxed);
         tracing::info!(
             job = self.grant.ticket.job, saveset = %reply.saveset, sequence = reply.sequence,

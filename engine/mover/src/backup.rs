@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use simsim_format::{Content, DirTotals, DomainKey, Entry, EntryKind, ManifestDetails, Node, Page};
 use simsim_model::{
     BackupSession, CommitReply, DomainId, Level, ManifestDraft, Name, Problem, ProblemKind,
-    Progress, RestoreSession, SavesetId, Timestamp,
+    Progress, RestoreSession, SavesetId, Timestamp, failpoint,
 };
 use simsim_source::{Found, Item, Source, StatKind};
 
@@ -164,7 +164,9 @@ fn commit(
         sealed_details: details.seal(&job.key, job.domain, job.saveset)?,
         segments,
     };
+    failpoint::hit("mover.before_commit");
     let commit = job.session.commit(&draft)?;
+    failpoint::hit("mover.committed");
     Ok(BackupReport { commit, draft, problems, problems_total: report.errors() })
 }
 

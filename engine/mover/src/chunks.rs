@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use simsim_format::{DomainKey, FormatError, Node, Sealer};
-use simsim_model::{BackupSession, DomainId, Name, Progress, limits};
+use simsim_model::{BackupSession, DomainId, Name, Progress, failpoint, limits};
 
 use crate::MoverError;
 
@@ -110,6 +110,7 @@ impl ChunkWriter {
             let length = segment.len() as u64;
             match self.session.put(number, segment) {
                 Ok(()) => {
+                    failpoint::hit("mover.segment_put");
                     self.bytes_stored.fetch_add(length, Relaxed);
                     self.progress.add(|p| &p.bytes_wire, length);
                 }

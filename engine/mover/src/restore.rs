@@ -332,6 +332,7 @@ impl<'a> Shared<'a> {
     }
 
     fn write(&self, at: &Use<'_>, chunk: &[u8]) {
+        simsim_model::failpoint::hit("mover.restore_chunk");
         let file = &at.file;
         self.job.progress.add(|p| &p.bytes_read, chunk.len() as u64);
         if at.whole && chunk.len() as u64 == file.entry.size {

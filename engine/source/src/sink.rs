@@ -12,6 +12,7 @@
 mod attributes;
 mod directory;
 mod file;
+mod leftovers;
 mod special;
 
 use std::os::unix::ffi::OsStrExt;
@@ -102,6 +103,7 @@ impl FsSink {
             late_flags: Mutex::new(Vec::new()),
         });
         let root = DirHandle::taken(held, None).map_err(failed)?;
+        leftovers::sweep(&*root.fd().map_err(failed)?);
         Ok(FsSink { shared, root })
     }
 
@@ -194,7 +196,7 @@ impl Shared {
     ) -> Result<(Vec<u8>, T), Errno> {
         loop {
             let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-            let name = format!(".simsim-{:x}-{number:x}.tmp", std::process::id()).into_bytes();
+            let name = leftovers::name(number);
             match make(&name) {
                 Err(Errno::EXIST) => {}
                 made => return made.map(|made| (name, made)),

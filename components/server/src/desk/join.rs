@@ -94,6 +94,7 @@ impl Server {
             suite_version: request.suite_version.clone(),
         };
         let enrolled = house.books.run(move |catalog| catalog.enrol(&hash, &new, now)).await;
+        simsim_model::failpoint::hit("server.code_used");
         let client = match enrolled {
             Ok(client) => client,
             Err(error) if error.kind() == Kind::Invalid => {

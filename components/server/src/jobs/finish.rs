@@ -66,6 +66,7 @@ pub(crate) async fn finish(house: &House, job: &Job, running: &Arc<Running>, end
             .await;
         match kept {
             Ok(job) => {
+                simsim_model::failpoint::hit("server.after_row");
                 running.tell_state(job.state);
                 return;
             }

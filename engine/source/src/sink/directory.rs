@@ -63,6 +63,7 @@ impl FsSink {
             return self.made(parent, held, entry).map_err(&failed);
         }
         let handle = DirHandle::taken(held, Some(entry.clone())).map_err(&failed)?;
+        super::leftovers::sweep(&*handle.fd().map_err(&failed)?);
         if self.shared.euid != 0 && there.uid == self.shared.euid && there.mode & 0o700 != 0o700 {
             // A read-only directory of an earlier restore; the attributes come back at the end.
             let mode = Mode::from_raw_mode(there.mode | 0o700);

@@ -55,6 +55,7 @@ impl FsSink {
             .shared
             .at_temporary_name(|name| rustix::fs::openat(&*parent, name, NEW_FILE, mode))
             .map_err(|error| failed(error.into()))?;
+        super::leftovers::hold(&fd);
         Ok(Created::Write(FileWriter {
             shared: Arc::clone(&self.shared),
             dir: dir.clone(),
@@ -158,6 +159,7 @@ impl FileWriter {
             acl: self.dir.inherits(),
         };
         self.shared.finish_file(&self.dir, &self.fd, have, &self.entry, &mut problems);
+        simsim_model::failpoint::hit("source.before_rename");
         let Some(temporary) = self.temporary.take() else { return Ok(Placed::default()) };
         let mut placed = self.shared.rename(&self.dir, &temporary, &self.entry)?;
         if placed.kept.is_none() {

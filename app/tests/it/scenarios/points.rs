@@ -1,0 +1,67 @@
+//! Every failpoint of the code, and the scenario that dies there. A new one without a line here
+//! fails.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::Who;
+
+/// What happens meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum During {
+    Backup,
+    Restore,
+    Join,
+    /// The first start of a server.
+    FirstStart,
+}
+
+/// Name, who dies there, and how often it is passed before.
+pub const POINTS: &[(&str, Who, u32, During)] = &[
+    ("mover.segment_put", Who::Client, 1, During::Backup),
+    ("mover.before_commit", Who::Client, 0, During::Backup),
+    ("mover.committed", Who::Client, 0, During::Backup),
+    ("device.segment_put", Who::Device, 1, During::Backup),
+    ("datastore.pack_written", Who::Device, 0, During::Backup),
+    ("datastore.pack_renamed", Who::Device, 0, During::Backup),
+    ("datastore.manifest_copied", Who::Device, 0, During::Backup),
+    ("datastore.index_flushed", Who::Device, 0, During::Backup),
+    ("datastore.fence_checked", Who::Device, 0, During::Backup),
+    ("datastore.manifest_written", Who::Device, 0, During::Backup),
+    ("device.committed", Who::Device, 0, During::Backup),
+    ("server.job_started", Who::Server, 0, During::Backup),
+    ("server.transfer_granted", Who::Server, 0, During::Backup),
+    ("server.before_row", Who::Server, 0, During::Backup),
+    ("server.after_row", Who::Server, 0, During::Backup),
+    ("catalog.before_commit", Who::Server, 6, During::Backup),
+    ("catalog.after_commit", Who::Server, 6, During::Backup),
+    ("mover.restore_chunk", Who::Client, 40, During::Restore),
+    ("source.before_rename", Who::Client, 0, During::Restore),
+    ("server.code_used", Who::Server, 0, During::Join),
+    ("client.joined", Who::Joiner, 0, During::Join),
+    ("catalog.made", Who::Server, 0, During::FirstStart),
+];
+
+#[test]
+fn every_failpoint_of_the_code_has_its_scenario() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = BTreeSet::new();
+    for room in ["app/src", "channels", "components", "engine", "ground"] {
+        let mut open: Vec<PathBuf> = vec![root.join(room)];
+        while let Some(at) = open.pop() {
+            for entry in std::fs::read_dir(at).unwrap().map(Result::unwrap) {
+                let path = entry.path();
+                if path.is_dir() {
+                    open.push(path);
+                } else if path.extension().is_some_and(|ending| ending == "rs") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    for part in text.split("failpoint::hit(\"").skip(1) {
+                        found.insert(part.split('"').next().unwrap().to_owned());
+                    }
+                }
+            }
+        }
+    }
+    let listed: BTreeSet<String> = POINTS.iter().map(|point| point.0.to_owned()).collect();
+    assert_eq!(found, listed, "failpoints of the code, and those with a scenario");
+}

@@ -1,0 +1,81 @@
+//! What a restore that was killed has left: files under temporary names.
+//!
+//! Each such file is locked while it is written, and the lock ends with its process. So whoever
+//! restores into the same directory later can tell one that is left over, and removes it; one of
+//! a restore that runs at the same time stays. Directories made by the running restore hold none.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
+
+const BEFORE: &str = ".simsim-";
+const AFTER: &str = ".tmp";
+
+/// The temporary name with this number.
+pub(super) fn name(number: u64) -> Vec<u8> {
+    format!("{BEFORE}{:x}-{number:x}{AFTER}", std::process::id()).into_bytes()
+}
+
+fn is_ours(name: &[u8]) -> bool {
+    let numbers =
+        name.strip_prefix(BEFORE.as_bytes()).and_then(|rest| rest.strip_suffix(AFTER.as_bytes()));
+    let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_hexdigit);
+    numbers.is_some_and(|numbers| {
+        let mut parts = numbers.split(|byte| *byte == b'-');
+        parts.next().is_some_and(digits)
+            && parts.next().is_some_and(digits)
+            && parts.next().is_none()
+    })
+}
+
+/// Shows that somebody writes this file. A file system without locks only means that a file left
+/// over stays.
+pub(super) fn hold(file: impl AsFd) {
+    let _ = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
+}
+
+/// Removes what earlier restores left in a directory. Nothing here is a reason not to restore.
+pub(super) fn sweep(folder: impl AsFd) {
+    let Ok(entries) = Dir::read_from(&folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if !is_ours(name.to_bytes()) {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::openat(&folder, name, flags, Mode::empty()) else { continue };
+        let regular = rustix::fs::fstat(&file)
+            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file());
+        let free = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if regular && free && rustix::fs::unlinkat(&folder, name, AtFlags::empty()).is_ok() {
+            tracing::info!(name = %name.to_string_lossy(), "a file that an interrupted restore left is removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_holds_is_removed_and_everything_else_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &[u8]| folder.path().join(String::from_utf8(name.to_vec()).unwrap());
+        let (left, held) = (at(&name(1)), at(&name(2)));
+        fs::write(&left, "half").unwrap();
+        let writing = File::create(&held).unwrap();
+        hold(&writing);
+        let others = [".simsim-1.tmp", ".simsim-1-x.tmp", ".simsim-1-2-3.tmp", ".simsim-.tmp", "a"];
+        others.iter().for_each(|name| fs::write(folder.path().join(name), "theirs").unwrap());
+        std::os::unix::fs::symlink("a", at(&name(3))).unwrap();
+        sweep(File::open(folder.path()).unwrap());
+        assert!(!left.exists() && held.exists());
+        assert!(others.iter().all(|name| folder.path().join(name).exists()));
+        assert!(at(&name(3)).symlink_metadata().is_ok(), "a link is none of ours");
+        drop(writing);
+        sweep(File::open(folder.path()).unwrap());
+        assert!(!held.exists());
+    }
+}
