@@ -10,4 +10,5 @@ mod quickstart;
 mod recovery;
 mod refusals;
 mod restarts;
+mod scenarios;
 mod services;
