@@ -1,6 +1,7 @@
 //! Creating, opening and closing a datastore.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -67,7 +68,8 @@ pub struct Datastore {
 pub(crate) struct Inner {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) root: Root,
-    pub(crate) generation: u64,
+    /// 0: there was no room to raise it; nothing is written before that was made up for.
+    generation: AtomicU64,
     pub(crate) index: Arc<Index>,
     /// Ends before the lock is given back.
     pub(crate) merger: Merger,
@@ -77,6 +79,8 @@ pub(crate) struct Inner {
     /// Shared by whoever seals packs; exclusive while the index is rebuilt.
     pub(crate) sealing: RwLock<()>,
     pub(crate) slots: Mutex<()>,
+    /// Held while the generation is raised late.
+    raising: Mutex<()>,
     pub(crate) read_only: Mutex<Option<(Kind, String)>>,
     pub(crate) damaged_packs: Mutex<Vec<(Name, String)>>,
     pub(crate) pack_bytes: u64,
@@ -137,7 +141,14 @@ impl Datastore {
         root: Root,
         options: OpenOptions,
     ) -> Result<Datastore, DatastoreError> {
-        let generation = fence::raise(&*storage, &holder())?;
+        // On a full volume everything can be read all the same (PWR06).
+        let generation = match fence::raise(&*storage, &holder()) {
+            Err(error) if error.kind() == Kind::Full => {
+                tracing::error!(place = %storage.place(), "no space is left: the datastore is read-only until there is some");
+                0
+            }
+            raised => raised?,
+        };
         storage.clear_temporary()?;
         let savesets = Savesets::read(&*storage, root.store)?;
         let (index, findings) = Index::open(storage.clone(), root.store, options.filter_bytes)?;
@@ -151,13 +162,14 @@ impl Datastore {
         let inner = Inner {
             storage,
             root,
-            generation,
+            generation: AtomicU64::new(generation),
             index,
             merger,
             savesets: Mutex::new(savesets),
             commit: Mutex::new(()),
             sealing: RwLock::new(()),
             slots: Mutex::new(()),
+            raising: Mutex::new(()),
             read_only: Mutex::new(None),
             damaged_packs: Mutex::new(findings.damaged_packs),
             pack_bytes: options.pack_bytes,
@@ -284,9 +296,27 @@ impl Inner {
     pub(crate) fn check_writable(&self) -> Result<(), DatastoreError> {
         match &*self.read_only.lock() {
             Some((kind, reason)) => {
-                Err(DatastoreError::ReadOnly { kind: *kind, reason: reason.clone() })
+                return Err(DatastoreError::ReadOnly { kind: *kind, reason: reason.clone() });
             }
-            None => Ok(()),
+            None => {}
+        }
+        self.generation().map(drop)
+    }
+
+    /// The fencing epoch of this opening, raised now if there was no room for it before.
+    pub(crate) fn generation(&self) -> Result<u64, DatastoreError> {
+        let known = self.generation.load(Ordering::Acquire);
+        if known > 0 {
+            return Ok(known);
+        }
+        let _one = self.raising.lock();
+        match self.generation.load(Ordering::Acquire) {
+            0 => {
+                let raised = fence::raise(&*self.storage, &holder())?;
+                self.generation.store(raised, Ordering::Release);
+                Ok(raised)
+            }
+            known => Ok(known),
         }
     }
 

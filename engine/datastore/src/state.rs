@@ -37,9 +37,9 @@ impl Datastore {
             segments,
             chunks,
             savesets: savesets.by_sequence.len() as u64,
-            generation: inner.generation,
+            generation: inner.generation().unwrap_or(0),
             free_bytes: inner.storage.free_bytes().ok(),
-            read_only: inner.read_only.lock().as_ref().map(|(_, reason)| reason.clone()),
+            read_only: inner.check_writable().err().map(|error| error.to_string()),
             damaged_packs: inner.damaged_packs.lock().clone(),
             damaged_manifests: savesets.damaged.clone(),
         }

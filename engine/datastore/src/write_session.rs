@@ -408,7 +408,8 @@ impl WriteSession {
             self.check_root(draft.root)?;
         }
         let _commit = inner.commit.lock();
-        fence::check(&*inner.storage, inner.generation).inspect_err(|error| {
+        let generation = inner.generation()?;
+        fence::check(&*inner.storage, generation).inspect_err(|error| {
             inner.turn_read_only(error);
         })?;
         let sequence = {
@@ -421,7 +422,7 @@ impl WriteSession {
             domain: self.domain,
             saveset: self.saveset,
             sequence,
-            generation: inner.generation,
+            generation,
             level: draft.level,
             base: draft.base,
             root: draft.root,
@@ -451,7 +452,7 @@ impl WriteSession {
         inner.index.flush().inspect_err(|error| inner.turn_read_only(error))?;
         inner.merger.nudge();
         failpoint::hit("datastore.index_flushed");
-        fence::check(&*inner.storage, inner.generation).inspect_err(|error| {
+        fence::check(&*inner.storage, generation).inspect_err(|error| {
             inner.turn_read_only(error);
         })?;
         failpoint::hit("datastore.fence_checked");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use simsim_model::Kind;
 
 use crate::local_writer::LocalWriter;
 use crate::read_files::ReadFiles;
@@ -31,7 +32,13 @@ impl LocalStorage {
         let folder = folder.into();
         let storage = Self { folder, files: ReadFiles::default(), next: AtomicU64::new(0) };
         storage.make_folder(&storage.folder.join(TEMPORARY))?;
-        storage.self_test()?;
+        match storage.self_test() {
+            // What there is must be readable on a full volume too; writing tells by itself.
+            Err(error) if error.kind() == Kind::Full => {
+                tracing::warn!(place = %storage.place(), "no space is left to test the folder");
+            }
+            tested => tested?,
+        }
         Ok(storage)
     }
 
@@ -150,7 +157,13 @@ impl LocalStorage {
         let read = self.get(&key);
         let listed = self.list("").map(|list| list.flatten().any(|object| object.key == key));
         let lock_key = format!("{key}-lock");
-        let first = self.lock(&lock_key, "self test");
+        let first = match self.lock(&lock_key, "self test") {
+            Err(error) if error.kind() == Kind::Full => {
+                self.delete(&key)?;
+                return Err(error);
+            }
+            locked => locked,
+        };
         let second = self.lock(&lock_key, "self test");
         let verdict = if !matches!(twice, Err(StorageError::Exists { .. })) {
             Err(unfit("a rename replaces an existing file although told not to"))

@@ -110,7 +110,7 @@ impl World {
     }
 
     fn copy(&self) -> PathBuf {
-        let copy = self.scratch.path().join(format!("copy-{}", self.round));
+        let copy = self.scratch.path().join(format!("copy-{}", self.kept.len()));
         let mut cp = std::process::Command::new("cp");
         assert!(cp.arg("-a").arg(&self.source).arg(&copy).status().unwrap().success());
         copy

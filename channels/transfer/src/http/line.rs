@@ -91,13 +91,15 @@ impl Line {
         self.addresses.join(" or ")
     }
 
-    /// Sends one request and reads its answer. `opener` reads a sealed one.
+    /// Sends one request and reads its answer. `opener` reads a sealed one. Given up when no byte
+    /// has moved for `stall`.
     pub async fn exchange(
         &self,
         verb: Verb,
         number: Option<u64>,
         body: OutBody,
         opener: Option<FrameOpener>,
+        stall: Duration,
     ) -> Result<Answer, Cut> {
         // A ping never waits: it tells a slow line from a dead one while all others are at work.
         let _permit = match verb {
@@ -118,7 +120,7 @@ impl Line {
         let answered = match exchange {
             Ok(request) => {
                 let work = answer(&mut link.send, request, opener, &self.heard);
-                drive(&mut link.connection, &link.moved, self.options.stall_timeout, work).await
+                drive(&mut link.connection, &link.moved, stall, work).await
             }
             Err(error) => Err(error),
         };
@@ -295,6 +297,16 @@ pub(crate) struct Patience<'l> {
 impl<'l> Patience<'l> {
     pub fn new(line: &'l Line) -> Self {
         Self { line, silent_since: None, tries: 0 }
+    }
+
+    /// How long the next try may stand still: no longer than what is left of the patience, so that
+    /// a dead peer is noticed in time and not one try later.
+    pub fn stall(&self) -> Duration {
+        let options = &self.line.options;
+        let Some(since) = self.silent_since else { return options.stall_timeout };
+        let silent = since.max(self.line.heard.last()).elapsed();
+        let left = options.dead_peer.saturating_sub(silent);
+        options.stall_timeout.min(left.max(options.dead_peer / 30))
     }
 
     /// The peer answered, only not what was asked for.

@@ -64,6 +64,8 @@ pub(crate) struct Inner {
     keys: SessionKeys,
     next: AtomicU64,
     ended: AtomicBool,
+    /// The device was silent for too long: its end is not waited for once more.
+    lost: AtomicBool,
 }
 
 impl HttpTransfer {
@@ -94,6 +96,7 @@ impl HttpTransfer {
             keys,
             next: AtomicU64::new(0),
             ended: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
         });
         let weak = Arc::downgrade(&inner);
         let interval = inner.line.options.heartbeat;
@@ -106,7 +109,9 @@ impl HttpTransfer {
                 }
                 if inner.line.heard.last().elapsed() >= interval / 2 {
                     // A lost ping is no news: the next verb finds out by itself.
-                    let ping = inner.attempt(Verb::Ping, Vec::new(), PING_BYTES_MAX, 0).await;
+                    let stall = inner.line.options.stall_timeout;
+                    let ping =
+                        inner.attempt(Verb::Ping, Vec::new(), PING_BYTES_MAX, 0, stall).await;
                     if let Ok(Ok(Answer::Sealed(Ok(told)))) = ping {
                         inner.line.received(&messages::decode_received(&told));
                     }
@@ -139,6 +144,11 @@ impl HttpTransfer {
         if self.inner.ended.load(Ordering::Acquire) {
             return Ok(());
         }
+        if self.inner.lost.load(Ordering::Acquire) {
+            self.inner.ended.store(true, Ordering::Release);
+            self.inner.line.hang_up();
+            return Ok(());
+        }
         self.inner.call(verb, parts, 0, 0)?;
         self.inner.ended.store(true, Ordering::Release);
         self.inner.line.hang_up();
@@ -157,7 +167,9 @@ async fn open(line: &Line, ticket: &Ticket) -> Result<SessionKeys, TransferError
     let mut patience = Patience::new(line);
     let mut refusals = 0;
     loop {
-        let cut = match line.exchange(Verb::Open, None, OutBody::plain(body.clone()), None).await {
+        let stall = patience.stall();
+        let open = OutBody::plain(body.clone());
+        let cut = match line.exchange(Verb::Open, None, open, None, stall).await {
             Ok(Answer::Plain(200, reply)) => {
                 let device = reply.first_chunk::<NONCE_BYTES>().copied().unwrap_or_default();
                 let proof = keys::device_proof(&ticket.secret, &ticket.transfer, &client, &device);
@@ -237,8 +249,11 @@ impl Inner {
         if self.ended.load(Ordering::Acquire) {
             return Err(TransferError::Ended.into());
         }
-        let reply = self.handle.block_on(self.repeat(verb, parts, reply_max, expected))?;
-        Ok(Bytes::from(reply))
+        let repeated = self.handle.block_on(self.repeat(verb, parts, reply_max, expected));
+        if matches!(repeated, Err(TransferError::Unreachable { .. })) {
+            self.lost.store(true, Ordering::Release);
+        }
+        Ok(Bytes::from(repeated?))
     }
 
     async fn repeat(
@@ -251,7 +266,9 @@ impl Inner {
         let mut patience = Patience::new(&self.line);
         let mut refusals = 0;
         loop {
-            let cut = match self.attempt(verb, parts.clone(), reply_max, expected).await? {
+            let stall = patience.stall();
+            let attempt = self.attempt(verb, parts.clone(), reply_max, expected, stall);
+            let cut = match attempt.await? {
                 Ok(Answer::Sealed(Ok(reply))) => return Ok(reply),
                 Ok(Answer::Sealed(Err(error))) => return Err(TransferError::Peer(error)),
                 Ok(Answer::Plain(status, text)) => {
@@ -269,13 +286,14 @@ impl Inner {
         parts: Vec<Bytes>,
         reply_max: usize,
         expected: usize,
+        stall: Duration,
     ) -> Result<Result<Answer, Cut>, TransferError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let sealer = FrameSealer::new(self.keys.body_key(Way::ToDevice, verb, number)?);
         let key = self.keys.body_key(Way::ToClient, verb, number)?;
         let opener = FrameOpener::new(key, true, reply_max, expected);
         let body = OutBody::sealed(sealer, parts);
-        Ok(self.line.exchange(verb, Some(number), body, Some(opener)).await)
+        Ok(self.line.exchange(verb, Some(number), body, Some(opener), stall).await)
     }
 }
 

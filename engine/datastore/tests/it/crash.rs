@@ -125,3 +125,39 @@ fn pwr06_the_reserve_occupies_space_and_is_given_back() {
         datastore.release_reserve().unwrap();
     }
 }
+
+/// A volume without a free byte: everything opens and reads, writing says why, and room is enough
+/// to write again.
+#[test]
+fn pwr06_a_datastore_opens_on_a_full_volume_and_writes_again_when_there_is_room() {
+    use simsim_storage::LocalStorage;
+    let small = match simsim_testkit::SmallFs::tmpfs(8 << 20, Some(60)) {
+        Ok(small) => small,
+        Err(why) => return simsim_testkit::skip(&why),
+    };
+    let folder = small.path().join("store");
+    let storage = || -> Arc<dyn Storage> { Arc::new(LocalStorage::open(&folder).unwrap()) };
+    let datastore = Datastore::create(storage(), create_options()).unwrap();
+    let old = backup(&session(&datastore, 1), 1, 2, 500).unwrap().saveset;
+    drop(datastore);
+    for inodes_too in [false, true] {
+        let filler = small.fill("filler").unwrap();
+        let fillers: Vec<_> = (0..if inodes_too { 100 } else { 0 })
+            .map(|n| small.path().join(format!("f{n}")))
+            .take_while(|path| std::fs::File::create(path).is_ok())
+            .collect();
+        let datastore = Datastore::open(storage(), open_options()).unwrap();
+        assert!(datastore.state().read_only.is_some(), "it says so");
+        assert_eq!(restore(&datastore, old).unwrap(), 2 * 4 * 500);
+        assert!(datastore.verify_structure(&|_| true).unwrap().is_clean());
+        let error = backup(&session(&datastore, 2), 2, 1, 50).unwrap_err();
+        assert_eq!(error.kind(), Kind::Full, "{error}");
+        std::fs::remove_file(filler).unwrap();
+        fillers.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        let number = if inodes_too { 4 } else { 3 };
+        backup(&session(&datastore, number), u64::from(number), 1, 50).unwrap();
+        assert!(datastore.state().read_only.is_none());
+        assert!(datastore.state().generation > 1);
+        assert_eq!(restore(&datastore, old).unwrap(), 2 * 4 * 500);
+    }
+}
