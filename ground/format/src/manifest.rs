@@ -178,13 +178,18 @@ pub struct ManifestDetails {
 }
 
 impl ManifestDetails {
-    /// Sealed for one saveset of one domain. The problems kept are cut to 256 KiB.
+    /// Sealed for one saveset of one domain.
     pub fn seal(
         &self,
         key: &DomainKey,
         domain: DomainId,
         saveset: SavesetId,
     ) -> Result<Vec<u8>, FormatError> {
+        seal_small(key.seal_key(), &associated(domain, saveset), &self.encode())
+    }
+
+    /// What is sealed. The problems kept are cut to 256 KiB.
+    pub fn encode(&self) -> Vec<u8> {
         let mut plain = vec![1];
         put_bytes(&mut plain, self.client.as_bytes());
         put_bytes(&mut plain, self.task.as_bytes());
@@ -204,7 +209,7 @@ impl ManifestDetails {
         }
         put_varint(&mut plain, count);
         plain.extend_from_slice(&problems);
-        seal_small(key.seal_key(), &associated(domain, saveset), &plain)
+        plain
     }
 
     pub fn open(
@@ -213,9 +218,14 @@ impl ManifestDetails {
         saveset: SavesetId,
         sealed: &[u8],
     ) -> Result<Self, FormatError> {
+        let associated = associated(domain, saveset);
+        Self::decode(&open_small(key.seal_key(), &associated, sealed, "manifest details")?)
+    }
+
+    /// The inverse of [`ManifestDetails::encode`]: a client wrote it, so nothing is believed.
+    pub fn decode(plain: &[u8]) -> Result<Self, FormatError> {
         const WHAT: &str = "manifest details";
-        let plain = open_small(key.seal_key(), &associated(domain, saveset), sealed, WHAT)?;
-        let mut cursor = Cursor::new(&plain, WHAT);
+        let mut cursor = Cursor::new(plain, WHAT);
         let version = cursor.u8()?;
         if version != 1 {
             return Err(FormatError::Version { what: WHAT, found: version.into(), known: 1 });

@@ -24,11 +24,18 @@ pub(crate) enum Stage {
     Finished,
 }
 
+/// What a test does to the bytes of a stage.
+#[cfg(test)]
+enum Meddle {
+    Flip(usize),
+    Replace(Vec<u8>),
+}
+
 /// Opens what a sealer has made.
 pub(crate) struct Proof {
     opener: Opener,
     #[cfg(test)]
-    meddler: Option<(Stage, usize, u8)>,
+    meddler: Option<(Stage, Meddle)>,
 }
 
 impl Proof {
@@ -73,13 +80,17 @@ impl Proof {
 
     /// A place where a test damages what is being made.
     #[inline(always)]
-    pub(crate) fn meddle(&self, stage: Stage, bytes: &mut [u8]) {
+    pub(crate) fn meddle(&self, stage: Stage, bytes: &mut Vec<u8>) {
         #[cfg(test)]
-        if let Some((_, at, bit)) = self.meddler.filter(|(at, ..)| *at == stage) {
-            let at = at % bytes.len().max(1);
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1 << (bit % 8);
+        match &self.meddler {
+            Some((at, Meddle::Flip(byte))) if *at == stage => {
+                let byte_at = byte % bytes.len().max(1);
+                if let Some(found) = bytes.get_mut(byte_at) {
+                    *found ^= 1 << (byte % 8);
+                }
             }
+            Some((at, Meddle::Replace(other))) if *at == stage => bytes.clone_from(other),
+            _ => {}
         }
         #[cfg(not(test))]
         let _ = (stage, bytes);
@@ -164,7 +175,7 @@ mod tests {
             let mut noticed = 0;
             for at in 0..800 {
                 let mut sealer = sealer();
-                sealer.proof.meddler = Some((stage, at, at as u8));
+                sealer.proof.meddler = Some((stage, Meddle::Flip(at)));
                 match sealer.seal_data(&items, &plaintext) {
                     Err(_) => noticed += 1,
                     // What is written after that stage, or a bit that means nothing to the codec.
@@ -193,12 +204,50 @@ mod tests {
         let (items, plaintext) = data(true);
         for at in 0..400 {
             let mut sealer = sealer();
-            sealer.proof.meddler = Some((Stage::Compressed, at, at as u8));
+            sealer.proof.meddler = Some((Stage::Compressed, Meddle::Flip(at)));
             match sealer.seal_data(&items, &plaintext) {
                 Err(error) => assert!(matches!(error, FormatError::Proof { .. }), "{error}"),
                 // A bit that means nothing to the decoder.
                 Ok(segment) => assert_eq!(opened(segment), plaintext, "byte {at}"),
             }
         }
+    }
+
+    /// A client has the key of its domain and may seal what it likes.
+    #[test]
+    fn a_sealed_bomb_stops_at_the_declared_length() {
+        let bomb = |bytes: usize| {
+            let mut compressed = Vec::with_capacity(zstd_safe::compress_bound(bytes));
+            zstd_safe::CCtx::create().compress(&mut compressed, &vec![0; bytes], 3).unwrap();
+            compressed
+        };
+        let (items, plaintext) = data(true);
+        for bytes in [0, 1, plaintext.len() - 1, plaintext.len() + 1, 1 << 20, 64 << 20] {
+            let mut sealer = sealer();
+            sealer.proof.meddler = Some((Stage::Compressed, Meddle::Replace(bomb(bytes))));
+            let error = sealer.seal_data(&items, &plaintext).expect_err("a bomb");
+            assert!(error.to_string().contains("decompress"), "{bytes}: {error}");
+        }
+    }
+
+    /// Tables that do not fit what is sealed with them.
+    #[test]
+    fn fuzz_tables_under_a_valid_seal() {
+        let table: Vec<u8> = nodes()
+            .iter()
+            .flat_map(|node| {
+                let lengths = [node.body.len(), node.nodes.len(), node.chunks.len()];
+                [node.name.0.to_vec(), lengths.map(|n| (n as u32).to_le_bytes()).concat()].concat()
+            })
+            .collect();
+        let plaintext: Vec<u8> = nodes().iter().flat_map(|node| node.body.clone()).collect();
+        let sealer = std::cell::RefCell::new(sealer());
+        simsim_testkit::fuzz("table under a seal", &[table], |table| {
+            for kind in [SegmentKind::Nodes, SegmentKind::Data] {
+                for items in 0..4 {
+                    let _ = sealer.borrow_mut().seal(kind, items, table, &plaintext);
+                }
+            }
+        });
     }
 }

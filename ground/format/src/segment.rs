@@ -355,7 +355,7 @@ impl Sealer {
         self.seal(SegmentKind::Nodes, nodes.len(), &table, &plaintext)
     }
 
-    fn seal(
+    pub(crate) fn seal(
         &mut self,
         kind: SegmentKind,
         items: usize,

@@ -2,6 +2,7 @@
 //! flipped bit is noticed, and the bytes of version 1 stay what they are.
 
 mod decoders;
+mod fuzz;
 mod golden;
 mod keys;
 mod sample;
