@@ -294,11 +294,8 @@ const RESERVE: &str = "reserve";
 impl Inner {
     /// Refuses when an earlier flush has failed.
     pub(crate) fn check_writable(&self) -> Result<(), DatastoreError> {
-        match &*self.read_only.lock() {
-            Some((kind, reason)) => {
-                return Err(DatastoreError::ReadOnly { kind: *kind, reason: reason.clone() });
-            }
-            None => {}
+        if let Some((kind, reason)) = &*self.read_only.lock() {
+            return Err(DatastoreError::ReadOnly { kind: *kind, reason: reason.clone() });
         }
         self.generation().map(drop)
     }

@@ -74,8 +74,8 @@ fn fuzz_segments() {
         if let Ok(view) = SegmentView::parse_table(bytes.clone()) {
             let items = view.offsets().map(|(start, item)| start + item.length as usize).max();
             assert!(items.unwrap_or(0) <= view.plain_bytes as usize);
-            view.node_refs()
-                .for_each(|(_, refs)| drop((refs.nodes().count(), refs.chunks().count())));
+            let refs = |(_, refs): (_, NodeRefs<'_>)| refs.nodes().count() + refs.chunks().count();
+            assert!(view.node_refs().map(refs).sum::<usize>() <= view.bytes().len() / 32);
         }
         let Ok(view) = SegmentView::parse(bytes) else { return };
         assert!(view.items.len() <= simsim_model::limits::SEGMENT_ITEMS_MAX);
