@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use simsim_catalog::{Datastore, DatastoreState, Saveset, SavesetFilter};
+use parking_lot::Mutex;
+use simsim_catalog::{ClientId, Datastore, DatastoreState, Saveset, SavesetFilter};
 use simsim_control::Identity;
 use simsim_format::WrappingKey;
+use simsim_model::TransferId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +37,9 @@ pub(crate) struct House {
     pub started_unix_ms: i64,
     /// How long a job waits for a silent node, from the first moment of silence.
     pub silence_max: Duration,
+    /// Transfers of ended jobs whose device could not be told so. What it commits before it is
+    /// reached again is found then.
+    pub unrevoked: Mutex<Vec<(ClientId, TransferId)>>,
     pub stop: CancellationToken,
     /// Everything that runs beside the verbs; ends after `stop`.
     pub tasks: TaskTracker,

@@ -3,6 +3,7 @@
 //! whose device was away when its job ended, is listed from here on.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use simsim_catalog::{ClientId, Datastore, DatastoreState, Saveset};
 use simsim_control::verbs::{
@@ -18,10 +19,22 @@ use crate::jobs::saveset_of;
 use crate::keys::bring_slots;
 use crate::nodes::Line;
 
+/// How long it takes until what could not be told is told again.
+const AGAIN: Duration = Duration::from_secs(3);
+
 /// Looks after every device that is reached, until the Server stops.
 pub(crate) async fn run(house: Weak<House>, mut reached: mpsc::UnboundedReceiver<ClientId>) {
-    while let Some(device) = reached.recv().await {
-        let Some(house) = house.upgrade() else { return };
+    let mut again = tokio::time::interval(AGAIN);
+    loop {
+        let device = tokio::select! {
+            device = reached.recv() => device,
+            _ = again.tick() => {
+                let Some(house) = house.upgrade() else { return };
+                make_up(&house);
+                continue;
+            }
+        };
+        let (Some(device), Some(house)) = (device, house.upgrade()) else { return };
         house.jobs.wake();
         let (stop, tasks) = (house.stop.clone(), house.tasks.clone());
         tasks.spawn(async move {
@@ -36,6 +49,36 @@ pub(crate) async fn run(house: Weak<House>, mut reached: mpsc::UnboundedReceiver
             }
         });
     }
+}
+
+/// Tells devices, as soon as they can be told, which transfers are over; then looks at what they
+/// committed before.
+fn make_up(house: &Arc<House>) {
+    let pending = std::mem::take(&mut *house.unrevoked.lock());
+    if pending.is_empty() {
+        return;
+    }
+    let (house, stop, tasks) = (Arc::clone(house), house.stop.clone(), house.tasks.clone());
+    tasks.spawn(async move {
+        let work = async {
+            for (device, transfer) in pending {
+                if !crate::jobs::revoke(&house, device, transfer).await {
+                    house.unrevoked.lock().push((device, transfer));
+                    continue;
+                }
+                // A commit that was under way when it was told has come to its end by then.
+                tokio::time::sleep(AGAIN).await;
+                if let Err(error) = device_reached(&house, device).await {
+                    let error = error.full_message();
+                    tracing::warn!(%error, "a device could not be looked after");
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = work => {}
+        }
+    });
 }
 
 async fn device_reached(house: &Arc<House>, device: ClientId) -> Result<(), ServerError> {

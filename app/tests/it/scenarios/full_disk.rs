@@ -3,7 +3,7 @@
 use serde_json::json;
 use simsim_testkit::{SmallFs, skip};
 
-use super::World;
+use super::{Who, World};
 use crate::hosts::until;
 
 const MIB: usize = 1 << 20;
@@ -34,7 +34,7 @@ fn pwr06_pwr08_a_full_datastore_is_said_old_savesets_restore_and_room_helps() {
     let ended = world.server.backup("home");
     assert_eq!(ended["error"]["kind"], "full", "{ended:#}");
     // A restart on a disk without a free byte, and all is still there.
-    world.device.again();
+    world.again(Who::Device);
     world.until_connected();
     world.restored(1, "restarted without a free byte");
     std::fs::remove_file(filler).unwrap();
@@ -62,7 +62,7 @@ fn pwr06_a_datastore_without_inodes_is_said_and_old_savesets_restore() {
     assert_eq!(ended["error"]["kind"], "full", "{ended:#}");
     world.restored(0, "without a free inode");
     std::fs::remove_dir_all(fillers).unwrap();
-    world.device.again();
+    world.again(Who::Device);
     world.until_connected();
     world.settled("inodes again");
     world.saved("inodes again");

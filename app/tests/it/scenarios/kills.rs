@@ -33,7 +33,7 @@ fn killed_in_backup(world: &mut World, who: Who, point: &str, skip: u32) {
         assert!(asked.is_ok() || who == Who::Server, "{what}: {asked:?}");
         must_end(&mut world.daemon(who).process, &what);
     }
-    world.daemon(who).again();
+    world.again(who);
     world.settled(&what);
     world.saved(&format!("{what}, the next run"));
 }
@@ -78,7 +78,7 @@ fn a_client_killed_in_a_restore_leaves_nothing_that_counts_as_complete() {
         must_end(&mut world.client.process, point);
         let left = files(&target);
         assert!(left.iter().any(|name| name.ends_with(".tmp")), "{point}: {left:?}");
-        world.client.again();
+        world.again(Who::Client);
         let ended = world.server.ended(&job);
         let state = ended["state"].as_str().unwrap();
         assert!(["failed", "interrupted"].contains(&state), "{point}: {ended:#}");
@@ -189,7 +189,7 @@ fn pwr04_whoever_is_killed_at_any_moment_of_a_backup() {
         world.change(3 * BYTES);
         world.server.must("task.run", json!({ "task": "home" }));
         std::thread::sleep(Duration::from_millis(at));
-        world.daemon(who).again();
+        world.again(who);
         world.settled(&what);
         world.saved(&what);
     }

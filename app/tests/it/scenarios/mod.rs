@@ -38,8 +38,12 @@ pub struct World {
     pub client: Daemon,
     pub store: PathBuf,
     pub source: PathBuf,
+    /// The data port stays, so that a client finds a device that was started again.
+    http: u16,
     round: u64,
     kept: Vec<Kept>,
+    /// The newest job that was looked at.
+    last_job: u64,
 }
 
 impl World {
@@ -56,16 +60,25 @@ impl World {
         let client = Daemon::start("client", &folder("client"));
         assert_done(&server.join("far", &device.state, &[]));
         assert_done(&server.join("web", &client.state, &[]));
-        server.until_connected("far");
-        server.until_connected("web");
+        let http = simsim_testkit::free_ports(1)[0];
+        let source = folder("source");
+        let (round, kept, last_job) = (0, Vec::new(), 0);
+        let mut world =
+            Self { store, source, scratch, server, device, client, http, round, kept, last_job };
+        world.again(Who::Device);
+        world.until_connected();
+        world.prepare();
+        world
+    }
+
+    fn prepare(&self) {
+        let (server, source, store) = (&self.server, &self.source, &self.store);
         let create = json!({ "name": "main", "node": "far", "path": store });
         server.must("datastore.create", create);
-        let source = folder("source");
         std::fs::create_dir_all(source.join("sub/empty")).unwrap();
         std::fs::write(source.join("sub/text"), "a line of text\n".repeat(3000)).unwrap();
         std::os::unix::fs::symlink("sub/text", source.join("link")).unwrap();
-        server.add_task("home", "web", &source);
-        Self { store, source, scratch, server, device, client, round: 0, kept: Vec::new() }
+        server.add_task("home", "web", source);
     }
 
     pub fn daemon(&mut self, who: Who) -> &mut Daemon {
@@ -83,18 +96,29 @@ impl World {
             Who::Device => "rds",
             Who::Client | Who::Joiner => "client",
         };
+        let http = match who {
+            Who::Device => self.http,
+            _ => 0,
+        };
         let daemon = self.daemon(who);
         daemon.process.kill();
         let mut command = simsim();
         command.env("SIMSIM_FAILPOINTS", points).arg("--state").arg(&daemon.state).arg(role);
         command.args(["--listen", &format!("127.0.0.1:{}", daemon.port)]);
         if role != "client" {
-            command.args(["--http", "127.0.0.1:0"]);
+            command.args(["--http", &format!("127.0.0.1:{http}")]);
         }
         if role == "server" {
             command.args(["--console", "127.0.0.1:0"]);
         }
         daemon.process = ChildProcess::start(&mut command);
+    }
+
+    /// Starts a daemon anew, with nothing armed.
+    pub fn again(&mut self, who: Who) {
+        self.arm(who, "");
+        let ready = self.daemon(who).process.wait_for_line("is ready", PATIENCE);
+        ready.unwrap_or_else(|error| panic!("{error}"));
     }
 
     pub fn until_connected(&self) {
@@ -127,6 +151,10 @@ impl World {
     pub fn settled(&mut self, what: &str) {
         self.until_connected();
         let ended = self.last_job_ended();
+        // A server that died before it wrote the job down has none to tell of.
+        let number = ended["job"].as_u64().unwrap();
+        let there = number > self.last_job;
+        self.last_job = number;
         let state = ended["state"].as_str().unwrap().to_owned();
         let clear = ["finished", "failed", "interrupted", "cancelled"];
         assert!(clear.contains(&state.as_str()), "{what}: {ended:#}");
@@ -138,7 +166,7 @@ impl World {
         assert!(known.iter().all(|kept| listed.contains(kept)), "{what}: one is lost");
         let new: Vec<Value> = listed.iter().filter(|one| !known.contains(one)).cloned().collect();
         assert!(new.len() <= 1, "{what}: {new:?}");
-        if state == "finished" && ended["kind"] == "backup" {
+        if there && state == "finished" && ended["kind"] == "backup" {
             assert_eq!(new, [ended["saveset"].clone()], "{what}: {ended:#}");
         }
         // A saveset that is there although its job could not tell is complete as well.
@@ -161,6 +189,7 @@ impl World {
     pub fn saved(&mut self, what: &str) {
         let ended = self.server.backup("home");
         assert_eq!(ended["state"], "finished", "{what}: {ended:#}");
+        self.last_job = ended["job"].as_u64().unwrap();
         let copy = self.copy();
         self.kept.push(Kept { saveset: ended["saveset"].clone(), copy });
     }

@@ -210,7 +210,9 @@ async fn withdraw(house: &House, job: &Job) {
         })
         .await;
     if let Ok((Some(transfer), device)) = found {
-        revoke(house, device, transfer).await;
+        if !revoke(house, device, transfer).await {
+            house.unrevoked.lock().push((device, transfer));
+        }
     }
 }
 

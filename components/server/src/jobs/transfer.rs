@@ -130,14 +130,16 @@ pub(crate) async fn grant_restore(
 
 /// Ends a transfer on the device, or forgets its ticket. A device that cannot be told ends it by
 /// itself: the ticket expires, and a session that nobody feeds is given up.
-pub(crate) async fn revoke(house: &House, device: ClientId, transfer: TransferId) {
+pub(crate) async fn revoke(house: &House, device: ClientId, transfer: TransferId) -> bool {
     let told = async {
         let line = house.nodes.line(device, Duration::from_secs(2)).await?;
         line.call(RevokeTransfer { transfer }).await
     };
     if let Err(error) = told.await {
         tracing::warn!(%transfer, %error, "a transfer could not be revoked at the device");
+        return false;
     }
+    true
 }
 
 async fn clock_of(device: &Line) -> Result<u64, ServerError> {

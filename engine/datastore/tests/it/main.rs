@@ -1,3 +1,4 @@
+mod apart;
 mod backup;
 mod crash;
 mod index;

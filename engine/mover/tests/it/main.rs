@@ -1,5 +1,6 @@
 //! The mover against a datastore in memory that refuses what a device would refuse.
 
+mod changes;
 mod listing;
 mod memory;
 mod round_trip;

@@ -20,15 +20,15 @@ use tempfile::tempdir;
 
 use crate::memory::Memory;
 
-fn key() -> DomainKey {
+pub fn key() -> DomainKey {
     DomainKey::new(&Secret([9; 32]))
 }
 
-fn saveset(number: u8) -> SavesetId {
+pub fn saveset(number: u8) -> SavesetId {
     SavesetId([number; 16])
 }
 
-fn now_ns() -> i64 {
+pub fn now_ns() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64
 }
 
@@ -55,7 +55,7 @@ fn back_up(store: &Arc<Memory>, from: &Path, number: u8, base: Option<u8>) -> Ba
     backup(job, &mut source).unwrap()
 }
 
-fn bring_back(store: &Arc<Memory>, number: u8, to: &Path) -> RestoreReport {
+pub fn bring_back(store: &Arc<Memory>, number: u8, to: &Path) -> RestoreReport {
     let options = SinkOptions { overwrite: Overwrite::Never, owners: true, specials: true };
     let sink = FsSink::open(to, options).unwrap();
     let job = RestoreJob {
@@ -72,11 +72,11 @@ fn bring_back(store: &Arc<Memory>, number: u8, to: &Path) -> RestoreReport {
 }
 
 /// Where a restored tree lies: its whole path below the target.
-fn below(to: &Path, from: &Path) -> std::path::PathBuf {
+pub fn below(to: &Path, from: &Path) -> std::path::PathBuf {
     to.join(from.strip_prefix("/").unwrap())
 }
 
-fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     blake3::Hasher::new_keyed(&[3; 32]).update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
@@ -102,7 +102,7 @@ fn sample(root: &Path) {
     std::thread::sleep(Duration::from_millis(80));
 }
 
-fn assert_same(a: &Path, b: &Path) {
+pub fn assert_same(a: &Path, b: &Path) {
     let differences = compare(a, b).unwrap();
     assert!(differences.is_empty(), "{differences:?}");
 }

@@ -20,6 +20,8 @@ pub enum Fault {
     ShortWrite,
     /// The call was carried out in full, but reported as failed.
     LostReply,
+    /// The medium is gone (ESTALE), for this call and all that follow.
+    Gone,
 }
 
 struct Plan {
@@ -31,12 +33,14 @@ struct Plan {
 impl Plan {
     /// Counts one call; whether it is the one to fail.
     fn strikes(&self) -> bool {
-        self.calls.fetch_add(1, Ordering::SeqCst) == self.fail_at
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        call == self.fail_at || (self.fault == Fault::Gone && call > self.fail_at)
     }
 
     fn error(&self, object: &str) -> StorageError {
         let code = match self.fault {
             Fault::Full => rustix::io::Errno::NOSPC,
+            Fault::Gone => rustix::io::Errno::STALE,
             _ => rustix::io::Errno::IO,
         };
         StorageError::io("use", object, io::Error::from(code))
@@ -86,7 +90,7 @@ impl ObjectWriter for FailingWriter {
             let written = match plan.fault {
                 Fault::ShortWrite => bytes.len() / 2,
                 Fault::LostReply => bytes.len(),
-                Fault::Io | Fault::Full => 0,
+                Fault::Io | Fault::Full | Fault::Gone => 0,
             };
             self.inner.write(bytes.get(..written).unwrap_or_default())?;
             return Err(plan.error("an object"));
