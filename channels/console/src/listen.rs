@@ -231,7 +231,34 @@ async fn read_body(body: Incoming) -> Result<Value, String> {
     if bytes.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&bytes).map_err(|error| format!("the body is not JSON: {error}"))
+    parse(&bytes)
+}
+
+/// JSON of a stranger: not nested deeper than the limit, which is looked at first.
+fn parse(bytes: &[u8]) -> Result<Value, String> {
+    if depth(bytes) > limits::JSON_DEPTH_MAX {
+        return Err(format!("the body is nested deeper than {}", limits::JSON_DEPTH_MAX));
+    }
+    serde_json::from_slice(bytes).map_err(|error| format!("the body is not JSON: {error}"))
+}
+
+/// How deep brackets nest outside of texts.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut now, mut most, mut text, mut escaped) = (0usize, 0usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if text => escaped = true,
+            b'"' => text = !text,
+            b'{' | b'[' if !text => {
+                now += 1;
+                most = most.max(now);
+            }
+            b'}' | b']' if !text => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
 }
 
 fn full(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
@@ -275,5 +302,30 @@ impl futures_core::Stream for LineStream {
         self.lines
             .poll_recv(context)
             .map(|line| line.map(|value| Ok(Frame::data(Bytes::from(format!("{value}\n"))))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_nested_as_deep_as_the_limit_and_no_deeper() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(parse(nested(limits::JSON_DEPTH_MAX).as_bytes()).is_ok());
+        let error = parse(nested(limits::JSON_DEPTH_MAX + 1).as_bytes()).unwrap_err();
+        assert!(error.contains("nested deeper"), "{error}");
+        assert!(
+            parse(br#"{"a":"[[[[\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["}"#).is_ok(),
+            "in a text"
+        );
+    }
+
+    #[test]
+    fn fuzz_json_bodies() {
+        let body = br#"{"task":"home","level":"incr","paths":["/a","\u00e4\\"],"n":1.5e3,"x":[[null,true]]}"#;
+        simsim_testkit::fuzz("JSON body", &[body.to_vec(), b"null".to_vec()], |bytes| {
+            let _ = parse(bytes);
+        });
     }
 }

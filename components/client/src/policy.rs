@@ -241,4 +241,18 @@ mod tests {
         assert!(policy.may_restore_into(b"/tmp").is_err());
         assert_eq!(policy.command("dump").unwrap().run, ["/bin/echo", "a b"]);
     }
+
+    #[test]
+    fn fuzz_policies() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.toml");
+        let policy = "[read]\npaths = [\"/home\", \"/etc\"]\n[restore]\ntargets = [\"/tmp\"]\n[commands.dump]\nrun = [\"/bin/sh\", \"-c\", \"date\"]\n";
+        simsim_testkit::fuzz("policy", &[policy.as_bytes().to_vec()], |bytes| {
+            std::fs::write(&file, bytes).unwrap();
+            if let Ok(policy) = Policy::load(&file) {
+                assert!(policy.commands.values().all(|command| command.run[0].starts_with('/')));
+                let _ = policy.may_read(b"/home/../etc/shadow");
+            }
+        });
+    }
 }

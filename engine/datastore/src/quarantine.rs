@@ -74,3 +74,26 @@ fn decode(bytes: &[u8]) -> Option<Vec<(Name, u64)>> {
     cursor.finish().ok()?;
     Some(entries)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_quarantine_lists() {
+        let mut list = MAGIC.to_vec();
+        list.extend_from_slice(&2u64.to_le_bytes());
+        for byte in [1u8, 2] {
+            list.extend_from_slice(&[byte; 32]);
+            list.extend_from_slice(&64u64.to_le_bytes());
+        }
+        let summed = |body: &[u8]| [body, blake3::hash(body).as_bytes()].concat();
+        assert_eq!(decode(&summed(&list)).map(|entries| entries.len()), Some(2));
+        simsim_testkit::fuzz("quarantine list", &[list], |body| {
+            let _ = decode(body);
+            if let Some(entries) = decode(&summed(body)) {
+                assert!(entries.len() * 40 <= body.len());
+            }
+        });
+    }
+}

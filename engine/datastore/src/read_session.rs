@@ -31,8 +31,9 @@ impl RestoreSession for ReadSession {
     fn manifest(&self, saveset: SavesetId) -> Result<Bytes, SessionError> {
         let manifest = self.datastore.manifest(saveset)?;
         if manifest.domain != self.domain {
-            let what = format!("saveset {saveset}");
-            return Err(DatastoreError::OtherDomain { what }.into());
+            // To another owner it is as if it were not there.
+            tracing::warn!(%saveset, domain = %self.domain, "a saveset of another domain was asked for");
+            return Err(DatastoreError::NoSaveset { saveset }.into());
         }
         Ok(Bytes::from(manifest.encode()))
     }
@@ -56,6 +57,11 @@ impl RestoreSession for ReadSession {
                     ) =>
                 {
                     tracing::error!(%error, "a segment cannot be read");
+                    segments.push(None);
+                }
+                // The same answer as to a place that does not exist: nobody learns what others store.
+                Err(error) if error.kind() == Kind::Denied => {
+                    tracing::warn!(domain = %self.domain, %error, "a segment of another domain was asked for");
                     segments.push(None);
                 }
                 Err(error) => return Err(error.into()),

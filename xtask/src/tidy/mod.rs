@@ -4,6 +4,7 @@
 //! that it must find. What a rule allows stands in ARCHITECTURE.md (layers, walls, unsafe files) or
 //! beside the rule, with its reason.
 
+mod guards;
 mod layers;
 mod manifests;
 mod names;
@@ -73,6 +74,7 @@ fn all(files: &[File], metadata: &Metadata) -> Vec<Finding> {
     findings.extend(ports::check(files));
     findings.extend(unfinished::check(files));
     findings.extend(places::check(files));
+    findings.extend(guards::check(files));
     findings
 }
 

@@ -39,10 +39,17 @@ fn killed_in_backup(world: &mut World, who: Who, point: &str, skip: u32) {
 }
 
 fn killed(who: Who) {
+    killed_at(who, |_| true);
+}
+
+fn killed_at(who: Who, which: impl Fn(&str) -> bool) {
     let mut world = World::new();
     world.change(BYTES);
     world.saved("before anything happens");
     for (point, skip) in points(who, During::Backup) {
+        if !which(point) {
+            continue;
+        }
         killed_in_backup(&mut world, who, point, skip);
     }
     world.all_restored();
@@ -53,9 +60,22 @@ fn pwr04_pwr12_a_client_killed_at_every_point_of_a_backup() {
     killed(Who::Client);
 }
 
+/// Two tests over all points of a device, since each death waits for hosts that find each other.
+const WRITING: [&str; 4] = [
+    "device.segment_put",
+    "datastore.pack_written",
+    "datastore.pack_renamed",
+    "datastore.manifest_copied",
+];
+
 #[test]
-fn pwr04_pwr12_a_device_killed_at_every_point_of_a_backup() {
-    killed(Who::Device);
+fn pwr04_pwr12_a_device_killed_at_every_point_of_writing_packs() {
+    killed_at(Who::Device, |point| WRITING.contains(&point));
+}
+
+#[test]
+fn pwr04_pwr12_a_device_killed_at_every_point_of_a_commit() {
+    killed_at(Who::Device, |point| !WRITING.contains(&point));
 }
 
 #[test]

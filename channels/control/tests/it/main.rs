@@ -2,6 +2,7 @@
 
 mod calls;
 mod documents;
+mod fuzz;
 mod joining;
 mod logging_in;
 mod openssh;

@@ -3,6 +3,7 @@
 
 mod cut;
 mod front;
+mod fuzz;
 mod memory;
 mod proxy;
 mod session;

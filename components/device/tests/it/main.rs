@@ -5,6 +5,7 @@ mod checks;
 mod datastores;
 mod golden;
 mod healing;
+mod hostile;
 mod keys;
 mod round_trip;
 mod streams;

@@ -119,7 +119,7 @@ fn one_path_is_restored_and_a_dry_run_writes_nothing() {
 }
 
 #[test]
-fn several_backups_run_at_once_through_one_port() {
+fn fid16_several_backups_at_once_come_back_each_as_it_was() {
     run(async {
         let bench = Bench::new().await;
         let sources: Vec<_> = (0..4).map(|n| bench.path(&format!("source{n}"))).collect();
@@ -128,7 +128,9 @@ fn several_backups_run_at_once_through_one_port() {
             std::fs::write(source.join("own"), noise(200_000, source.as_os_str().len() as u64))
                 .unwrap();
         }
-        let jobs = sources.iter().map(|source| bench.backup(source, None));
+        let jobs = sources
+            .iter()
+            .map(|source| async { (source.clone(), bench.backup(source, None).await) });
         let mut done = Vec::new();
         let mut all: Vec<_> = jobs.map(Box::pin).collect();
         std::future::poll_fn(|cx| {
@@ -142,10 +144,13 @@ fn several_backups_run_at_once_through_one_port() {
             if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
         })
         .await;
-        for (saveset, result) in done {
+        for (source, (saveset, result)) in done {
             assert_eq!(result.outcome, Outcome::Finished, "{result:?}");
-            let restored = bench.restore(saveset, &bench.path(&saveset.to_string())).await;
+            let target = bench.path(&saveset.to_string());
+            let restored = bench.restore(saveset, &target).await;
             assert_eq!(restored.outcome, Outcome::Finished, "{restored:?}");
+            let restored = target.join(source.strip_prefix("/").unwrap());
+            assert_eq!(compare_trees(&source, &restored), []);
         }
     });
 }
