@@ -209,10 +209,10 @@ async fn withdraw(house: &House, job: &Job) {
             Ok((catalog.job(number)?.transfer, catalog.datastore_with_id(store)?.device))
         })
         .await;
-    if let Ok((Some(transfer), device)) = found {
-        if !revoke(house, device, transfer).await {
-            house.unrevoked.lock().push((device, transfer));
-        }
+    if let Ok((Some(transfer), device)) = found
+        && !revoke(house, device, transfer).await
+    {
+        house.unrevoked.lock().push((device, transfer));
     }
 }
 
