@@ -54,13 +54,13 @@ pub enum CatalogError {
 
     /// The file is damaged.
     #[error(
-        "the catalog's file is damaged (found while trying to {doing}): restore it from a copy, or start with an empty one and run 'catalog rebuild'"
+        "the catalog's file is damaged (found while trying to {doing}): restore it from a copy, or start with an empty one and run 'simsim datastore rebuild-catalog'"
     )]
     Damaged { doing: &'static str, source: rusqlite::Error },
 
     /// Shorter than any database: a power cut or a full disk cut it off.
     #[error(
-        "the catalog's file {path} has only {bytes} bytes, so its content is lost: restore it from a copy, or remove it and run 'catalog rebuild'"
+        "the catalog's file {path} has only {bytes} bytes, so its content is lost: restore it from a copy, or remove it and run 'simsim datastore rebuild-catalog'"
     )]
     CutOff { path: PathBuf, bytes: u64 },
 

@@ -166,7 +166,7 @@ impl Server {
             let Some(key) = house.domain_keys.open(&domain)? else {
                 return Err(ServerError::Refused(match domain.key_held_by {
                     KeyHolder::Nobody => format!(
-                        "nobody has brought the key of domain {}: give the recovery kit to 'catalog rebuild'",
+                        "nobody has brought the key of domain {}: give the recovery kit to 'simsim datastore rebuild-catalog'",
                         domain.domain
                     ),
                     KeyHolder::Client | KeyHolder::Server => {

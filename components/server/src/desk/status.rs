@@ -45,14 +45,14 @@ impl Server {
             KitCondition::None => {
                 warnings.push(
                     "there is no recovery kit: with this server all its keys would be lost; make \
-                     one with 'key kit'"
+                     one with 'simsim key kit new'"
                         .to_owned(),
                 );
                 KitState::None
             }
             KitCondition::Unproven => {
                 warnings.push(
-                    "nobody has shown that the recovery kit was kept: do it with 'key prove'"
+                    "nobody has shown that the recovery kit was kept: do it with 'simsim key kit prove'"
                         .to_owned(),
                 );
                 KitState::Unproven

@@ -62,7 +62,7 @@ async fn prepare(
     if key.is_none() {
         if domain.key_held_by == KeyHolder::Nobody {
             return Err(ServerError::Key(format!(
-                "nobody has brought the key of domain {}: give the recovery kit to 'catalog rebuild'",
+                "nobody has brought the key of domain {}: give the recovery kit to 'simsim datastore rebuild-catalog'",
                 domain.domain
             )));
         }

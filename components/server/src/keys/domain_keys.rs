@@ -57,7 +57,7 @@ impl DomainKeys {
                 )))
             }
             KeyHolder::Nobody => Err(ServerError::Key(format!(
-                "nobody has brought the key of domain {}: give the recovery kit to 'catalog rebuild'",
+                "nobody has brought the key of domain {}: give the recovery kit to 'simsim datastore rebuild-catalog'",
                 domain.domain
             ))),
         }

@@ -118,7 +118,7 @@ fn rot03_a_file_that_is_no_database_is_called_damaged() {
     std::fs::write(place.file(), vec![0x5a; 8192]).unwrap();
     let error = Catalog::open(&options(&place.file())).unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt, "{error}");
-    assert!(error.to_string().contains("catalog rebuild"), "{error}");
+    assert!(error.to_string().contains("rebuild-catalog"), "{error}");
 }
 
 /// Whether anything that is done with a catalog whose file holds `bytes` notices the damage.
