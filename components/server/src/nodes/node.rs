@@ -74,10 +74,12 @@ impl Node {
 
     async fn keep_reached(&self, keeper: &Keeper) {
         let mut pause = PAUSE_FIRST;
+        let mut was_reached = false;
         loop {
             match self.reach(keeper).await {
                 Ok((line, facts)) => {
                     pause = PAUSE_FIRST;
+                    was_reached = true;
                     self.note_seen(keeper, Some(facts)).await;
                     self.status.send_modify(|status| {
                         status.line = Some(line.clone());
@@ -98,8 +100,9 @@ impl Node {
                 }
                 Err(error) => {
                     tracing::debug!(node = %self.name, %error, "not reached");
-                    // Whoever waits for it may go on waiting.
-                    let joining = error.kind() == Kind::Denied && self.is_joining();
+                    // Whoever waits for it may go on waiting. One that was reached has joined: what
+                    // refuses then, or shows another key, is told at once.
+                    let joining = error.kind() == Kind::Denied && !was_reached && self.is_joining();
                     let kind = if joining { Kind::Unreachable } else { error.kind() };
                     self.status.send_modify(|status| {
                         status.attempts += 1;
