@@ -56,6 +56,8 @@ struct State {
     pack: Option<PackWriter>,
     /// Packs that are full and not durable yet, with their names, the oldest first.
     sealing: VecDeque<Sealing>,
+    /// Packs that have left `sealing`.
+    published: u64,
     next_ticket: u64,
     /// All numbers below were put.
     next_number: u64,
@@ -77,6 +79,8 @@ struct Sealing {
 struct Waiting {
     view: SegmentView,
     missing: HashSet<Name>,
+    /// Its share of `State::waiting_bytes`.
+    bytes: usize,
 }
 
 impl State {
@@ -138,28 +142,42 @@ impl WriteSession {
         Ok(view)
     }
 
-    /// What `view` refers to outside itself that the index does not hold.
-    fn unknown_references(&self, view: &SegmentView) -> Result<HashSet<Name>, DatastoreError> {
+    /// What `view` refers to outside itself that neither this session's packs nor the index hold,
+    /// and how many packs had left the session for the index before anything was looked up.
+    fn unknown_references(
+        &self,
+        view: &SegmentView,
+    ) -> Result<(HashSet<Name>, u64), DatastoreError> {
         if view.kind != SegmentKind::Nodes {
-            return Ok(HashSet::new());
+            return Ok((HashSet::new(), self.state.lock().published));
         }
         let own: HashSet<Name> = view.items.iter().map(|item| item.name).collect();
         let mut names = HashSet::new();
         for (_, references) in view.node_refs() {
             names.extend(references.nodes().chain(references.chunks()));
         }
-        let names: Vec<Name> = names.into_iter().filter(|name| !own.contains(name)).collect();
+        let (names, published): (Vec<Name>, u64) = {
+            let state = self.state.lock();
+            let unknown = |name: &Name| !own.contains(name) && !state.holds(name);
+            (names.into_iter().filter(unknown).collect(), state.published)
+        };
         let known = self.datastore.has(self.domain, &names)?;
-        Ok(names.into_iter().zip(known).filter(|(_, known)| !known).map(|(name, _)| name).collect())
+        let missing =
+            names.into_iter().zip(known).filter(|(_, known)| !known).map(|(name, _)| name);
+        Ok((missing.collect(), published))
     }
 
-    fn put_parsed(
-        &self,
-        number: u64,
-        view: SegmentView,
-        mut missing: HashSet<Name>,
-    ) -> Result<(), DatastoreError> {
-        let mut state = self.state.lock();
+    fn put_parsed(&self, number: u64, view: SegmentView) -> Result<(), DatastoreError> {
+        let (mut state, missing) = loop {
+            let (mut missing, published) = self.unknown_references(&view)?;
+            let state = self.state.lock();
+            missing.retain(|name| !state.holds(name));
+            // A pack that went from this session to the index between the two looks stands in
+            // neither of their answers.
+            if missing.is_empty() || state.published == published {
+                break (state, missing);
+            }
+        };
         if let Some(failed) = &state.failed {
             return Err(DatastoreError::SessionFailed {
                 kind: failed.kind,
@@ -175,7 +193,6 @@ impl WriteSession {
         if number - state.next_number > NUMBERS_AHEAD_MAX as u64 {
             return Err(DatastoreError::invalid("the segment's number is too far ahead"));
         }
-        missing.retain(|name| !state.holds(name));
         if missing.is_empty() {
             let appended = self.append(&mut state, view);
             if let Err(error) = appended {
@@ -189,7 +206,7 @@ impl WriteSession {
                 ));
             }
             state.waiting_bytes += bytes;
-            state.waiting.push(Waiting { view, missing });
+            state.waiting.push(Waiting { view, missing, bytes });
         }
         state.acknowledge(number);
         let full =
@@ -227,11 +244,10 @@ impl WriteSession {
     fn take_ready(&self, state: &mut State, ready: &mut Vec<SegmentView>) {
         for at in (0..state.waiting.len()).rev() {
             if state.waiting.get(at).is_some_and(|waiting| waiting.missing.is_empty()) {
-                ready.push(state.waiting.swap_remove(at).view);
+                let waiting = state.waiting.swap_remove(at);
+                state.waiting_bytes = state.waiting_bytes.saturating_sub(waiting.bytes);
+                ready.push(waiting.view);
             }
-        }
-        if state.waiting.is_empty() {
-            state.waiting_bytes = 0;
         }
     }
 
@@ -239,6 +255,7 @@ impl WriteSession {
     fn fail(&self, state: &mut State, error: DatastoreError) -> DatastoreError {
         state.pack = None;
         state.waiting.clear();
+        state.waiting_bytes = 0;
         state.failed.get_or_insert_with(|| {
             SessionError::new(error.kind(), format!("this backup failed: {error}"))
         });
@@ -274,6 +291,7 @@ impl WriteSession {
             let result = self.seal(pack);
             let mut state = self.state.lock();
             state.sealing.retain(|sealing| sealing.ticket != ticket);
+            state.published += 1;
             if let Err(error) = result {
                 state.sealing.clear();
                 self.sealed.notify_all();
@@ -505,8 +523,7 @@ impl BackupSession for WriteSession {
     fn put(&self, number: u64, segment: Bytes) -> Result<(), SessionError> {
         self.datastore.inner.check_writable()?;
         let view = self.parse(segment)?;
-        let missing = self.unknown_references(&view)?;
-        Ok(self.put_parsed(number, view, missing)?)
+        Ok(self.put_parsed(number, view)?)
     }
 
     fn commit(&self, draft: &ManifestDraft) -> Result<CommitReply, SessionError> {

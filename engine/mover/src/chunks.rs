@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
@@ -22,6 +22,9 @@ pub(crate) const SEGMENT_TARGET_BYTES: usize = 2 << 20;
 const NODE_BATCH: usize = 512;
 /// Bytes of node bodies at which a node segment is closed.
 const NODE_BATCH_BYTES: usize = 1 << 20;
+/// Bytes of nodes put since the last data segment after which the one that is being filled goes out
+/// as it is: the device holds nodes back until their chunks have come, 64 MiB at most.
+const NODES_BEFORE_DATA_BYTES: usize = 8 << 20;
 /// Names put by this job that are remembered, so that two workers rarely put the same chunk.
 const RECENT_MAX: usize = 64 << 10;
 
@@ -48,6 +51,7 @@ pub(crate) struct ChunkWriter {
     zstd_level: i32,
     filling: Mutex<Filling>,
     nodes: Mutex<Nodes>,
+    nodes_since_data: AtomicUsize,
     sealers: Mutex<Vec<Sealer>>,
     out: Mutex<Option<Sender<(u64, Bytes)>>>,
     next: AtomicU64,
@@ -73,6 +77,7 @@ impl ChunkWriter {
             zstd_level,
             filling: Mutex::default(),
             nodes: Mutex::default(),
+            nodes_since_data: AtomicUsize::new(0),
             sealers: Mutex::default(),
             out: Mutex::new(Some(out)),
             next: AtomicU64::new(0),
@@ -161,6 +166,7 @@ impl ChunkWriter {
     }
 
     fn seal_data(&self, (items, plaintext): (Items, Vec<u8>)) -> Result<(), MoverError> {
+        self.nodes_since_data.store(0, Relaxed);
         self.bytes_new.fetch_add(plaintext.len() as u64, Relaxed);
         self.progress.add(|p| &p.bytes_new, plaintext.len() as u64);
         let segment = self.with_sealer(|sealer| sealer.seal_data(&items, &plaintext))?;
@@ -190,7 +196,7 @@ impl ChunkWriter {
         let name = node.name;
         let full = {
             let mut nodes = self.nodes.lock();
-            nodes.bytes += node.body.len() + 32 * (node.nodes.len() + node.chunks.len());
+            nodes.bytes += size_of_node(&node);
             nodes.waiting.push(node);
             if nodes.waiting.len() < NODE_BATCH && nodes.bytes < NODE_BATCH_BYTES {
                 return Ok(name);
@@ -208,6 +214,10 @@ impl ChunkWriter {
         let mut known = self.session.has(&names)?.into_iter();
         let mut seen = HashSet::new();
         nodes.retain(|node| !known.next().unwrap_or(false) && seen.insert(node.name));
+        let bytes: usize = nodes.iter().map(size_of_node).sum();
+        if self.nodes_since_data.fetch_add(bytes, Relaxed) + bytes > NODES_BEFORE_DATA_BYTES {
+            self.seal_filling()?;
+        }
         let mut rest = &nodes[..];
         while !rest.is_empty() {
             // One node may be large: a page of entries with big attributes.
@@ -228,15 +238,18 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// Seals what is left and closes the way to the senders; the number of segments made.
-    pub(crate) fn finish(&self) -> Result<u64, MoverError> {
+    /// Seals the data segment that is being filled, whatever it holds.
+    fn seal_filling(&self) -> Result<(), MoverError> {
         let rest = {
             let mut filling = self.filling.lock();
             (std::mem::take(&mut filling.items), std::mem::take(&mut filling.plaintext))
         };
-        if !rest.0.is_empty() {
-            self.seal_data(rest)?;
-        }
+        if rest.0.is_empty() { Ok(()) } else { self.seal_data(rest) }
+    }
+
+    /// Seals what is left and closes the way to the senders; the number of segments made.
+    pub(crate) fn finish(&self) -> Result<u64, MoverError> {
+        self.seal_filling()?;
         let nodes = std::mem::take(&mut self.nodes.lock().waiting);
         if !nodes.is_empty() {
             self.store_nodes(nodes)?;
@@ -247,5 +260,97 @@ impl ChunkWriter {
 
     pub(crate) fn close(&self) {
         self.out.lock().take();
+    }
+}
+
+fn size_of_node(node: &Node) -> usize {
+    node.body.len() + 32 * (node.nodes.len() + node.chunks.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use simsim_format::{Content, Entry, EntryKind, Page, Piece, SegmentKind, SegmentView};
+    use simsim_model::{CommitReply, ManifestDraft, Secret, SessionError, StoreTerms, Timestamp};
+
+    use super::*;
+
+    /// Knows no name, and keeps what kinds of segments came, with their plaintext bytes.
+    #[derive(Default)]
+    struct Kinds(Mutex<Vec<(SegmentKind, usize)>>);
+
+    impl BackupSession for Kinds {
+        fn terms(&self) -> Result<StoreTerms, SessionError> {
+            unreachable!("nobody asks")
+        }
+
+        fn has(&self, names: &[Name]) -> Result<Vec<bool>, SessionError> {
+            Ok(vec![false; names.len()])
+        }
+
+        fn put(&self, _: u64, segment: Bytes) -> Result<(), SessionError> {
+            let view = SegmentView::parse(segment).unwrap();
+            self.0.lock().push((view.kind, view.plain_bytes as usize));
+            Ok(())
+        }
+
+        fn commit(&self, _: &ManifestDraft) -> Result<CommitReply, SessionError> {
+            unreachable!("nobody commits")
+        }
+    }
+
+    fn file(number: usize, chunk: Name) -> Entry {
+        Entry {
+            name: format!("{number:0200}").into_bytes(),
+            kind: EntryKind::File,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::from_unix_nanos(0),
+            ctime: Timestamp::from_unix_nanos(0),
+            ino: number as u64,
+            dev: 0,
+            nlink: 1,
+            size: 5,
+            flags: 0,
+            xattrs: Vec::new(),
+            content: Content::Pieces(vec![Piece::Chunk { name: chunk, length: 5 }]),
+        }
+    }
+
+    /// A tree whose metadata is all new, with hardly any new data: its nodes must not wait at the
+    /// device for a data segment that never gets full.
+    #[test]
+    fn many_nodes_take_the_few_chunks_they_need_along() {
+        let session = Arc::new(Kinds::default());
+        let key = DomainKey::new(&Secret([7; 32]));
+        let domain = DomainId([1; 16]);
+        let progress = Arc::new(Progress::default());
+        let (writer, segments) =
+            ChunkWriter::new(Arc::clone(&session) as Arc<_>, key, domain, 3, progress);
+        std::thread::scope(|scope| {
+            scope.spawn(|| writer.send_all(&segments));
+            for number in 0..800 {
+                let content = format!("{number:05}");
+                let chunk = writer.key().chunk_name(content.as_bytes());
+                writer.store(content.as_bytes(), &[(chunk, 0..5)]).unwrap();
+                let entries = (0..128).map(|at| file(number * 128 + at, chunk)).collect();
+                writer.add_node(Node::new(writer.key(), &Page::Entries(entries))).unwrap();
+            }
+            writer.finish().unwrap();
+        });
+        let (mut waiting, mut most, mut data) = (0, 0, 0);
+        for (kind, bytes) in session.0.lock().iter() {
+            if *kind == SegmentKind::Data {
+                data += 1;
+                waiting = 0;
+            } else {
+                waiting += bytes;
+                most = most.max(waiting);
+            }
+        }
+        assert!(
+            data > 1 && most <= NODES_BEFORE_DATA_BYTES + 2 * NODE_BATCH_BYTES,
+            "{data} {most}"
+        );
     }
 }

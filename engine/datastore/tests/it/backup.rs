@@ -71,6 +71,35 @@ fn segments_may_come_in_any_order_and_twice() {
 }
 
 #[test]
+fn nodes_that_waited_are_not_counted_for_ever() {
+    let (_folder, storage) = folder();
+    let datastore = Datastore::create(storage, create_options()).unwrap();
+    let writing = session(&datastore, 1);
+    let (last, last_data) = data_segment(DOMAIN, &[content(1, 500)]);
+    let (known, data) = data_segment(DOMAIN, &[content(2, 500)]);
+    writing.put(0, data).unwrap();
+    let waiting_long = node(&[], &last);
+    writing.put(1, node_segment(DOMAIN, std::slice::from_ref(&waiting_long))).unwrap();
+    let mut leaves = vec![waiting_long.name];
+    let mut number = 2;
+    // Twelve times 6.4 MB wait for one chunk each: more than may wait at the same time.
+    for round in 0..12 {
+        let (mut names, data) = data_segment(DOMAIN, &[content(10 + round, 500)]);
+        names.resize(200_000, known[0]);
+        let leaf = node(&[], &names);
+        writing.put(number, node_segment(DOMAIN, std::slice::from_ref(&leaf))).unwrap();
+        writing.put(number + 1, data).unwrap();
+        assert_eq!(writing.has(&[leaf.name]).unwrap(), [true]);
+        leaves.push(leaf.name);
+        number += 2;
+    }
+    let root = node(&leaves, &[]);
+    writing.put(number, node_segment(DOMAIN, std::slice::from_ref(&root))).unwrap();
+    writing.put(number + 1, last_data).unwrap();
+    writing.commit(&draft(root.name, number + 2)).unwrap();
+}
+
+#[test]
 fn a_commit_with_a_missing_chunk_is_refused_and_can_be_mended() {
     let (_folder, storage) = folder();
     let datastore = Datastore::create(storage, create_options()).unwrap();
