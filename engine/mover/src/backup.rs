@@ -5,7 +5,8 @@
 //! large ones; readers cut large files into blocks; one thread builds the tree in order; senders
 //! put segments. Every queue is bounded and leads downstream only, so nothing can wait in a ring.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -122,7 +123,7 @@ pub fn backup(job: BackupJob, source: &mut dyn Source) -> Result<BackupReport, M
             batch: Vec::new(),
             batch_bytes: 0,
             batch_reply: None,
-            links: HashSet::new(),
+            links: HashMap::new(),
         };
         let walked = coordinator.run(source);
         let built = tree_builder.join().unwrap_or(Err(MoverError::Lost));
@@ -239,11 +240,13 @@ impl BaseTree {
         self.stack.pop();
     }
 
-    /// The base's entry, if nothing of it can have changed.
+    /// The base's entry, if nothing of it can have changed. Its device number is today's: with
+    /// the base's, files of two disks that swapped numbers would pass for names of one file.
     fn unchanged(&mut self, found: &Found) -> Option<Entry> {
         let limit = self.limit;
-        let entry = self.find(&found.name)?;
-        unchanged(entry, found, limit).then(|| entry.clone())
+        let entry = self.find(&found.name).filter(|entry| unchanged(entry, found, limit))?;
+        let dev = if entry.nlink > 1 { found.stat.dev } else { 0 };
+        Some(Entry { dev, ..entry.clone() })
     }
 }
 
@@ -295,7 +298,8 @@ struct Coordinator<'a> {
     batch: Vec<Found>,
     batch_bytes: u64,
     batch_reply: Option<Sender<Vec<Option<Entry>>>>,
-    links: HashSet<(u64, u64)>,
+    /// Files of several names: how many were met. Gone when all were.
+    links: HashMap<(u64, u64), u64>,
 }
 
 impl Coordinator<'_> {
@@ -328,8 +332,8 @@ impl Coordinator<'_> {
 
     fn leaf(&mut self, found: Found) -> Result<(), MoverError> {
         if let Some(entry) = self.base.as_mut().and_then(|base| base.unchanged(&found)) {
-            if entry.nlink > 1 {
-                self.links.insert((found.stat.dev, found.stat.ino));
+            if entry.nlink > 1 && entry.is_file() {
+                self.is_first(&found);
             }
             return self.emit(Event::Ready(entry));
         }
@@ -337,7 +341,7 @@ impl Coordinator<'_> {
             let Some(entry) = self.reading.plain(&found) else { return Ok(()) };
             return self.emit(Event::Ready(entry));
         }
-        if found.stat.nlink > 1 && !self.links.insert((found.stat.dev, found.stat.ino)) {
+        if found.stat.nlink > 1 && !self.is_first(&found) {
             return self.emit(Event::Link(found));
         }
         if found.stat.size > SMALL_FILE_BYTES_MAX {
@@ -361,6 +365,23 @@ impl Coordinator<'_> {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Counts a name of a file that has several; was it the first?
+    fn is_first(&mut self, found: &Found) -> bool {
+        match self.links.entry((found.stat.dev, found.stat.ino)) {
+            Slot::Vacant(slot) => {
+                slot.insert(1);
+                true
+            }
+            Slot::Occupied(mut slot) => {
+                *slot.get_mut() += 1;
+                if *slot.get() >= found.stat.nlink {
+                    slot.remove();
+                }
+                false
+            }
+        }
     }
 
     /// Hands the open batch to the workers.
@@ -407,7 +428,8 @@ struct OpenDir {
 struct TreeThread<'a> {
     reading: &'a Reading,
     stack: Vec<OpenDir>,
-    links: HashMap<(u64, u64), Entry>,
+    /// Files of several names: the first one's entry, and how many came. Gone when all did.
+    links: HashMap<(u64, u64), (Entry, u64)>,
     root: Option<(Name, DirTotals)>,
 }
 
@@ -433,7 +455,7 @@ impl TreeThread<'_> {
                     batch.next().flatten()
                 }
                 Event::Large(answer) => answer.recv().map_err(|_| MoverError::Lost)?,
-                Event::Link(found) => self.link(&found),
+                Event::Link(found) => self.link(found)?,
             };
             if let Some(entry) = entry {
                 self.push(entry)?;
@@ -444,7 +466,17 @@ impl TreeThread<'_> {
 
     fn push(&mut self, entry: Entry) -> Result<(), MoverError> {
         if entry.nlink > 1 && entry.is_file() {
-            self.links.entry((entry.dev, entry.ino)).or_insert_with(|| entry.clone());
+            match self.links.entry((entry.dev, entry.ino)) {
+                Slot::Vacant(slot) => {
+                    slot.insert((entry.clone(), 1));
+                }
+                Slot::Occupied(mut slot) => {
+                    slot.get_mut().1 += 1;
+                    if slot.get().1 >= entry.nlink {
+                        slot.remove();
+                    }
+                }
+            }
         }
         let progress = &self.reading.progress;
         if entry.is_dir() {
@@ -459,14 +491,12 @@ impl TreeThread<'_> {
         }
     }
 
-    /// The entry of a further link: the file's, under another name.
-    fn link(&self, found: &Found) -> Option<Entry> {
+    /// The entry of a further link: the file's, under another name. Where the first name was gone
+    /// before it could be read, this one is read.
+    fn link(&self, found: Found) -> Result<Option<Entry>, MoverError> {
         match self.links.get(&(found.stat.dev, found.stat.ino)) {
-            Some(first) => Some(Entry { name: found.name.clone(), ..first.clone() }),
-            None => {
-                let error = std::io::Error::other("another name of this file could not be read");
-                self.reading.unreadable(found, &error)
-            }
+            Some((first, _)) => Ok(Some(Entry { name: found.name.clone(), ..first.clone() })),
+            None => self.reading.alone(found),
         }
     }
 

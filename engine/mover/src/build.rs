@@ -14,6 +14,9 @@ use crate::chunks::ChunkWriter;
 /// A page may end after so many entries; it ends where a name's hash says so, so that an inserted
 /// entry changes one page and not all that follow.
 const PAGE_ENTRIES_MIN: usize = 128;
+/// A page ends before the entry that would bring it past so many bytes: a node must fit into a
+/// segment, and attributes alone can have 1 MiB an entry.
+const PAGE_BYTES_MAX: usize = 4 << 20;
 const LIST_PIECES_MIN: usize = 512;
 
 /// Files with more pieces than this get list nodes of their own.
@@ -23,6 +26,8 @@ pub(crate) const PIECES_IN_ENTRY_MAX: usize = 256;
 #[derive(Default)]
 pub(crate) struct DirBuilder {
     entries: Vec<Entry>,
+    /// About what the entries take in a node.
+    bytes: usize,
     pages: Vec<PageIndex>,
     pub(crate) totals: DirTotals,
 }
@@ -40,6 +45,11 @@ impl DirBuilder {
                 self.totals.bytes += entry.size;
             }
         }
+        let weight = weight(&entry);
+        if !self.entries.is_empty() && self.bytes + weight > PAGE_BYTES_MAX {
+            self.close_page(writer)?;
+        }
+        self.bytes += weight;
         let border = self.entries.len() + 1 >= PAGE_ENTRIES_MIN
             && blake3::hash(&entry.name).as_bytes()[0] == 0;
         self.entries.push(entry);
@@ -51,6 +61,7 @@ impl DirBuilder {
 
     fn close_page(&mut self, writer: &ChunkWriter) -> Result<(), MoverError> {
         let entries = std::mem::take(&mut self.entries);
+        self.bytes = 0;
         let first = entries.first().map(|entry| entry.name.clone()).unwrap_or_default();
         let count = entries.len() as u64;
         let page = writer.add_node(Node::new(writer.key(), &Page::Entries(entries)))?;
@@ -76,6 +87,22 @@ impl DirBuilder {
         }
         pages.first().map(|page| page.page).ok_or(MoverError::Lost)
     }
+}
+
+/// About what an entry takes in a node; never less. It depends on the entry alone, so the same
+/// folder becomes the same pages.
+fn weight(entry: &Entry) -> usize {
+    let attributes = entry.xattrs.iter().map(|(name, value)| name.len() + value.len() + 16);
+    let content = match &entry.content {
+        Content::Inline(bytes) => bytes.len(),
+        Content::Pieces(pieces) => pieces.len() * (32 + 16),
+        Content::None | Content::List(_) | Content::Tree(_) | Content::Missing => 32,
+    };
+    let target = match &entry.kind {
+        EntryKind::Symlink(target) => target.len(),
+        _ => 0,
+    };
+    entry.name.len() + target + content + attributes.sum::<usize>() + 256
 }
 
 /// Pieces of a file on their way into list nodes.

@@ -15,6 +15,13 @@ pub enum MoverError {
     Missing { what: &'static str, name: String },
     #[error("'{path}' is not in this saveset; list it with 'simsim ls'")]
     NoSuchPath { path: String },
+    #[error("nothing in this saveset matches {patterns}; list it with 'simsim ls'")]
+    NoMatch { patterns: String },
+    #[error(
+        "no room is left in the restore target ({0}); free space there and restore again, \
+         with '--overwrite if-changed' to go on with what is missing"
+    )]
+    Full(String),
     #[error("{0}")]
     Target(String),
     #[error("a worker ended without an answer")]
@@ -28,7 +35,8 @@ impl MoverError {
             MoverError::Format(error) => error.kind(),
             MoverError::Cancelled => Kind::Cancelled,
             MoverError::Missing { .. } => Kind::Corrupt,
-            MoverError::NoSuchPath { .. } => Kind::NotFound,
+            MoverError::NoSuchPath { .. } | MoverError::NoMatch { .. } => Kind::NotFound,
+            MoverError::Full(_) => Kind::Full,
             MoverError::Target(_) => Kind::Invalid,
             MoverError::Lost => Kind::Internal,
         }

@@ -7,11 +7,13 @@
 
 mod backup;
 mod build;
+mod choose;
 mod chunks;
 mod cutter;
 mod error;
 mod held;
 mod nodes;
+mod placing;
 mod read;
 mod report;
 mod restore;
@@ -19,8 +21,9 @@ pub mod tree;
 mod verify;
 
 pub use backup::{BackupJob, BackupReport, Base, backup};
+pub use choose::{Chosen, Selection};
 pub use cutter::Cutter;
 pub use error::MoverError;
 pub use report::OnProblem;
-pub use restore::{RestoreJob, RestoreReport, Selection, restore};
+pub use restore::{RestoreJob, RestoreReport, restore};
 pub use verify::{Verified, VerifyReport, check_segment, verify};

@@ -91,6 +91,14 @@ impl Reading {
         Ok(entries)
     }
 
+    /// One file, read by the thread that asks.
+    pub(crate) fn alone(&self, file: Found) -> Result<Option<Entry>, MoverError> {
+        if file.stat.size > SMALL_FILE_BYTES_MAX {
+            return Ok(self.large(&file, None));
+        }
+        Ok(self.batch(vec![file], &mut Vec::new())?.pop().flatten())
+    }
+
     /// Reads a small file into the buffer; on a change in between, once more.
     fn small(
         &self,
@@ -101,13 +109,15 @@ impl Reading {
         for attempt in 0..2 {
             let (buffer_mark, chunks_mark) = (buffer.len(), chunks.len());
             match self.small_once(file, buffer, chunks) {
-                Ok((entry, changed)) if !changed || attempt == 1 => {
+                Ok(Some((entry, changed))) if !changed || attempt == 1 => {
                     if changed {
                         self.changed(file);
                     }
                     return Some(entry);
                 }
-                Ok(_) => {}
+                Ok(Some(_)) => {}
+                // It has grown since it was listed: block by block, for memory's sake.
+                Ok(None) => return self.large(file, None),
                 Err(error) => {
                     buffer.truncate(buffer_mark);
                     chunks.truncate(chunks_mark);
@@ -120,14 +130,18 @@ impl Reading {
         None
     }
 
+    /// The entry, and whether the file changed meanwhile; `None` for a file that is not small.
     fn small_once(
         &self,
         file: &Found,
         buffer: &mut Vec<u8>,
         chunks: &mut Vec<(Name, Range<usize>)>,
-    ) -> io::Result<(Entry, bool)> {
+    ) -> io::Result<Option<(Entry, bool)>> {
         let mut content = file.place.open(&file.name)?;
         let before = content.opened();
+        if before.size > SMALL_FILE_BYTES_MAX {
+            return Ok(None);
+        }
         let mut pieces = Vec::new();
         let start = buffer.len();
         let mut at = 0;
@@ -139,11 +153,13 @@ impl Reading {
                 at = before.size;
                 break;
             };
-            if data.start > at {
-                pieces.push(Piece::Hole { length: data.start - at });
+            // Content that was appended meanwhile may lie past the size of the beginning.
+            let start = data.start.clamp(at, before.size);
+            if start > at {
+                pieces.push(Piece::Hole { length: start - at });
             }
-            at = data.start;
-            let wanted = (data.end.min(before.size) - at) as usize;
+            at = start;
+            let wanted = data.end.min(before.size).saturating_sub(at) as usize;
             let mark = buffer.len();
             let filled = content.read_onto(at, wanted, buffer)?;
             let mut next = mark;
@@ -187,44 +203,46 @@ impl Reading {
             Content::Pieces(pieces)
         };
         let entry = entry_of(&file.name, &Stat { size, ..before }, details, content);
-        Ok((entry, changed))
+        Ok(Some((entry, changed)))
     }
 
     /// The body of a reader thread.
     pub(crate) fn read_large(&self, files: &Receiver<Large>, work: &Sender<Work>) {
         for Large { file, reply } in files {
             self.progress.set_current(&file.place.path(&file.name));
-            let mut last = None;
-            for attempt in 0..2 {
-                match self.large_once(&file, work) {
-                    Ok(Ok((entry, changed))) => {
-                        last = Some(entry);
-                        if !changed {
-                            break;
-                        }
-                        if attempt == 1 {
-                            self.changed(&file);
-                        }
-                    }
-                    Ok(Err(error)) => {
-                        last = self.unreadable(&file, &error);
+            let _ = reply.send(self.large(&file, Some(work)));
+        }
+    }
+
+    /// A file in blocks, which go to `work`, or are done here without it; on a change, once more.
+    fn large(&self, file: &Found, work: Option<&Sender<Work>>) -> Option<Entry> {
+        let mut last = None;
+        for attempt in 0..2 {
+            match self.large_once(file, work) {
+                Ok(Ok((entry, changed))) => {
+                    last = Some(entry);
+                    if !changed {
                         break;
                     }
-                    Err(error) => {
-                        self.writer.fail(error);
-                        break;
+                    if attempt == 1 {
+                        self.changed(file);
                     }
                 }
+                Ok(Err(error)) => return self.unreadable(file, &error),
+                Err(error) => {
+                    self.writer.fail(error);
+                    break;
+                }
             }
-            let _ = reply.send(last);
         }
+        last
     }
 
     #[allow(clippy::type_complexity)]
     fn large_once(
         &self,
         file: &Found,
-        work: &Sender<Work>,
+        work: Option<&Sender<Work>>,
     ) -> Result<io::Result<(Entry, bool)>, MoverError> {
         let mut content = match file.place.open(&file.name) {
             Ok(content) => content,
@@ -237,7 +255,7 @@ impl Reading {
         let mut at = 0;
         while at < before.size {
             let data = match content.next_data(at) {
-                Ok(Some(data)) => data.start..data.end.min(before.size),
+                Ok(Some(data)) => data.start.clamp(at, before.size)..data.end.min(before.size),
                 Ok(None) => before.size..before.size,
                 Err(error) => return Ok(Err(error)),
             };
@@ -276,8 +294,14 @@ impl Reading {
                 self.progress.add(|p| &p.bytes_read, next as u64);
                 if !cuts.is_empty() {
                     let (reply, named) = crossbeam_channel::bounded(1);
-                    work.send(Work::Block { data: block, cuts, reply })
-                        .map_err(|_| MoverError::Lost)?;
+                    match work {
+                        Some(work) => work
+                            .send(Work::Block { data: block, cuts, reply })
+                            .map_err(|_| MoverError::Lost)?,
+                        None => {
+                            let _ = reply.send(self.block(&block, cuts)?);
+                        }
+                    }
                     ahead.push_back(Step::Block(named));
                 }
                 while ahead.len() > BLOCKS_AHEAD {

@@ -4,20 +4,25 @@
 //! A window is bounded by pieces and by files that need more than one piece; what is in memory is
 //! the window's list and one opened segment a worker. A directory's attributes are set when the
 //! last file below it is done.
+//!
+//! Further names of a file come last, one after the other: a name becomes a hard link only to a
+//! name that this restore has placed. Where the first one was kept or is incomplete, the next one
+//! is restored by itself, and those after it become links to that.
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-use crossbeam_channel::{Receiver, Sender};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use simsim_format::{Content, DomainKey, Entry, EntryKind, Opener, Piece, SegmentView};
+use simsim_format::{Content, DomainKey, Entry, EntryKind, Opener, Piece};
 use simsim_model::{Name, Problem, ProblemKind, Progress, RestoreSession, SavesetId, SegmentPlace};
-use simsim_source::{Created, DirHandle, FileWriter, FsSink, LinkTarget, Placed, SinkError};
+use simsim_source::{Created, FsSink, LinkTarget, Placed, SinkError};
 
 use crate::MoverError;
+use crate::choose::{Chosen, Selection};
+use crate::placing::{File, Group, Item, OpenDir, Shared, Task, Use};
 use crate::report::{OnProblem, Report};
 use crate::tree::{Tree, components, join};
 
@@ -25,15 +30,6 @@ use crate::tree::{Tree, components, join};
 const WINDOW_PIECES: usize = 16 << 10;
 /// Files of more than one piece in a window: each holds a descriptor.
 const WINDOW_OPEN_FILES: usize = 192;
-
-/// What of a saveset is restored: everything where both lists are empty.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// Paths with all that is below them.
-    pub paths: Vec<Vec<u8>>,
-    /// Patterns over whole paths (`*` stops at `/`, `**` does not).
-    pub patterns: Vec<String>,
-}
 
 pub struct RestoreJob {
     pub session: Arc<dyn RestoreSession>,
@@ -69,7 +65,7 @@ pub fn restore(job: RestoreJob, sink: &FsSink) -> Result<RestoreReport, MoverErr
     let (files, bytes) = expected(&tree, &job.selection)?;
     job.progress.files_expected.store(files, Relaxed);
     job.progress.bytes_expected.store(bytes, Relaxed);
-    let shared = Shared { sink, job: &job, report: &report, failed: Mutex::new(None) };
+    let shared = Shared::new(sink, &job, &report);
     let walked = std::thread::scope(|scope| {
         let (tasks, queue) = crossbeam_channel::bounded::<Task>(threads * 4);
         for _ in 0..threads {
@@ -82,7 +78,8 @@ pub fn restore(job: RestoreJob, sink: &FsSink) -> Result<RestoreReport, MoverErr
             shared: &shared,
             tree: &tree,
             chosen: &chosen,
-            tasks,
+            way: Way::Queue(tasks),
+            met: 0,
             window: Vec::new(),
             pieces: 0,
             open_files: 0,
@@ -90,16 +87,21 @@ pub fn restore(job: RestoreJob, sink: &FsSink) -> Result<RestoreReport, MoverErr
             links: Vec::new(),
         };
         walk.run()?;
+        chosen.met(walk.met)?;
         walk.flush()?;
-        let Walk { tasks, links, .. } = walk;
-        drop(tasks);
-        Ok::<_, MoverError>(links)
+        // The last sender: the workers end when they have done what there is.
+        walk.way = Way::Here(Box::new(Opener::new(job.key.clone())));
+        Ok::<_, MoverError>(walk)
     });
-    let links = walked?;
+    let mut walk = match walked {
+        Ok(walk) => walk,
+        // A failure of a worker is the reason for what the walk says.
+        Err(error) => return Err(shared.check().err().unwrap_or(error)),
+    };
     shared.check()?;
-    for (dir, entry, path, target) in links {
-        shared.placed(&path, &entry, sink.link(&dir.handle, &entry, &target));
-    }
+    walk.links()?;
+    drop(walk);
+    report.add_all(shared.left_note());
     // Attributes that had to wait for everything else: flags of linked files.
     report.add_all(sink.leave(sink.root()));
     shared.check()?;
@@ -133,262 +135,33 @@ fn expected(tree: &Tree, selection: &Selection) -> Result<(u64, u64), MoverError
     })
 }
 
-/// Which paths are wanted.
-struct Chosen {
-    paths: Vec<Vec<u8>>,
-    patterns: Option<GlobSet>,
+/// How a task is done: by the workers, or, when these have ended, at once.
+enum Way<'a> {
+    Queue(Sender<Task<'a>>),
+    Here(Box<Opener>),
 }
 
-impl Chosen {
-    fn new(selection: &Selection) -> Result<Self, MoverError> {
-        let mut patterns = GlobSetBuilder::new();
-        for pattern in &selection.patterns {
-            let glob = GlobBuilder::new(pattern)
-                .literal_separator(true)
-                .build()
-                .map_err(|error| MoverError::Target(format!("pattern '{pattern}': {error}")))?;
-            patterns.add(glob);
-        }
-        let patterns = patterns.build().map_err(|error| MoverError::Target(error.to_string()))?;
-        let paths = selection
-            .paths
-            .iter()
-            .map(|path| join(&[], &components(path).collect::<Vec<_>>().join(&b'/')))
-            .collect();
-        Ok(Self { paths, patterns: (!patterns.is_empty()).then_some(patterns) })
-    }
-
-    fn everything(&self) -> bool {
-        self.paths.is_empty() && self.patterns.is_none()
-    }
-
-    /// Is this path wanted by itself?
-    fn wants(&self, path: &[u8]) -> bool {
-        use std::os::unix::ffi::OsStrExt;
-        self.everything()
-            || self.paths.iter().any(|chosen| chosen == path || is_below(path, chosen))
-            || self.patterns.as_ref().is_some_and(|set| {
-                let text = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-                set.is_match(text)
-            })
-    }
-
-    /// Can something below this directory be wanted?
-    fn reaches(&self, path: &[u8]) -> bool {
-        self.patterns.is_some() || self.paths.iter().any(|chosen| is_below(chosen, path))
-    }
-}
-
-fn is_below(path: &[u8], above: &[u8]) -> bool {
-    above == b"/" || path.strip_prefix(above).is_some_and(|rest| rest.first() == Some(&b'/'))
-}
-
-/// A directory that is being filled; its attributes are set when the last holder lets go.
-struct OpenDir<'a> {
-    handle: DirHandle,
+/// A directory on the way down. It is made when something in it is wanted.
+struct Frame<'a> {
     path: Vec<u8>,
-    shared: &'a Shared<'a>,
-    /// The target folder itself keeps its own attributes.
-    keep: bool,
-    _parent: Option<Arc<OpenDir<'a>>>,
-}
-
-impl Drop for OpenDir<'_> {
-    fn drop(&mut self) {
-        if !self.keep {
-            let problems = self.shared.sink.leave(self.handle.clone());
-            self.shared.report.add_all(problems);
-        }
-    }
-}
-
-/// One file of a window.
-struct File<'a> {
-    dir: Arc<OpenDir<'a>>,
     entry: Entry,
-    path: Vec<u8>,
-    /// Pieces still to be written.
-    left: AtomicUsize,
-    writer: Mutex<Option<FileWriter>>,
-    missing: Mutex<Option<String>>,
+    open: Option<Arc<OpenDir<'a>>>,
+    children: std::vec::IntoIter<Entry>,
 }
-
-/// Where a chunk goes.
-struct Use<'a> {
-    file: Arc<File<'a>>,
-    offset: u64,
-    whole: bool,
-}
-
-enum Task<'a> {
-    /// One segment, and what of it goes where.
-    Segment { place: SegmentPlace, uses: Vec<(Name, Use<'a>)> },
-    /// Entries without chunks.
-    Plain(Vec<(Arc<OpenDir<'a>>, Entry, Vec<u8>)>),
-    /// Chunks that the datastore does not hold.
-    Missing(Vec<(Name, Use<'a>)>),
-}
-
-struct Shared<'a> {
-    sink: &'a FsSink,
-    job: &'a RestoreJob,
-    report: &'a Report,
-    failed: Mutex<Option<MoverError>>,
-}
-
-impl<'a> Shared<'a> {
-    fn check(&self) -> Result<(), MoverError> {
-        if self.job.progress.is_cancelled() {
-            return Err(MoverError::Cancelled);
-        }
-        self.failed.lock().clone().map_or(Ok(()), Err)
-    }
-
-    fn work(&self, queue: &Receiver<Task<'a>>) {
-        let mut opener = Opener::new(self.job.key.clone());
-        for task in queue {
-            if self.check().is_err() {
-                continue;
-            }
-            match task {
-                Task::Plain(entries) => {
-                    for (dir, entry, path) in entries {
-                        self.plain(&dir, &entry, &path);
-                    }
-                }
-                Task::Missing(uses) => {
-                    for (name, at) in uses {
-                        self.lost(&at.file, format!("the datastore does not hold chunk {name}"));
-                    }
-                }
-                Task::Segment { place, uses } => self.segment(&mut opener, place, uses),
-            }
-        }
-    }
-
-    fn plain(&self, dir: &OpenDir<'_>, entry: &Entry, path: &[u8]) {
-        let placed = match (&entry.kind, &entry.content) {
-            (EntryKind::File, Content::Inline(bytes)) => self.sink.put(&dir.handle, entry, bytes),
-            (EntryKind::File, _) => self.sink.put(&dir.handle, entry, b""),
-            _ => self.sink.special(&dir.handle, entry),
-        };
-        self.placed(path, entry, placed);
-    }
-
-    fn placed(&self, path: &[u8], entry: &Entry, placed: Result<Placed, SinkError>) {
-        match placed {
-            Ok(Placed { kept, problems }) => {
-                if let Some(reason) = kept {
-                    self.report.add(Problem::new(path, ProblemKind::NotWritten, reason));
-                }
-                self.report.add_all(problems);
-                self.job.progress.add(|p| &p.files_done, 1);
-                self.job.progress.add(|p| &p.bytes_done, entry.size);
-            }
-            Err(error) => {
-                self.report.add(Problem::new(path, ProblemKind::NotWritten, error.to_string()));
-            }
-        }
-    }
-
-    fn segment(&self, opener: &mut Opener, place: SegmentPlace, uses: Vec<(Name, Use<'_>)>) {
-        let fetched = match self.job.session.get(&[place]) {
-            Ok(mut answer) => answer.pop().flatten(),
-            Err(error) => {
-                self.failed.lock().get_or_insert(error.into());
-                return;
-            }
-        };
-        let opened = fetched
-            .ok_or_else(|| "its segment cannot be read any more".to_owned())
-            .and_then(|bytes| {
-                self.job.progress.add(|p| &p.bytes_wire, bytes.len() as u64);
-                let view = SegmentView::parse(bytes).map_err(|error| error.to_string())?;
-                let plaintext = opener.open(&view).map_err(|error| error.to_string())?;
-                let ranges: HashMap<Name, Range<usize>> = view
-                    .offsets()
-                    .map(|(start, item)| (item.name, start..start + item.length as usize))
-                    .collect();
-                Ok((plaintext, ranges))
-            });
-        match opened {
-            Err(reason) => {
-                for (_, at) in &uses {
-                    self.lost(&at.file, reason.clone());
-                }
-            }
-            Ok((plaintext, ranges)) => {
-                for (name, at) in uses {
-                    let chunk = ranges.get(&name).and_then(|range| plaintext.get(range.clone()));
-                    match chunk {
-                        Some(chunk) if opener.check_chunk(&name, chunk).is_ok() => {
-                            self.write(&at, chunk);
-                        }
-                        _ => self.lost(&at.file, format!("chunk {name} is damaged")),
-                    }
-                }
-            }
-        }
-    }
-
-    fn write(&self, at: &Use<'_>, chunk: &[u8]) {
-        simsim_model::failpoint::hit("mover.restore_chunk");
-        let file = &at.file;
-        self.job.progress.add(|p| &p.bytes_read, chunk.len() as u64);
-        if at.whole && chunk.len() as u64 == file.entry.size {
-            let placed = self.sink.put(&file.dir.handle, &file.entry, chunk);
-            return self.placed(&file.path, &file.entry, placed);
-        }
-        let written = match &*file.writer.lock() {
-            Some(writer) => writer.write_at(at.offset, chunk),
-            None => Ok(()),
-        };
-        if let Err(error) = written {
-            file.missing.lock().get_or_insert(format!("cannot be written: {error}"));
-        }
-        self.piece_done(file);
-    }
-
-    /// A piece of the file is not there.
-    fn lost(&self, file: &File<'_>, reason: String) {
-        file.missing.lock().get_or_insert(reason);
-        self.piece_done(file);
-    }
-
-    fn piece_done(&self, file: &File<'_>) {
-        if file.left.fetch_sub(1, AcqRel) != 1 {
-            return;
-        }
-        let writer = file.writer.lock().take();
-        match (file.missing.lock().take(), writer) {
-            (None, Some(writer)) => self.placed(&file.path, &file.entry, writer.finish()),
-            (None, None) => {}
-            (Some(reason), writer) => {
-                let problem = match writer {
-                    Some(writer) => writer.incomplete(&reason),
-                    None => {
-                        let text = format!("content is missing: {reason}");
-                        Problem::new(file.path.clone(), ProblemKind::MissingData, text)
-                    }
-                };
-                self.report.add(problem);
-            }
-        }
-    }
-}
-
-type Link<'a> = (Arc<OpenDir<'a>>, Entry, Vec<u8>, LinkTarget);
 
 struct Walk<'a, 'b> {
     shared: &'a Shared<'a>,
     tree: &'b Tree,
     chosen: &'b Chosen,
-    tasks: Sender<Task<'a>>,
+    way: Way<'a>,
+    /// Entries that were wanted.
+    met: u64,
     window: Vec<(Name, Use<'a>)>,
     pieces: usize,
     open_files: usize,
-    firsts: HashMap<(u64, u64), LinkTarget>,
-    links: Vec<Link<'a>>,
+    /// Files of several names, and how many were met. Gone when all were.
+    firsts: HashMap<(u64, u64), (Arc<Group>, u64)>,
+    links: Vec<(Item<'a>, Arc<Group>)>,
 }
 
 impl<'a> Walk<'a, '_> {
@@ -403,59 +176,77 @@ impl<'a> Walk<'a, '_> {
             keep: true,
             _parent: None,
         });
-        if start.is_dir() { self.directory(&root, &start) } else { self.entry(&root, start, path) }
+        if start.is_dir() {
+            return self.directory(root, start);
+        }
+        self.met += 1;
+        self.entry(Item { dir: root, entry: start, path, group: None })
     }
 
     /// All wanted entries below a directory, with a stack of our own: trees may be deep.
-    fn directory(&mut self, dir: &Arc<OpenDir<'a>>, entry: &Entry) -> Result<(), MoverError> {
-        let mut stack = vec![(Arc::clone(dir), self.children(dir, entry))];
-        while let Some((dir, children)) = stack.last_mut() {
-            let Some(child) = children.next() else {
+    fn directory(&mut self, dir: Arc<OpenDir<'a>>, entry: Entry) -> Result<(), MoverError> {
+        let (path, children) = (dir.path.clone(), self.children(&dir.path, &entry));
+        let mut stack = vec![Frame { path, entry, open: Some(dir), children }];
+        while let Some(frame) = stack.last_mut() {
+            let Some(child) = frame.children.next() else {
                 stack.pop();
                 continue;
             };
             self.shared.check()?;
-            let dir = Arc::clone(dir);
-            let path = join(&dir.path, &child.name);
+            let path = join(&frame.path, &child.name);
             let wanted = self.chosen.wants(&path);
-            if !child.is_dir() {
-                if wanted {
-                    self.entry(&dir, child, path)?;
+            self.met += u64::from(wanted);
+            if child.is_dir() && (wanted || self.chosen.reaches(&path)) {
+                if matches!(child.content, Content::Missing) {
+                    self.unread(&path);
                 }
-                continue;
-            }
-            if !wanted && !self.chosen.reaches(&path) {
-                continue;
-            }
-            match self.shared.sink.enter(&dir.handle, &child) {
-                Ok(handle) => {
-                    self.shared.job.progress.add(|p| &p.dirs_done, 1);
-                    let open = Arc::new(OpenDir {
-                        handle,
-                        path,
-                        shared: self.shared,
-                        keep: false,
-                        _parent: Some(dir),
-                    });
-                    if matches!(child.content, Content::Missing) {
-                        self.unread(&open.path);
-                    }
-                    let children = self.children(&open, &child);
-                    stack.push((open, children));
+                let children = self.children(&path, &child);
+                stack.push(Frame { path, entry: child, open: None, children });
+                if wanted || !self.chosen.has_patterns() {
+                    self.open(&mut stack);
                 }
-                Err(error) => {
-                    let text = error.to_string();
-                    self.shared.report.add(Problem::new(path, ProblemKind::NotWritten, text));
-                }
+            } else if !child.is_dir()
+                && wanted
+                && let Some(dir) = self.open(&mut stack)
+            {
+                self.entry(Item { dir, entry: child, path, group: None })?;
             }
         }
         Ok(())
     }
 
-    fn children(&self, dir: &OpenDir<'_>, entry: &Entry) -> std::vec::IntoIter<Entry> {
+    /// The directory on top of the stack, made now if it is not there yet, as those above it. One
+    /// that cannot be made is taken off, with all below it.
+    fn open(&self, stack: &mut Vec<Frame<'a>>) -> Option<Arc<OpenDir<'a>>> {
+        let mut at = stack.iter().rposition(|frame| frame.open.is_some())?;
+        let mut dir = stack.get(at)?.open.clone()?;
+        while let Some(frame) = stack.get_mut(at + 1) {
+            let handle = match self.shared.sink.enter(&dir.handle, &frame.entry) {
+                Ok(handle) => handle,
+                Err(error) => {
+                    let path = std::mem::take(&mut frame.path);
+                    stack.truncate(at + 1);
+                    self.shared.not_written(&path, &error);
+                    return None;
+                }
+            };
+            self.shared.job.progress.add(|p| &p.dirs_done, 1);
+            dir = Arc::new(OpenDir {
+                handle,
+                path: frame.path.clone(),
+                shared: self.shared,
+                keep: false,
+                _parent: Some(dir),
+            });
+            frame.open = Some(Arc::clone(&dir));
+            at += 1;
+        }
+        Some(dir)
+    }
+
+    fn children(&self, path: &[u8], entry: &Entry) -> std::vec::IntoIter<Entry> {
         let children = self.tree.children(entry).unwrap_or_else(|error| {
             let text = format!("the folder's content is missing: {error}");
-            let path = dir.path.clone();
             self.shared.report.add(Problem::new(path, ProblemKind::MissingData, text));
             Vec::new()
         });
@@ -467,59 +258,107 @@ impl<'a> Walk<'a, '_> {
         self.shared.report.add(Problem::new(path, ProblemKind::MissingData, text));
     }
 
-    fn entry(
-        &mut self,
-        dir: &Arc<OpenDir<'a>>,
-        entry: Entry,
-        path: Vec<u8>,
-    ) -> Result<(), MoverError> {
-        if entry.nlink > 1 && !entry.is_dir() {
-            let group = (entry.dev, entry.ino);
-            if let Some(target) = self.firsts.get(&group) {
-                self.links.push((Arc::clone(dir), entry, path, target.clone()));
+    fn entry(&mut self, mut item: Item<'a>) -> Result<(), MoverError> {
+        let nlink = item.entry.nlink;
+        if nlink > 1 && !item.entry.is_dir() {
+            match self.firsts.entry((item.entry.dev, item.entry.ino)) {
+                Slot::Vacant(slot) => {
+                    let group = Arc::new(Group::new(item.as_target()));
+                    slot.insert((Arc::clone(&group), 1));
+                    item.group = Some(group);
+                }
+                Slot::Occupied(mut slot) => {
+                    let group = Arc::clone(&slot.get().0);
+                    slot.get_mut().1 += 1;
+                    if slot.get().1 >= nlink {
+                        slot.remove();
+                    }
+                    self.links.push((item, group));
+                    return Ok(());
+                }
+            }
+        }
+        self.content(item)
+    }
+
+    /// Further names of files, after all else is done.
+    fn links(&mut self) -> Result<(), MoverError> {
+        for (item, group) in std::mem::take(&mut self.links) {
+            self.shared.check()?;
+            self.link(item, group)?;
+        }
+        self.shared.check()
+    }
+
+    fn link(&mut self, mut item: Item<'a>, group: Arc<Group>) -> Result<(), MoverError> {
+        let sink = self.shared.sink;
+        if group.placed.load(Acquire) {
+            let target: LinkTarget = group.target.lock().clone();
+            match sink.link(&item.dir.handle, &item.entry, &target) {
+                // Too many links, or a file system that has none: a copy.
+                Err(error @ SinkError::Io { .. }) if !error.no_room() => {
+                    let text = format!("is a copy, not a hard link: {error}");
+                    let path = item.path.clone();
+                    self.shared.report.add(Problem::new(path, ProblemKind::Attribute, text));
+                }
+                placed => {
+                    self.shared.placed(&item, placed);
+                    return Ok(());
+                }
+            }
+        }
+        match sink.keeps(&item.dir.handle, &item.entry) {
+            Ok(None) => {}
+            Ok(kept) => {
+                self.shared.placed(&item, Ok(Placed { kept, problems: Vec::new() }));
                 return Ok(());
             }
-            self.firsts.insert(group, LinkTarget::new(dir.handle.clone(), entry.name.clone()));
+            Err(error) => {
+                self.shared.placed(&item, Err(error));
+                return Ok(());
+            }
         }
-        if matches!(entry.content, Content::Missing) {
-            self.unread(&path);
+        group.placed.store(false, Release);
+        *group.target.lock() = item.as_target();
+        item.group = Some(group);
+        self.content(item)?;
+        self.flush()
+    }
+
+    fn content(&mut self, item: Item<'a>) -> Result<(), MoverError> {
+        if matches!(item.entry.content, Content::Missing) {
+            self.unread(&item.path);
             return Ok(());
         }
-        let pieces = match self.tree.pieces(&entry) {
+        let pieces = match self.tree.pieces(&item.entry) {
             Ok(pieces) => pieces,
             Err(error) => {
                 let text = format!("content is missing: {error}");
-                self.shared.report.add(Problem::new(path, ProblemKind::MissingData, text));
+                self.shared.report.add(Problem::new(item.path, ProblemKind::MissingData, text));
                 return Ok(());
             }
         };
         if pieces.is_empty() {
-            return self.send(Task::Plain(vec![(Arc::clone(dir), entry, path)]));
+            return self.send(Task::Plain(item));
         }
-        self.shared.job.progress.set_current(&path);
-        self.file(dir, entry, path, &pieces)
+        self.shared.job.progress.set_current(&item.path);
+        self.file(item, &pieces)
     }
 
-    fn file(
-        &mut self,
-        dir: &Arc<OpenDir<'a>>,
-        entry: Entry,
-        path: Vec<u8>,
-        pieces: &[Piece],
-    ) -> Result<(), MoverError> {
+    fn file(&mut self, item: Item<'a>, pieces: &[Piece]) -> Result<(), MoverError> {
         let chunks = pieces.iter().filter(|piece| matches!(piece, Piece::Chunk { .. })).count();
         let whole = pieces.len() == 1 && chunks == 1;
         let mut writer = None;
         if !whole {
-            match self.shared.sink.create(&dir.handle, &entry) {
+            match self.shared.sink.create(&item.dir.handle, &item.entry) {
                 Ok(Created::Write(created)) => writer = Some(created),
-                Ok(Created::Kept(reason)) => {
-                    let kept = Placed { kept: Some(reason), problems: Vec::new() };
-                    self.shared.placed(&path, &entry, Ok(kept));
+                Ok(Created::Kept(kept)) => {
+                    let kept = Placed { kept: Some(kept), problems: Vec::new() };
+                    self.shared.placed(&item, Ok(kept));
                     return Ok(());
                 }
                 Err(error) => {
-                    self.shared.placed(&path, &entry, Err(error));
+                    self.shared.placed(&item, Err(error));
                     return Ok(());
                 }
             }
@@ -527,12 +366,10 @@ impl<'a> Walk<'a, '_> {
         }
         // One more than the chunks: the walk itself holds the file until all of it is listed.
         let file = Arc::new(File {
-            dir: Arc::clone(dir),
-            entry,
-            path,
+            item,
             left: AtomicUsize::new(chunks + usize::from(!whole)),
             writer: Mutex::new(writer),
-            missing: Mutex::new(None),
+            lacks: Mutex::new(None),
         });
         let mut offset = 0;
         for piece in pieces {
@@ -581,7 +418,13 @@ impl<'a> Walk<'a, '_> {
         Ok(())
     }
 
-    fn send(&self, task: Task<'a>) -> Result<(), MoverError> {
-        self.tasks.send(task).map_err(|_| MoverError::Lost)
+    fn send(&mut self, task: Task<'a>) -> Result<(), MoverError> {
+        match &mut self.way {
+            Way::Queue(tasks) => tasks.send(task).map_err(|_| MoverError::Lost),
+            Way::Here(opener) => {
+                self.shared.run(opener, task);
+                Ok(())
+            }
+        }
     }
 }

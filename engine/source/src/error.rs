@@ -61,6 +61,17 @@ pub enum SinkError {
 }
 
 impl SinkError {
+    /// Is there no room in the target (or no quota left)? Then nothing else will fit either.
+    pub fn no_room(&self) -> bool {
+        let full = |source: &io::Error| {
+            matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        };
+        match self {
+            SinkError::Target { source, .. } | SinkError::Io { source, .. } => full(source),
+            _ => false,
+        }
+    }
+
     pub fn kind(&self) -> Kind {
         match self {
             SinkError::Target { source, .. } | SinkError::Io { source, .. } => Kind::of_io(source),

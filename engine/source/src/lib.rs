@@ -25,6 +25,6 @@ mod xattr;
 pub use compare::{Difference, compare, compare_without_owners};
 pub use error::{SinkError, SourceError};
 pub use fs_source::{FsSource, WalkOptions};
-pub use sink::{Created, DirHandle, FileWriter, FsSink, LinkTarget, Placed, SinkOptions};
+pub use sink::{Created, DirHandle, FileWriter, FsSink, Kept, LinkTarget, Placed, SinkOptions};
 pub use stat::{Stat, StatKind};
 pub use walk::{Content, Details, Found, Item, Place, Source};

@@ -48,10 +48,28 @@ pub struct SinkOptions {
 /// What became of an entry.
 #[derive(Debug, Default)]
 pub struct Placed {
-    /// The entry was not written, and why: something is there already, or was not asked for.
-    pub kept: Option<String>,
+    /// The entry was not written, and why.
+    pub kept: Option<Kept>,
     /// Attributes that could not be set; the content is complete.
     pub problems: Vec<Problem>,
+}
+
+/// Why an entry was not written: something is there already, or it was not asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub reason: String,
+    /// What is there is what the policy wants to see there: no problem, nothing to report.
+    pub right: bool,
+}
+
+impl Kept {
+    pub(crate) fn in_the_way(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), right: false }
+    }
+
+    fn right(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), right: true }
+    }
 }
 
 /// A file that was restored before, for hard links to it.
@@ -112,6 +130,13 @@ impl FsSink {
         self.root.clone()
     }
 
+    /// Would the policy keep what is at the entry's place? Saves fetching what is not written.
+    /// Errors: a directory is there.
+    pub fn keeps(&self, dir: &DirHandle, entry: &Entry) -> Result<Option<Kept>, SinkError> {
+        check_name(dir, entry)?;
+        self.shared.standing(dir, entry)
+    }
+
     /// A hard link to a file restored before. Errors: as the file system gives them (another
     /// device, too many links); the caller may restore a copy instead.
     pub fn link(
@@ -157,7 +182,7 @@ impl FsSink {
 impl Shared {
     /// Is something at the entry's place that must stay? `Some` says why. Errors: a directory
     /// is there.
-    fn standing(&self, dir: &DirHandle, entry: &Entry) -> Result<Option<String>, SinkError> {
+    fn standing(&self, dir: &DirHandle, entry: &Entry) -> Result<Option<Kept>, SinkError> {
         if dir.is_fresh() {
             return Ok(None);
         }
@@ -178,12 +203,14 @@ impl Shared {
             && there.mtime == entry.mtime
             && (!entry.is_file() || there.size == entry.size);
         Ok(match self.options.overwrite {
-            Overwrite::Never => Some(format!("a {} is there already", there.kind.as_str())),
+            Overwrite::Never => {
+                Some(Kept::in_the_way(format!("a {} is there already", there.kind.as_str())))
+            }
             Overwrite::IfChanged if same => {
-                Some("it has the same size and modification time already".to_owned())
+                Some(Kept::right("it has the same size and modification time already"))
             }
             Overwrite::IfNewer if there.mtime >= entry.mtime => {
-                Some("what is there is as new or newer".to_owned())
+                Some(Kept::right("what is there is as new or newer"))
             }
             Overwrite::IfChanged | Overwrite::IfNewer | Overwrite::Always => None,
         })
@@ -248,7 +275,7 @@ impl Shared {
                 match error {
                     Errno::EXIST if dir.is_fresh() => Err(dir.twin(&entry.name)),
                     Errno::EXIST if !replaces => Ok(Placed {
-                        kept: Some("something was put there during the restore".to_owned()),
+                        kept: Some(Kept::in_the_way("something was put there during the restore")),
                         ..Placed::default()
                     }),
                     Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY => Err(SinkError::Occupied {

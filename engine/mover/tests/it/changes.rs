@@ -23,7 +23,7 @@ use crate::memory::Memory;
 use crate::round_trip::{assert_same, below, bring_back, key, noise, now_ns, saveset};
 
 /// A backup and the bytes that it read.
-fn run(
+pub fn run(
     store: &Arc<Memory>,
     source: &mut dyn Source,
     number: u8,
@@ -50,7 +50,7 @@ fn run(
     (report, progress.snapshot().bytes_read)
 }
 
-fn walk(store: &Arc<Memory>, from: &Path, number: u8, base: Option<u8>) -> (BackupReport, u64) {
+pub fn walk(store: &Arc<Memory>, from: &Path, number: u8, base: Option<u8>) -> (BackupReport, u64) {
     let path = from.as_os_str().as_bytes().to_vec();
     let started = now_ns();
     let mut source = FsSource::new(&[path], WalkOptions::default()).unwrap();
@@ -58,7 +58,7 @@ fn walk(store: &Arc<Memory>, from: &Path, number: u8, base: Option<u8>) -> (Back
 }
 
 /// Past the margin within which files count as too new to be trusted.
-fn settle() {
+pub fn settle() {
     std::thread::sleep(Duration::from_millis(100));
 }
 
@@ -224,7 +224,7 @@ struct Liar {
     opened: Arc<AtomicUsize>,
 }
 
-fn stat(kind: StatKind, size: u64) -> Stat {
+pub fn stat(kind: StatKind, size: u64) -> Stat {
     let time = Timestamp::new(1_700_000_000, 0);
     Stat {
         kind,

@@ -1,6 +1,8 @@
 //! The mover against a datastore in memory that refuses what a device would refuse.
 
 mod changes;
+mod choosing;
+mod links;
 mod listing;
 mod memory;
 mod round_trip;

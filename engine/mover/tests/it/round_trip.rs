@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use simsim_format::{DomainKey, ManifestDetails};
 use simsim_model::{Level, Overwrite, ProblemKind, Progress, RestoreSession, SavesetId, Secret};
 use simsim_mover::{
-    BackupJob, BackupReport, Base, RestoreJob, RestoreReport, Selection, Verified, backup, restore,
-    verify,
+    BackupJob, BackupReport, Base, MoverError, OnProblem, RestoreJob, RestoreReport, Selection,
+    Verified, backup, restore, verify,
 };
 use simsim_source::{FsSink, FsSource, SinkOptions, WalkOptions, compare};
 use tempfile::tempdir;
@@ -56,19 +56,40 @@ fn back_up(store: &Arc<Memory>, from: &Path, number: u8, base: Option<u8>) -> Ba
 }
 
 pub fn bring_back(store: &Arc<Memory>, number: u8, to: &Path) -> RestoreReport {
-    let options = SinkOptions { overwrite: Overwrite::Never, owners: true, specials: true };
+    bring(store, number, to, Overwrite::Never, Selection::default()).unwrap()
+}
+
+pub fn bring(
+    store: &Arc<Memory>,
+    number: u8,
+    to: &Path,
+    overwrite: Overwrite,
+    selection: Selection,
+) -> Result<RestoreReport, MoverError> {
+    bring_telling(store, number, to, overwrite, selection, Arc::new(|_| {}))
+}
+
+pub fn bring_telling(
+    store: &Arc<Memory>,
+    number: u8,
+    to: &Path,
+    overwrite: Overwrite,
+    selection: Selection,
+    on_problem: OnProblem,
+) -> Result<RestoreReport, MoverError> {
+    let options = SinkOptions { overwrite, owners: true, specials: true };
     let sink = FsSink::open(to, options).unwrap();
     let job = RestoreJob {
         session: store.clone(),
         key: key(),
         saveset: saveset(number),
-        selection: Selection::default(),
+        selection,
         strip: b"/".to_vec(),
         threads: 2,
         progress: Arc::new(Progress::new()),
-        on_problem: Arc::new(|_| {}),
+        on_problem,
     };
-    restore(job, &sink).unwrap()
+    restore(job, &sink)
 }
 
 /// Where a restored tree lies: its whole path below the target.

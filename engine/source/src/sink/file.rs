@@ -12,7 +12,7 @@ use simsim_model::limits::PATH_COMPONENT_BYTES_MAX;
 use simsim_model::{Problem, ProblemKind};
 
 use super::attributes::{Have, Subject};
-use super::{DirHandle, FsSink, Placed, Shared, check_name};
+use super::{DirHandle, FsSink, Kept, Placed, Shared, check_name};
 use crate::{SinkError, StatKind};
 
 const NEW_FILE: OFlags = OFlags::WRONLY
@@ -24,8 +24,8 @@ const NEW_FILE: OFlags = OFlags::WRONLY
 /// The answer to [`FsSink::create`].
 pub enum Created {
     Write(FileWriter),
-    /// Something is there that the policy keeps; says why.
-    Kept(String),
+    /// Something is there that the policy keeps.
+    Kept(Kept),
 }
 
 /// A regular file on its way, under a temporary name.
@@ -147,6 +147,11 @@ impl FileWriter {
         write_all(&self.fd, offset, bytes)?;
         self.written_end.fetch_max(end, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What it means that a piece could not be written.
+    pub fn failed(&self, error: io::Error) -> SinkError {
+        self.dir.failed("write", &self.entry.name)(error)
     }
 
     /// All pieces are written: sets size and attributes and gives the file its name.

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use simsim_format::{Entry, EntryKind};
 
 use super::attributes::{Have, Subject};
-use super::{DirHandle, FsSink, Placed, check_name, kind_word};
+use super::{DirHandle, FsSink, Kept, Placed, check_name, kind_word};
 use crate::{SinkError, Stat};
 
 impl FsSink {
@@ -20,7 +20,7 @@ impl FsSink {
         let is_device =
             matches!(entry.kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
         if is_device && !self.shared.options.specials {
-            let kept = Some("device nodes are restored only when asked for".to_owned());
+            let kept = Some(Kept::in_the_way("device nodes are restored only when asked for"));
             return Ok(Placed { kept, ..Placed::default() });
         }
         if entry.is_dir() || entry.is_file() {

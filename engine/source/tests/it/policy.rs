@@ -48,6 +48,8 @@ fn each_overwrite_policy_keeps_and_replaces_what_it_says() {
         let sink = sink(home.path(), policy);
         let placed = sink.put(&sink.root(), &file, b"new").unwrap();
         assert_eq!(placed.kept.is_none(), replaced, "{policy:?} {size} {seconds}");
+        let right = placed.kept.is_some_and(|kept| kept.right);
+        assert_eq!(right, !replaced && policy != Never, "{policy:?}: only never reports it");
         let content = fs::read(&path).unwrap();
         assert_eq!(content == b"new", replaced, "{policy:?} {size} {seconds}");
         assert_eq!(names(home.path()), ["f"]);
