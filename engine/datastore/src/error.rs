@@ -4,6 +4,19 @@ use simsim_format::FormatError;
 use simsim_model::{Kind, SavesetId, SessionError};
 use simsim_storage::StorageError;
 
+/// Whether a read that failed says that the object is lost: it is damaged, cut short or gone, or
+/// lies on a part of the medium that cannot be read. Anything else (no more file handles, a mount
+/// that has vanished, no answer) says nothing about the object.
+pub(crate) fn shows_loss(error: &StorageError) -> bool {
+    let unreadable = match error {
+        StorageError::Io { source, .. } => {
+            source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+        }
+        _ => false,
+    };
+    unreadable || matches!(error.kind(), Kind::Corrupt | Kind::NotFound)
+}
+
 /// A datastore call that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DatastoreError {

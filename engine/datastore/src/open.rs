@@ -11,12 +11,13 @@ use simsim_model::limits::SEGMENT_BYTES_MAX;
 use simsim_model::{CutParameters, DomainId, Kind, Name, SavesetId, SegmentPlace, StoreId};
 use simsim_storage::{Lock, Storage};
 
+use crate::error::shows_loss;
 use crate::index::{Index, Merger, WHOLE_PACK};
 use crate::manifests::Savesets;
 use crate::pack_table::pack_key;
 use crate::root::{Root, name_fits, read_copies};
 use crate::write_session::{SessionOptions, WriteSession};
-use crate::{DatastoreError, ReadSession, fence};
+use crate::{DatastoreError, ReadSession, fence, quarantine};
 
 /// A pack is sealed when it has grown to this size.
 const PACK_BYTES: u64 = 32 << 20;
@@ -79,6 +80,8 @@ pub(crate) struct Inner {
     /// Shared by whoever seals packs; exclusive while the index is rebuilt.
     pub(crate) sealing: RwLock<()>,
     pub(crate) slots: Mutex<()>,
+    /// Held while the list of what is lost is written.
+    pub(crate) quarantine: Mutex<()>,
     /// Held while the generation is raised late.
     raising: Mutex<()>,
     pub(crate) read_only: Mutex<Option<(Kind, String)>>,
@@ -152,13 +155,12 @@ impl Datastore {
         storage.clear_temporary()?;
         let savesets = Savesets::read(&*storage, root.store)?;
         let (index, findings) = Index::open(storage.clone(), root.store, options.filter_bytes)?;
-        crate::quarantine::load(&*storage, &index);
+        quarantine::load(&*storage, &index);
         for (pack, why) in &findings.damaged_packs {
             tracing::error!(%pack, %why, "a pack is damaged; rebuild the index to save what is whole");
         }
         let index = Arc::new(index);
         let merger = Merger::new(index.clone());
-        merger.nudge();
         let inner = Inner {
             storage,
             root,
@@ -169,6 +171,7 @@ impl Datastore {
             commit: Mutex::new(()),
             sealing: RwLock::new(()),
             slots: Mutex::new(()),
+            quarantine: Mutex::new(()),
             raising: Mutex::new(()),
             read_only: Mutex::new(None),
             damaged_packs: Mutex::new(findings.damaged_packs),
@@ -176,12 +179,15 @@ impl Datastore {
             _lock: lock,
         };
         inner.ensure_reserve(options.reserve_bytes);
+        quarantine::save_losses(&inner);
+        inner.merger.nudge();
         Ok(Datastore { inner: Arc::new(inner) })
     }
 
     /// Flushes the index. What was committed is durable without it; the next opening is faster.
     pub fn close(self) -> Result<(), DatastoreError> {
         self.inner.check_writable()?;
+        quarantine::save_losses(&self.inner);
         self.inner.index.flush()
     }
 
@@ -199,7 +205,9 @@ impl Datastore {
 
     /// For each name: does the domain hold it durably?
     pub fn has(&self, domain: DomainId, names: &[Name]) -> Result<Vec<bool>, DatastoreError> {
-        self.inner.index.has(domain, names)
+        let known = self.inner.index.has(domain, names);
+        quarantine::save_losses(&self.inner);
+        known
     }
 
     /// For each name: the segment that holds it. One in a damaged pack is named only when there
@@ -209,7 +217,9 @@ impl Datastore {
         domain: DomainId,
         names: &[Name],
     ) -> Result<Vec<Option<SegmentPlace>>, DatastoreError> {
-        self.inner.index.locate(domain, names)
+        let places = self.inner.index.locate(domain, names);
+        quarantine::save_losses(&self.inner);
+        places
     }
 
     /// One whole segment, held against its checksum. A segment of another domain is
@@ -225,7 +235,7 @@ impl Datastore {
         let key = pack_key(place.pack);
         let read = self.inner.storage.get_range(&key, place.offset, place.length as usize);
         let bytes = read.inspect_err(|error| {
-            if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) {
+            if shows_loss(error) {
                 self.suspect(place);
             }
         })?;
@@ -259,7 +269,7 @@ impl Datastore {
             Err(_) => false,
         };
         // Kept over a restart, so that the next backup knows of it whenever it comes.
-        if fresh && let Err(error) = crate::quarantine::write(inner) {
+        if fresh && let Err(error) = quarantine::write(inner) {
             tracing::warn!(%error, "what was found damaged could not be written down");
         }
     }

@@ -10,6 +10,7 @@ use simsim_model::{Name, StoreId};
 use simsim_storage::Storage;
 
 use crate::DatastoreError;
+use crate::error::shows_loss;
 use crate::index::IndexSegment;
 
 /// Read at once for a segment's header and table; most tables fit.
@@ -93,6 +94,7 @@ pub(crate) fn read(
                 table.add(&view, offset, segment.length);
             }
             Ok(_) => table.damaged.push((offset, "its header is not as the footer says".into())),
+            Err(DatastoreError::Storage(error)) if !shows_loss(&error) => return Err(error.into()),
             Err(error) => table.damaged.push((offset, error.to_string())),
         }
     }

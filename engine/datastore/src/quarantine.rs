@@ -1,10 +1,12 @@
-//! What a check has taken out of dedup, kept over a restart: object `quarantine`.
+//! What was taken out of dedup because it was found damaged or gone, kept over a restart: object
+//! `quarantine`.
 //!
 //! ```text
 //! magic "SIMSIMQU" 8 · entries u64 · per entry: pack 32 · offset u64 (all ones: the whole pack)
 //! BLAKE3 of all before, 32
 //! ```
-//! Losing it is harmless: the next check finds the same again.
+//! Losing it is harmless for what a check finds again. That a pack is gone it may be the only one to
+//! tell, once the run that named the pack was merged.
 
 use simsim_format::Cursor;
 use simsim_model::{Kind, Name};
@@ -19,9 +21,20 @@ const MAGIC: [u8; 8] = *b"SIMSIMQU";
 
 /// Writes what the index distrusts, if the datastore can be written.
 pub(crate) fn write(inner: &Inner) -> Result<(), DatastoreError> {
+    // The list that is written last has to be the longest.
+    let _one = inner.quarantine.lock();
     if inner.check_writable().is_err() {
         return Ok(());
     }
+    inner.index.set_unsaved_losses(false);
+    let written = replace(inner);
+    if written.is_err() {
+        inner.index.set_unsaved_losses(true);
+    }
+    written
+}
+
+fn replace(inner: &Inner) -> Result<(), DatastoreError> {
     let entries = inner.index.distrusted();
     let mut out = MAGIC.to_vec();
     out.extend_from_slice(&(entries.len() as u64).to_le_bytes());
@@ -34,23 +47,45 @@ pub(crate) fn write(inner: &Inner) -> Result<(), DatastoreError> {
     Ok(inner.storage.replace(KEY, &out)?)
 }
 
+/// Writes down what the index has found lost, if anything. Tried again by the next caller when it
+/// fails.
+pub(crate) fn save_losses(inner: &Inner) {
+    if inner.index.has_unsaved_losses()
+        && let Err(error) = write(inner)
+    {
+        tracing::warn!(%error, "what was found damaged could not be written down");
+    }
+}
+
 /// Remembers that names are gone which cannot be told: until a check finds everything that nodes
 /// refer to, backups ask for each name of their base.
 pub(crate) fn remember_loss(inner: &Inner) -> Result<(), DatastoreError> {
     let (pack, offset) = UNKNOWN_LOSS;
-    if inner.index.distrust(pack, offset) { write(inner) } else { Ok(()) }
+    if !inner.index.distrust(pack, offset) {
+        return Ok(());
+    }
+    inner.index.set_unsaved_losses(true);
+    write(inner)
 }
 
-/// Tells the index what an earlier check found.
+/// Tells the index what was found earlier.
 pub(crate) fn load(storage: &dyn Storage, index: &Index) {
+    let found = index.distrusted();
     match storage.get(KEY) {
         Ok(bytes) => match decode(&bytes) {
             Some(entries) => {
-                for (pack, offset) in entries {
-                    index.distrust(pack, offset);
+                for (pack, offset) in &entries {
+                    index.distrust(*pack, *offset);
+                }
+                if found.iter().all(|lost| entries.contains(lost)) {
+                    index.set_unsaved_losses(false);
                 }
             }
-            None => tracing::warn!("the quarantine list is damaged: check the datastore again"),
+            None => {
+                tracing::warn!("the quarantine list is damaged: check the datastore again");
+                let (pack, offset) = UNKNOWN_LOSS;
+                index.distrust(pack, offset);
+            }
         },
         Err(error) if error.kind() == Kind::NotFound => {}
         Err(error) => tracing::warn!(%error, "the quarantine list cannot be read"),

@@ -30,6 +30,10 @@ impl Datastore {
         inner.check_writable()?;
         let _alone = inner.sealing.write();
         let packs = pack_table::list(&*inner.storage)?;
+        // The new index will not tell of packs that are gone.
+        if inner.index.packs().iter().any(|(pack, bytes)| packs.get(pack) != Some(bytes)) {
+            quarantine::remember_loss(inner)?;
+        }
         let mut report = RebuildReport::default();
         let tables = packs.into_iter().filter_map(|(pack, bytes)| {
             report.packs += 1;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use simsim_model::{DomainId, Name, SegmentPlace};
 
 use super::memory::MemoryTable;
-use super::run::{Accept, Query, Run, RunDamaged};
+use super::run::{Accept, Query, Run};
+use super::run_error::RunError;
 use super::{Index, State, WHOLE_PACK};
 use crate::DatastoreError;
 
@@ -85,24 +86,10 @@ impl Index {
         queries.sort_unstable();
         View { queries, ..view }
     }
-
-    /// Runs a lookup; a damaged run that it meets is replaced, and the lookup repeated. A run
-    /// that was merged away meanwhile is met as one that cannot be read.
-    fn healing<T>(
-        &self,
-        mut lookup: impl FnMut() -> Result<T, RunDamaged>,
-    ) -> Result<T, DatastoreError> {
-        loop {
-            match lookup() {
-                Ok(found) => return Ok(found),
-                Err(damaged) => self.replace_run(&damaged)?,
-            }
-        }
-    }
 }
 
 impl State {
-    fn tables(&self) -> impl Iterator<Item = &MemoryTable> {
+    pub(super) fn tables(&self) -> impl Iterator<Item = &MemoryTable> {
         std::iter::once(&self.memory).chain(self.frozen.as_deref())
     }
 }
@@ -123,7 +110,7 @@ impl View {
     }
 
     /// Asks the runs, newest first, until `accept` has taken a place of each name.
-    fn find(&self, domain: DomainId, any: bool, accept: &mut Accept<'_>) -> Result<(), RunDamaged> {
+    fn find(&self, domain: DomainId, any: bool, accept: &mut Accept<'_>) -> Result<(), RunError> {
         let mut queries = self.queries.clone();
         let places = queries.iter().map(|query| query.at + 1).max().unwrap_or(0);
         let (mut taken, mut count) = (vec![false; places], 0);

@@ -11,15 +11,9 @@ use simsim_model::{DomainId, Name, StoreId};
 use simsim_storage::Storage;
 
 use super::page::SegmentRecord;
-use super::run::{Entries, Run, RunDamaged};
+use super::run::{Entries, Run};
 use super::run_writer::{Tables, write_run};
 use crate::DatastoreError;
-
-impl From<RunDamaged> for DatastoreError {
-    fn from(damaged: RunDamaged) -> Self {
-        DatastoreError::damaged(super::run_writer::run_key(damaged.number), damaged.why)
-    }
-}
 
 /// How the numbers of one input become numbers of the output.
 struct Mapping {

@@ -47,6 +47,10 @@ impl Index {
             sum = sum.saturating_add(run.counts.entries);
         }
         runs.truncate(count);
+        // The merged run does not tell of packs that are gone.
+        if self.has_unsaved_losses() && runs.iter().any(|run| !run.bad_packs.is_empty()) {
+            return Err(DatastoreError::invalid("lost packs could not be written down yet"));
+        }
         let number = self.free_number()?;
         merge(&*self.storage, self.store, number, &runs, &self.closing)?;
         let merged = Arc::new(Run::open(self.storage.clone(), self.store, number)?);
@@ -57,7 +61,7 @@ impl Index {
             state.runs.push(merged);
         }
         drop(runs);
-        self.fit_filters_or_replace()?;
+        self.fit_filters_or_warn();
         for number in old {
             self.storage.delete(&run_key(number))?;
         }

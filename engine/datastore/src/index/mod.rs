@@ -6,6 +6,7 @@
 //! (IDX05).
 
 mod filter;
+mod heal;
 mod layout;
 mod lookup;
 mod memory;
@@ -13,6 +14,7 @@ mod merge;
 mod merger;
 mod page;
 mod run;
+mod run_error;
 mod run_writer;
 
 use std::collections::{HashMap, HashSet};
@@ -24,11 +26,11 @@ use simsim_model::{Kind, Name, StoreId};
 use simsim_storage::Storage;
 
 use crate::{DatastoreError, pack_table};
-use filter::Level;
 pub use memory::IndexSegment;
 use memory::MemoryTable;
 pub use merger::Merger;
-use run::{Run, RunDamaged};
+use run::Run;
+use run_error::RunError;
 use run_writer::{Tables, run_key, write_run};
 
 /// Entries in memory before they are flushed: about 20 MiB.
@@ -62,15 +64,20 @@ pub struct Index {
     store: StoreId,
     filter_bytes_max: u64,
     state: RwLock<State>,
-    /// Held by whoever writes the table as a run.
-    flushing: Mutex<()>,
     /// Held by whoever merges runs.
     merging: Mutex<()>,
+    /// Held by whoever replaces a damaged run.
+    replacing: Mutex<()>,
+    /// Held by whoever writes the table as a run, and no longer.
+    flushing: Mutex<()>,
     /// Held by whoever divides the memory for filters.
     fitting: Mutex<()>,
+    /// Something is distrusted that was found here, and that nobody has written down yet.
+    unsaved: AtomicBool,
     /// The index is closed: merges end.
     closing: AtomicBool,
-    next_run: AtomicU64,
+    /// Shared with an index that is being built to take this one's place.
+    next_run: Arc<AtomicU64>,
 }
 
 /// What was found when the index was opened.
@@ -90,11 +97,13 @@ impl Index {
             store,
             filter_bytes_max,
             state: RwLock::default(),
-            flushing: Mutex::new(()),
             merging: Mutex::new(()),
+            replacing: Mutex::new(()),
+            flushing: Mutex::new(()),
             fitting: Mutex::new(()),
+            unsaved: AtomicBool::new(false),
             closing: AtomicBool::new(false),
-            next_run: AtomicU64::new(1),
+            next_run: Arc::new(AtomicU64::new(1)),
         }
     }
 
@@ -124,14 +133,18 @@ impl Index {
         let next = numbers.last().map_or(1, |number| number.saturating_add(1));
         index.next_run.store(next, Ordering::Relaxed);
         let mut runs = Vec::new();
+        let mut damaged = Vec::new();
         for number in numbers {
             match Run::open(index.storage.clone(), store, number) {
                 Ok(run) => runs.push(run),
-                Err(damaged) => {
-                    tracing::warn!(run = number, why = %damaged.why, "a damaged index run is rebuilt from its packs");
+                Err(RunError::Damaged { why, .. }) => {
+                    tracing::warn!(run = number, %why, "a damaged index run is rebuilt from its packs");
                     findings.damaged_runs += 1;
-                    index.storage.delete(&run_key(number))?;
+                    // It may have named packs that are gone.
+                    index.lose(UNKNOWN_LOSS);
+                    damaged.push(number);
                 }
+                Err(RunError::Storage(error)) => return Err(error.into()),
             }
         }
         // Newest first: a run whose packs are all in newer runs was merged and is left over.
@@ -152,6 +165,7 @@ impl Index {
                         |found| format!("the pack has {found} bytes instead of {bytes}"),
                     );
                     findings.damaged_packs.push((*pack, why));
+                    index.lose(UNKNOWN_LOSS);
                 }
             }
             kept.push(Arc::new(run));
@@ -164,23 +178,31 @@ impl Index {
         }
         let missing: Vec<_> = packs.iter().filter(|(pack, _)| !covered.contains(pack)).collect();
         for (pack, bytes) in missing {
-            if let Err(error) = index.load_pack(*pack, *bytes) {
-                findings.damaged_packs.push((*pack, error.to_string()));
-                index.distrust(*pack, WHOLE_PACK);
+            match index.load_pack(*pack, *bytes) {
+                Ok(false) => {}
+                Ok(true) => index.settle_runs(),
+                Err(error) => {
+                    findings.damaged_packs.push((*pack, error.to_string()));
+                    // No run names it, so the next opening reads it again.
+                    index.lose(UNKNOWN_LOSS);
+                }
             }
         }
-        index.fit_filters_or_replace()?;
+        for number in damaged {
+            index.storage.delete(&run_key(number))?;
+        }
+        index.fit_filters_or_warn();
         Ok((index, findings))
     }
 
-    /// Reads a pack's own table into the index.
-    fn load_pack(&self, pack: Name, bytes: u64) -> Result<(), DatastoreError> {
+    /// Reads a pack's own table into the index. Whether a run was written.
+    fn load_pack(&self, pack: Name, bytes: u64) -> Result<bool, DatastoreError> {
         let table = pack_table::read(&*self.storage, self.store, pack, bytes)?;
         for (offset, why) in &table.damaged {
             tracing::error!(%pack, offset, %why, "a segment cannot be read into the index");
-            self.distrust(pack, *offset);
+            self.lose((pack, *offset));
         }
-        self.publish(pack, bytes, &table.segments)
+        self.take_in(pack, bytes, &table.segments)
     }
 
     /// Makes a durable pack known.
@@ -190,23 +212,54 @@ impl Index {
         bytes: u64,
         segments: &[IndexSegment],
     ) -> Result<(), DatastoreError> {
+        if self.take_in(pack, bytes, segments)? {
+            self.settle_runs();
+        }
+        Ok(())
+    }
+
+    /// Adds a pack to the table in memory, and writes that as a run when it has grown large.
+    /// Whether a run was written.
+    fn take_in(
+        &self,
+        pack: Name,
+        bytes: u64,
+        segments: &[IndexSegment],
+    ) -> Result<bool, DatastoreError> {
         let entries = {
             let mut state = self.state.write();
             state.packs.insert(pack, bytes);
             state.memory.add_pack(pack, bytes, segments);
             state.memory.entries.len()
         };
-        if entries >= MEMORY_ENTRIES_MAX { self.flush() } else { Ok(()) }
+        if entries >= MEMORY_ENTRIES_MAX { self.write_table() } else { Ok(false) }
     }
 
     /// Writes what is in memory as a run, durably.
     pub fn flush(&self) -> Result<(), DatastoreError> {
+        if self.write_table()? {
+            self.settle_runs();
+        }
+        Ok(())
+    }
+
+    /// What follows a new run: its filter, and a merge when there are too many runs. Holds no
+    /// lock in between, as both may take any of the index's.
+    fn settle_runs(&self) {
+        self.fit_filters_or_warn();
+        if self.state.read().runs.len() > RUNS_WAIT {
+            self.merge_or_warn();
+        }
+    }
+
+    /// Writes what is in memory as a run. Whether there is a new one.
+    fn write_table(&self) -> Result<bool, DatastoreError> {
         let _flushing = self.flushing.lock();
         let number = self.free_number()?;
         let table = {
             let mut state = self.state.write();
             if state.memory.packs.is_empty() {
-                return Ok(());
+                return Ok(false);
             }
             let table = Arc::new(std::mem::take(&mut state.memory));
             state.frozen = Some(table.clone());
@@ -226,26 +279,22 @@ impl Index {
         let mut state = self.state.write();
         state.frozen = None;
         match opened {
-            Ok(Ok(run)) => state.runs.push(Arc::new(run)),
-            Ok(Err(damaged)) => {
-                tracing::warn!(run = number, why = %damaged.why, "a new index run cannot be read");
+            Ok(Ok(run)) => {
+                state.runs.push(Arc::new(run));
+                Ok(true)
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(run = number, %error, "a new index run cannot be read");
                 state.memory.absorb(&table);
                 drop(state);
                 let _ = self.storage.delete(&run_key(number));
-                return Ok(());
+                Ok(false)
             }
             Err(error) => {
                 state.memory.absorb(&table);
-                return Err(error);
+                Err(error)
             }
         }
-        let runs = state.runs.len();
-        drop(state);
-        self.fit_filters_or_replace()?;
-        if runs > RUNS_WAIT {
-            self.merge_or_warn();
-        }
-        Ok(())
     }
 
     /// The number of the next run. A stale process may have left runs that nobody has loaded.
@@ -260,56 +309,26 @@ impl Index {
         }
     }
 
-    /// Divides the memory for filters among the runs.
-    fn fit_filters(&self) -> Result<(), RunDamaged> {
-        let _fitting = self.fitting.lock();
-        let runs = self.state.read().runs.clone();
-        let blocks: Vec<u64> = runs.iter().map(|run| run.blocks()).collect();
-        let mut levels: Vec<_> =
-            runs.iter().zip(Level::fit(&blocks, self.filter_bytes_max)).collect();
-        // Those that give memory back first.
-        levels.sort_by_key(|(_, level)| *level);
-        levels.into_iter().try_for_each(|(run, level)| run.set_level(level))
-    }
-
-    /// As [`Self::fit_filters`]; a run that turns out damaged is replaced.
-    fn fit_filters_or_replace(&self) -> Result<(), DatastoreError> {
-        while let Err(damaged) = self.fit_filters() {
-            self.replace_run(&damaged)?;
-        }
-        Ok(())
-    }
-
-    fn replace_run(&self, damaged: &RunDamaged) -> Result<(), DatastoreError> {
-        let (run, packs) = {
-            let mut state = self.state.write();
-            let Some(at) = state.runs.iter().position(|run| run.number == damaged.number) else {
-                return Ok(());
-            };
-            tracing::warn!(run = damaged.number, why = %damaged.why, "a damaged index run is rebuilt from its packs");
-            let run = state.runs.remove(at);
-            let known: Vec<_> = run
-                .packs
-                .iter()
-                .filter(|pack| state.packs.get(&pack.0) == Some(&pack.1))
-                .copied()
-                .collect();
-            (run, known)
-        };
-        for (pack, bytes) in packs {
-            if let Err(error) = self.load_pack(pack, bytes) {
-                tracing::error!(%pack, %error, "a pack cannot be read into the index");
-                self.distrust(pack, WHOLE_PACK);
-            }
-        }
-        // It may be gone already, and it is of no use in any case.
-        let _ = self.storage.delete(&run_key(run.number));
-        Ok(())
-    }
-
     /// Takes a segment out of dedup, or with [`WHOLE_PACK`] all of a pack. Whether it was in.
     pub(crate) fn distrust(&self, pack: Name, offset: u64) -> bool {
         Arc::make_mut(&mut self.state.write().distrusted).insert((pack, offset))
+    }
+
+    /// As [`Self::distrust`], for what the index itself finds: its owner is to write it down,
+    /// before the run that told of it is forgotten.
+    fn lose(&self, (pack, offset): (Name, u64)) {
+        if self.distrust(pack, offset) {
+            self.unsaved.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether the index has found losses that are not written down.
+    pub(crate) fn has_unsaved_losses(&self) -> bool {
+        self.unsaved.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_unsaved_losses(&self, unsaved: bool) {
+        self.unsaved.store(unsaved, Ordering::Release);
     }
 
     /// Is nothing known to be lost or damaged that was here once? If not, a name that an older
@@ -356,19 +375,21 @@ impl Index {
         &self,
         tables: impl Iterator<Item = (Name, u64, Vec<IndexSegment>)>,
     ) -> Result<(), DatastoreError> {
-        let fresh = Index::new(self.storage.clone(), self.store, self.filter_bytes_max);
-        fresh.next_run.store(self.next_run.load(Ordering::Relaxed), Ordering::Relaxed);
+        let mut fresh = Index::new(self.storage.clone(), self.store, self.filter_bytes_max);
+        // Merges and flushes go on meanwhile.
+        fresh.next_run = self.next_run.clone();
         for (pack, bytes, segments) in tables {
             fresh.publish(pack, bytes, &segments)?;
         }
         fresh.flush()?;
-        fresh.state.write().distrusted.clone_from(&self.state.read().distrusted);
         let _merging = self.merging.lock();
+        let _replacing = self.replacing.lock();
         let _flushing = self.flushing.lock();
-        self.next_run.store(fresh.next_run.load(Ordering::Relaxed), Ordering::Relaxed);
+        let mut fresh = fresh.state.into_inner();
         let old = {
             let mut state = self.state.write();
-            std::mem::replace(&mut *state, std::mem::take(&mut *fresh.state.write()))
+            Arc::make_mut(&mut fresh.distrusted).extend(state.distrusted.iter().copied());
+            std::mem::replace(&mut *state, fresh)
         };
         for run in old.runs {
             let _ = self.storage.delete(&run_key(run.number));

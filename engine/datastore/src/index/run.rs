@@ -12,11 +12,12 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use simsim_format::Cursor;
 use simsim_model::{DomainId, Name, SegmentPlace, StoreId};
-use simsim_storage::Storage;
+use simsim_storage::{Storage, StorageError};
 
 use super::filter::{BLOCK_BYTES, BLOCKS_PER_PAGE, BRIEF_BYTES, Block, Level, Probe, Resident};
 use super::layout::{GROUP_PAGES, Layout};
 use super::page::{PAGE_BYTES, Record, SegmentRecord, open_page, pages_of};
+use super::run_error::RunError;
 use super::run_writer::{Counts, MAGIC, TRAILER_PAGE, VERSION, prefix, run_key};
 
 /// Pages read at once when a section is read from start to end.
@@ -25,13 +26,6 @@ const READ_AHEAD_PAGES: u64 = 32;
 const PAGES_PER_READ: usize = 64;
 /// Filter blocks of a batch that are asked before it is decided whether the others are.
 const SAMPLE_READS: usize = 64;
-
-/// A run that cannot be read: it is replaced from the packs' own tables.
-#[derive(Debug)]
-pub(crate) struct RunDamaged {
-    pub(crate) number: u64,
-    pub(crate) why: String,
-}
 
 /// One name that is looked up; `at` is its place in the caller's batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,17 +62,17 @@ impl Run {
         storage: Arc<dyn Storage>,
         store: StoreId,
         number: u64,
-    ) -> Result<Self, RunDamaged> {
+    ) -> Result<Self, RunError> {
         let key = run_key(number);
-        let damaged = |why: &str| RunDamaged { number, why: why.to_owned() };
-        let bytes = storage.size(&key).map_err(|error| damaged(&error.to_string()))?;
+        let damaged = |why: &str| RunError::Damaged { number, why: why.to_owned() };
+        let bytes = storage.size(&key).map_err(|error| RunError::of(number, error))?;
         let trailer_at = bytes
             .checked_sub(PAGE_BYTES as u64)
             .filter(|_| bytes % PAGE_BYTES as u64 == 0)
             .ok_or_else(|| damaged("its size is not a number of pages"))?;
         let page = storage
             .get_range(&key, trailer_at, PAGE_BYTES)
-            .map_err(|error| damaged(&error.to_string()))?;
+            .map_err(|error| RunError::of(number, error))?;
         let payload = open_page(0, TRAILER_PAGE, &page)
             .ok_or_else(|| damaged("its trailer fails its checksum"))?;
         let (found, nonce, counts) =
@@ -112,13 +106,19 @@ impl Run {
         Ok(run)
     }
 
+    /// Packs that exist as the run says.
+    pub(crate) fn whole_packs(&self) -> impl Iterator<Item = Name> + '_ {
+        let whole = move |(at, _): &(usize, &(Name, u64))| !self.bad_packs.contains(&(*at as u32));
+        self.packs.iter().enumerate().filter(whole).map(|(_, (pack, _))| *pack)
+    }
+
     /// Blocks of the filter.
     pub(crate) fn blocks(&self) -> u64 {
         self.layout.all_blocks()
     }
 
     /// Takes as much of the filter into memory as `level` says, or gives memory back.
-    pub(crate) fn set_level(&self, level: Level) -> Result<(), RunDamaged> {
+    pub(crate) fn set_level(&self, level: Level) -> Result<(), RunError> {
         if level <= self.filter.read().level() {
             self.filter.write().step_back(level);
             return Ok(());
@@ -157,11 +157,15 @@ impl Run {
         self.pack_page().saturating_add(pages_of::<(Name, u64)>(self.counts.packs))
     }
 
-    fn damaged(&self, why: impl ToString) -> RunDamaged {
-        RunDamaged { number: self.number, why: why.to_string() }
+    fn damaged(&self, why: impl ToString) -> RunError {
+        RunError::Damaged { number: self.number, why: why.to_string() }
     }
 
-    fn read_section<R: Record>(&self, page: u64, count: u64) -> Result<Vec<R>, RunDamaged> {
+    fn unread(&self, error: StorageError) -> RunError {
+        RunError::of(self.number, error)
+    }
+
+    fn read_section<R: Record>(&self, page: u64, count: u64) -> Result<Vec<R>, RunError> {
         let mut records = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
         for record in self.section(page, count) {
             records.push(record?);
@@ -183,20 +187,20 @@ impl Run {
     }
 
     /// Reads page `number` of the file into `page` and checks it.
-    fn load(&self, number: u64, page: &mut PageBuffer) -> Result<(), RunDamaged> {
+    fn load(&self, number: u64, page: &mut PageBuffer) -> Result<(), RunError> {
         if page.number == Some(number) {
             return Ok(());
         }
         page.number = None;
         self.storage
             .read_at(&self.key, self.byte_of(number), &mut page.bytes)
-            .map_err(|error| self.damaged(error))?;
+            .map_err(|error| self.unread(error))?;
         self.check(number, &page.bytes)?;
         page.number = Some(number);
         Ok(())
     }
 
-    fn check(&self, number: u64, page: &[u8]) -> Result<(), RunDamaged> {
+    fn check(&self, number: u64, page: &[u8]) -> Result<(), RunError> {
         match open_page(self.nonce, number, page) {
             Some(_) => Ok(()),
             None => Err(self.damaged(format!("page {number} fails its checksum"))),
@@ -209,8 +213,8 @@ impl Run {
         &self,
         wanted: &[(u64, T)],
         page: &mut PageBuffer,
-        mut visit: impl FnMut(T, &mut PageBuffer) -> Result<(), RunDamaged>,
-    ) -> Result<(), RunDamaged> {
+        mut visit: impl FnMut(T, &mut PageBuffer) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
         let mut buffer = Vec::new();
         let mut rest = wanted;
         while !rest.is_empty() {
@@ -231,7 +235,7 @@ impl Run {
             buffer.resize(pages.len() * PAGE_BYTES, 0);
             self.storage
                 .read_parts(&self.key, &offsets, PAGE_BYTES, &mut buffer)
-                .map_err(|error| self.damaged(error))?;
+                .map_err(|error| self.unread(error))?;
             let mut now = now.iter().peekable();
             for (number, bytes) in pages.iter().zip(buffer.chunks_exact(PAGE_BYTES)) {
                 self.check(*number, bytes)?;
@@ -256,7 +260,7 @@ impl Run {
         queries: &[Query],
         any: bool,
         accept: &mut Accept<'_>,
-    ) -> Result<(), RunDamaged> {
+    ) -> Result<(), RunError> {
         let mut wanted = Vec::new();
         for query in self.pass_filter(queries)? {
             let (first, end) = self.pages_of(&query.name);
@@ -324,7 +328,7 @@ impl Run {
     }
 
     /// The queries that the filter lets pass, in their order.
-    fn pass_filter(&self, queries: &[Query]) -> Result<Vec<Query>, RunDamaged> {
+    fn pass_filter(&self, queries: &[Query]) -> Result<Vec<Query>, RunError> {
         let mut passed = Vec::with_capacity(queries.len());
         let mut reads: Vec<(u64, Query)> = Vec::new();
         {
@@ -357,16 +361,12 @@ impl Run {
     }
 
     /// Adds the queries that their filter blocks in the file let pass.
-    fn ask_blocks(
-        &self,
-        reads: &[(u64, Query)],
-        passed: &mut Vec<Query>,
-    ) -> Result<(), RunDamaged> {
+    fn ask_blocks(&self, reads: &[(u64, Query)], passed: &mut Vec<Query>) -> Result<(), RunError> {
         let offsets: Vec<u64> = reads.iter().map(|(block, _)| self.byte_of_block(*block)).collect();
         let mut buffer = vec![0; offsets.len() * BLOCK_BYTES];
         self.storage
             .read_parts(&self.key, &offsets, BLOCK_BYTES, &mut buffer)
-            .map_err(|error| self.damaged(error))?;
+            .map_err(|error| self.unread(error))?;
         let (blocks, _) = buffer.as_chunks::<BLOCK_BYTES>();
         for ((number, query), block) in reads.iter().zip(blocks) {
             let block = Block(*block);
@@ -404,7 +404,7 @@ impl Run {
         at: usize,
         page: &mut PageBuffer,
         accept: &mut Accept<'_>,
-    ) -> Result<bool, RunDamaged> {
+    ) -> Result<bool, RunError> {
         if u64::from(segment) >= self.counts.segments {
             return Err(self.damaged("an entry names a segment that is not there"));
         }
@@ -458,11 +458,7 @@ struct Matches<'a> {
 impl<'a> Matches<'a> {
     /// Goes to the last page that begins before the name. Where many pages begin with the same
     /// eight bytes, as somebody who chooses names can bring about, they are halved, not walked.
-    fn new(
-        run: &'a Run,
-        candidate: Candidate,
-        buffer: &mut PageBuffer,
-    ) -> Result<Self, RunDamaged> {
+    fn new(run: &'a Run, candidate: Candidate, buffer: &mut PageBuffer) -> Result<Self, RunError> {
         let Candidate { query, mut first, end } = candidate;
         let mut last = end;
         while last.saturating_sub(first) > 2 {
@@ -477,7 +473,7 @@ impl<'a> Matches<'a> {
         Ok(Self { run, query, page: first, end, record: None })
     }
 
-    fn next(&mut self, buffer: &mut PageBuffer) -> Result<Option<u32>, RunDamaged> {
+    fn next(&mut self, buffer: &mut PageBuffer) -> Result<Option<u32>, RunError> {
         while self.page < self.end {
             self.run.load(self.run.layout.entry_page(self.page), buffer)?;
             let count = self.run.layout.entries_on(self.page);
@@ -529,14 +525,14 @@ pub(crate) struct Section<'a, R> {
 }
 
 impl<R: Record> Section<'_, R> {
-    fn fill(&mut self) -> Result<(), RunDamaged> {
+    fn fill(&mut self) -> Result<(), RunError> {
         let run = self.run;
         let pages = pages_of::<R>(self.left).min(READ_AHEAD_PAGES);
         let number = self.first.saturating_add(self.page);
         let bytes = run
             .storage
             .get_range(&run.key, run.byte_of(number), pages as usize * PAGE_BYTES)
-            .map_err(|error| run.damaged(error))?;
+            .map_err(|error| run.unread(error))?;
         let mut records = Vec::with_capacity(pages as usize * R::PER_PAGE);
         for (number, page) in (number..).zip(bytes.chunks_exact(PAGE_BYTES)) {
             let payload = open_page(run.nonce, number, page)
@@ -552,7 +548,7 @@ impl<R: Record> Section<'_, R> {
 }
 
 impl<R: Record> Iterator for Section<'_, R> {
-    type Item = Result<R, RunDamaged>;
+    type Item = Result<R, RunError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(record) = self.buffer.next() {
@@ -577,7 +573,7 @@ pub(crate) struct Entries<'a> {
 }
 
 impl Iterator for Entries<'_> {
-    type Item = Result<(Name, u32), RunDamaged>;
+    type Item = Result<(Name, u32), RunError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {

@@ -1,6 +1,7 @@
 mod apart;
 mod backup;
 mod crash;
+mod heal;
 mod index;
 mod kit;
 mod rot;

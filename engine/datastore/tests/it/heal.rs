@@ -1,0 +1,382 @@
+//! Damage that is met while others look, write, merge or rebuild.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use simsim_datastore::{Datastore, OpenOptions};
+use simsim_model::{BackupSession, Name, SegmentPlace};
+use simsim_storage::fault::PowerCutStorage;
+use simsim_storage::{Lock, ObjectWriter, Objects, Storage, StorageError};
+
+use crate::kit::*;
+
+const EIO: i32 = 5;
+const EMFILE: i32 = 24;
+const ESTALE: i32 = 116;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Create,
+    Replace,
+    Read { offset: u64 },
+}
+
+enum Answer {
+    AsItIs,
+    Fail(i32),
+    Flip,
+}
+
+type Hook = dyn Fn(Call, &str) -> Answer + Send + Sync;
+
+/// A disk that asks `hook` before each call.
+struct Hooked {
+    disk: PowerCutStorage,
+    hook: Mutex<Arc<Hook>>,
+}
+
+impl Hooked {
+    fn new(disk: &PowerCutStorage) -> Arc<Self> {
+        let hook: Arc<Hook> = Arc::new(|_, _| Answer::AsItIs);
+        Arc::new(Self { disk: disk.clone(), hook: Mutex::new(hook) })
+    }
+
+    fn on(&self, hook: impl Fn(Call, &str) -> Answer + Send + Sync + 'static) {
+        *self.hook.lock().unwrap() = Arc::new(hook);
+    }
+
+    fn rest(&self) {
+        self.on(|_, _| Answer::AsItIs);
+    }
+
+    /// Every read below one of `folders` fails.
+    fn refuse(&self, errno: i32, folders: &'static [&'static str]) {
+        self.on(move |call, key| {
+            let hit = folders.iter().any(|folder| key.starts_with(folder));
+            if hit && matches!(call, Call::Read { .. }) {
+                Answer::Fail(errno)
+            } else {
+                Answer::AsItIs
+            }
+        });
+    }
+
+    fn ask(&self, call: Call, key: &str) -> Result<bool, StorageError> {
+        let hook = self.hook.lock().unwrap().clone();
+        match hook(call, key) {
+            Answer::AsItIs => Ok(false),
+            Answer::Flip => Ok(true),
+            Answer::Fail(errno) => Err(StorageError::Io {
+                action: "use",
+                object: key.to_owned(),
+                source: io::Error::from_raw_os_error(errno),
+            }),
+        }
+    }
+}
+
+impl Storage for Hooked {
+    fn create(&self) -> Result<Box<dyn ObjectWriter>, StorageError> {
+        self.ask(Call::Create, "")?;
+        self.disk.create()
+    }
+    fn replace(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        self.ask(Call::Replace, key)?;
+        self.disk.replace(key, bytes)
+    }
+    fn get(&self, key: &str) -> Result<Bytes, StorageError> {
+        self.ask(Call::Read { offset: 0 }, key)?;
+        self.disk.get(key)
+    }
+    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes, StorageError> {
+        let flip = self.ask(Call::Read { offset }, key)?;
+        let mut bytes = self.disk.get_range(key, offset, length)?.to_vec();
+        if flip {
+            bytes[0] ^= 1;
+        }
+        Ok(Bytes::from(bytes))
+    }
+    fn size(&self, key: &str) -> Result<u64, StorageError> {
+        self.disk.size(key)
+    }
+    fn list(&self, prefix: &str) -> Result<Objects, StorageError> {
+        self.disk.list(prefix)
+    }
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        self.disk.delete(key)
+    }
+    fn allocate(&self, key: &str, bytes: u64) -> Result<(), StorageError> {
+        self.disk.allocate(key, bytes)
+    }
+    fn free_bytes(&self) -> Result<u64, StorageError> {
+        self.disk.free_bytes()
+    }
+    fn total_bytes(&self) -> Result<u64, StorageError> {
+        self.disk.total_bytes()
+    }
+    fn lock(&self, key: &str, holder: &str) -> Result<Box<dyn Lock>, StorageError> {
+        self.disk.lock(key, holder)
+    }
+    fn clear_temporary(&self) -> Result<u64, StorageError> {
+        self.disk.clear_temporary()
+    }
+    fn place(&self) -> String {
+        self.disk.place()
+    }
+}
+
+fn keys(disk: &PowerCutStorage, folder: &str) -> Vec<String> {
+    disk.list(folder).unwrap().map(|object| object.unwrap().key).collect()
+}
+
+fn store_with(backups: u8) -> PowerCutStorage {
+    let disk = PowerCutStorage::new();
+    let datastore = Datastore::create(Arc::new(disk.clone()), create_options()).unwrap();
+    for number in 1..=backups {
+        backup(&session(&datastore, number), u64::from(number), 2, 60).unwrap();
+    }
+    disk
+}
+
+/// The first chunk of a backup's data segment.
+fn chunk(backup: u64, segment: u64) -> Name {
+    key().chunk_name(&content(backup * 1000 + segment * 10, 60))
+}
+
+/// Without filters in memory, so that lookups read.
+fn open_bare(storage: &Arc<Hooked>) -> Datastore {
+    let options = OpenOptions { filter_bytes: 0, ..open_options() };
+    Datastore::open(storage.clone(), options).unwrap()
+}
+
+fn is_intact(datastore: &Datastore) -> bool {
+    session(datastore, 99).terms().unwrap().intact
+}
+
+fn place_of(datastore: &Datastore, chunk: Name) -> SegmentPlace {
+    datastore.locate(DOMAIN, &[chunk]).unwrap()[0].unwrap()
+}
+
+/// Waits for `work`, but not for ever.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, wait) = mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    wait.recv_timeout(Duration::from_secs(120)).expect("it waits for itself, or failed")
+}
+
+/// The packs of the damaged run fill the table in memory again, which is written in turn.
+#[test]
+fn a_flush_that_meets_a_damaged_run_of_full_size_does_not_wait_for_itself() {
+    let disk = PowerCutStorage::new();
+    drop(Datastore::create(Arc::new(disk.clone()), create_options()).unwrap());
+    let storage = Hooked::new(&disk);
+    let shared: Arc<dyn Storage> = storage.clone();
+    let datastore = open(&shared);
+    // The first filter page stands behind 1427 pages of entries.
+    storage.on(|call, key| {
+        let filter = call == Call::Read { offset: 1427 * 4096 };
+        if filter && key.ends_with("01.run") { Answer::Flip } else { Answer::AsItIs }
+    });
+    in_time(move || {
+        let writing = session(&datastore, 1);
+        let mut all = Vec::new();
+        for number in 0..21u64 {
+            let chunks: Vec<Vec<u8>> =
+                (0..10_000).map(|chunk| (number * 10_000 + chunk).to_le_bytes().to_vec()).collect();
+            let (names, segment) = data_segment(DOMAIN, &chunks);
+            writing.put(number, segment).unwrap();
+            all.extend(names);
+        }
+        for names in all.chunks(10_000) {
+            assert!(!datastore.has(DOMAIN, names).unwrap().contains(&false));
+        }
+    });
+    assert!(!keys(&disk, "index/").iter().any(|key| key.ends_with("01.run")), "it was replaced");
+}
+
+#[test]
+fn a_storage_that_does_not_answer_is_no_damage_of_a_run() {
+    let disk = store_with(3);
+    let runs = keys(&disk, "index/");
+    let storage = Hooked::new(&disk);
+    let wanted = [chunk(1, 0), chunk(2, 1), chunk(3, 0)];
+    for errno in [ESTALE, EMFILE, EIO] {
+        let datastore = open_bare(&storage);
+        storage.refuse(errno, &["index/", "packs/"]);
+        assert!(datastore.has(DOMAIN, &wanted).is_err(), "{errno}");
+        assert_eq!(keys(&disk, "index/"), runs, "{errno}");
+        storage.rest();
+        assert_eq!(datastore.has(DOMAIN, &wanted).unwrap(), [true; 3], "{errno}");
+        assert!(is_intact(&datastore), "{errno}");
+    }
+    for errno in [ESTALE, EMFILE] {
+        storage.refuse(errno, &["index/"]);
+        assert!(Datastore::open(storage.clone(), open_options()).is_err(), "{errno}");
+        storage.rest();
+        assert_eq!(keys(&disk, "index/"), runs, "{errno}");
+        assert!(is_intact(&open_bare(&storage)), "{errno}");
+    }
+    // A bad sector in a run is another thing: the packs tell the same.
+    let datastore = open_bare(&storage);
+    storage.refuse(EIO, &["index/"]);
+    assert_eq!(datastore.has(DOMAIN, &wanted).unwrap(), [true; 3]);
+    assert!(is_intact(&datastore));
+}
+
+#[test]
+fn a_pack_that_is_gone_is_remembered_over_merges_and_rebuilds() {
+    for rebuild in [false, true] {
+        let disk = store_with(3);
+        let old = keys(&disk, "index/");
+        disk.delete(&keys(&disk, "packs/")[0]).unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let datastore = open(&storage);
+        assert!(!is_intact(&datastore));
+        if rebuild {
+            datastore.rebuild_index().unwrap();
+        } else {
+            for number in 4..=60u8 {
+                backup(&session(&datastore, number), u64::from(number), 2, 60).unwrap();
+            }
+        }
+        for _ in 0..1000 {
+            if !keys(&disk, "index/").iter().any(|key| old.contains(key)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!keys(&disk, "index/").iter().any(|key| old.contains(key)), "none is left");
+        assert!(!is_intact(&datastore), "rebuild {rebuild}");
+        drop(datastore);
+        assert!(!is_intact(&open(&storage)), "rebuild {rebuild}");
+    }
+}
+
+#[test]
+fn packs_that_are_gone_with_their_runs_are_remembered() {
+    for open_first in [true, false] {
+        let disk = store_with(3);
+        let storage = Hooked::new(&disk);
+        let opened = open_first.then(|| open_bare(&storage));
+        for key in keys(&disk, "packs/") {
+            disk.delete(&key).unwrap();
+        }
+        for key in keys(&disk, "index/") {
+            // An entry, or what is read at the start.
+            disk.damage(&key, |bytes| {
+                let at = if open_first { 100 } else { bytes.len() - 4000 };
+                bytes[at] ^= 1;
+            });
+        }
+        let datastore = opened.unwrap_or_else(|| open_bare(&storage));
+        let wanted = [chunk(1, 0), chunk(2, 0), chunk(3, 0)];
+        assert_eq!(datastore.has(DOMAIN, &wanted).unwrap(), [false; 3]);
+        assert!(!is_intact(&datastore));
+        drop(datastore);
+        assert!(keys(&disk, "index/").is_empty());
+        assert!(!is_intact(&open_bare(&storage)), "opened first {open_first}");
+    }
+}
+
+#[test]
+fn names_stay_known_while_their_run_is_replaced() {
+    let disk = store_with(1);
+    let storage = Hooked::new(&disk);
+    let datastore = open_bare(&storage);
+    for key in keys(&disk, "index/") {
+        disk.damage(&key, |bytes| bytes[100] ^= 1);
+    }
+    let (begun, wait) = mpsc::channel();
+    let first = AtomicBool::new(true);
+    storage.on(move |_, key| {
+        if key.starts_with("packs/") && first.swap(false, Ordering::SeqCst) {
+            begun.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        Answer::AsItIs
+    });
+    let wanted = [chunk(1, 0), chunk(1, 1)];
+    std::thread::scope(|scope| {
+        let one = scope.spawn(|| datastore.has(DOMAIN, &wanted).unwrap());
+        wait.recv().unwrap();
+        assert_eq!(datastore.has(DOMAIN, &wanted).unwrap(), [true; 2], "beside the replacement");
+        assert_eq!(one.join().unwrap(), [true; 2]);
+    });
+}
+
+#[test]
+fn a_rebuild_and_a_flush_beside_it_take_different_run_numbers() {
+    let disk = store_with(1);
+    let storage = Hooked::new(&disk);
+    let datastore = open_bare(&storage);
+    // Known, and in no run yet.
+    let (names, segment) = data_segment(DOMAIN, &[content(77, 100_000)]);
+    session(&datastore, 2).put(0, segment).unwrap();
+    let first = AtomicBool::new(true);
+    let other = datastore.clone();
+    storage.on(move |call, _| {
+        if call == Call::Create && first.swap(false, Ordering::SeqCst) {
+            other.clone().close().unwrap();
+        }
+        Answer::AsItIs
+    });
+    datastore.rebuild_index().unwrap();
+    storage.rest();
+    assert_eq!(datastore.state().read_only, None);
+    assert_eq!(datastore.has(DOMAIN, &[names[0], chunk(1, 0)]).unwrap(), [true; 2]);
+    assert_eq!(keys(&disk, "index/").len(), 1);
+}
+
+#[test]
+fn two_losses_that_are_found_at_once_are_both_written_down() {
+    let disk = store_with(1);
+    let storage = Hooked::new(&disk);
+    let datastore = open_bare(&storage);
+    let chunks = [chunk(1, 0), chunk(1, 1)];
+    let places = chunks.map(|chunk| place_of(&datastore, chunk));
+    disk.damage(&keys(&disk, "packs/")[0], |bytes| {
+        for place in places {
+            bytes[place.offset as usize + place.length as usize - 1] ^= 1;
+        }
+    });
+    let (begun, wait) = mpsc::channel();
+    let first = AtomicBool::new(true);
+    storage.on(move |call, key| {
+        if call == Call::Replace && key == "quarantine" && first.swap(false, Ordering::SeqCst) {
+            begun.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        Answer::AsItIs
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| datastore.read_segment(DOMAIN, places[0]).unwrap_err());
+        wait.recv().unwrap();
+        datastore.read_segment(DOMAIN, places[1]).unwrap_err();
+    });
+    drop(datastore);
+    let datastore = open_bare(&storage);
+    assert_eq!(datastore.has(DOMAIN, &chunks).unwrap(), [false; 2]);
+}
+
+#[test]
+fn rot04_a_segment_on_a_bad_sector_is_no_dedup_hit_and_one_on_a_lost_mount_stays_one() {
+    let disk = store_with(1);
+    let storage = Hooked::new(&disk);
+    for (errno, known) in [(ESTALE, true), (EIO, false)] {
+        let datastore = open_bare(&storage);
+        let place = place_of(&datastore, chunk(1, 0));
+        storage.on(move |call, key| {
+            let hit = key.starts_with("packs/") && call == Call::Read { offset: place.offset };
+            if hit { Answer::Fail(errno) } else { Answer::AsItIs }
+        });
+        datastore.read_segment(DOMAIN, place).unwrap_err();
+        storage.rest();
+        assert_eq!(datastore.has(DOMAIN, &[chunk(1, 0)]).unwrap(), [known]);
+        drop(datastore);
+        let datastore = open_bare(&storage);
+        assert_eq!(datastore.has(DOMAIN, &[chunk(1, 0)]).unwrap(), [known], "after a restart");
+    }
+}
