@@ -13,13 +13,19 @@ const PAGE: u32 = 1000;
 
 #[derive(clap::Subcommand, Debug)]
 pub enum AuditVerb {
-    /// List acts, oldest first
+    /// List the newest acts, in the order in which they were done
     List {
-        /// Only acts after this position
-        #[arg(long, value_name = "POSITION", default_value_t = 0, hide_default_value = true)]
-        after: u64,
+        /// Instead of the newest, those that come after this position
+        #[arg(long, value_name = "POSITION")]
+        after: Option<u64>,
         /// At most so many
-        #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 1000)]
+        #[arg(
+            long,
+            short = 'n',
+            value_name = "NUMBER",
+            default_value_t = 1000,
+            value_parser = clap::value_parser!(u32).range(1..)
+        )]
         limit: u32,
     },
     /// Follow the chain: is any act missing, changed or moved?
@@ -30,20 +36,32 @@ pub async fn run(cx: &Context, verb: AuditVerb) -> Result<u8, Failure> {
     match verb {
         AuditVerb::List { after, limit } => {
             let mut whole = AuditListReply { rows: Vec::new() };
-            let mut after = after;
+            let end = end(cx).await?;
+            let begin = after.unwrap_or(end.saturating_sub(u64::from(limit)));
+            let mut after_now = begin;
             while (whole.rows.len() as u32) < limit {
                 let wanted = (limit - whole.rows.len() as u32).min(PAGE);
-                let request = AuditListRequest { after, limit: wanted };
+                let request = AuditListRequest { after: after_now, limit: wanted, newest: false };
                 let page: AuditListReply = cx.ask("audit.list", &request).await?;
                 let last = page.rows.last().map(|row| row.position);
-                let end = page.rows.len() < wanted as usize;
+                let is_end = page.rows.len() < wanted as usize;
                 whole.rows.extend(page.rows);
                 match last {
-                    Some(last) if !end => after = last,
+                    Some(last) if !is_end => after_now = last,
                     _ => break,
                 }
             }
-            cx.show(&whole, |screen, reply| screen.table(&table(reply)))?;
+            cx.show(&whole, |screen, reply| {
+                screen.table(&table(reply))?;
+                let last = reply.rows.last().map_or(end, |row| row.position);
+                let more = match after {
+                    None if begin > 0 => format!("the newest {limit} of {end}; more: -n NUMBER"),
+                    Some(_) if last < end => format!("{} more: --after {last}", end - last),
+                    _ => return Ok(()),
+                };
+                screen.aside(Text::new().dim(more));
+                Ok(())
+            })?;
             Ok(exit::DONE)
         }
         AuditVerb::Verify => {
@@ -61,6 +79,13 @@ pub async fn run(cx: &Context, verb: AuditVerb) -> Result<u8, Failure> {
             Ok(if reply.holds { exit::DONE } else { exit::of_kind(Kind::Corrupt) })
         }
     }
+}
+
+/// The position of the newest act.
+async fn end(cx: &Context) -> Result<u64, Failure> {
+    let request = AuditListRequest { after: 0, limit: 1, newest: true };
+    let reply: AuditListReply = cx.ask("audit.list", &request).await?;
+    Ok(reply.rows.last().map_or(0, |row| row.position))
 }
 
 fn table(reply: &AuditListReply) -> Table {

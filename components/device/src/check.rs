@@ -72,7 +72,8 @@ pub(crate) fn run(
         let bytes = lease.datastore.manifest_bytes(saveset)?;
         let manifest = Manifest::decode(&bytes)?;
         let key = keys.get(&manifest.domain).ok_or(DeviceError::Request(
-            "one saveset can be verified only with the key of its domain",
+            "one saveset can be verified only with the key of its domain: ask with --bytes \
+             --keys-to-device, or verify all of the datastore",
         ))?;
         let mut seen = Verified::default();
         return names(lease, &manifest, key, &mut seen, job, threads, found);

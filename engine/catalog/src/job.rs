@@ -136,6 +136,8 @@ pub struct Job {
 /// Which jobs to list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
+    /// `None`: any kind.
+    pub kind: Option<JobKind>,
     pub task_name: Option<String>,
     pub client: Option<ClientId>,
     /// Empty: any state.

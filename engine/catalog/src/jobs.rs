@@ -167,6 +167,10 @@ impl Catalog {
     pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, CatalogError> {
         let mut text = "SELECT * FROM jobs WHERE 1 = 1".to_owned();
         let mut values: Vec<Value> = Vec::new();
+        if let Some(kind) = filter.kind {
+            text.push_str(" AND kind = ?");
+            values.push(kind.as_str().to_owned().into());
+        }
         if let Some(task_name) = &filter.task_name {
             text.push_str(" AND task_name = ?");
             values.push(task_name.clone().into());

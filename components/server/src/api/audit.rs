@@ -11,6 +11,8 @@ pub struct AuditListRequest {
     pub after: u64,
     /// 0: 1000.
     pub limit: u32,
+    /// Where more rows than `limit` come after `after`: the newest of them, and not the oldest.
+    pub newest: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -68,7 +68,7 @@ pub struct TaskView {
     pub drive: Option<u32>,
     pub eol_days: u32,
     pub created_unix_ms: i64,
-    /// Its newest job.
+    /// Its newest backup.
     pub last_job: Option<u64>,
     /// How that stands, such as `finished`.
     pub last_state: Option<String>,

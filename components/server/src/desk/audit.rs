@@ -14,7 +14,19 @@ impl Server {
     ) -> Result<AuditListReply, ServerError> {
         self.may_see(who, Right::Audit, "read the audit log of", Object::Suite).await?;
         let limit = if request.limit == 0 { 1000 } else { request.limit };
-        let rows = self.house.books.run(move |catalog| catalog.audit(request.after, limit)).await?;
+        let rows = self
+            .house
+            .books
+            .run(move |catalog| {
+                let mut after = request.after;
+                if request.newest {
+                    // Positions have no gaps.
+                    let end = catalog.audit_head()?.position;
+                    after = after.max(end.saturating_sub(u64::from(limit)));
+                }
+                catalog.audit(after, limit)
+            })
+            .await?;
         Ok(AuditListReply { rows })
     }
 

@@ -7,13 +7,16 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::tasks::{check_size, options_of, sources_of};
 use crate::api::{
-    BackupRequest, JobDetail, JobListRequest, JobReply, JobRequest, JobView, LogReply, LogRequest,
-    RunTaskRequest,
+    BackupRequest, Checked, JobDetail, JobListRequest, JobReply, JobRequest, JobView, LogReply,
+    LogRequest, RunTaskRequest,
 };
 use crate::clock::now_unix_ms;
 use crate::jobs::{BackupWish, JobEvent, JobEventKind, Wish};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
+
+/// Lines of a log that are looked through.
+const LOG_LINES_MAX: u32 = simsim_catalog::LOG_LINES_KEPT_MAX as u32;
 
 /// Paths that are longer together are shortened where they stand for a task's name.
 const PATHS_NAME_BYTES_MAX: usize = 256;
@@ -136,6 +139,7 @@ impl Server {
                     false => Vec::new(),
                 };
                 let filter = JobFilter {
+                    kind: None,
                     task_name: request.task.clone(),
                     client,
                     states,
@@ -155,14 +159,21 @@ impl Server {
         request: JobRequest,
     ) -> Result<JobDetail, ServerError> {
         let job = self.seen_job(who, request.job).await?;
-        let (problem_list, stores) = self
+        let is_check = job.kind == JobKind::Verify;
+        let (problem_list, stores, checked) = self
             .house
             .books
             .run(move |catalog| {
-                Ok((catalog.job_problems(request.job)?, catalog.datastore_names()?))
+                let problems = catalog.job_problems(request.job)?;
+                let lines = match is_check {
+                    true => catalog.job_log(request.job, 0, LOG_LINES_MAX)?,
+                    false => Vec::new(),
+                };
+                let checked = lines.iter().rev().find_map(|line| Checked::of_line(&line.line));
+                Ok((problems, catalog.datastore_names()?, checked))
             })
             .await?;
-        Ok(JobDetail { job: self.job_view(job, &stores), problem_list })
+        Ok(JobDetail { job: self.job_view(job, &stores), problem_list, checked })
     }
 
     /// Asks a job to end. One that waits is cancelled at once; one that runs ends when its client

@@ -1,6 +1,6 @@
 //! Restores, checks, index rebuilds.
 
-use simsim_catalog::{DatastoreState, JobKind, NewJob};
+use simsim_catalog::{Datastore, DatastoreState, JobKind, NewJob, Saveset};
 
 use crate::api::{JobReply, RebuildIndexRequest, RestoreRequest, VerifyRequest};
 use crate::jobs::{RestoreWish, VerifyWish, Wish, paths_of};
@@ -53,7 +53,9 @@ impl Server {
         let name = to.clone();
         let client = house.books.run(move |catalog| catalog.client(&name)).await?;
         if !client.is_enrolled() {
-            return Err(ServerError::Refused(format!("client '{to}' is revoked")));
+            return Err(ServerError::Refused(format!(
+                "client '{to}' is revoked: restore to another with --client OTHER --to FOLDER"
+            )));
         }
         let wish = Wish::Restore(RestoreWish {
             paths: request.paths,
@@ -109,6 +111,9 @@ impl Server {
         let detail = format!("{:?}{keys}", request.depth).to_lowercase();
         self.may_do(who, Right::Maintain, "datastore.verify", object, detail).await?;
         active(&datastore)?;
+        if let Some(saveset) = &saveset {
+            self.has_key_to_verify(saveset, &datastore, request.keys_to_device).await?;
+        }
         self.queue(NewJob {
             kind: JobKind::Verify,
             task: None,
@@ -127,6 +132,37 @@ impl Server {
             requested_by: who.name().to_owned(),
         })
         .await
+    }
+
+    /// One saveset is checked by following its tree, which takes the key of its domain: what could
+    /// only fail for want of it is refused before it waits in the queue.
+    async fn has_key_to_verify(
+        &self,
+        saveset: &Saveset,
+        datastore: &Datastore,
+        keys_to_device: bool,
+    ) -> Result<(), ServerError> {
+        let house = &self.house;
+        let id = saveset.saveset.short();
+        if datastore.device != house.nodes.own() && !keys_to_device {
+            return Err(ServerError::invalid(format!(
+                "saveset {id} lies on another host's device, which does not know its key: hand \
+                 the key over for this check with --bytes --keys-to-device, or check all of the \
+                 datastore without keys: simsim verify --datastore {}",
+                datastore.name
+            )));
+        }
+        let domain = saveset.domain;
+        let domain = house.books.run(move |catalog| catalog.domain(domain)).await?;
+        if domain.sealed_key.is_none() {
+            return Err(ServerError::Refused(format!(
+                "the server does not hold the key of saveset {id}, and one saveset cannot be \
+                 checked without it; check all of the datastore, where its ciphertext is checked \
+                 as well: simsim verify --bytes --datastore {}",
+                datastore.name
+            )));
+        }
+        Ok(())
     }
 
     /// Queues making a datastore's index again from its packs.
@@ -156,7 +192,7 @@ impl Server {
     }
 }
 
-fn active(datastore: &simsim_catalog::Datastore) -> Result<(), ServerError> {
+fn active(datastore: &Datastore) -> Result<(), ServerError> {
     if datastore.state == DatastoreState::Active {
         return Ok(());
     }

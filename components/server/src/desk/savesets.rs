@@ -34,7 +34,15 @@ impl Server {
         let (savesets, stores) = self
             .house
             .books
-            .run(move |catalog| Ok((catalog.savesets(&filter)?, catalog.datastore_names()?)))
+            .run(move |catalog| {
+                let savesets = catalog.savesets(&filter)?;
+                // A name that nobody has is a typing error. Savesets of one whose host is not
+                // known any more are listed all the same.
+                if let (true, Some(name)) = (savesets.is_empty(), &filter.client_name) {
+                    catalog.client(name)?;
+                }
+                Ok((savesets, catalog.datastore_names()?))
+            })
             .await?;
         Ok(savesets.iter().map(|saveset| view(saveset, &stores)).collect())
     }

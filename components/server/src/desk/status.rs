@@ -1,8 +1,10 @@
 //! How the suite is.
 
-use simsim_catalog::{DatastoreState, JobFilter, JobState};
+use simsim_catalog::{DatastoreState, Job, JobFilter, JobKind, JobState};
+use simsim_model::Outcome;
 
 use crate::api::{KitState, Status};
+use crate::clock::{lasting_ms, now_unix_ms};
 use crate::keys::KitCondition;
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
@@ -12,7 +14,7 @@ impl Server {
     pub async fn status(&self, who: &Principal) -> Result<Status, ServerError> {
         self.may_see(who, Right::View, "status", Object::Suite).await?;
         let house = &self.house;
-        let (clients, datastores, tasks, savesets, open) = house
+        let (clients, datastores, tasks, savesets, open, last) = house
             .books
             .run(|catalog| {
                 let datastores = catalog.datastores()?;
@@ -24,7 +26,24 @@ impl Server {
                     states: vec![JobState::Queued, JobState::Running],
                     ..JobFilter::default()
                 })?;
-                Ok((catalog.clients()?, datastores, catalog.tasks()?.len(), savesets, open))
+                let tasks = catalog.tasks()?;
+                let ended: Vec<_> =
+                    JobState::ALL.into_iter().filter(|state| state.is_ended()).collect();
+                let mut last = Vec::new();
+                for task in &tasks {
+                    // One that runs now does not make good what the one before it left.
+                    let filter = JobFilter {
+                        kind: Some(JobKind::Backup),
+                        task_name: Some(task.settings.name.clone()),
+                        states: ended.clone(),
+                        limit: 1,
+                        ..JobFilter::default()
+                    };
+                    // Another task of this name may have been there before.
+                    let jobs = catalog.jobs(&filter)?;
+                    last.extend(jobs.into_iter().filter(|job| job.task == Some(task.id)));
+                }
+                Ok((catalog.clients()?, datastores, tasks.len(), savesets, open, last))
             })
             .await?;
         let mut warnings = Vec::new();
@@ -64,6 +83,8 @@ impl Server {
                 warnings.push(format!("datastore '{}' is out of service", datastore.name));
             }
         }
+        let now = now_unix_ms();
+        warnings.extend(last.iter().filter_map(|job| backup_warning(job, now)));
         let count = |state| open.iter().filter(|job| job.state == state).count() as u64;
         Ok(Status {
             name: house.name.clone(),
@@ -82,4 +103,25 @@ impl Server {
             warnings,
         })
     }
+}
+
+/// What there is to say about the last backup of a task; nothing about one that is *finished*.
+fn backup_warning(job: &Job, now_unix_ms: i64) -> Option<String> {
+    let outcome = job.state.outcome()?;
+    let (name, number) = (&job.task_name, job.number);
+    let why = match (&job.error, job.problems_total) {
+        _ if outcome == Outcome::Finished => return None,
+        (Some(error), _) => format!(": {}", error.message),
+        (None, 0) => String::new(),
+        (None, 1) => ": 1 problem".to_owned(),
+        (None, problems) => format!(": {problems} problems"),
+    };
+    let ago = match job.ended_unix_ms {
+        Some(at) => format!(" {} ago", lasting_ms(now_unix_ms.saturating_sub(at))),
+        None => String::new(),
+    };
+    Some(format!(
+        "the last backup of task '{name}' (job {number}){ago}: {outcome}{why}; see it with 'simsim \
+         job show {number}', run it again with 'simsim backup {name}'"
+    ))
 }

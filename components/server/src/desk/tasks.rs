@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use simsim_catalog::{JobFilter, StoreNames, Task, TaskSettings};
+use simsim_catalog::{JobFilter, JobKind, StoreNames, Task, TaskSettings};
 use simsim_model::{TargetKind, escape_path};
 
 use super::datastores::check_name;
@@ -115,7 +115,13 @@ impl Server {
             .house
             .books
             .run(move |catalog| {
-                let filter = JobFilter { task_name: Some(name), limit: 1, ..JobFilter::default() };
+                // A restore of its files, or a try of one, says nothing about how it is saved.
+                let filter = JobFilter {
+                    kind: Some(JobKind::Backup),
+                    task_name: Some(name),
+                    limit: 1,
+                    ..JobFilter::default()
+                };
                 let stores: StoreNames = catalog.datastore_names()?;
                 Ok((catalog.jobs(&filter)?.into_iter().next(), stores))
             })

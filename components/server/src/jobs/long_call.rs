@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use simsim_catalog::{ClientId, Severity};
 use simsim_control::verbs::{
-    CancelJob, FollowJob, FollowJobReply, JobPhase, JobResult, JobState, RebuildIndex,
-    RebuildIndexReply, StartBackup, StartBackupReply, StartRestore, StartRestoreReply, Verb,
-    VerifyDatastore, VerifyDatastoreReply,
+    CancelJob, FollowJob, FollowJobReply, JobPhase, JobResult, JobState, JobStateReply,
+    RebuildIndex, RebuildIndexReply, StartBackup, StartBackupReply, StartRestore,
+    StartRestoreReply, Verb, VerifyDatastore, VerifyDatastoreReply,
 };
 use simsim_model::{Kind, limits};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::running::Running;
 use crate::ServerError;
+use crate::api::Checked;
 use crate::nodes::{Line, Nodes};
 
 /// How often a running call is looked at.
@@ -25,6 +26,11 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// One wait for a line, before it is asked again whether to wait on.
 const LINE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A job that was followed so long was followed well: what fails later is new.
+const FOLLOWED_WELL: Duration = Duration::from_secs(60);
+/// Silences in a row that are written into the job's log.
+const SILENCES_LOGGED: u32 = 3;
 
 /// An answer that ends a job.
 pub(crate) trait Ends: Send {
@@ -53,10 +59,14 @@ impl Ends for VerifyDatastoreReply {
     }
 
     fn remarks(&self) -> Vec<String> {
-        let mut lines = vec![format!(
-            "checked {} packs, {} segments, {} chunks, {} bytes; {} damaged",
-            self.packs, self.segments, self.chunks, self.bytes, self.damaged_total
-        )];
+        let checked = Checked {
+            packs: self.packs,
+            segments: self.segments,
+            chunks: self.chunks,
+            bytes: self.bytes,
+            damaged: self.damaged_total,
+        };
+        let mut lines = vec![checked.to_string()];
         lines.extend(self.damaged.iter().cloned());
         lines
     }
@@ -103,62 +113,124 @@ pub(crate) async fn see_through<V: LongVerb>(
     verb: Option<V>,
     silence_max: Duration,
 ) -> CallEnd {
-    let mut silent_since: Option<Instant> = None;
+    let mut silence = Silence { max: silence_max, since: None, cancel_since: None, failed: 0 };
     let mut begin = verb;
     loop {
         let line = match nodes.line(node, LINE_PATIENCE).await {
             Ok(line) => line,
+            Err(error) if begin.is_some() => return CallEnd::Refused(error),
+            // It was revoked, or obeys another server: nothing more will be heard.
+            Err(error) if error.kind() == Kind::Denied => return CallEnd::Lost(error),
             Err(error) => {
-                if begin.is_some() {
-                    return CallEnd::Refused(error);
+                if let Some(end) = silence.go_on(running, error).await {
+                    return end;
                 }
-                let since = *silent_since.get_or_insert_with(Instant::now);
-                // A person who wants it to end need not wait as long as the job would.
-                let patience = if running.cancel.is_cancelled() {
-                    silence_max.min(CANCEL_PATIENCE)
-                } else {
-                    silence_max
-                };
-                let gone_for_good = error.kind() == Kind::Denied;
-                if gone_for_good || since.elapsed() >= patience {
-                    return CallEnd::Lost(error);
-                }
-                tokio::time::sleep(LOOK_INTERVAL).await;
                 continue;
             }
         };
-        if silent_since.take().is_some() {
-            running.log(Severity::Info, "the node is back; asking what became of the job").await;
-        }
         let end = match begin.take() {
-            Some(verb) => watch(&line, running, verb).await,
-            None => match line.call(JobState { job: running.number }).await {
-                Ok(state) => match (state.phase, state.result) {
-                    (JobPhase::Finished, Some(result)) => return CallEnd::Told(Box::new(result)),
-                    (JobPhase::Running, _) => {
-                        watch(&line, running, FollowJob { job: running.number }).await
+            Some(verb) => match watch(&line, running, verb).await {
+                Err(error) if error.kind() != Kind::Unreachable => return CallEnd::Refused(error),
+                end => end,
+            },
+            None => match state_of(&line, running).await {
+                Ok(state) => {
+                    silence.is_over(running).await;
+                    match (state.phase, state.result) {
+                        (JobPhase::Finished, Some(result)) => {
+                            return CallEnd::Told(Box::new(result));
+                        }
+                        (JobPhase::Running, _) => {
+                            let begun = Instant::now();
+                            let end =
+                                watch(&line, running, FollowJob { job: running.number }).await;
+                            if begun.elapsed() >= FOLLOWED_WELL {
+                                silence.failed = 0;
+                            }
+                            end
+                        }
+                        (JobPhase::Unknown | JobPhase::Finished, _) => return forgotten(running),
                     }
-                    (JobPhase::Unknown | JobPhase::Finished, _) => return forgotten(running),
-                },
+                }
                 Err(error) if error.kind() == Kind::NotFound => return forgotten(running),
                 Err(error) => Err(error),
             },
         };
         match end {
             Ok(result) => return CallEnd::Told(Box::new(result)),
-            Err(error) if error.kind() == Kind::Unreachable => {
-                silent_since = Some(Instant::now());
+            // Whatever it was: the job runs on, and its node is asked again.
+            Err(error) => {
+                if let Some(end) = silence.go_on(running, error).await {
+                    return end;
+                }
+            }
+        }
+    }
+}
+
+/// The time without a clear word from the node. A line that opens ends no silence; an answer does.
+struct Silence {
+    max: Duration,
+    since: Option<Instant>,
+    /// Since when a wish to cancel does not get through.
+    cancel_since: Option<Instant>,
+    /// How often in a row it began; only the first times are written into the log.
+    failed: u32,
+}
+
+impl Silence {
+    /// Waits a moment, or ends a wait that was long enough.
+    async fn go_on(&mut self, running: &Running, error: ServerError) -> Option<CallEnd> {
+        let now = Instant::now();
+        let is_new = self.since.is_none();
+        let since = *self.since.get_or_insert(now);
+        let mut patience = self.max;
+        if running.cancel.is_cancelled() {
+            // A person who wants it to end need not wait as long as the job would.
+            patience = patience.min(CANCEL_PATIENCE);
+            let cancel_since = *self.cancel_since.get_or_insert(now);
+            if cancel_since.elapsed() >= self.max.max(CANCEL_PATIENCE) {
+                return Some(CallEnd::Lost(error));
+            }
+        }
+        if since.elapsed() >= patience {
+            return Some(CallEnd::Lost(error));
+        }
+        if is_new {
+            self.failed = self.failed.saturating_add(1);
+            if self.failed <= SILENCES_LOGGED {
                 let line = format!(
                     "no word from the node that works ({error}); waiting for it up to {} s",
-                    silence_max.as_secs()
+                    self.max.as_secs()
                 );
                 running.log(Severity::Warning, line).await;
-                tokio::time::sleep(LOOK_INTERVAL).await;
             }
-            // Another may have begun it: what counts is what became of it.
-            Err(error) if error.kind() == Kind::Busy && silent_since.is_some() => {}
-            Err(error) => return CallEnd::Refused(error),
         }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        None
+    }
+
+    async fn is_over(&mut self, running: &Running) {
+        if self.since.take().is_some() && self.failed <= SILENCES_LOGGED {
+            running.log(Severity::Info, "the node is back; asked what became of the job").await;
+        }
+    }
+}
+
+/// Asks what became of the job. Once it is to be cancelled, a node that does not answer is not
+/// waited for as long as otherwise.
+async fn state_of(line: &Line, running: &Running) -> Result<JobStateReply, ServerError> {
+    let impatient = async {
+        running.cancel.cancelled().await;
+        tokio::time::sleep(CANCEL_PATIENCE).await;
+    };
+    tokio::select! {
+        answer = line.call(JobState { job: running.number }) => answer,
+        () = impatient => Err(ServerError::node(
+            &running.client_name,
+            Kind::Unreachable,
+            format!("no answer within {} s", CANCEL_PATIENCE.as_secs()),
+        )),
     }
 }
 
@@ -182,6 +254,7 @@ where
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     let mut cancel_told = false;
+    let mut cancel_next = heard;
     loop {
         tokio::select! {
             event = call.next_event() => match event {
@@ -191,22 +264,31 @@ where
                 }
                 None => break,
             },
-            () = running.cancel.cancelled(), if !cancel_told => {
+            () = running.cancel.cancelled(), if !cancel_told && Instant::now() >= cancel_next => {
                 cancel_told = true;
                 running.log(Severity::Info, "telling the node to cancel").await;
                 match line.call(CancelJob { job: running.number }).await {
                     // It has ended meanwhile: its answer is on the way.
                     Ok(_) => {}
                     Err(error) if error.kind() == Kind::NotFound => {}
-                    Err(error) => return Err(error),
+                    Err(error) if error.kind() == Kind::Unreachable => return Err(error),
+                    Err(error) => {
+                        let line_text = format!("the node does not cancel ({error}); asking again");
+                        running.log(Severity::Warning, line_text).await;
+                        cancel_told = false;
+                        cancel_next = Instant::now() + dead;
+                    }
                 }
             }
             _ = look.tick() => {
                 if heard.elapsed() >= dead {
                     let line_text = format!("no event for {} s; asking the node", dead.as_secs());
                     running.log(Severity::Warning, line_text).await;
-                    line.call(JobState { job: running.number }).await?;
-                    heard = Instant::now();
+                    match line.call(JobState { job: running.number }).await {
+                        Err(error) if error.kind() == Kind::Unreachable => return Err(error),
+                        // It answers, whatever it says; the call itself tells how the job ends.
+                        _ => heard = Instant::now(),
+                    }
                 }
             }
         }

@@ -12,6 +12,10 @@ async fn acts_are_written_down_and_tampering_is_found() {
     let verbs: Vec<_> = rows.iter().map(|row| row.entry.verb.as_str()).collect();
     assert_eq!(verbs, ["server.start", "datastore.create", "task.add"]);
     assert!(rows.iter().all(|row| row.entry.allowed));
+    let newest = AuditListRequest { limit: 2, newest: true, ..AuditListRequest::default() };
+    assert_eq!(suite.server().audit(&root(), newest).await.unwrap().rows, rows[1..]);
+    let oldest = AuditListRequest { limit: 2, ..AuditListRequest::default() };
+    assert_eq!(suite.server().audit(&root(), oldest).await.unwrap().rows, rows[..2]);
     let good = suite.server().verify_audit(&root()).await.unwrap();
     assert!(good.holds && good.rows == 3, "{good:?}");
     suite.stop_server().await;

@@ -134,6 +134,16 @@ async fn a_remote_client_and_a_remote_device_do_the_same() {
     };
     assert!(!keys_given(false).await, "a device on another host learns no key unasked");
     assert!(keys_given(true).await);
+    // One saveset cannot be checked without its key: that is said before anything is queued.
+    let mut request = VerifyRequest { saveset: Some(saveset.clone()), ..VerifyRequest::default() };
+    let before = suite.server().jobs(&root(), JobListRequest::default()).await.unwrap().len();
+    let error = suite.server().verify(&root(), request.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("--keys-to-device"), "{error}");
+    let after = suite.server().jobs(&root(), JobListRequest::default()).await.unwrap().len();
+    assert_eq!(before, after);
+    request.keys_to_device = true;
+    let job = suite.server().verify(&root(), request).await.unwrap().job;
+    assert_eq!(suite.ended(job).await.state.outcome(), Some(Outcome::Finished));
     let target = suite.folder.path().join("restored");
     let job = suite
         .restore(RestoreRequest {
@@ -154,6 +164,8 @@ async fn a_datastore_is_verified_and_its_index_made_again() {
     let saveset = suite.saved("home", Level::Full).await;
     for request in [
         VerifyRequest::default(),
+        // On the server's own device one saveset is checked with its key, unasked.
+        VerifyRequest { saveset: Some(saveset.clone()), ..VerifyRequest::default() },
         VerifyRequest { depth: VerifyDepth::Bytes, ..VerifyRequest::default() },
         VerifyRequest {
             saveset: Some(saveset.clone()),
@@ -165,7 +177,10 @@ async fn a_datastore_is_verified_and_its_index_made_again() {
         let job = suite.ended(job).await;
         assert_eq!(job.state.outcome(), Some(Outcome::Finished), "{job:#?}");
         let log = suite.log_text(job.job).await;
-        assert!(log.contains("checked"), "{log}");
+        assert!(log.contains("checked") && !log.contains("0 files"), "{log}");
+        let checked = suite.job(job.job).await.checked.unwrap();
+        assert!(checked.segments > 0 && checked.chunks > 0 && checked.bytes > 300_000, "{checked}");
+        assert_eq!(checked.damaged, 0);
     }
     let request = RebuildIndexRequest::default();
     let job = suite.server().rebuild_index(&root(), request).await.unwrap().job;
@@ -254,4 +269,40 @@ async fn paths_are_backed_up_without_a_task_and_compared_with_the_last_time() {
         assert_eq!(error.kind(), simsim_model::Kind::Invalid, "{error}");
     }
     assert!(server.tasks(&root()).await.unwrap().is_empty(), "no task was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_last_backup_failed_says_so_whatever_ran_since() {
+    let suite = Suite::with_datastore().await;
+    suite.add_task("home", "vault", &suite.tree("tree")).await;
+    let saveset = suite.saved("home", Level::Full).await;
+    let task = async || {
+        let request = TaskNameRequest { name: "home".to_owned() };
+        suite.server().task(&root(), request).await.unwrap()
+    };
+    let warning = async || {
+        let status = suite.server().status(&root()).await.unwrap();
+        status.warnings.into_iter().find(|warning| warning.contains("'home'"))
+    };
+    assert_eq!(warning().await, None);
+    suite.host.answer_first(std::sync::Arc::new(|request| match request {
+        simsim_control::verbs::Request::StartBackup(_) => Some(Err(
+            simsim_control::VerbError::new(simsim_model::Kind::Denied, "the owner says no"),
+        )),
+        _ => None,
+    }));
+    let failed = suite.backup("home", Level::Incr).await;
+    assert_eq!(failed.state.outcome(), Some(Outcome::Failed));
+    // A try of a restore ends well, and hides nothing.
+    let request = RestoreRequest { saveset, dry_run: true, ..RestoreRequest::default() };
+    assert_eq!(suite.restore(request).await.state.outcome(), Some(Outcome::Finished));
+    let there = task().await;
+    assert_eq!((there.last_job, there.last_state.as_deref()), (Some(failed.job), Some("failed")));
+    let said = warning().await.unwrap();
+    for part in ["failed", "the owner says no", " s ago", "job show 2", "simsim backup home"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    suite.host.answer_first(std::sync::Arc::new(|_| None));
+    suite.saved("home", Level::Incr).await;
+    assert_eq!(warning().await, None);
 }

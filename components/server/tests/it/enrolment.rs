@@ -103,7 +103,19 @@ async fn a_revoked_client_loses_its_session_its_jobs_and_its_way_back() {
         .unwrap();
     suite.join_with(&host, "desk", &code.code).await.unwrap();
     until("it is reached again", || connected(&suite, "desk")).await;
-    suite.saved("slow", Level::Full).await;
+    let saveset = suite.saved("slow", Level::Full).await;
+    // Its savesets outlive it: it is said where they can go.
+    suite.server().revoke_client(&root(), request).await.unwrap();
+    let restore = RestoreRequest { saveset, ..RestoreRequest::default() };
+    let error = suite.server().restore(&root(), restore).await.unwrap_err();
+    assert!(error.to_string().contains("--client OTHER"), "{error}");
+    let list = |client: &str| {
+        let client = Some(client.to_owned());
+        SavesetListRequest { client, ..SavesetListRequest::default() }
+    };
+    assert_eq!(suite.server().savesets(&root(), list("desk")).await.unwrap().len(), 1);
+    let error = suite.server().savesets(&root(), list("dusk")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound, "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,6 +124,58 @@ async fn silent_client(cancel: bool, expected: Outcome) {
     assert_eq!(store.device.unwrap().savesets, 0);
 }
 
+/// A job runs, and its node answers nothing more about it although its line is open: from the
+/// first question on, `times` times.
+async fn deaf_node(suite: &mut Suite, kind: Kind, times: u64) -> (u64, std::path::PathBuf) {
+    let go = slow(suite).await;
+    let job = suite.run("slow", Level::Full).await;
+    until("the client works", || async { suite.log_text(job).await.contains("full backup") }).await;
+    let asked = std::sync::atomic::AtomicU64::new(0);
+    suite.stop_server().await;
+    suite.host.answer_first(std::sync::Arc::new(move |request| match request {
+        simsim_control::verbs::Request::JobState(_) => {
+            let before = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            (before < times).then(|| Err(simsim_control::VerbError::new(kind, "too busy to say")))
+        }
+        _ => None,
+    }));
+    suite.start_server().await.unwrap();
+    until("the job says so", || async { suite.log_text(job).await.contains("no word") }).await;
+    (job, go)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_line_is_open_but_that_never_answers_fails_its_job() {
+    let mut suite = Suite::with_datastore().await;
+    let (job, go) = deaf_node(&mut suite, Kind::Unreachable, u64::MAX).await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), suite.ended(job)).await.unwrap();
+    assert_eq!(ended.state.outcome(), Some(Outcome::Failed), "{}", suite.log_text(job).await);
+    assert_eq!(ended.error.unwrap().kind, Kind::Unreachable);
+    std::fs::write(&go, b"").unwrap();
+    assert!(suite.savesets().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_node_never_answers_on_its_open_line_can_be_cancelled() {
+    let mut suite = Suite::with_datastore().await;
+    let (job, go) = deaf_node(&mut suite, Kind::Unreachable, u64::MAX).await;
+    suite.server().cancel_job(&root(), JobRequest { job }).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), suite.ended(job)).await.unwrap();
+    assert_eq!(ended.state.outcome(), Some(Outcome::Cancelled), "{}", suite.log_text(job).await);
+    std::fs::write(&go, b"").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_answers_with_an_error_for_a_moment_keeps_its_job() {
+    let mut suite = Suite::with_datastore().await;
+    let (job, go) = deaf_node(&mut suite, Kind::Busy, 1).await;
+    until("it is followed again", || async { suite.log_text(job).await.contains("is back") }).await;
+    assert_eq!(suite.job(job).await.job.state.as_str(), "running");
+    std::fs::write(&go, b"").unwrap();
+    let ended = suite.ended(job).await;
+    assert_eq!(ended.state.outcome(), Some(Outcome::Finished), "{}", suite.log_text(job).await);
+}
+
 /// Answers `GetManifest` as a device that is away, for the first `times` questions.
 fn device_away(suite: &Suite, times: u64) {
     let asked = std::sync::atomic::AtomicU64::new(0);
