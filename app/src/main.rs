@@ -90,10 +90,12 @@ impl Verb {
 
 fn main() -> ExitCode {
     allocator::share_one_heap();
-    let matches = cli::pages::grouped(CommandLine::command()).get_matches();
-    let line = match CommandLine::from_arg_matches(&matches) {
+    let line = cli::pages::grouped(CommandLine::command())
+        .try_get_matches()
+        .and_then(|matches| CommandLine::from_arg_matches(&matches));
+    let line = match line {
         Ok(line) => line,
-        Err(error) => error.exit(),
+        Err(error) => return not_understood(&error),
     };
     let common = line.common.clone();
     let done = prepare(line.verb.is_daemon()).and_then(|()| run(line));
@@ -106,6 +108,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// Help, or what is wrong with the command line: for programs as the document of any failure.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let is_json =
+        std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
+    if !error.use_stderr() || !is_json {
+        error.exit();
+    }
+    let failure = cli::usage_failure(error);
+    cli::tell(&failure, &cli::CommonArguments { json: true, ..Default::default() });
+    failure.code()
+}
+
 fn run(line: CommandLine) -> Result<u8, exit::Failure> {
     let named = line.state.as_deref();
     let common = &line.common;
@@ -116,7 +130,7 @@ fn run(line: CommandLine) -> Result<u8, exit::Failure> {
         Verb::Rds(arguments) => daemon::run(Role::Rds, &state()?, arguments.into()),
         Verb::Client { daemon, verb: None } => daemon::run(Role::Client, &state()?, daemon.into()),
         Verb::Client { verb: Some(ClientVerb::Join(arguments)), .. } => {
-            daemon::join(&arguments, &state()?)
+            daemon::join(&arguments, &state()?, &screen())
         }
         Verb::Client { verb: Some(ClientVerb::Asked(verb)), .. } => {
             cli::run_client(verb, state()?.console(), common)
@@ -125,7 +139,7 @@ fn run(line: CommandLine) -> Result<u8, exit::Failure> {
         Verb::Rescue(arguments) => cli::rescue::run(arguments, common),
         Verb::Quickstart(arguments) => {
             let state = State::named_or_below_home(named, "quickstart")?;
-            quickstart::run(&arguments, &state)
+            quickstart::run(&arguments, &state, common)
         }
         Verb::Completions { shell } => {
             cli::pages::completions(CommandLine::command(), shell, &screen())

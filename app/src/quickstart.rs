@@ -4,7 +4,7 @@
 //! listens on loopback and ends when the job is done. What it made stays: `simsim server` on the
 //! same state folder goes on from there.
 
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use simsim_server::api::{
 use simsim_server::{JobEventKind, Principal, Server};
 use simsim_source::{Difference, compare, compare_without_owners};
 
+use crate::cli::{CommonArguments, Screen};
 use crate::daemon::{Running, Signals, start_quickstart};
 use crate::exit::{self, Failure};
 use crate::kit::{KitFacts, KitFiles};
@@ -42,9 +43,10 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(arguments: &Arguments, state: &State) -> Result<u8, Failure> {
-    let say = Say { json: arguments.json };
-    let folder = folder(arguments.folder.as_deref(), &say)?;
+pub fn run(arguments: &Arguments, state: &State, common: &CommonArguments) -> Result<u8, Failure> {
+    let screen = CommonArguments { json: arguments.json, ..common.clone() }.screen();
+    let say = Say { screen: &screen, json: arguments.json };
+    let folder = folder(arguments.folder.as_deref(), say)?;
     if folder.starts_with(state.folder()) || state.folder().starts_with(&folder) {
         let text = format!(
             "the state folder {} and the folder {} lie in one another: name another --state",
@@ -77,23 +79,30 @@ pub fn run(arguments: &Arguments, state: &State) -> Result<u8, Failure> {
     done
 }
 
+/// Text for people as the walk goes on; nothing of it with `--json`. A reader that went away, or a
+/// full disk, ends the walk.
 #[derive(Clone, Copy)]
-struct Say {
+struct Say<'a> {
+    screen: &'a Screen,
     json: bool,
 }
 
-impl Say {
-    fn line(self, text: impl AsRef<str>) {
-        if !self.json {
-            println!("{}", text.as_ref());
+impl Say<'_> {
+    fn line(self, text: impl AsRef<str>) -> Result<(), Failure> {
+        if self.json {
+            return Ok(());
         }
+        for line in text.as_ref().split('\n') {
+            self.screen.line(line)?;
+        }
+        self.screen.flush()
     }
 }
 
 /// One walk through the suite.
 struct Tour<'a> {
     arguments: &'a Arguments,
-    say: Say,
+    say: Say<'a>,
     state: &'a State,
     server: Server,
     folder: PathBuf,
@@ -119,31 +128,31 @@ impl Ended {
 impl Tour<'_> {
     async fn run(&self, running: &Running) -> Result<u8, Failure> {
         let say = self.say;
-        say.line(format!("simsim {} on this host", env!("CARGO_PKG_VERSION")));
+        say.line(format!("simsim {} on this host", env!("CARGO_PKG_VERSION")))?;
         let mut console = String::new();
         for one in &running.listening {
             let note = one.notice.as_deref().unwrap_or(one.row.protocol);
-            say.line(format!("  {:8} {} ({note})", one.row.id, one.address));
+            say.line(format!("  {:8} {} ({note})", one.row.id, one.address))?;
             if one.row.id == simsim_model::port_registry::CONSOLE.id {
                 console = format!("https://localhost:{}/", one.address.port());
             }
         }
-        say.line(format!("  status   {console} (while this runs)"));
+        say.line(format!("  status   {console} (while this runs)"))?;
         let who = Principal::local_root();
         let datastore = self.datastore(&who).await?;
         let skipped = self.recovery_kit(&who).await?;
         let task = self.task(&who, &datastore.name).await?;
 
-        say.line(format!("\nBacking up {} as task '{task}'", self.folder.display()));
+        say.line(format!("\nBacking up {} as task '{task}'", self.folder.display()))?;
         let request = RunTaskRequest { task: task.clone(), level: Level::Incr };
         let job = self.server.run_task(&who, request).await?.job;
         let backup = self.follow(&who, job, "backup").await?;
-        self.tell_backup(&backup);
+        self.tell_backup(&backup)?;
         let Some(saveset) = backup.detail.job.saveset.filter(|_| is_saved(&backup)) else {
             return Err(failed(&backup));
         };
 
-        say.line(format!("\nRestoring to {}", self.scratch.display()));
+        say.line(format!("\nRestoring to {}", self.scratch.display()))?;
         let request = RestoreRequest {
             saveset: saveset.to_string(),
             target: Some(escape_path(self.scratch.as_os_str().as_bytes())),
@@ -153,7 +162,7 @@ impl Tour<'_> {
         };
         let job = self.server.restore(&who, request).await?.job;
         let restore = self.follow(&who, job, "restore").await?;
-        self.tell_problems(&restore);
+        self.tell_problems(&restore)?;
         if !matches!(restore.outcome(), Outcome::Finished | Outcome::FinishedWithErrors) {
             return Err(failed(&restore));
         }
@@ -164,7 +173,7 @@ impl Tour<'_> {
             size(counters.bytes_done),
             restore.time,
             rate(counters.bytes_done, restore.time)
-        ));
+        ))?;
 
         let differences = self.compare().await?;
         let outcome = worse(backup.outcome(), restore.outcome(), !differences.is_empty());
@@ -173,9 +182,10 @@ impl Tour<'_> {
         let report =
             Report { task, saveset, backup, restore, differences, store, console, skipped };
         if self.arguments.json {
-            println!("{:#}", self.document(&report, outcome));
+            say.screen.document(&self.document(&report, outcome))?;
+            say.screen.flush()?;
         } else {
-            self.closing(&report);
+            self.closing(&report)?;
         }
         Ok(exit::of_outcome(outcome))
     }
@@ -209,7 +219,11 @@ impl Tour<'_> {
             KitState::Proven { .. } => return Ok(None),
             KitState::Unproven => {
                 let why = format!("proof that {} was kept elsewhere", files.text.display());
-                say.line(format!("\nRecovery kit: there is no {why} yet (simsim key prove)"));
+                say.line(format!(
+                    "\nRecovery kit: there is no {why} yet (while the server runs: {} --state {} key kit prove)",
+                    program(),
+                    shell_word(self.state.folder())
+                ))?;
                 return Ok(Some(why));
             }
             KitState::None => {}
@@ -222,13 +236,13 @@ impl Tour<'_> {
         })?;
         say.line(
             "\nRecovery kit: with it and a copy of the datastore, everything can be restored.",
-        );
+        )?;
         // A log of this output should not hold the key to everything.
         if std::io::stdout().is_terminal() {
-            say.line(format!("  {}", kit.groups.join("-")));
+            say.line(format!("  {}", kit.groups.join("-")))?;
         }
-        say.line(format!("  text {}", files.text.display()));
-        say.line(format!("  page {}, to be printed", files.page.display()));
+        say.line(format!("  text {}", files.text.display()))?;
+        say.line(format!("  page {}, to be printed", files.page.display()))?;
         let skipped = match (self.arguments.yes, say.json, std::io::stdin().is_terminal()) {
             (true, ..) => "--yes",
             (_, true, _) => "--json",
@@ -236,7 +250,7 @@ impl Tour<'_> {
             _ => return self.prove(who, kit.asked).await,
         };
         let why = format!("proof that the kit was kept elsewhere ({skipped})");
-        say.line(format!("  skipped: {why}"));
+        say.line(format!("  skipped: {why}"))?;
         Ok(Some(why))
     }
 
@@ -245,26 +259,27 @@ impl Tour<'_> {
         who: &Principal,
         mut asked: Vec<usize>,
     ) -> Result<Option<String>, Failure> {
-        println!("Print it or write it down, and show that you have it (Enter alone: later).");
+        self.say
+            .line("Print it or write it down, and show that you have it (Enter alone: later).")?;
         for _ in 0..PROOF_TRIES {
             let mut groups = Vec::new();
             for group in &asked {
-                println!("Type group {group}:");
+                self.say.line(format!("Type group {group}:"))?;
                 let typed = tokio::task::spawn_blocking(read_line).await;
                 let typed = typed.unwrap_or_else(|_| Ok(String::new()))?;
                 if typed.is_empty() {
                     let why = "proof that the kit was kept elsewhere (put off)".to_owned();
-                    println!("  skipped: {why}");
+                    self.say.line(format!("  skipped: {why}"))?;
                     return Ok(Some(why));
                 }
                 groups.push(typed);
             }
             let reply = self.server.prove_kit(who, KitProofRequest { groups }).await?;
             if reply.proven {
-                println!("  proven: the kit was kept");
+                self.say.line("  proven: the kit was kept")?;
                 return Ok(None);
             }
-            println!("That is not what stands on the kit.");
+            self.say.line("That is not what stands on the kit.")?;
             asked = reply.asked;
         }
         Err(Failure::new(Kind::Denied, "the recovery kit was not shown to be kept"))
@@ -321,8 +336,8 @@ impl Tour<'_> {
         Ok(Ended { detail, time })
     }
 
-    fn tell_backup(&self, backup: &Ended) {
-        self.tell_problems(backup);
+    fn tell_backup(&self, backup: &Ended) -> Result<(), Failure> {
+        self.tell_problems(backup)?;
         let now = backup.counters();
         let (read, new, stored) = (now.bytes_done, now.bytes_new, now.bytes_wire);
         self.say.line(format!(
@@ -331,25 +346,26 @@ impl Tour<'_> {
             size(read),
             backup.time,
             rate(read, backup.time)
-        ));
+        ))?;
         self.say.line(format!(
             "  new: {} ({}), stored: {} ({})",
             size(new),
             factor("deduplication", read, new),
             size(stored),
             factor("compression", new, stored)
-        ));
+        ))
     }
 
-    fn tell_problems(&self, ended: &Ended) {
+    fn tell_problems(&self, ended: &Ended) -> Result<(), Failure> {
         let problems = &ended.detail.problem_list;
         for problem in problems.iter().take(10) {
-            self.say.line(format!("  {}: {}", problem.path_text(), problem.message));
+            self.say.line(format!("  {}: {}", problem.path_text(), problem.message))?;
         }
         let more = ended.detail.job.problems.saturating_sub(problems.len().min(10) as u64);
         if more > 0 {
-            self.say.line(format!("  … and {more} more"));
+            self.say.line(format!("  … and {more} more"))?;
         }
+        Ok(())
     }
 
     /// Original against restored.
@@ -359,7 +375,7 @@ impl Tour<'_> {
         } else {
             "every byte and attribute but owners, which only root can restore"
         };
-        self.say.line(format!("\nComparing {what}"));
+        self.say.line(format!("\nComparing {what}"))?;
         let restored = self.scratch.join(self.folder.strip_prefix("/").unwrap_or(&self.folder));
         let original = self.folder.clone();
         let compared = tokio::task::spawn_blocking(move || match is_root() {
@@ -370,11 +386,11 @@ impl Tour<'_> {
             Failure::new(Kind::Internal, "the comparison ended without an answer")
         })??;
         for difference in differences.iter().take(20) {
-            self.say.line(format!("  differs: {difference}"));
+            self.say.line(format!("  differs: {difference}"))?;
         }
         match differences.len() {
-            0 => self.say.line("  identical"),
-            count => self.say.line(format!("  {count} differences")),
+            0 => self.say.line("  identical")?,
+            count => self.say.line(format!("  {count} differences"))?,
         }
         Ok(differences)
     }
@@ -407,26 +423,26 @@ impl Tour<'_> {
         })
     }
 
-    fn closing(&self, report: &Report) {
+    fn closing(&self, report: &Report) -> Result<(), Failure> {
         let say = self.say;
         let kit = KitFiles::in_folder(self.state.folder());
-        let state = shell_word(self.state.folder());
+        let (simsim, state) = (program(), shell_word(self.state.folder()));
         let bytes = report.store.device.as_ref().map_or(0, |device| device.packs_bytes);
-        say.line(format!("\nSaveset {} of task '{}'", report.saveset, report.task));
-        say.line(format!("  datastore    {} ({})", report.store.path, size(bytes)));
-        say.line(format!("  state        {}", self.state.folder().display()));
-        say.line(format!("  recovery kit {}", kit.text.display()));
+        say.line(format!("\nSaveset {} of task '{}'", report.saveset, report.task))?;
+        say.line(format!("  datastore    {} ({})", report.store.path, size(bytes)))?;
+        say.line(format!("  state        {}", self.state.folder().display()))?;
+        say.line(format!("  recovery kit {}", kit.text.display()))?;
         if let Some(skipped) = &report.skipped {
-            say.line(format!("  skipped      {skipped}"));
+            say.line(format!("  skipped      {skipped}"))?;
         }
-        say.line("\nNext. Run it again, and only what changed is read and stored:");
-        say.line(format!("  simsim --state {state} quickstart {}", shell_word(&self.folder)));
-        say.line("Or go on with what was made, as a server that stays:");
-        say.line(format!("  simsim --state {state} server"));
-        say.line("and, while it runs, in another terminal:");
-        say.line(format!("  simsim --state {state} status"));
-        say.line(format!("  simsim --state {state} savesets"));
-        say.line(format!("  simsim --state {state} backup {}", report.task));
+        say.line("\nNext. Run it again, and only what changed is read and stored:")?;
+        say.line(format!("  {simsim} --state {state} quickstart {}", shell_word(&self.folder)))?;
+        say.line("Or go on with what was made, as a server that stays:")?;
+        say.line(format!("  {simsim} --state {state} server"))?;
+        say.line("and, while it runs, in another terminal:")?;
+        say.line(format!("  {simsim} --state {state} status"))?;
+        say.line(format!("  {simsim} --state {state} savesets"))?;
+        say.line(format!("  {simsim} --state {state} backup {}", report.task))
     }
 }
 
@@ -470,7 +486,7 @@ fn read_line() -> std::io::Result<String> {
 }
 
 /// The folder, absolute and existing.
-fn folder(named: Option<&Path>, say: &Say) -> Result<PathBuf, Failure> {
+fn folder(named: Option<&Path>, say: Say<'_>) -> Result<PathBuf, Failure> {
     if let Some(named) = named {
         let text = |error| format!("the folder '{}': {error}", named.display());
         return named
@@ -484,7 +500,7 @@ fn folder(named: Option<&Path>, say: &Say) -> Result<PathBuf, Failure> {
     say.line(format!(
         "No folder was named: {} serves as an example, since every host has one. Your own: simsim quickstart FOLDER",
         example.display()
-    ));
+    ))?;
     Ok(example.canonicalize()?)
 }
 
@@ -496,6 +512,17 @@ fn task_name(folder: &Path) -> String {
     let mut name = words.join("-");
     name.truncate(48);
     if name.is_empty() { "root".to_owned() } else { name }
+}
+
+/// How this program is called from a shell: by its name where that is found, else by its path.
+fn program() -> String {
+    let named = std::env::var_os("PATH").is_some_and(|folders| {
+        std::env::split_paths(&folders).any(|folder| folder.join("simsim").is_file())
+    });
+    match std::env::current_exe() {
+        Ok(path) if !named => shell_word(&path),
+        _ => "simsim".to_owned(),
+    }
 }
 
 /// A path as a shell reads it back.
@@ -526,7 +553,8 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         match remove(&self.0) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                eprintln!("simsim: {} stays behind: {error}", self.0.display());
+                let text = format!("simsim: {} stays behind: {error}\n", self.0.display());
+                let _ = std::io::stderr().write_all(text.as_bytes());
             }
             _ => {}
         }

@@ -58,7 +58,10 @@ pub struct Arguments {
 pub async fn run(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let level = arguments.level.level();
     let reply: JobReply = match task_meant(cx, &arguments).await? {
-        Some(task) => cx.ask("task.run", &RunTaskRequest { task, level }).await?,
+        Some(task) => {
+            own_options(&task, &arguments.options)?;
+            cx.ask("task.run", &RunTaskRequest { task, level }).await?
+        }
         None => {
             let sources = arguments
                 .what
@@ -84,6 +87,18 @@ pub async fn run(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
         }
     };
     follow::run_to_end(cx, reply, arguments.detach).await
+}
+
+/// Options beside a task would be lost: each is refused, since a lock or a limit that was asked for
+/// and is not set is found out too late.
+fn own_options(task: &str, options: &OptionArguments) -> Result<(), Failure> {
+    let given = options.given();
+    let Some(first) = given.first() else { return Ok(()) };
+    let task = plain(task);
+    let text = format!("task '{task}' has its own options; not for one run: {}", given.join(", "));
+    Err(Failure::new(Kind::Invalid, text)
+        .next(format!("for all its runs from now on: simsim task change {task} {first} …"))
+        .next("for one run only, name paths instead of the task"))
 }
 
 /// The task, if one is meant: a single word without a slash, and no client beside it.

@@ -175,13 +175,19 @@ pub fn ended_text(screen: &Screen, detail: &JobDetail) -> Result<(), Failure> {
         head = head.plain(format!(" in {}", lasting_ms(lasted)));
     }
     screen.line(head)?;
-    for line in figures(job) {
+    for line in figures(job).into_iter().chain(checked(detail)) {
         screen.line(Text::from("  ").plain(line))?;
     }
     if let Some(error) = &job.error {
         screen.line(Text::from("  ").add(Style::Bad, &error.message))?;
     }
     problems(screen, detail, PROBLEMS_SHOWN)?;
+    if lacked_keys(detail) {
+        screen.aside(Text::new().dim("  → ").plain(
+            "to check names too, hand the keys that the server has to the device: simsim verify \
+             --bytes --keys-to-device",
+        ));
+    }
     if let (Some(saveset), "backup") = (job.saveset, job.kind.as_str()) {
         let short = saveset.short();
         screen.line(
@@ -219,7 +225,7 @@ fn detail_text(screen: &Screen, detail: &JobDetail) -> Result<(), Failure> {
                 .map_or_else(Text::new, |error| Text::styled(Style::Bad, &error.message)),
         ),
     ]))?;
-    for line in figures(job) {
+    for line in figures(job).into_iter().chain(checked(detail)) {
         screen.line(Text::from("  ").plain(line))?;
     }
     problems(screen, detail, usize::MAX)
@@ -278,6 +284,35 @@ fn figures(job: &JobView) -> Vec<String> {
         });
     }
     lines
+}
+
+/// What a check looked at.
+fn checked(detail: &JobDetail) -> Option<String> {
+    let checked = detail.checked.as_ref()?;
+    let packs = match checked.packs {
+        // One saveset is not checked pack by pack.
+        0 => String::new(),
+        packs => format!("{}, ", counted(packs, "pack")),
+    };
+    let damaged = match checked.damaged {
+        0 => "nothing is damaged".to_owned(),
+        damaged => format!("{} found", counted(damaged, "damage")),
+    };
+    Some(format!(
+        "checked {packs}{}, {}, {}: {damaged}",
+        counted(checked.segments, "segment"),
+        counted(checked.chunks, "chunk"),
+        size(checked.bytes)
+    ))
+}
+
+/// Whether a check could have looked deeper with keys that the device did not have.
+fn lacked_keys(detail: &JobDetail) -> bool {
+    detail.checked.is_some()
+        && detail.problem_list.iter().any(|problem| {
+            problem.kind == simsim_model::ProblemKind::Note
+                && problem.message.contains("without a key")
+        })
 }
 
 fn lasted(job: &JobView) -> Option<i64> {

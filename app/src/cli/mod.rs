@@ -36,9 +36,11 @@ mod verify;
 mod words;
 
 use simsim_console::LocalClient;
+use simsim_model::Kind;
 
 pub use clients::ClientVerb;
 pub use context::{CommonArguments, Context, GLOBAL};
+pub use screen::Screen;
 
 use self::text::{Style, Text};
 use crate::exit::Failure;
@@ -135,6 +137,24 @@ fn asking(
     let status = runtime.block_on(verb(&cx))?;
     cx.screen.flush()?;
     Ok(status)
+}
+
+/// A command line that was not understood, as any other failure: the first words of the complaint,
+/// and its tips as what to do next.
+pub fn usage_failure(error: &clap::Error) -> Failure {
+    use clap::error::ErrorKind;
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::new(Kind::Invalid, "the command line ends before it says what to do")
+            .next("what there is: simsim --help");
+    }
+    let text = error.render().to_string();
+    let mut parts = text.split("\n\n");
+    let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
+    let first = words(parts.next().unwrap_or_default());
+    let message = first.strip_prefix("error: ").unwrap_or(&first);
+    let tips = parts.filter_map(|part| part.trim_start().strip_prefix("tip: ")).map(words);
+    tips.fold(Failure::new(Kind::Invalid, message), Failure::next)
+        .next("how it is used: simsim --help")
 }
 
 /// Tells on standard error what went wrong, where, and what to do next; for programs as one

@@ -10,7 +10,7 @@ use super::context::Context;
 use super::follow;
 use super::paths;
 use super::reference;
-use super::text::Text;
+use super::text::{Text, plain};
 use crate::exit::Failure;
 
 /// What to do where something already is, as typed.
@@ -69,7 +69,8 @@ pub struct Arguments {
 /// How to restore; `rescue` has the same.
 #[derive(clap::Args, Debug)]
 pub struct HowArguments {
-    /// Only paths that match: * stops at /, ** does not; may be repeated
+    /// Of the paths named (or of all), only what matches: * stops at /, ** does not; a pattern
+    /// without / is for the name alone; may be repeated
     #[arg(long, value_name = "PATTERN")]
     pub pattern: Vec<String>,
     /// What to do where something already is
@@ -109,7 +110,14 @@ pub async fn run(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let to = arguments.client.as_deref().unwrap_or(&saveset.client);
     let target = match &arguments.to {
         // A relative path is taken from here only where the files come here.
-        Some(folder) if is_own_client(cx, to).await? => Some(paths::of_this_host(folder)?),
+        Some(folder) if is_own_client(cx, to).await? => {
+            if folder.metadata().is_ok_and(|there| !there.is_dir()) {
+                let text = format!("'{}' is not a folder", plain(&folder.to_string_lossy()));
+                return Err(Failure::new(Kind::Invalid, text)
+                    .next("name a folder to restore beneath; one that is not there yet is made"));
+            }
+            Some(paths::of_this_host(folder)?)
+        }
         Some(folder) => Some(paths::of_other_host(folder, to)?),
         None => None,
     };

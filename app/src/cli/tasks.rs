@@ -106,6 +106,22 @@ impl OptionArguments {
         (self.exclude, options, self.datastore, self.drive, self.keep_days.unwrap_or(0))
     }
 
+    /// The options that were given, as they are typed.
+    pub fn given(&self) -> Vec<&'static str> {
+        [
+            ("--exclude", !self.exclude.is_empty()),
+            ("--exclude-caches", self.exclude_caches.is_some()),
+            ("--one-file-system", self.one_file_system.is_some()),
+            ("--max-file-size", self.max_file_size.is_some()),
+            ("--datastore", self.datastore.is_some()),
+            ("--drive", self.drive.is_some()),
+            ("--keep-days", self.keep_days.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_given)| is_given.then_some(name))
+        .collect()
+    }
+
     fn apply(&self, options: &mut TaskOptions) {
         if let Some(set) = self.exclude_caches {
             options.exclude_caches = set;
@@ -267,7 +283,7 @@ fn task_text(screen: &Screen, task: &TaskView) -> Result<(), Failure> {
             },
         ),
         ("added", when(task.created_unix_ms).into()),
-        ("last job", last_job(task)),
+        ("last backup", last_job(task)),
     ]))
 }
 
@@ -294,7 +310,7 @@ fn table(tasks: &[TaskView]) -> Table {
         Column::new("CLIENT").cut_to(8).rank(1),
         Column::new("BACKS UP").cut_to(16).rank(2),
         Column::new("INTO").cut_to(8).rank(3),
-        Column::new("LAST JOB"),
+        Column::new("LAST BACKUP"),
     ]);
     for task in tasks {
         table.row([

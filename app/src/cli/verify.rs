@@ -9,7 +9,8 @@ use crate::exit::Failure;
 
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// Only what this saveset needs, named as for 'simsim ls' [default: all of the datastore]
+    /// Only what this saveset needs, every byte and name of it; named as for 'simsim ls' [default:
+    /// all of the datastore]
     saveset: Option<String>,
     /// Read every byte and check every name, where the server has the key; without it, packs,
     /// index and manifests are held against each other and every checksum is checked

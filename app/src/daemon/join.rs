@@ -11,6 +11,7 @@ use simsim_model::port_registry::SMSSH;
 use super::enrolment::Enrolment;
 use super::node::platform;
 use super::settings::{ListenAddress, Settings};
+use crate::cli::Screen;
 use crate::exit::{self, Failure};
 use crate::state::State;
 
@@ -37,7 +38,7 @@ pub struct JoinArguments {
 
 /// Joins. The key of this host is made here where there is none yet; a client that runs already
 /// obeys from this moment on.
-pub fn join(arguments: &JoinArguments, state: &State) -> Result<u8, Failure> {
+pub fn join(arguments: &JoinArguments, state: &State, screen: &Screen) -> Result<u8, Failure> {
     let invalid = |text: String| Failure::new(Kind::Invalid, text);
     if state.is_of_server() {
         let text = format!(
@@ -117,26 +118,40 @@ pub fn join(arguments: &JoinArguments, state: &State) -> Result<u8, Failure> {
     }
     .save(&file)?;
     state.give_to_owner(&file)?;
-    println!("This host is '{name}' at the server '{}'.", joined.server_name);
-    println!("  server's key  {}", server_key.fingerprint());
-    println!("  own key       {}", identity.fingerprint());
+    if screen.is_json() {
+        screen.document(&serde_json::json!({
+            "server": joined.server_name,
+            "server_fingerprint": server_key.fingerprint(),
+            "name": name,
+            "fingerprint": identity.fingerprint(),
+            "port": port,
+            "obeyed_by": holder.as_ref().map(|holder| &holder.role),
+        }))?;
+        screen.flush()?;
+        return Ok(exit::DONE);
+    }
+    screen.line(format!("This host is '{name}' at the server '{}'.", joined.server_name))?;
+    screen.line(format!("  server's key  {}", server_key.fingerprint()))?;
+    screen.line(format!("  own key       {}", identity.fingerprint()))?;
     match &holder {
-        Some(holder) => println!(
+        Some(holder) => screen.line(format!(
             "The simsim {} that runs here (process {}) obeys it from now on, on port {port}.",
             holder.role, holder.pid
-        ),
+        ))?,
         None => {
-            println!("The server reaches it on port {port} once its client runs:");
+            screen.line(format!("The server reaches it on port {port} once its client runs:"))?;
             let listen = arguments.listen.map(|listen| format!(" --listen {listen}"));
             let folder = state.folder().display();
-            println!("  simsim --state {folder} client{}", listen.unwrap_or_default());
+            let listen = listen.unwrap_or_default();
+            screen.line(format!("  simsim --state {folder} client{listen}"))?;
             let booted = Path::new("/run/systemd/system").is_dir();
             if booted && state.is_of_host() && arguments.listen.is_none() {
-                println!("or as a service, where the unit is installed:");
-                println!("  systemctl enable --now simsim-client");
+                screen.line("or as a service, where the unit is installed:")?;
+                screen.line("  systemctl enable --now simsim-client")?;
             }
         }
     }
+    screen.flush()?;
     Ok(exit::DONE)
 }
 

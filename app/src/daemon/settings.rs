@@ -65,6 +65,9 @@ pub struct ClientSettings {
     pub zstd_level: i32,
 }
 
+/// Characters of a wrong line that are shown.
+const LINE_SHOWN_MAX: usize = 80;
+
 impl Default for ClientSettings {
     fn default() -> Self {
         let options = ClientOptions::default();
@@ -134,8 +137,7 @@ impl Settings {
         let wrong = |why: String| {
             Failure::new(Kind::Invalid, format!("the settings {}: {why}", file.display()))
         };
-        let settings: Self =
-            toml::from_str(text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
+        let settings: Self = toml::from_str(text).map_err(|error| wrong(why(&error, text)))?;
         settings.check().map_err(wrong)?;
         Ok(settings)
     }
@@ -220,6 +222,18 @@ impl Settings {
     pub fn console(&self) -> Vec<SocketAddr> {
         addresses(&CONSOLE, &self.listen.console)
     }
+}
+
+/// What is wrong, on one line, with the line of the file where it stands.
+fn why(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message().lines().map(str::trim).collect::<Vec<_>>().join("; ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return message;
+    };
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default().trim();
+    let line: String = line.chars().take(LINE_SHOWN_MAX).collect();
+    format!("line {} ({line}): {message}", number + 1)
 }
 
 fn addresses(row: &Listen, given: &[ListenAddress]) -> Vec<SocketAddr> {
@@ -326,6 +340,7 @@ mod tests {
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.kind, Kind::Invalid);
+            assert!(!error.message.contains('\n'), "one line, as it is shown: {error}");
             for part in ["simsim.toml", "line 3", named] {
                 let four = part.replace('3', "4");
                 assert!(error.message.contains(part) || error.message.contains(&four), "{error}");

@@ -209,3 +209,14 @@ fn a_code_may_come_over_standard_input_and_stays_out_of_the_list_of_processes() 
     assert_done(&join.wait_with_output().unwrap());
     server.until_connected("web");
 }
+
+#[test]
+fn joining_can_be_read_by_programs() {
+    let scratch = tempfile::tempdir().unwrap();
+    let server = Daemon::start("server", &scratch.path().join("server"));
+    let joined = server.join("web", &scratch.path().join("web"), &["--json"]);
+    assert_eq!(joined.status.code(), Some(0), "{joined:?}");
+    let document: serde_json::Value = serde_json::from_slice(&joined.stdout).unwrap();
+    crate::cli::documents::check("Joined", &document);
+    assert_eq!((&document["name"], &document["obeyed_by"]), (&"web".into(), &().into()));
+}

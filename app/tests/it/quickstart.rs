@@ -167,6 +167,41 @@ fn files_that_cannot_be_read_make_it_finished_with_errors() {
 }
 
 #[test]
+fn a_reader_that_goes_away_or_a_full_disk_ends_it_in_order_and_what_is_next_can_be_typed() {
+    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let scratch = tempfile::tempdir().unwrap();
+    let (folder, state) = (scratch.path().join("folder"), scratch.path().join("state"));
+    sample(&folder);
+    let quickstart = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_simsim"));
+        // Nowhere to find the program by its name.
+        command.env("PATH", scratch.path()).stdin(std::process::Stdio::null());
+        command.arg("quickstart").arg(&folder).arg("--state").arg(&state).arg("--yes");
+        command
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let gone = quickstart().stdout(writer).output().unwrap();
+    let said = String::from_utf8_lossy(&gone.stderr);
+    assert_eq!((gone.status.code(), said.contains("panicked")), (Some(141), false), "{said}");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let full = quickstart().stdout(full).output().unwrap();
+    let said = String::from_utf8_lossy(&full.stderr);
+    assert_eq!((full.status.code(), said.contains("panicked")), (Some(7), false), "{said}");
+
+    let mut text = String::new();
+    for _ in 0..2 {
+        let output = quickstart().output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        text = String::from_utf8_lossy(&output.stdout).into_owned();
+    }
+    let program = format!("{} --state {}", env!("CARGO_BIN_EXE_simsim"), state.display());
+    for verb in ["key kit prove", "savesets", "server"] {
+        assert!(text.contains(&format!("{program} {verb}")), "{verb}: {text}");
+    }
+}
+
+#[test]
 fn bad_requests_have_their_status_and_a_sentence() {
     let scratch = tempfile::tempdir().unwrap();
     let missing = scratch.path().join("missing");

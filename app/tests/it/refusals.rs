@@ -64,6 +64,7 @@ fn a_typing_error_in_the_settings_is_named_with_file_and_line() {
     for part in ["simsim.toml", "line 4", "htpp"] {
         assert!(said.contains(part), "{part}: {said}");
     }
+    assert!(!said.contains("x0a"), "it is for people: {said}");
     let missing = scratch.path().join("missing.toml");
     let arguments = ["--state", state, "server", "--settings", missing.to_str().unwrap()];
     assert_eq!(output(&arguments).status.code(), Some(5));

@@ -77,6 +77,68 @@ fn ret05_errors_say_what_where_and_what_next_with_their_status() {
 }
 
 #[test]
+fn what_would_be_lost_or_cannot_be_is_refused_and_not_passed_over() {
+    let house = House::with_saveset();
+    // A lock that was asked for and is not set is found out too late.
+    let jobs = house.json(&["jobs"]);
+    for option in [
+        ["--keep-days", "30"],
+        ["--exclude", "*.tmp"],
+        ["--max-file-size", "1MB"],
+        ["--datastore", "main"],
+        ["--drive", "1"],
+    ] {
+        let (_, told) = house.ends_with(2, &["backup", "home", option[0], option[1]]);
+        assert!(told.contains(option[0]) && told.contains("task change home"), "{told}");
+    }
+    house.ends_with(2, &["backup", "home", "--one-file-system"]);
+    assert_eq!(house.json(&["jobs"]), jobs, "nothing was queued");
+
+    let file = house.path("tree/hello.txt");
+    let (_, told) = house.ends_with(2, &["restore", "home", "--to", &file]);
+    assert!(told.contains("is not a folder"), "{told}");
+    let (_, told) = house.ends_with(5, &["savesets", "--client", "nope"]);
+    assert!(told.contains("simsim client list"), "{told}");
+
+    house.ends_with(2, &["audit", "list", "-n", "0"]);
+    let all = house.json(&["audit", "list"])["rows"].as_array().unwrap().clone();
+    let two = house.json(&["audit", "list", "-n", "2"])["rows"].as_array().unwrap().clone();
+    assert_eq!(two, all[all.len() - 2..], "the newest");
+    let first = house.json(&["audit", "list", "-n", "2", "--after", "0"]);
+    assert_eq!(first["rows"].as_array().unwrap()[..], all[..2], "page by page");
+    let (_, aside) = house.ends_with(0, &["audit", "list", "-n", "2"]);
+    assert!(aside.contains("more: -n"), "{aside}");
+
+    let checked = house.good(&["verify", "home"]);
+    assert!(checked.contains("checked ") && checked.contains("nothing is damaged"), "{checked}");
+    let checked = house.json(&["verify"])["checked"].clone();
+    assert!(checked["packs"].as_u64() > Some(0) && checked["damaged"] == 0, "{checked}");
+}
+
+#[test]
+fn a_command_line_that_is_not_understood_is_a_document_for_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        vec!["ls", "home", "--json", "--nope"],
+        vec!["--json", "restor"],
+        vec!["--json", "audit", "list", "-n", "0"],
+        vec!["task", "--json"],
+    ] {
+        let output = simsim(folder.path()).args(&arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        super::documents::check("Error", &told["error"]);
+        let message = told["error"]["message"].as_str().unwrap();
+        assert!(!message.is_empty() && !message.contains('\n'), "{told}");
+    }
+    // For people as ever; and help is no error.
+    let output = simsim(folder.path()).args(["ls", "--nope"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Usage"), "{output:?}");
+    let output = simsim(folder.path()).args(["ls", "--json", "--help"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
 fn without_a_server_it_is_said_how_to_start_one() {
     let folder = tempfile::tempdir().unwrap();
     let output = simsim(folder.path()).arg("status").output().unwrap();
