@@ -8,15 +8,13 @@ use simsim_server::api::{
 };
 
 use super::context::Context;
+use super::paging::{PageArguments, Pages};
 use super::paths;
 use super::reference;
 use super::screen::Screen;
 use super::text::{Style, Text};
 use super::words::{count, size, when};
 use crate::exit::{self, Failure};
-
-/// Entries of one question to the server.
-const PAGE: u32 = 5000;
 
 #[derive(clap::Args, Debug)]
 pub struct LsArguments {
@@ -33,16 +31,6 @@ pub struct LsArguments {
 }
 
 #[derive(clap::Args, Debug)]
-pub struct PageArguments {
-    /// At most so many entries
-    #[arg(long, short = 'n', value_name = "NUMBER")]
-    limit: Option<u32>,
-    /// Only names after this one: the next page
-    #[arg(long, value_name = "NAME")]
-    after: Option<OsString>,
-}
-
-#[derive(clap::Args, Debug)]
 pub struct FindArguments {
     /// What to look for, with *, ? and […]; against the name, or the whole path where it holds a /
     pattern: String,
@@ -54,9 +42,8 @@ pub struct FindArguments {
     /// With mode, owner, size and time
     #[arg(long, short)]
     long: bool,
-    /// At most so many
-    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 1000)]
-    limit: u32,
+    #[command(flatten)]
+    page: PageArguments,
 }
 
 #[derive(clap::Args, Debug)]
@@ -68,87 +55,73 @@ pub struct DiffArguments {
     /// Only what lies in this folder
     #[arg(default_value = "/", hide_default_value = true)]
     path: OsString,
-    /// At most so many changes
-    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 10_000)]
-    limit: u32,
+    #[command(flatten)]
+    page: PageArguments,
 }
 
 pub async fn ls(cx: &Context, arguments: LsArguments) -> Result<u8, Failure> {
     let saveset = reference::resolve(cx, &arguments.saveset).await?.saveset;
     let path = paths::in_saveset(&arguments.path);
-    let mut after = arguments.page.after.as_deref().map(paths::in_saveset);
-    let mut left = arguments.page.limit;
-    let mut whole = LsReply { saveset, entries: Vec::new(), more: false };
-    loop {
-        let request = LsRequest {
-            saveset: saveset.to_string(),
-            task: None,
-            path: path.clone(),
-            after: after.take(),
-            limit: left.unwrap_or(PAGE).clamp(1, PAGE),
-        };
-        let mut page: LsReply = cx.ask("saveset.ls", &request).await?;
-        after = page.entries.last().map(|entry| name_of(&entry.path).to_owned());
-        left = left.map(|left| left.saturating_sub(page.entries.len() as u32));
-        let end = !page.more || left == Some(0) || after.is_none();
-        if cx.screen.is_json() {
-            whole.entries.append(&mut page.entries);
-        } else {
-            entries_text(&cx.screen, &page.entries, arguments.long, name_of)?;
-        }
-        if end {
-            whole.more = page.more;
-            break;
-        }
+    let mut pages = Pages::new(&arguments.page);
+    while let Some((after, limit)) = pages.next() {
+        let (saveset, path) = (saveset.to_string(), path.clone());
+        let request = LsRequest { saveset, task: None, path, after, limit };
+        let reply: LsReply = cx.ask("saveset.ls", &request).await?;
+        let name = |entry: &EntryView| name_of(&entry.path).to_owned();
+        pages.take(&cx.screen, reply.entries, reply.more, name, |screen, entries| {
+            entries_text(screen, entries, arguments.long, name_of)
+        })?;
     }
-    if cx.screen.is_json() {
-        cx.screen.document(&whole)?;
-    } else if let Some(last) = after.filter(|_| whole.more) {
-        cx.screen.aside(Text::new().dim(format!("there are more: --after '{last}'")));
-    }
+    let (entries, more) = pages.end(&cx.screen);
+    cx.show(&LsReply { saveset, entries, more }, |_, _| Ok(()))?;
     Ok(exit::DONE)
 }
 
 pub async fn find(cx: &Context, arguments: FindArguments) -> Result<u8, Failure> {
     let saveset = reference::resolve(cx, &arguments.saveset).await?.saveset;
-    let request = FindRequest {
-        saveset: saveset.to_string(),
-        task: None,
-        pattern: arguments.pattern,
-        path: paths::in_saveset(&arguments.below),
-        limit: arguments.limit.max(1),
-    };
-    let reply: FindReply = cx.ask("saveset.find", &request).await?;
-    cx.show(&reply, |screen, reply| {
-        entries_text(screen, &reply.entries, arguments.long, |path| path)?;
-        if reply.more {
-            screen.aside(Text::new().dim("the search ended at the limit; more: -n NUMBER"));
-        }
-        Ok(())
-    })?;
+    let path = paths::in_saveset(&arguments.below);
+    let mut pages = Pages::new(&arguments.page);
+    while let Some((after, limit)) = pages.next() {
+        let request = FindRequest {
+            saveset: saveset.to_string(),
+            task: None,
+            pattern: arguments.pattern.clone(),
+            path: path.clone(),
+            after,
+            limit,
+        };
+        let reply: FindReply = cx.ask("saveset.find", &request).await?;
+        let path = |entry: &EntryView| entry.path.clone();
+        pages.take(&cx.screen, reply.entries, reply.more, path, |screen, entries| {
+            entries_text(screen, entries, arguments.long, |path| path)
+        })?;
+    }
+    let (entries, more) = pages.end(&cx.screen);
+    cx.show(&FindReply { saveset, entries, more }, |_, _| Ok(()))?;
     Ok(exit::DONE)
 }
 
 pub async fn diff(cx: &Context, arguments: DiffArguments) -> Result<u8, Failure> {
     let from = reference::resolve(cx, &arguments.from).await?.saveset;
     let to = reference::resolve(cx, &arguments.to).await?.saveset;
-    let request = DiffRequest {
-        from: from.to_string(),
-        to: to.to_string(),
-        path: paths::in_saveset(&arguments.path),
-        limit: arguments.limit.max(1),
-    };
-    let reply: DiffReply = cx.ask("saveset.diff", &request).await?;
-    cx.show(&reply, |screen, reply| {
-        screen.lines(reply.changes.iter().map(change_line))?;
-        if reply.changes.is_empty() {
-            screen.aside("no difference");
-        }
-        if reply.more {
-            screen.aside(Text::new().dim("the comparison ended at the limit; more: -n NUMBER"));
-        }
-        Ok(())
-    })?;
+    let path = paths::in_saveset(&arguments.path);
+    let mut pages = Pages::new(&arguments.page);
+    let mut differs = false;
+    while let Some((after, limit)) = pages.next() {
+        let (from, to, path) = (from.to_string(), to.to_string(), path.clone());
+        let request = DiffRequest { from, to, path, after, limit };
+        let reply: DiffReply = cx.ask("saveset.diff", &request).await?;
+        differs |= !reply.changes.is_empty();
+        let path = |change: &ChangeView| change.path.clone();
+        pages.take(&cx.screen, reply.changes, reply.more, path, |screen, changes| {
+            screen.lines(changes.iter().map(change_line))
+        })?;
+    }
+    if !differs && !cx.screen.is_json() {
+        cx.screen.aside("no difference");
+    }
+    let (changes, more) = pages.end(&cx.screen);
+    cx.show(&DiffReply { from, to, changes, more }, |_, _| Ok(()))?;
     Ok(exit::DONE)
 }
 

@@ -87,18 +87,21 @@ impl Context {
 
 /// A failure with the verb that helps, where the server says that a thing is not there.
 fn hinted(failure: Failure) -> Failure {
-    const LISTS: [(&str, &str); 6] = [
+    const LISTS: [(&str, &str); 5] = [
         ("there is no datastore yet", "make one: simsim datastore create NAME FOLDER"),
         ("there is no datastore ", "those there are: simsim datastore list"),
         ("there is no task ", "those there are: simsim task list"),
         ("there is no job ", "those there are: simsim jobs"),
         ("there is no client ", "those there are: simsim client list"),
-        ("there is no path in this saveset", "look what is there: simsim ls SAVESET FOLDER"),
     ];
     let hint = LISTS.iter().find(|(beginning, _)| failure.message.starts_with(beginning));
     match hint {
-        Some((_, hint)) if failure.kind == Kind::NotFound => failure.next(*hint),
-        _ => failure,
+        _ if failure.kind != Kind::NotFound => failure,
+        Some((_, hint)) => failure.next(*hint),
+        None if failure.message.ends_with(" is not in this saveset") => {
+            failure.next("look what is there: simsim ls SAVESET FOLDER")
+        }
+        None => failure,
     }
 }
 

@@ -8,6 +8,7 @@
 //! follow      a job from its queueing to its end
 //! reference   what people call a saveset
 //! paths       what people type for paths
+//! paging      answers that come in pages
 //! ```
 //! Every other room is a verb or a family of verbs.
 
@@ -22,6 +23,7 @@ mod jobs;
 mod keys;
 mod kit;
 pub mod pages;
+mod paging;
 mod paths;
 mod reference;
 pub mod rescue;

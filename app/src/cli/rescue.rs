@@ -7,19 +7,19 @@
 mod copy;
 mod restore;
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 
-use globset::GlobBuilder;
 use serde::Serialize;
 use simsim_model::{Kind, Level, SavesetId};
-use simsim_server::api::{EntryView, FindReply, LsReply};
+use simsim_server::api::{EntryView, FindRequest, LsReply, LsRequest};
+use simsim_server::look;
 
 use self::copy::Copy;
 use super::browse::{entries_text, name_of};
 use super::context::CommonArguments;
 use super::kit;
+use super::paging::{PageArguments, Pages};
 use super::paths;
 use super::restore::HowArguments;
 use super::savesets;
@@ -59,6 +59,8 @@ pub enum RescueVerb {
         /// With mode, owner, size and time
         #[arg(long, short)]
         long: bool,
+        #[command(flatten)]
+        page: PageArguments,
     },
     /// Find entries of a saveset by name
     Find {
@@ -70,6 +72,8 @@ pub enum RescueVerb {
         /// With mode, owner, size and time
         #[arg(long, short)]
         long: bool,
+        #[command(flatten)]
+        page: PageArguments,
     },
     /// Restore a saveset or a part of it
     Restore {
@@ -134,24 +138,41 @@ pub fn run(arguments: Arguments, common: &CommonArguments) -> Result<u8, Failure
             show(&screen, &list, list_text)?;
             exit::DONE
         }
-        RescueVerb::Ls { saveset, path, long } => {
+        RescueVerb::Ls { saveset, path, long, page } => {
             let saveset = copy.meant(&saveset)?;
-            let path = paths::bytes_in_saveset(&path);
-            let entries = copy.entries(saveset, &path)?;
-            let reply = LsReply { saveset, entries, more: false };
-            show(&screen, &reply, |screen, reply| {
-                entries_text(screen, &reply.entries, long, name_of)
-            })?;
-            exit::DONE
+            let (tree, path) = (copy.tree(saveset)?, paths::in_saveset(&path));
+            let mut pages = Pages::new(&page);
+            while let Some((after, limit)) = pages.next() {
+                let (saveset, path) = (saveset.to_string(), path.clone());
+                let request = LsRequest { saveset, task: None, path, after, limit };
+                let reply = look::ls(&tree, &request)?;
+                let name = |entry: &EntryView| name_of(&entry.path).to_owned();
+                pages.take(&screen, reply.entries, reply.more, name, |screen, entries| {
+                    entries_text(screen, entries, long, name_of)
+                })?;
+            }
+            listed(&screen, saveset, pages)?
         }
-        RescueVerb::Find { pattern, saveset, long } => {
+        RescueVerb::Find { pattern, saveset, long, page } => {
             let saveset = copy.meant(&saveset)?;
-            let entries = find(&copy, saveset, &pattern)?;
-            let reply = FindReply { saveset, entries, more: false };
-            show(&screen, &reply, |screen, reply| {
-                entries_text(screen, &reply.entries, long, |path| path)
-            })?;
-            exit::DONE
+            let tree = copy.tree(saveset)?;
+            let mut pages = Pages::new(&page);
+            while let Some((after, limit)) = pages.next() {
+                let request = FindRequest {
+                    saveset: saveset.to_string(),
+                    task: None,
+                    pattern: pattern.clone(),
+                    path: String::new(),
+                    after,
+                    limit,
+                };
+                let reply = look::find(&tree, &request)?;
+                let path = |entry: &EntryView| entry.path.clone();
+                pages.take(&screen, reply.entries, reply.more, path, |screen, entries| {
+                    entries_text(screen, entries, long, |path| path)
+                })?;
+            }
+            listed(&screen, saveset, pages)?
         }
         RescueVerb::Restore { saveset, paths, to, how } => {
             let saveset = copy.meant(&saveset)?;
@@ -175,17 +196,11 @@ fn show<T: Serialize>(
     if screen.is_json() { screen.document(answer) } else { text(screen, answer) }
 }
 
-fn find(copy: &Copy, saveset: SavesetId, pattern: &str) -> Result<Vec<EntryView>, Failure> {
-    let whole_path = pattern.contains('/');
-    let glob = GlobBuilder::new(pattern)
-        .literal_separator(true)
-        .build()
-        .map_err(|error| Failure::new(Kind::Invalid, format!("the pattern: {error}")))?
-        .compile_matcher();
-    copy.find(saveset, &|path, name| {
-        let subject = if whole_path { path } else { name };
-        glob.is_match(Path::new(OsStr::from_bytes(subject)))
-    })
+/// The end of a listing: its document, where one was asked for.
+fn listed(screen: &Screen, saveset: SavesetId, pages: Pages<EntryView>) -> Result<u8, Failure> {
+    let (entries, more) = pages.end(screen);
+    show(screen, &LsReply { saveset, entries, more }, |_, _| Ok(()))?;
+    Ok(exit::DONE)
 }
 
 fn list_text(screen: &Screen, list: &RescueList) -> Result<(), Failure> {

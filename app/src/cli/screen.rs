@@ -113,8 +113,10 @@ impl Screen {
         Ok(self.out.lock().flush()?)
     }
 
-    /// A line beside the answer. Nobody reading it is no reason to stop.
+    /// A line beside the answer, after what was said before. Nobody reading it is no reason to stop.
     pub fn aside(&self, text: impl Into<Text>) {
+        // An answer that cannot be written is found out by whoever writes on.
+        let _ = self.out.lock().flush();
         let text = text.into().render(self.color_aside);
         let _ = writeln!(std::io::stderr(), "{text}");
     }

@@ -32,7 +32,9 @@ pub(crate) fn run(
     if ticket.saveset != request.saveset {
         return Err(ClientError::Request("the ticket is for another saveset"));
     }
-    allowed(&client.policy()?, request)?;
+    let selection =
+        Selection { paths: request.selection.clone(), patterns: request.patterns.clone() };
+    allowed(&client.policy()?, &selection, &request.target)?;
     let key = client.domain_key(request.domain_key.as_ref(), ticket.store, ticket.domain)?;
     let addresses = dial_addresses(&request.device_addresses)?;
     let target = match request.target.as_slice() {
@@ -46,10 +48,7 @@ pub(crate) fn run(
         session: Arc::clone(&transfer) as _,
         key,
         saveset: request.saveset,
-        selection: Selection {
-            paths: request.selection.clone(),
-            patterns: request.patterns.clone(),
-        },
+        selection,
         strip: ORIGINAL.to_vec(),
         threads: client.options.threads,
         progress: job.progress(),
@@ -71,14 +70,50 @@ pub(crate) fn run(
     done.map(|()| None)
 }
 
-/// Asks the policy. Into the original place every selected path counts for itself; without a
-/// selection, or with patterns, anything may be written, so the root must be allowed.
-fn allowed(policy: &Policy, request: &StartRestore) -> Result<(), ClientError> {
-    if !request.target.is_empty() {
-        return policy.may_restore_into(&request.target);
+/// Asks the policy. Into the original place, every place that the selection can touch counts for
+/// itself; without paths and patterns that is the root.
+fn allowed(policy: &Policy, selection: &Selection, target: &[u8]) -> Result<(), ClientError> {
+    if !target.is_empty() {
+        return policy.may_restore_into(target);
     }
-    if request.selection.is_empty() || !request.patterns.is_empty() {
-        return policy.may_restore_into(ORIGINAL);
+    selection.places().iter().try_for_each(|place| policy.may_restore_into(place))
+}
+
+#[cfg(test)]
+mod tests {
+    use simsim_model::Kind;
+
+    use super::*;
+
+    #[test]
+    fn a_restore_in_place_needs_the_right_on_what_it_can_touch_and_on_nothing_wider() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.toml");
+        std::fs::write(&file, "[restore]\ntargets = [\"/srv/data\"]\n").unwrap();
+        let policy = Policy::load(&file).unwrap();
+        let asked = |paths: &[&str], patterns: &[&str], target: &str| {
+            let selection = Selection {
+                paths: paths.iter().map(|path| path.as_bytes().to_vec()).collect(),
+                patterns: patterns.iter().map(ToString::to_string).collect(),
+            };
+            allowed(&policy, &selection, target.as_bytes()).map_err(|error| error.kind())
+        };
+        assert_eq!(asked(&["/srv/data/a"], &[], ""), Ok(()));
+        assert_eq!(asked(&["/srv/data"], &["*.txt"], ""), Ok(()), "patterns only narrow");
+        assert_eq!(asked(&[], &["/srv/data/**/*.txt"], ""), Ok(()));
+        assert_eq!(asked(&["/"], &["srv/data/a/*"], ""), Ok(()));
+        for (paths, patterns) in [
+            (&[][..], &[][..]),
+            (&[], &["*.txt"]),
+            (&["/srv"], &["*.txt"]),
+            (&["/srv/data", "/etc"], &["*.txt"]),
+            (&[], &["/srv/data/*", "/etc/passwd"]),
+            (&[], &["/srv/data*/x"]),
+        ] {
+            let refused = asked(paths, patterns, "");
+            assert_eq!(refused, Err(Kind::Denied), "{paths:?} {patterns:?}");
+        }
+        assert_eq!(asked(&["/etc"], &[], "/srv/data/back"), Ok(()), "elsewhere: the target alone");
+        assert_eq!(asked(&["/srv/data"], &[], "/tmp"), Err(Kind::Denied));
     }
-    request.selection.iter().try_for_each(|path| policy.may_restore_into(path))
 }

@@ -35,6 +35,9 @@ pub enum ServerError {
     #[error("there is no {noun} '{name}'")]
     NotFound { noun: &'static str, name: String },
 
+    #[error("'{path}' is not in this saveset")]
+    NotInSaveset { path: String },
+
     /// None of its kind was made yet.
     #[error("there is no {noun} yet")]
     Nothing { noun: &'static str },
@@ -69,7 +72,9 @@ impl ServerError {
             ServerError::Session(error) => error.kind(),
             ServerError::Denied { .. } | ServerError::Refused(_) => Kind::Denied,
             ServerError::Invalid(_) | ServerError::Config { .. } => Kind::Invalid,
-            ServerError::NotFound { .. } | ServerError::Nothing { .. } => Kind::NotFound,
+            ServerError::NotFound { .. }
+            | ServerError::NotInSaveset { .. }
+            | ServerError::Nothing { .. } => Kind::NotFound,
             ServerError::Busy(_) => Kind::Busy,
             ServerError::Key(_) => Kind::Corrupt,
             ServerError::Io { source, .. } => Kind::of_io(source),

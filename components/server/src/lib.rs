@@ -16,6 +16,7 @@
 //! | `keys` | master key, domain keys, recovery kit |
 //! | `reconcile` | looks after a device each time it is reached |
 //! | `rights` | who may do what; default deny |
+//! | [`look`] | what is seen of a saveset whose tree is open |
 
 pub mod api;
 mod audit_head;
@@ -27,13 +28,14 @@ mod error;
 mod house;
 mod jobs;
 mod keys;
+pub mod look;
 mod nodes;
 mod reconcile;
 mod rights;
 mod server;
 
 pub use config::ServerConfig;
-pub use desk::{Answer, JobFollower, VERBS, entry_view};
+pub use desk::{Answer, JobFollower, VERBS};
 pub use error::ServerError;
 pub use jobs::{JobEvent, JobEventKind};
 pub use rights::{Grant, Object, Principal, Right};

@@ -20,6 +20,51 @@ pub struct Selection {
     pub patterns: Vec<String>,
 }
 
+impl Selection {
+    /// Places that everything wanted lies at or beneath: the paths, narrowed by what the patterns say
+    /// before their first wildcard. `/` for what may lie anywhere, nothing where paths and patterns
+    /// have no place in common.
+    pub fn places(&self) -> Vec<Vec<u8>> {
+        let whole = |path: &[u8]| join(&[], &components(path).collect::<Vec<_>>().join(&b'/'));
+        let or_root = |places: Vec<Vec<u8>>| match places.is_empty() {
+            true => vec![b"/".to_vec()],
+            false => places,
+        };
+        let paths = or_root(self.paths.iter().map(|path| whole(path)).collect());
+        let patterns = self.patterns.iter().map(|pattern| whole(before_wildcard(pattern)));
+        let patterns = or_root(patterns.collect());
+        let mut places: Vec<Vec<u8>> = Vec::new();
+        for path in &paths {
+            for pattern in &patterns {
+                let place = match (is_below(path, pattern), is_below(pattern, path)) {
+                    (true, _) => path,
+                    (_, true) => pattern,
+                    _ if path == pattern => path,
+                    _ => continue,
+                };
+                if !places.contains(place) {
+                    places.push(place.clone());
+                }
+            }
+        }
+        places
+    }
+}
+
+/// The part of a pattern that names one place: whole components without a wildcard.
+fn before_wildcard(pattern: &str) -> &[u8] {
+    if !pattern.contains('/') {
+        return b"/";
+    }
+    match pattern.find(['*', '?', '[', '{', '\\']) {
+        None => pattern.as_bytes(),
+        Some(at) => {
+            let end = pattern.get(..at).and_then(|before| before.rfind('/')).unwrap_or(0);
+            pattern.as_bytes().get(..end).unwrap_or_default()
+        }
+    }
+}
+
 /// A selection, ready to be asked.
 pub struct Chosen {
     paths: Vec<Vec<u8>>,
@@ -189,6 +234,28 @@ mod tests {
         assert!(!both.reaches(b"/d"));
         assert!(both.met(0).is_err() && both.met(1).is_ok());
         assert!(chosen(&["/a"], &[]).met(0).is_ok());
+    }
+
+    #[test]
+    fn places_are_no_wider_than_what_can_be_wanted() {
+        let places = |paths: &[&str], patterns: &[&str]| {
+            let selection = Selection {
+                paths: paths.iter().map(|path| path.as_bytes().to_vec()).collect(),
+                patterns: patterns.iter().map(ToString::to_string).collect(),
+            };
+            let texts =
+                selection.places().into_iter().map(|place| String::from_utf8(place).unwrap());
+            texts.collect::<Vec<_>>()
+        };
+        assert_eq!(places(&[], &[]), ["/"]);
+        assert_eq!(places(&["/a/b", "c/"], &[]), ["/a/b", "/c"]);
+        assert_eq!(places(&[], &["*.txt"]), ["/"], "a name may be anywhere");
+        assert_eq!(places(&["/a"], &["*.txt"]), ["/a"]);
+        assert_eq!(places(&[], &["/a/b/*.txt", "c/d?/e", "/x/y"]), ["/a/b", "/c", "/x/y"]);
+        assert_eq!(places(&[], &["/a/b*/c", "**/x", "/{a,b}/c", "/a\\*/b"]), ["/a", "/"]);
+        assert_eq!(places(&["/"], &["/a/b/**"]), ["/a/b"]);
+        assert_eq!(places(&["/a/b/c", "/z"], &["/a/**"]), ["/a/b/c"]);
+        assert!(places(&["/a"], &["/ab/*"]).is_empty(), "nothing can be wanted");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod chunks;
 mod cutter;
 mod error;
 mod held;
+pub mod look;
 mod nodes;
 mod placing;
 mod read;

@@ -195,13 +195,28 @@ impl Tree {
         path: &[u8],
         visit: &mut dyn FnMut(Found) -> bool,
     ) -> Result<(), MoverError> {
+        self.walk_after(path, None, visit)
+    }
+
+    /// [`Tree::walk`], beginning with what comes after a path in this order: the next page of a
+    /// walk. Folders that lie before it are not read.
+    pub fn walk_after(
+        &self,
+        path: &[u8],
+        after: Option<&[u8]>,
+        visit: &mut dyn FnMut(Found) -> bool,
+    ) -> Result<(), MoverError> {
         let start = self.entry(path)?;
         let at = join(&[], &components(path).collect::<Vec<_>>().join(&b'/'));
         let mut open = VecDeque::from([Found { path: at, entry: start }]);
         while let Some(found) = open.pop_front() {
+            let turn = Turn::of(&found.path, after);
+            if turn == Turn::Over {
+                continue;
+            }
             let path = found.path.clone();
             let children = self.children(&found.entry)?;
-            if !visit(found) {
+            if turn == Turn::Now && !visit(found) {
                 return Ok(());
             }
             if path.len() > limits::PATH_BYTES_MAX {
@@ -221,54 +236,104 @@ impl Tree {
         path: &[u8],
         report: &mut dyn FnMut(Vec<u8>, Change),
     ) -> Result<(), MoverError> {
-        let at = join(&[], &components(path).collect::<Vec<_>>().join(&b'/'));
-        let (old, new) = (self.entry(path)?, other.entry(path)?);
-        self.diff_entries(other, &at, &old, &new, 0, report)
+        self.diff_after(other, path, None, &mut |path, change| {
+            report(path, change);
+            true
+        })
     }
 
-    fn diff_entries(
+    /// [`Tree::diff`] of what comes after a path: the next page of a comparison. Ends early when
+    /// `report` answers false.
+    pub fn diff_after(
         &self,
         other: &Tree,
         path: &[u8],
-        old: &Entry,
-        new: &Entry,
-        depth: usize,
-        report: &mut dyn FnMut(Vec<u8>, Change),
+        after: Option<&[u8]>,
+        report: &mut dyn FnMut(Vec<u8>, Change) -> bool,
     ) -> Result<(), MoverError> {
-        if let Some(change) = compare(old, new) {
-            report(path.to_vec(), change);
+        let at = join(&[], &components(path).collect::<Vec<_>>().join(&b'/'));
+        let (old, new) = (self.entry(path)?, other.entry(path)?);
+        let mut page = |path: Vec<u8>, change| match Turn::of(&path, after) {
+            Turn::Now => report(path, change),
+            Turn::Over | Turn::OnTheWay => true,
+        };
+        self.diff_entries(other, (&at, after), (&old, &new), 0, &mut page).map(drop)
+    }
+
+    /// Answers whether to go on.
+    fn diff_entries(
+        &self,
+        other: &Tree,
+        (path, after): (&[u8], Option<&[u8]>),
+        (old, new): (&Entry, &Entry),
+        depth: usize,
+        report: &mut dyn FnMut(Vec<u8>, Change) -> bool,
+    ) -> Result<bool, MoverError> {
+        if Turn::of(path, after) == Turn::Over {
+            return Ok(true);
+        }
+        if let Some(change) = compare(old, new)
+            && !report(path.to_vec(), change)
+        {
+            return Ok(false);
         }
         let same = self.manifest.domain == other.manifest.domain && old.content == new.content;
         if same || !old.is_dir() || !new.is_dir() || depth > limits::PATH_DEPTH_MAX {
-            return Ok(());
+            return Ok(true);
         }
         let mut olds = self.children(old)?.into_iter().peekable();
         let mut news = other.children(new)?.into_iter().peekable();
         loop {
             let order = match (olds.peek(), news.peek()) {
-                (None, None) => return Ok(()),
+                (None, None) => return Ok(true),
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
                 (Some(old), Some(new)) => old.name.cmp(&new.name),
             };
-            match order {
+            let go_on = match order {
                 std::cmp::Ordering::Less => {
-                    if let Some(old) = olds.next() {
-                        report(join(path, &old.name), Change::Removed);
-                    }
+                    olds.next().is_none_or(|old| report(join(path, &old.name), Change::Removed))
                 }
                 std::cmp::Ordering::Greater => {
-                    if let Some(new) = news.next() {
-                        report(join(path, &new.name), Change::Added);
-                    }
+                    news.next().is_none_or(|new| report(join(path, &new.name), Change::Added))
                 }
-                std::cmp::Ordering::Equal => {
-                    if let (Some(old), Some(new)) = (olds.next(), news.next()) {
+                std::cmp::Ordering::Equal => match (olds.next(), news.next()) {
+                    (Some(old), Some(new)) => {
                         let path = join(path, &old.name);
-                        self.diff_entries(other, &path, &old, &new, depth + 1, report)?;
+                        let both = (&old, &new);
+                        self.diff_entries(other, (&path, after), both, depth + 1, report)?
                     }
-                }
+                    _ => true,
+                },
+            };
+            if !go_on {
+                return Ok(false);
             }
+        }
+    }
+}
+
+/// What a walk that begins after a path does with another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It and all below it came before.
+    Over,
+    /// It came before; what is below it did not, or not all of it.
+    OnTheWay,
+    Now,
+}
+
+impl Turn {
+    /// Depth first, names by their bytes: a folder comes before what it holds.
+    fn of(path: &[u8], after: Option<&[u8]>) -> Self {
+        let Some(after) = after else { return Turn::Now };
+        if components(path).gt(components(after)) {
+            return Turn::Now;
+        }
+        let mut after = components(after);
+        match components(path).all(|part| after.next() == Some(part)) {
+            true => Turn::OnTheWay,
+            false => Turn::Over,
         }
     }
 }

@@ -9,8 +9,6 @@ use simsim_format::{DomainKey, Manifest, ManifestDetails, RecoveryKit};
 use simsim_model::{DomainId, Kind, RestoreSession, SavesetId};
 use simsim_mover::MoverError;
 use simsim_mover::tree::Tree;
-use simsim_server::api::EntryView;
-use simsim_server::entry_view;
 use simsim_storage::{LocalStorage, OverlayStorage, StorageError};
 
 use super::{RescueList, Rescued};
@@ -133,41 +131,10 @@ impl Copy {
         Ok((Arc::new(self.datastore.read_session(*domain)), key.clone()))
     }
 
-    fn tree(&self, saveset: SavesetId) -> Result<Tree, Failure> {
+    /// The tree of one saveset.
+    pub fn tree(&self, saveset: SavesetId) -> Result<Tree, Failure> {
         let (session, key) = self.reader(saveset)?;
         Ok(Tree::open(session, key, saveset)?)
-    }
-
-    /// A directory's entries by name, or the one entry of another kind.
-    pub fn entries(&self, saveset: SavesetId, path: &[u8]) -> Result<Vec<EntryView>, Failure> {
-        let tree = self.tree(saveset)?;
-        let is_itself = !tree.entry(path)?.is_dir();
-        let mut entries = tree.list(path)?;
-        entries.sort_by(|one, other| one.name.cmp(&other.name));
-        let trimmed = path.strip_suffix(b"/").unwrap_or(path);
-        Ok(entries
-            .iter()
-            .map(|entry| match is_itself {
-                true => entry_view(path, entry),
-                false => entry_view(&[trimmed, b"/", &entry.name].concat(), entry),
-            })
-            .collect())
-    }
-
-    /// Entries whose path and name are wanted, depth first.
-    pub fn find(
-        &self,
-        saveset: SavesetId,
-        wanted: &dyn Fn(&[u8], &[u8]) -> bool,
-    ) -> Result<Vec<EntryView>, Failure> {
-        let mut entries = Vec::new();
-        self.tree(saveset)?.walk(b"/", &mut |found| {
-            if !found.entry.name.is_empty() && wanted(&found.path, &found.entry.name) {
-                entries.push(entry_view(&found.path, &found.entry));
-            }
-            true
-        })?;
-        Ok(entries)
     }
 }
 

@@ -18,7 +18,7 @@ pub struct LsRequest {
     /// Only names after this one, escaped: the next page.
     #[serde(default)]
     pub after: Option<String>,
-    /// 0: 10,000.
+    /// 0: 10,000, which is also the most.
     #[serde(default)]
     pub limit: u32,
 }
@@ -69,7 +69,10 @@ pub struct FindRequest {
     /// Only beneath this path, escaped; default: `/`.
     #[serde(default)]
     pub path: String,
-    /// 0: 1000.
+    /// Only what comes after this path, escaped: the next page.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// 0: 1000; 10,000 at most.
     #[serde(default)]
     pub limit: u32,
 }
@@ -78,7 +81,7 @@ pub struct FindRequest {
 pub struct FindReply {
     pub saveset: SavesetId,
     pub entries: Vec<EntryView>,
-    /// The search ended at the limit.
+    /// The search ended at the limit: ask again after the last path.
     pub more: bool,
 }
 
@@ -91,7 +94,10 @@ pub struct DiffRequest {
     pub to: String,
     #[serde(default)]
     pub path: String,
-    /// 0: 10,000.
+    /// Only what comes after this path, escaped: the next page.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// 0: 10,000, which is also the most.
     #[serde(default)]
     pub limit: u32,
 }
@@ -101,7 +107,7 @@ pub struct DiffReply {
     pub from: SavesetId,
     pub to: SavesetId,
     pub changes: Vec<ChangeView>,
-    /// The comparison ended at the limit.
+    /// The comparison ended at the limit: ask again after the last path.
     pub more: bool,
 }
 

@@ -16,5 +16,4 @@ mod status;
 mod tasks;
 
 pub use answer::{Answer, VERBS};
-pub use browse::entry_view;
 pub use jobs::JobFollower;

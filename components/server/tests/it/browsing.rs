@@ -64,6 +64,7 @@ async fn a_saveset_is_listed_searched_and_compared() {
         task: None,
         pattern: pattern.to_owned(),
         path: String::new(),
+        after: None,
         limit,
     };
     let found = server.find(&root(), find("*.txt", 0)).await.unwrap();
@@ -75,8 +76,19 @@ async fn a_saveset_is_listed_searched_and_compared() {
     assert_eq!((found.entries.len(), found.more), (1, true));
     assert_eq!(server.find(&root(), find("[", 0)).await.unwrap_err().kind(), Kind::Invalid);
 
-    let diff = DiffRequest { from: first, to: second, path: at.clone(), limit: 0 };
+    let next = FindRequest { after: Some(found.entries[0].path.clone()), ..find("*", 1) };
+    let next = server.find(&root(), next).await.unwrap();
+    assert_ne!(next.entries[0].path, found.entries[0].path, "the next page goes on");
+
+    let diff =
+        DiffRequest { from: first.clone(), to: second, path: at.clone(), after: None, limit: 0 };
+    let one = DiffRequest { limit: 1, ..diff.clone() };
+    let one = server.diff(&root(), one).await.unwrap();
+    assert_eq!((one.changes.len(), one.more), (1, true));
+    let rest = DiffRequest { after: Some(one.changes[0].path.clone()), ..diff.clone() };
+    let rest = server.diff(&root(), rest).await.unwrap();
     let diff = server.diff(&root(), diff).await.unwrap();
+    assert!(!rest.more && one.changes.iter().chain(&rest.changes).eq(&diff.changes));
     let changes: Vec<_> = diff
         .changes
         .iter()

@@ -4,5 +4,6 @@ mod changes;
 mod choosing;
 mod links;
 mod listing;
+mod looking;
 mod memory;
 mod round_trip;

@@ -32,7 +32,7 @@ pub fn now_ns() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64
 }
 
-fn back_up(store: &Arc<Memory>, from: &Path, number: u8, base: Option<u8>) -> BackupReport {
+pub fn back_up(store: &Arc<Memory>, from: &Path, number: u8, base: Option<u8>) -> BackupReport {
     store.begin(saveset(number));
     let path = from.as_os_str().as_bytes().to_vec();
     let options = WalkOptions { threads: 2, ..WalkOptions::default() };
