@@ -4,6 +4,7 @@
 //! can be answered although its fields are not understood.
 
 use minicbor::{Decode, Encode};
+use simsim_model::limits::CONTROL_MESSAGE_BYTES_MAX;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::frame::frame;
@@ -35,7 +36,8 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    fn number(self) -> u8 {
+    /// Its number on the wire.
+    pub(crate) fn number(self) -> u8 {
         match self {
             Part::Hello => 0,
             Part::Request => 1,
@@ -50,7 +52,23 @@ impl Part {
         }
     }
 
-    fn of_number(number: u8) -> Self {
+    /// Its name for people; empty for one of a later version.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Part::Hello => "hello",
+            Part::Request => "request",
+            Part::Event => "event",
+            Part::Reply => "reply",
+            Part::Failure => "failure",
+            Part::Unsupported => "unsupported",
+            Part::Forget => "forget",
+            Part::Beat => "beat",
+            Part::Goodbye => "goodbye",
+            Part::Unknown(_) => "",
+        }
+    }
+
+    pub(crate) fn of_number(number: u8) -> Self {
         match number {
             0 => Part::Hello,
             1 => Part::Request,
@@ -116,6 +134,27 @@ impl Envelope {
         Self::new(0, Part::Goodbye, 0, body)
     }
 
+    /// This envelope, or its size when it is larger than a peer accepts. The size is that of its
+    /// encoding, whatever the frames of the session are: the same messages pass over all of them.
+    pub(crate) fn sized(self) -> Result<Self, usize> {
+        let bytes = self.encoded_bytes();
+        if bytes > CONTROL_MESSAGE_BYTES_MAX { Err(bytes) } else { Ok(self) }
+    }
+
+    /// Bytes of the map: four one-byte keys, three numbers, and the body with its length.
+    fn encoded_bytes(&self) -> usize {
+        let number = |value: u64| match value {
+            0..0x18 => 1,
+            0x18..0x100 => 2,
+            0x100..0x1_0000 => 3,
+            0x1_0000..0x1_0000_0000 => 5,
+            _ => 9,
+        };
+        let (part, verb) = (u64::from(self.part.number()), u64::from(self.verb));
+        let body = self.body.len();
+        5 + number(self.id) + number(part) + number(verb) + number(body as u64) + body
+    }
+
     /// The frame of this envelope, or its size when it is larger than a peer accepts.
     pub(crate) fn into_frame(mut self) -> Result<Zeroizing<Vec<u8>>, usize> {
         let mut fields = Fields {
@@ -134,5 +173,29 @@ impl Envelope {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let fields: Fields = decode_body("envelope", bytes).map_err(|error| error.to_string())?;
         Ok(Self::new(fields.id, Part::of_number(fields.part), fields.verb, fields.body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_is_known_before_it_is_encoded() {
+        for id in [0, 23, 24, 255, 256, 65_535, 65_536, u64::from(u32::MAX), u64::MAX] {
+            for (part, verb) in [(Part::Hello, 0), (Part::Unknown(24), 24), (Part::Reply, 256)] {
+                for body in [0, 23, 24, 255, 256, 65_536] {
+                    let envelope = Envelope::new(id, part, verb, vec![7; body]);
+                    let bytes = envelope.encoded_bytes();
+                    // The frame has four bytes of length in front.
+                    assert_eq!(envelope.into_frame().unwrap().len(), bytes + 4);
+                }
+            }
+        }
+        let head = Envelope::new(1, Part::Request, 1, Vec::new()).encoded_bytes() + 4;
+        let most = CONTROL_MESSAGE_BYTES_MAX - head;
+        assert!(Envelope::new(1, Part::Request, 1, vec![0; most]).sized().is_ok());
+        let beyond = Envelope::new(1, Part::Request, 1, vec![0; most + 1]);
+        assert_eq!(beyond.sized().unwrap_err(), CONTROL_MESSAGE_BYTES_MAX + 1);
     }
 }

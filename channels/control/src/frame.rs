@@ -21,8 +21,8 @@ pub(crate) enum FrameError {
     Closed,
     #[error("the connection was cut in the middle of a message")]
     Cut,
-    #[error("a message of {0} bytes was announced, the limit is {CONTROL_MESSAGE_BYTES_MAX}")]
-    TooLarge(usize),
+    #[error("a message of {bytes} bytes was announced, the limit is {max}")]
+    TooLarge { bytes: usize, max: usize },
     #[error("silent for {} s", .0.as_secs_f32())]
     Silent(Duration),
     #[error("{0}")]
@@ -48,6 +48,8 @@ pub(crate) fn frame(mut message: Vec<u8>) -> Option<Zeroizing<Vec<u8>>> {
 /// Reads frames. A call to [`FrameReader::next`] may be dropped and made again: nothing is lost.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
+    /// Bytes of one frame at most, without its length.
+    max: usize,
     /// When bytes last arrived.
     heard: Instant,
     head: [u8; 4],
@@ -57,8 +59,10 @@ pub(crate) struct FrameReader {
 }
 
 impl FrameReader {
-    pub(crate) fn new() -> Self {
+    /// A reader that takes no frame of more than `max` bytes.
+    pub(crate) fn new(max: usize) -> Self {
         Self {
+            max,
             heard: Instant::now(),
             head: [0; 4],
             head_len: 0,
@@ -99,8 +103,8 @@ impl FrameReader {
             self.heard = Instant::now();
         }
         let length = u32::from_be_bytes(self.head) as usize;
-        if length > CONTROL_MESSAGE_BYTES_MAX {
-            return Err(FrameError::TooLarge(length));
+        if length > self.max {
+            return Err(FrameError::TooLarge { bytes: length, max: self.max });
         }
         while self.body_len < length {
             if self.body.len() == self.body_len {
@@ -130,20 +134,29 @@ mod tests {
         for size in [0, 1, 3, STEP_BYTES, STEP_BYTES + 1, CONTROL_MESSAGE_BYTES_MAX] {
             let message: Vec<u8> = (0..size).map(|n| n as u8).collect();
             let framed = frame(message.clone()).unwrap();
-            let read = FrameReader::new().next(&mut framed.as_slice()).await.unwrap();
+            let read = FrameReader::new(CONTROL_MESSAGE_BYTES_MAX)
+                .next(&mut framed.as_slice())
+                .await
+                .unwrap();
             assert!(*read == message, "{size}");
         }
         assert!(frame(vec![0; CONTROL_MESSAGE_BYTES_MAX + 1]).is_none());
         let announced = (CONTROL_MESSAGE_BYTES_MAX as u32 + 1).to_be_bytes();
-        let error = FrameReader::new().next(&mut announced.as_slice()).await.unwrap_err();
-        assert!(matches!(error, FrameError::TooLarge(_)));
+        let error = FrameReader::new(CONTROL_MESSAGE_BYTES_MAX)
+            .next(&mut announced.as_slice())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, FrameError::TooLarge { .. }));
     }
 
     #[tokio::test]
     async fn net01_a_stream_cut_at_any_byte_is_never_a_shorter_message() {
         let framed = frame(vec![7; 40]).unwrap();
         for end in 0..framed.len() {
-            let error = FrameReader::new().next(&mut &framed[..end]).await.unwrap_err();
+            let error = FrameReader::new(CONTROL_MESSAGE_BYTES_MAX)
+                .next(&mut &framed[..end])
+                .await
+                .unwrap_err();
             match error {
                 FrameError::Closed => assert_eq!(end, 0),
                 other => assert!(matches!(other, FrameError::Cut), "{end}: {other}"),
@@ -155,7 +168,7 @@ mod tests {
     async fn a_read_that_was_dropped_loses_nothing() {
         let (mut near, mut far) = tokio::io::duplex(16);
         let framed = frame((0..200).collect()).unwrap();
-        let mut reader = FrameReader::new();
+        let mut reader = FrameReader::new(CONTROL_MESSAGE_BYTES_MAX);
         for (sent, byte) in framed.iter().enumerate() {
             far.write_all(&[*byte]).await.unwrap();
             let next = reader.next(&mut near);

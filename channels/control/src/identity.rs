@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use aws_lc_rs::signature::Ed25519KeyPair;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::keys::ssh_key::{LineEnding, PrivateKey};
 use zeroize::Zeroizing;
@@ -131,6 +132,16 @@ impl Identity {
     /// `SHA256:…` of the public half.
     pub fn fingerprint(&self) -> String {
         self.public.fingerprint()
+    }
+
+    /// Signs as RFC 8032 says. The message begins with the purpose of the signature. `None` only
+    /// for a key that the crypto library does not take.
+    pub(crate) fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
+        let pair = self.key.key_data().ed25519()?;
+        let seed = Zeroizing::new(pair.private.to_bytes());
+        let pair =
+            Ed25519KeyPair::from_seed_and_public_key(seed.as_slice(), &self.public.0).ok()?;
+        pair.sign(message).as_ref().try_into().ok()
     }
 
     pub(crate) fn private(&self) -> Arc<PrivateKey> {

@@ -1,8 +1,9 @@
 //! The control channel: how a server tells clients and devices what to do.
 //!
-//! Clients and devices listen, the server dials (`smssh`). A session carries typed verbs
-//! (`verbs`) in frames: many calls at once, answers matched by number, events while a long verb
-//! works, beats while nothing happens. A component plugs a `VerbHandler` and a `ListenPolicy`
+//! Clients and devices listen, the server dials: over SSH (`smssh`), or over plain TCP where both
+//! sides were told to (`ctrl`). One session core carries typed verbs (`verbs`) in frames over both:
+//! many calls at once, answers matched by number, events while a long verb works, beats while
+//! nothing happens. A component plugs a `VerbHandler` and a `ListenPolicy`
 //! into a listener, and asks through a `ControlClient`. A host becomes known by a join code
 //! (`join`). Framing, fields and failure replies: `docs/protocol/control.md`.
 
@@ -12,6 +13,9 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+mod coding;
+pub mod ctrl;
+mod door;
 mod envelope;
 mod error;
 mod frame;
@@ -28,6 +32,7 @@ mod timing;
 pub mod verbs;
 mod wire;
 
+pub use ctrl::{CtrlDialer, CtrlListener};
 pub use error::{ControlError, VerbError};
 pub use handler::{
     Answer, Caller, EventSender, JOIN_USER, ListenPolicy, Principal, SERVER_USER, VerbHandler,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use russh::keys::ssh_key;
 use ssh_key::public::{Ed25519PublicKey, KeyData};
 
@@ -34,6 +35,11 @@ impl PublicKey {
             *to = *from;
         }
         short
+    }
+
+    /// Did the owner of this key sign the message?
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
     }
 
     pub(crate) fn to_ssh(self) -> ssh_key::PublicKey {

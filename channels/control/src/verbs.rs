@@ -89,6 +89,14 @@ macro_rules! verbs {
             /// Number and name of every verb, in order of their numbers.
             pub const ALL: &'static [(u16, &'static str)] = &[$(($number, $name),)*];
 
+            /// Name of the verb with this number.
+            pub(crate) fn name_of(number: u16) -> Option<&'static str> {
+                match number {
+                    $($number => Some($name),)*
+                    _ => None,
+                }
+            }
+
             /// The verb's number on the wire.
             pub fn number(&self) -> u16 {
                 match self { $(Request::$verb(_) => $number,)* }

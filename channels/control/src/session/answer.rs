@@ -9,10 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use zeroize::Zeroizing;
 
 use super::calls::Calls;
 use super::{CALLS_MAX, OUT_QUEUE, Outgoing, write_frames};
+use crate::coding::{Coding, Inward};
 use crate::envelope::{Envelope, Part};
 use crate::frame::{FrameError, FrameReader};
 use crate::handler::{Caller, EventSender, Principal, VerbHandler};
@@ -50,16 +50,23 @@ pub(crate) enum Ended {
 
 /// Answers verbs until the stream ends, something is wrong with it, or `stop` is cancelled.
 /// Running calls are dropped then.
-pub(crate) async fn answer<S>(stream: S, terms: Terms, stop: CancellationToken) -> Ended
+pub(crate) async fn answer<S>(
+    stream: S,
+    coding: Coding,
+    terms: Terms,
+    stop: CancellationToken,
+) -> Ended
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (mut from, to) = tokio::io::split(stream);
     let (out, queue) = mpsc::channel(OUT_QUEUE);
-    let mut writer = tokio::spawn(write_frames(to, queue, terms.timing.beat));
-    let mut reader = FrameReader::new();
+    let Coding { outward, mut inward } = coding;
+    let mut writer = tokio::spawn(write_frames(to, outward, queue, terms.timing.beat));
+    let reader = FrameReader::new(inward.frame_bytes_max());
+    let mut hearing = Hearing { from: &mut from, reader, coding: inward.as_mut() };
     let mut calls = Calls::default();
-    let ended = converse(&mut from, &mut reader, &out, &mut calls, terms, &stop).await;
+    let ended = converse(&mut hearing, &out, &mut calls, terms, &stop).await;
     calls.drop_all();
     let reason = match &ended {
         Ended::Closed => None,
@@ -78,9 +85,15 @@ where
     ended
 }
 
+/// The reading half.
+struct Hearing<'a, R> {
+    from: &'a mut R,
+    reader: FrameReader,
+    coding: &'a mut dyn Inward,
+}
+
 async fn converse<R: AsyncRead + Unpin>(
-    from: &mut R,
-    reader: &mut FrameReader,
+    hearing: &mut Hearing<'_, R>,
     out: &mpsc::Sender<Outgoing>,
     calls: &mut Calls,
     terms: Terms,
@@ -88,7 +101,7 @@ async fn converse<R: AsyncRead + Unpin>(
 ) -> Ended {
     let theirs = tokio::select! {
         () = stop.cancelled() => return Ended::Stopped,
-        theirs = timeout(terms.timing.handshake, first(from, reader)) => theirs,
+        theirs = timeout(terms.timing.handshake, first(hearing)) => theirs,
     };
     let theirs = match theirs {
         Ok(Ok(theirs)) => theirs,
@@ -118,13 +131,17 @@ async fn converse<R: AsyncRead + Unpin>(
                     });
                 }
             }
-            frame = reader.next_within(from, terms.timing.idle) => {
-                let frame = match frame {
-                    Ok(frame) => frame,
+            frame = hearing.reader.next_within(hearing.from, terms.timing.idle) => {
+                let envelope = match frame {
+                    Ok(frame) => hearing.coding.envelope(frame),
                     Err(FrameError::Closed) => return Ended::Closed,
-                    Err(error) => return Ended::Broken(error.to_string()),
+                    Err(error) => Err(error.to_string()),
                 };
-                if let Some(ended) = take(&frame, out, calls, &caller, &terms.handler) {
+                let ended = match envelope {
+                    Ok(envelope) => take(&envelope, out, calls, &caller, &terms.handler),
+                    Err(reason) => Some(Ended::Broken(reason)),
+                };
+                if let Some(ended) = ended {
                     return ended;
                 }
             }
@@ -133,30 +150,23 @@ async fn converse<R: AsyncRead + Unpin>(
 }
 
 /// The caller's hello.
-async fn first<R: AsyncRead + Unpin>(
-    from: &mut R,
-    reader: &mut FrameReader,
-) -> Result<Hello, String> {
-    let frame = reader.next(from).await.map_err(|error| error.to_string())?;
-    let envelope = Envelope::decode(&frame)?;
+async fn first<R: AsyncRead + Unpin>(hearing: &mut Hearing<'_, R>) -> Result<Hello, String> {
+    let frame = hearing.reader.next(hearing.from).await.map_err(|error| error.to_string())?;
+    let envelope = hearing.coding.envelope(frame)?;
     if envelope.part != Part::Hello {
         return Err("the first message is not a hello".to_owned());
     }
     decode_body("hello", &envelope.body).map_err(|error| error.to_string())
 }
 
-/// Takes one frame. An end when the session cannot go on.
+/// Takes one message. An end when the session cannot go on.
 fn take(
-    frame: &Zeroizing<Vec<u8>>,
+    envelope: &Envelope,
     out: &mpsc::Sender<Outgoing>,
     calls: &mut Calls,
     caller: &Arc<Caller>,
     handler: &Arc<dyn VerbHandler>,
 ) -> Option<Ended> {
-    let envelope = match Envelope::decode(frame) {
-        Ok(envelope) => envelope,
-        Err(reason) => return Some(Ended::Broken(reason)),
-    };
     let id = envelope.id;
     match envelope.part {
         Part::Request => {}
@@ -239,8 +249,8 @@ async fn send(out: &mpsc::Sender<Outgoing>, envelope: Envelope) {
 
 /// The size, when it is larger than a peer accepts.
 async fn send_sized(out: &mpsc::Sender<Outgoing>, envelope: Envelope) -> Result<(), usize> {
-    let frame = envelope.into_frame()?;
+    let envelope = envelope.sized()?;
     // The queue ends with the session; nobody waits for the answer then.
-    let _ = out.send(Outgoing::Frame(frame)).await;
+    let _ = out.send(Outgoing::Message(envelope)).await;
     Ok(())
 }

@@ -61,15 +61,14 @@ impl<V: Verb> Drop for Call<V> {
     fn drop(&mut self) {
         let shared = self.session.shared();
         let was_open = shared.calls().open.remove(&self.id).is_some();
-        if was_open && let Ok(frame) = Envelope::new(self.id, Part::Forget, 0, vec![]).into_frame()
-        {
-            let frame = Outgoing::Frame(frame);
-            if let Err(TrySendError::Full(frame)) = shared.out.try_send(frame)
+        if was_open {
+            let forget = Outgoing::Message(Envelope::new(self.id, Part::Forget, 0, vec![]));
+            if let Err(TrySendError::Full(forget)) = shared.out.try_send(forget)
                 && let Ok(runtime) = Handle::try_current()
             {
                 let out = shared.out.clone();
                 // Ends with the session at the latest.
-                runtime.spawn(async move { out.send(frame).await });
+                runtime.spawn(async move { out.send(forget).await });
             }
         }
     }

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::call::Call;
 use super::shared::{Pending, Shared, first, listen};
 use super::{OUT_QUEUE, Outgoing, write_frames};
+use crate::coding::Coding;
 use crate::envelope::{Envelope, Part};
 use crate::frame::FrameReader;
 use crate::hello::ProtocolVersion;
@@ -53,10 +54,11 @@ impl Drop for Session {
 }
 
 impl ControlClient {
-    /// Opens a session over a stream: says hello and waits for the other's. `label` names the
-    /// peer in errors; `keeper` is dropped with the session.
+    /// Opens a session over a stream: says hello and waits for the other's. `coding` says what its
+    /// frames are; `label` names the peer in errors; `keeper` is dropped with the session.
     pub(crate) async fn open<S>(
         stream: S,
+        coding: Coding,
         hello: &Hello,
         label: &str,
         timing: Timing,
@@ -67,13 +69,14 @@ impl ControlClient {
     {
         let (mut from, to) = tokio::io::split(stream);
         let (out, queue) = mpsc::channel(OUT_QUEUE);
-        let writer = tokio::spawn(write_frames(to, queue, timing.beat)).abort_handle();
+        let Coding { outward, mut inward } = coding;
+        let writer = tokio::spawn(write_frames(to, outward, queue, timing.beat)).abort_handle();
         let guard = AbortOnDrop(writer);
-        if let Ok(frame) = Envelope::new(0, Part::Hello, 0, encode_body(hello)).into_frame() {
-            let _ = out.send(Outgoing::Frame(frame)).await;
-        }
-        let mut reader = FrameReader::new();
-        let peer = match timeout(timing.handshake, first(&mut from, &mut reader)).await {
+        let ours = Envelope::new(0, Part::Hello, 0, encode_body(hello));
+        let _ = out.send(Outgoing::Message(ours)).await;
+        let mut reader = FrameReader::new(inward.frame_bytes_max());
+        let first = first(&mut from, &mut reader, inward.as_mut());
+        let peer = match timeout(timing.handshake, first).await {
             Ok(Ok(peer)) => peer.bounded(),
             Ok(Err(reason)) => {
                 return Err(ControlError::Handshake { peer: label.to_owned(), reason });
@@ -104,7 +107,8 @@ impl ControlClient {
         });
         let listening = Arc::clone(&shared);
         let listener = tokio::spawn(async move {
-            let reason = listen(&mut from, &mut reader, &listening, timing.dead).await;
+            let coding = inward.as_mut();
+            let reason = listen(&mut from, &mut reader, coding, &listening, timing.dead).await;
             listening.end(&reason);
         });
         let writer = guard.disarm();
@@ -153,8 +157,8 @@ impl ControlClient {
         let shared = &self.session.shared;
         let id = shared.next.fetch_add(1, Ordering::Relaxed);
         let body = verb.into().encode();
-        let frame =
-            Envelope::new(id, Part::Request, V::NUMBER, body).into_frame().map_err(|bytes| {
+        let request =
+            Envelope::new(id, Part::Request, V::NUMBER, body).sized().map_err(|bytes| {
                 ControlError::TooLarge { verb: V::NAME, bytes, max: CONTROL_MESSAGE_BYTES_MAX }
             })?;
         let (events_in, events) = mpsc::channel(EVENTS_QUEUE);
@@ -171,7 +175,7 @@ impl ControlClient {
         // Made before the wait, so that a caller who gives up here leaves nothing behind.
         let call = Call::new(id, self.clone(), events, reply);
         // A queue that ended has told the reason to the call already.
-        let _ = shared.out.send(Outgoing::Frame(frame)).await;
+        let _ = shared.out.send(Outgoing::Message(request)).await;
         Ok(call)
     }
 

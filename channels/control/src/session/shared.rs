@@ -9,6 +9,7 @@ use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Outgoing;
+use crate::coding::Inward;
 use crate::envelope::{Envelope, Goodbye, Part};
 use crate::frame::{FrameError, FrameReader};
 use crate::verbs::{Event, Reply, decode_body};
@@ -127,6 +128,7 @@ impl Shared {
 pub(super) async fn listen<R: AsyncRead + Unpin>(
     from: &mut R,
     reader: &mut FrameReader,
+    coding: &mut dyn Inward,
     shared: &Shared,
     dead: Duration,
 ) -> String {
@@ -135,7 +137,7 @@ pub(super) async fn listen<R: AsyncRead + Unpin>(
             Ok(frame) => frame,
             Err(error) => return error.to_string(),
         };
-        match Envelope::decode(&frame) {
+        match coding.envelope(frame) {
             Ok(envelope) => {
                 if let Some(reason) = shared.take(envelope) {
                     return reason;
@@ -150,13 +152,14 @@ pub(super) async fn listen<R: AsyncRead + Unpin>(
 pub(super) async fn first<R: AsyncRead + Unpin>(
     from: &mut R,
     reader: &mut FrameReader,
+    coding: &mut dyn Inward,
 ) -> Result<Hello, String> {
     let frame = match reader.next(from).await {
         Ok(frame) => frame,
         Err(FrameError::Closed) => return Err("it closed the connection without a hello".into()),
         Err(error) => return Err(error.to_string()),
     };
-    let envelope = Envelope::decode(&frame)?;
+    let envelope = coding.envelope(frame)?;
     match envelope.part {
         Part::Hello => decode_body("hello", &envelope.body).map_err(|error| error.to_string()),
         Part::Goodbye => {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
-use zeroize::Zeroizing;
 
+use crate::coding::{Bytes, Outward};
 use crate::envelope::{Envelope, Part};
 use crate::verbs::Event;
 
@@ -17,43 +17,46 @@ pub(crate) const OUT_QUEUE: usize = 16;
 /// What the writer is asked to do.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    Frame(Zeroizing<Vec<u8>>),
+    Message(Envelope),
     /// Write this and close.
-    Last(Zeroizing<Vec<u8>>),
+    Last(Envelope),
 }
 
 impl Outgoing {
     /// An event of call `id`; `None` for one that is too large to send.
     pub(crate) fn event(id: u64, event: &Event) -> Option<Self> {
         let envelope = Envelope::new(id, Part::Event, event.number(), event.encode());
-        envelope.into_frame().ok().map(Outgoing::Frame)
+        envelope.sized().ok().map(Outgoing::Message)
     }
 
     /// Closes the session with a reason.
     pub(crate) fn goodbye(reason: &str) -> Option<Self> {
-        Envelope::goodbye(reason).into_frame().ok().map(Outgoing::Last)
+        Envelope::goodbye(reason).sized().ok().map(Outgoing::Last)
     }
 }
 
 /// Writes until the queue ends, and a beat whenever it was empty for `beat`.
 pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(
     mut to: W,
+    mut coding: Box<dyn Outward>,
     mut queue: mpsc::Receiver<Outgoing>,
     beat: Duration,
 ) -> io::Result<()> {
+    let mut frame = |envelope| -> io::Result<Bytes> {
+        coding.frame(envelope).map_err(|reason| {
+            tracing::error!(reason, "a control message could not be sent");
+            io::Error::other(reason)
+        })
+    };
     loop {
         match tokio::time::timeout(beat, queue.recv()).await {
-            Ok(Some(Outgoing::Frame(frame))) => to.write_all(&frame).await?,
-            Ok(Some(Outgoing::Last(frame))) => {
-                to.write_all(&frame).await?;
+            Ok(Some(Outgoing::Message(envelope))) => to.write_all(&frame(envelope)?).await?,
+            Ok(Some(Outgoing::Last(envelope))) => {
+                to.write_all(&frame(envelope)?).await?;
                 break;
             }
             Ok(None) => break,
-            Err(_) => {
-                if let Ok(frame) = Envelope::beat().into_frame() {
-                    to.write_all(&frame).await?;
-                }
-            }
+            Err(_) => to.write_all(&frame(Envelope::beat())?).await?,
         }
         if queue.is_empty() {
             to.flush().await?;

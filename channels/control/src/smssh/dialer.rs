@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::SUBSYSTEM;
 use super::algorithms::{CHANNEL_PACKETS, PACKET_BYTES, PREFERRED, WINDOW_BYTES, ssh_id};
+use crate::coding::Coding;
 use crate::{ControlClient, ControlError, Hello, Identity, PublicKey, Timing};
 
 /// Which host key the listener must have.
@@ -114,7 +115,9 @@ impl SmsshDialer {
         };
         let (handle, stream, key) = opened?;
         let keeper = Box::new(Keeper { _handle: handle, _cut: cut });
-        let client = ControlClient::open(stream, &self.hello, &label, self.timing, keeper).await?;
+        let (coding, timing) = (Coding::plain(), self.timing);
+        let client =
+            ControlClient::open(stream, coding, &self.hello, &label, timing, keeper).await?;
         Ok((client, key))
     }
 

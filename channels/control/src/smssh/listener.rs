@@ -6,27 +6,23 @@ use std::time::Duration;
 
 use russh::server::Config;
 use russh::{MethodKind, MethodSet};
-use simsim_net::{Admission, Admitted, Severer};
+use simsim_net::{Admitted, Severer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, interval_at, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::algorithms::{CHANNEL_PACKETS, PACKET_BYTES, PREFERRED, WINDOW_BYTES, ssh_id};
-use super::visitor::{Login, Step, Visitor, principal};
+use super::visitor::{Step, Visitor};
+use crate::coding::Coding;
+use crate::door::{Door, Guest, SHUTDOWN_TIME, Visit, evicted};
 use crate::handler::{ListenPolicy, Principal, VerbHandler};
-use crate::session::{Ended, Terms, answer};
 use crate::{Hello, Identity, Timing};
 
 /// Rejections take this long, whatever their cause; the first probe of OpenSSH does not.
 const REJECTION_TIME: Duration = Duration::from_millis(200);
 /// Keys that one connection may try.
 const LOGIN_ATTEMPTS_MAX: usize = 6;
-/// Pause after a failed accept: out of descriptors, mostly.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Sessions get this long to say goodbye at a shutdown.
-const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
 /// The SSH listener of a node.
 pub struct SmsshListener {
@@ -35,11 +31,7 @@ pub struct SmsshListener {
 
 struct Shared {
     config: Arc<Config>,
-    hello: Hello,
-    policy: Arc<dyn ListenPolicy>,
-    handler: Arc<dyn VerbHandler>,
-    admission: Admission,
-    timing: Timing,
+    door: Door,
 }
 
 impl SmsshListener {
@@ -77,53 +69,20 @@ impl SmsshListener {
             keepalive_interval: None,
             ..Config::default()
         };
-        let config = Arc::new(config);
-        let admission = Admission::new();
-        let shared = Shared { config, hello, policy, handler, admission, timing };
-        Self { shared: Arc::new(shared) }
+        let door = Door { hello, policy, handler, timing };
+        Self { shared: Arc::new(Shared { config: Arc::new(config), door }) }
     }
 
     /// Accepts connections until `shutdown` resolves; then sessions get a goodbye, and it returns.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
-        let stop = CancellationToken::new();
-        let mut connections = JoinSet::new();
-        tokio::pin!(shutdown);
-        loop {
-            tokio::select! {
-                () = &mut shutdown => break,
-                Some(_) = connections.join_next() => {}
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => {
-                        let place = self.shared.admission.admit_newest(peer.ip());
-                        let shared = Arc::clone(&self.shared);
-                        let stop = stop.clone();
-                        connections.spawn(shared.visit(stream, peer, place, stop));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a control connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
-        drop(listener);
-        stop.cancel();
-        let _ = timeout(SHUTDOWN_TIME, async { while connections.join_next().await.is_some() {} })
-            .await;
+        Door::serve(listener, shutdown, |visit| Arc::clone(&self.shared).visit(visit)).await;
     }
 }
 
 impl Shared {
     /// One connection from accept to close.
-    async fn visit(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        place: Admitted,
-        stop: CancellationToken,
-    ) {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        simsim_net::tune(&stream);
+    async fn visit(self: Arc<Self>, visit: Visit) {
+        let Visit { stream, peer, place, stop } = visit;
         // Cuts also when this task is aborted: the library's own task would live on.
         let _cut = match Severer::of(&stream) {
             Ok(severer) => severer.on_drop(),
@@ -143,9 +102,9 @@ impl Shared {
         place: Admitted,
         stop: &CancellationToken,
     ) -> String {
-        let deadline = Instant::now() + self.timing.handshake;
+        let deadline = Instant::now() + self.door.timing.handshake;
         let (steps_in, mut steps) = mpsc::unbounded_channel();
-        let visitor = Visitor::new(Arc::clone(&self.policy), steps_in);
+        let visitor = Visitor::new(Arc::clone(&self.door.policy), steps_in);
         let entered = async {
             let running = russh::server::run_stream(Arc::clone(&self.config), stream, visitor)
                 .await
@@ -177,61 +136,17 @@ impl Shared {
         let started = tokio::select! {
             () = stop.cancelled() => return "shutting down".to_owned(),
             () = evicted(place.as_ref()) => return "gave way to a newer stranger".to_owned(),
-            started = timeout(self.timing.handshake, steps.recv()) => started,
+            started = timeout(self.door.timing.handshake, steps.recv()) => started,
             _ = &mut running => return "it ended without the subsystem".to_owned(),
         };
         let Ok(Some(Step::Started(stream))) = started else {
             return "the subsystem was not asked for".to_owned();
         };
-        let terms = Terms {
-            hello: self.hello.clone(),
-            principal: login.principal,
-            peer: Some(peer),
-            handler: Arc::clone(&self.handler),
-            timing: self.timing,
+        // What was written last leaves through the library's own task.
+        let after = async {
+            let _ = timeout(SHUTDOWN_TIME / 2, running).await;
         };
-        tokio::select! {
-            ended = answer(stream, terms, stop.clone()) => {
-                // What was written last leaves through the library's own task.
-                let _ = timeout(SHUTDOWN_TIME / 2, running).await;
-                match ended {
-                    Ended::Closed => "by the caller".to_owned(),
-                    Ended::Stopped => "shutting down".to_owned(),
-                    Ended::Broken(reason) => {
-                        tracing::info!(%peer, reason, "control session ended");
-                        reason
-                    }
-                }
-            }
-            () = self.withdrawn(&login) => {
-                tracing::warn!(%peer, user = login.user, "enrolment withdrawn: session cut");
-                "enrolment withdrawn".to_owned()
-            }
-            () = evicted(place.as_ref()) => "gave way to a newer stranger".to_owned(),
-        }
-    }
-
-    /// Resolves when the policy does not know the key any more, or when a stranger has stayed for
-    /// longer than a join takes.
-    async fn withdrawn(&self, login: &Login) {
-        if matches!(login.principal, Principal::Joiner(_)) {
-            tokio::time::sleep(self.timing.idle).await;
-            return;
-        }
-        let mut ticks = interval_at(Instant::now() + self.timing.recheck, self.timing.recheck);
-        loop {
-            ticks.tick().await;
-            let now = principal(self.policy.as_ref(), &login.user, &login.key);
-            if now != Some(login.principal) {
-                return;
-            }
-        }
-    }
-}
-
-async fn evicted(place: Option<&Admitted>) {
-    match place {
-        Some(place) => place.evicted().await,
-        None => std::future::pending().await,
+        let guest = Guest { login, peer: Some(peer), place };
+        self.door.session(stream, Coding::plain(), &guest, stop, after).await
     }
 }

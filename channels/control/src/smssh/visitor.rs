@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 
 use super::{NO_SHELL, SUBSYSTEM};
 use crate::PublicKey;
-use crate::handler::{JOIN_USER, ListenPolicy, Principal};
+use crate::door::{Login, principal};
+use crate::handler::ListenPolicy;
 
 /// What happened on a connection, told to the task that owns it.
 pub(super) enum Step {
@@ -19,27 +20,6 @@ pub(super) enum Step {
     LoggedIn(Login),
     /// The subsystem was asked for.
     Started(Box<ChannelStream<Msg>>),
-}
-
-/// Who logged in.
-#[derive(Debug, Clone)]
-pub(super) struct Login {
-    pub(super) user: String,
-    pub(super) key: PublicKey,
-    pub(super) principal: Principal,
-}
-
-/// Who `user` with `key` is now.
-pub(super) fn principal(
-    policy: &dyn ListenPolicy,
-    user: &str,
-    key: &PublicKey,
-) -> Option<Principal> {
-    if user == JOIN_USER {
-        return policy.joins_open().then_some(Principal::Joiner(*key));
-    }
-    // Whatever the policy says, a stranger is one only under the name for strangers.
-    policy.principal(user, key).filter(|principal| matches!(principal, Principal::Server))
 }
 
 /// The library's handler of one connection.

@@ -23,6 +23,15 @@ impl Event {
         }
     }
 
+    /// Name of the event with this number.
+    pub(crate) fn name_of(number: u16) -> Option<&'static str> {
+        match number {
+            1 => Some("progress"),
+            2 => Some("problem"),
+            _ => None,
+        }
+    }
+
     /// The fields as bytes.
     pub fn encode(&self) -> Vec<u8> {
         match self {

@@ -1,4 +1,4 @@
-//! Sessions over SSH: many calls, large messages, cuts, silence, shutdown.
+//! Sessions over SSH and over CTRL: many calls, large messages, cuts, silence, shutdown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +11,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::stage::{Node, QUICK};
+use crate::stage::{Mode, Node, QUICK, over_both_modes};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_messages_events_and_small_calls_share_a_session() {
-    let node = Node::start().await;
+over_both_modes! {
+    large_messages_events_and_small_calls_share_a_session,
+    an_idle_session_outlives_every_time_limit,
+    net01_a_cut_in_the_middle_of_a_call_is_unreachable_at_once,
+    a_line_that_falls_silent_is_noticed_in_the_time_for_it,
+    a_shutdown_tells_its_callers_and_frees_the_port,
+    the_end_of_the_last_clone_ends_the_connection,
+}
+
+async fn large_messages_events_and_small_calls_share_a_session(mode: Mode) {
+    let node = Node::start(mode).await;
     let session = node.dial().await.unwrap();
     let work: Vec<JoinHandle<()>> = (0..24)
         .map(|number| {
@@ -55,9 +63,8 @@ async fn large_messages_events_and_small_calls_share_a_session() {
     }
 }
 
-#[tokio::test]
-async fn an_idle_session_outlives_every_time_limit() {
-    let node = Node::start().await;
+async fn an_idle_session_outlives_every_time_limit(mode: Mode) {
+    let node = Node::start(mode).await;
     let session = node.dial().await.unwrap();
     tokio::time::sleep(QUICK.idle + QUICK.dead).await;
     session.call(Ping {}).await.unwrap();
@@ -111,9 +118,8 @@ where
     }
 }
 
-#[tokio::test]
-async fn net01_a_cut_in_the_middle_of_a_call_is_unreachable_at_once() {
-    let node = Node::start().await;
+async fn net01_a_cut_in_the_middle_of_a_call_is_unreachable_at_once(mode: Mode) {
+    let node = Node::start(mode).await;
     let line = Line::to(&node).await;
     let patient = Timing { dead: Duration::from_secs(30), ..QUICK };
     let session = node.dial_at(std::slice::from_ref(&line.address), patient).await.unwrap();
@@ -127,9 +133,8 @@ async fn net01_a_cut_in_the_middle_of_a_call_is_unreachable_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
-#[tokio::test]
-async fn a_line_that_falls_silent_is_noticed_in_the_time_for_it() {
-    let node = Node::start().await;
+async fn a_line_that_falls_silent_is_noticed_in_the_time_for_it(mode: Mode) {
+    let node = Node::start(mode).await;
     let line = Line::to(&node).await;
     let session = node.dial_at(std::slice::from_ref(&line.address), QUICK).await.unwrap();
     let call = session.start(NodeState {}).await.unwrap();
@@ -143,9 +148,8 @@ async fn a_line_that_falls_silent_is_noticed_in_the_time_for_it() {
     line.task.abort();
 }
 
-#[tokio::test]
-async fn a_shutdown_tells_its_callers_and_frees_the_port() {
-    let node = Node::start().await;
+async fn a_shutdown_tells_its_callers_and_frees_the_port(mode: Mode) {
+    let node = Node::start(mode).await;
     let (address, session) = (node.address, node.dial().await.unwrap());
     let call = session.start(NodeState {}).await.unwrap();
     session.call(Ping {}).await.unwrap();
@@ -158,9 +162,8 @@ async fn a_shutdown_tells_its_callers_and_frees_the_port() {
     TcpListener::bind(address).await.unwrap();
 }
 
-#[tokio::test]
-async fn the_end_of_the_last_clone_ends_the_connection() {
-    let node = Node::start().await;
+async fn the_end_of_the_last_clone_ends_the_connection(mode: Mode) {
+    let node = Node::start(mode).await;
     let line = Line::to(&node).await;
     let session = node.dial_at(std::slice::from_ref(&line.address), QUICK).await.unwrap();
     let clone = session.clone();

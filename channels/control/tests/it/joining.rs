@@ -6,11 +6,11 @@ use simsim_control::verbs::{Ping, Roles};
 use simsim_control::{ControlError, Hello, Identity, JOIN_USER, JoinCode, SERVER_USER, join};
 use simsim_model::Kind;
 
-use crate::stage::{Node, QUICK, dialer};
+use crate::stage::{Mode, Node, QUICK, dialer};
 
 /// A node in the role of the server, with a code that is valid.
 async fn server() -> (Node, JoinCode) {
-    let node = Node::start().await;
+    let node = Node::start(Mode::Smssh).await;
     let key = node.identity.public();
     let code = JoinCode::generate(&key);
     *node.player.code.lock().unwrap() = Some((code.clone(), key));

@@ -9,23 +9,29 @@ use simsim_model::Kind;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use crate::stage::{Node, QUICK, dialer};
+use crate::stage::{Mode, Node, QUICK, dialer, over_both_modes};
 
-#[tokio::test]
-async fn the_enrolled_server_comes_in() {
-    let node = Node::start().await;
+over_both_modes! {
+    the_enrolled_server_comes_in,
+    a_wrong_host_key_is_denied_with_both_fingerprints_before_anything_is_sent,
+    a_withdrawn_key_loses_its_session_and_cannot_come_back,
+    nothing_there_is_unreachable_with_every_address,
+    a_peer_that_accepts_and_says_nothing_is_given_up_in_time,
+}
+
+async fn the_enrolled_server_comes_in(mode: Mode) {
+    let node = Node::start(mode).await;
     let session = node.dial().await.unwrap();
     assert_eq!(session.call(Ping {}).await.unwrap().unix_ns, 42);
     assert_eq!(session.peer().name, "node");
     assert_eq!(session.label(), node.address.to_string());
 }
 
-#[tokio::test]
-async fn a_wrong_host_key_is_denied_with_both_fingerprints_before_anything_is_sent() {
-    let node = Node::start().await;
+async fn a_wrong_host_key_is_denied_with_both_fingerprints_before_anything_is_sent(mode: Mode) {
+    let node = Node::start(mode).await;
     let other = Identity::generate().public();
-    let error =
-        dialer(&node.server).connect(&node.addresses(), &other, SERVER_USER).await.unwrap_err();
+    let dialled = node.dial_as(&node.server, &node.addresses(), &other, QUICK).await;
+    let error = dialled.unwrap_err();
     assert!(matches!(error, ControlError::HostKey { .. }), "{error}");
     assert_eq!(error.kind(), Kind::Denied);
     let text = error.to_string();
@@ -36,7 +42,7 @@ async fn a_wrong_host_key_is_denied_with_both_fingerprints_before_anything_is_se
 
 #[tokio::test]
 async fn other_keys_and_other_users_are_refused() {
-    let node = Node::start().await;
+    let node = Node::start(Mode::Smssh).await;
     let stranger = Identity::generate();
     let key = node.identity.public();
     for (identity, user) in [
@@ -58,9 +64,8 @@ async fn other_keys_and_other_users_are_refused() {
     assert_eq!(error.kind(), Kind::Denied);
 }
 
-#[tokio::test]
-async fn a_withdrawn_key_loses_its_session_and_cannot_come_back() {
-    let node = Node::start().await;
+async fn a_withdrawn_key_loses_its_session_and_cannot_come_back(mode: Mode) {
+    let node = Node::start(mode).await;
     let session = node.dial().await.unwrap();
     session.call(Ping {}).await.unwrap();
     *node.policy.server.lock().unwrap() = None;
@@ -71,9 +76,8 @@ async fn a_withdrawn_key_loses_its_session_and_cannot_come_back() {
     assert_eq!(node.dial().await.unwrap_err().kind(), Kind::Denied);
 }
 
-#[tokio::test]
-async fn nothing_there_is_unreachable_with_every_address() {
-    let node = Node::start().await;
+async fn nothing_there_is_unreachable_with_every_address(mode: Mode) {
+    let node = Node::start(mode).await;
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = free.local_addr().unwrap().to_string();
     drop(free);
@@ -87,21 +91,23 @@ async fn nothing_there_is_unreachable_with_every_address() {
     node.dial_at(&list, QUICK).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_peer_that_accepts_and_says_nothing_is_given_up_in_time() {
-    let node = Node::start().await;
+async fn a_peer_that_accepts_and_says_nothing_is_given_up_in_time(mode: Mode) {
+    let node = Node::start(mode).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let begun = Instant::now();
     let error = node.dial_at(&[address], QUICK).await.unwrap_err();
-    assert!(matches!(error, ControlError::TimedOut { step: "key exchange", .. }), "{error}");
+    assert!(
+        matches!(error, ControlError::TimedOut { step: "key exchange" | "handshake", .. }),
+        "{error}"
+    );
     assert_eq!(error.kind(), Kind::Unreachable);
     assert!(begun.elapsed() < QUICK.handshake + Duration::from_secs(2));
 }
 
 #[tokio::test]
 async fn a_peer_that_speaks_something_else_is_named() {
-    let node = Node::start().await;
+    let node = Node::start(Mode::Smssh).await;
     for said in [
         &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
         b"SSH-2.0-x\r\n\0\0\0\x0c\x0a\x14nonsense",

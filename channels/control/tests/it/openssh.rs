@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use crate::stage::{Node, QUICK};
+use crate::stage::{Mode, Node, QUICK};
 
 /// What `ssh` needs: a key file, and the node's host key in a file of known hosts.
 struct Home {
@@ -26,7 +26,7 @@ async fn home() -> Option<Home> {
     let directory = tempfile::tempdir().unwrap();
     // OpenSSH may start slowly on a busy machine.
     let timing = Timing { handshake: Duration::from_secs(10), ..QUICK };
-    let node = Node::with_timing(timing).await;
+    let node = Node::with_timing(Mode::Smssh, timing).await;
     let identity = Identity::load_or_create(&directory.path().join("key")).unwrap();
     *node.policy.server.lock().unwrap() = Some(identity.public());
     let known = format!("[127.0.0.1]:{} {}\n", node.address.port(), node.identity.public());

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use simsim_control::verbs::*;
 use simsim_control::{
-    Answer, Caller, ControlClient, ControlError, EventSender, Hello, Identity, JoinCode,
-    ListenPolicy, Principal, PublicKey, SERVER_USER, SmsshDialer, SmsshListener, Timing, VerbError,
-    VerbHandler, join,
+    Answer, Caller, ControlClient, ControlError, CtrlDialer, CtrlListener, EventSender, Hello,
+    Identity, JoinCode, ListenPolicy, Principal, PublicKey, SERVER_USER, SmsshDialer,
+    SmsshListener, Timing, VerbError, VerbHandler, join,
 };
 use simsim_model::{Kind, ProgressSnapshot};
 use tokio::net::TcpListener;
@@ -24,6 +24,42 @@ pub const QUICK: Timing = Timing {
     idle: Duration::from_millis(1500),
     recheck: Duration::from_millis(100),
 };
+
+/// How a node is steered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Smssh,
+    Ctrl,
+}
+
+impl Mode {
+    /// What a stranger may begin with, so that it is taken for one that speaks the protocol.
+    pub fn greeting(self) -> &'static [u8] {
+        match self {
+            Mode::Smssh => b"SSH-2.0-",
+            Mode::Ctrl => b"simsim-ctrl 1 call ",
+        }
+    }
+}
+
+/// The same tests over both access modes: each takes the mode.
+macro_rules! over_both_modes {
+    ($($name:ident,)*) => {
+        mod over_smssh {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::stage::Mode::Smssh).await;
+            })*
+        }
+        mod over_ctrl {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::stage::Mode::Ctrl).await;
+            })*
+        }
+    };
+}
+pub(crate) use over_both_modes;
 
 /// Who is enrolled, and what was asked.
 #[derive(Default)]
@@ -119,6 +155,7 @@ impl Player {
 
 /// A listening node. Ends with the test.
 pub struct Node {
+    pub mode: Mode,
     pub identity: Identity,
     pub address: SocketAddr,
     pub policy: Arc<Policy>,
@@ -130,29 +167,35 @@ pub struct Node {
 }
 
 impl Node {
-    pub async fn start() -> Self {
-        Self::with_timing(QUICK).await
+    pub async fn start(mode: Mode) -> Self {
+        Self::with_timing(mode, QUICK).await
     }
 
-    pub async fn with_timing(timing: Timing) -> Self {
+    pub async fn with_timing(mode: Mode, timing: Timing) -> Self {
         let (identity, server) = (Identity::generate(), Identity::generate());
         let policy = Arc::new(Policy::default());
         *policy.server.lock().unwrap() = Some(server.public());
         let player = Arc::new(Player::default());
-        let listener = SmsshListener::with_timing(
-            &identity,
-            Hello::new("node", Roles::CLIENT),
-            Arc::clone(&policy) as Arc<dyn ListenPolicy>,
-            Arc::clone(&player) as Arc<dyn VerbHandler>,
-            timing,
-        );
+        let hello = Hello::new("node", Roles::CLIENT);
+        let asked = Arc::clone(&policy) as Arc<dyn ListenPolicy>;
+        let handler = Arc::clone(&player) as Arc<dyn VerbHandler>;
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(listener.serve(socket, async {
+        let until = async {
             let _ = stopped.await;
-        }));
-        Self { identity, address, policy, player, server, stop: Some(stop), serving }
+        };
+        let serving = match mode {
+            Mode::Smssh => {
+                let node = SmsshListener::with_timing(&identity, hello, asked, handler, timing);
+                tokio::spawn(node.serve(socket, until))
+            }
+            Mode::Ctrl => {
+                let node = CtrlListener::with_timing(&identity, hello, asked, handler, timing);
+                tokio::spawn(node.serve(socket, until))
+            }
+        };
+        Self { mode, identity, address, policy, player, server, stop: Some(stop), serving }
     }
 
     pub fn addresses(&self) -> Vec<String> {
@@ -169,10 +212,28 @@ impl Node {
         addresses: &[String],
         timing: Timing,
     ) -> Result<ControlClient, ControlError> {
-        dialer(&self.server)
-            .with_timing(timing)
-            .connect(addresses, &self.identity.public(), SERVER_USER)
-            .await
+        self.dial_as(&self.server, addresses, &self.identity.public(), timing).await
+    }
+
+    /// Dials as somebody who expects this key.
+    pub async fn dial_as(
+        &self,
+        caller: &Identity,
+        addresses: &[String],
+        expected: &PublicKey,
+        timing: Timing,
+    ) -> Result<ControlClient, ControlError> {
+        match self.mode {
+            Mode::Smssh => {
+                let dialer = dialer(caller).with_timing(timing);
+                dialer.connect(addresses, expected, SERVER_USER).await
+            }
+            Mode::Ctrl => {
+                let hello = Hello::new("server", Roles::SERVER);
+                let dialer = CtrlDialer::new(caller.clone(), hello).with_timing(timing);
+                dialer.connect(addresses, expected).await
+            }
+        }
     }
 
     /// Ends the listener as a daemon does.

@@ -9,7 +9,15 @@ use simsim_model::limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::stage::{Node, QUICK};
+use crate::stage::{Mode, Node, QUICK, over_both_modes};
+
+over_both_modes! {
+    three_hundred_silent_strangers_of_one_address_hold_eight_places,
+    silent_strangers_of_the_servers_own_address_do_not_keep_it_out,
+    silent_strangers_of_many_addresses_hold_256_places_and_the_server_comes_in,
+    a_silent_or_trickling_stranger_is_shown_out_after_the_handshake_time,
+    garbage_closes_its_own_connection_only,
+}
 
 /// The handshake of a listener that strangers besiege: they stay for the whole test.
 const SIEGE: Timing =
@@ -50,9 +58,8 @@ async fn closed_by_listener(stream: &mut TcpStream, within: Duration) -> bool {
     tokio::time::timeout(within, reading).await.is_ok()
 }
 
-#[tokio::test]
-async fn three_hundred_silent_strangers_of_one_address_hold_eight_places() {
-    let node = Node::with_timing(SIEGE).await;
+async fn three_hundred_silent_strangers_of_one_address_hold_eight_places(mode: Mode) {
+    let node = Node::with_timing(mode, SIEGE).await;
     let mut strangers = Vec::new();
     for _ in 0..300 {
         strangers.push(connect_from(Ipv4Addr::new(127, 0, 0, 2), node.address).await);
@@ -63,9 +70,8 @@ async fn three_hundred_silent_strangers_of_one_address_hold_eight_places() {
     assert_eq!(open, limits::UNAUTHENTICATED_CONNECTIONS_PER_ADDRESS_MAX);
 }
 
-#[tokio::test]
-async fn silent_strangers_of_the_servers_own_address_do_not_keep_it_out() {
-    let node = Node::with_timing(SIEGE).await;
+async fn silent_strangers_of_the_servers_own_address_do_not_keep_it_out(mode: Mode) {
+    let node = Node::with_timing(mode, SIEGE).await;
     let mut strangers = Vec::new();
     for _ in 0..20 {
         strangers.push(connect_from(Ipv4Addr::LOCALHOST, node.address).await);
@@ -79,9 +85,8 @@ async fn silent_strangers_of_the_servers_own_address_do_not_keep_it_out() {
     assert_eq!(open, limits::UNAUTHENTICATED_CONNECTIONS_PER_ADDRESS_MAX);
 }
 
-#[tokio::test]
-async fn silent_strangers_of_many_addresses_hold_256_places_and_the_server_comes_in() {
-    let node = Node::with_timing(SIEGE).await;
+async fn silent_strangers_of_many_addresses_hold_256_places_and_the_server_comes_in(mode: Mode) {
+    let node = Node::with_timing(mode, SIEGE).await;
     let mut strangers = Vec::new();
     for number in 0..300u16 {
         let [high, low] = number.to_be_bytes();
@@ -94,15 +99,14 @@ async fn silent_strangers_of_many_addresses_hold_256_places_and_the_server_comes
     assert!(open >= limits::UNAUTHENTICATED_CONNECTIONS_MAX - 2, "{open}");
 }
 
-#[tokio::test]
-async fn a_silent_or_trickling_stranger_is_shown_out_after_the_handshake_time() {
-    let node = Node::start().await;
+async fn a_silent_or_trickling_stranger_is_shown_out_after_the_handshake_time(mode: Mode) {
+    let node = Node::start(mode).await;
     let begun = Instant::now();
     let mut silent = TcpStream::connect(node.address).await.unwrap();
     let trickling = TcpStream::connect(node.address).await.unwrap();
     let (mut hears, mut says) = trickling.into_split();
     let trickle = tokio::spawn(async move {
-        for byte in b"SSH-2.0-".iter().chain(std::iter::repeat(&b'x')) {
+        for byte in mode.greeting().iter().chain(std::iter::repeat(&b'x')) {
             if says.write_all(&[*byte]).await.is_err() {
                 break;
             }
@@ -118,9 +122,8 @@ async fn a_silent_or_trickling_stranger_is_shown_out_after_the_handshake_time() 
     trickle.await.unwrap();
 }
 
-#[tokio::test]
-async fn garbage_closes_its_own_connection_only() {
-    let node = Node::start().await;
+async fn garbage_closes_its_own_connection_only(mode: Mode) {
+    let node = Node::start(mode).await;
     let session = node.dial().await.unwrap();
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     let mut noise = move |length: usize| -> Vec<u8> {
@@ -144,6 +147,7 @@ async fn garbage_closes_its_own_connection_only() {
     ];
     for length in [1, 7, 64, 600, 40_000] {
         blobs.push([&b"SSH-2.0-x\r\n"[..], &noise(length)].concat());
+        blobs.push([&b"simsim-ctrl 1 call "[..], &noise(length), b"\n"].concat());
         blobs.push(noise(length));
     }
     for blob in blobs {
@@ -160,7 +164,7 @@ async fn garbage_closes_its_own_connection_only() {
 
 #[tokio::test]
 async fn an_oversize_packet_is_refused_by_its_length_alone() {
-    let node = Node::with_timing(SIEGE).await;
+    let node = Node::with_timing(Mode::Smssh, SIEGE).await;
     let mut stream = TcpStream::connect(node.address).await.unwrap();
     let announced = [&b"SSH-2.0-x\r\n"[..], &(300 * 1024_u32).to_be_bytes(), &[4; 12]].concat();
     stream.write_all(&announced).await.unwrap();

@@ -11,6 +11,7 @@ pub(super) use tokio::task::JoinHandle;
 pub(super) use tokio::time::Instant;
 pub(super) use tokio_util::sync::CancellationToken;
 
+pub(super) use crate::coding::Coding;
 pub(super) use crate::envelope::{Envelope, Goodbye, Part};
 pub(super) use crate::frame::{FrameReader, frame};
 pub(super) use crate::handler::{Answer, Caller, EventSender, Principal, VerbHandler};
@@ -96,13 +97,14 @@ pub(super) fn answering(stream: DuplexStream, principal: Principal) -> Answering
         handler: Arc::clone(&player) as Arc<dyn VerbHandler>,
         timing: Timing::default(),
     };
-    let ended = tokio::spawn(answer(stream, terms, stop.clone()));
+    let ended = tokio::spawn(answer(stream, Coding::plain(), terms, stop.clone()));
     Answering { player, stop, ended }
 }
 
 pub(super) async fn calling(stream: DuplexStream) -> Result<ControlClient, ControlError> {
     let hello = Hello::new("server", Roles::SERVER);
-    ControlClient::open(stream, &hello, "node:1", Timing::default(), Box::new(())).await
+    let (timing, keeper) = (Timing::default(), Box::new(()));
+    ControlClient::open(stream, Coding::plain(), &hello, "node:1", timing, keeper).await
 }
 
 pub(super) async fn pair() -> (ControlClient, Answering) {
@@ -119,7 +121,7 @@ pub(super) struct Raw {
 
 impl Raw {
     pub(super) fn new(stream: DuplexStream) -> Self {
-        Self { stream, reader: FrameReader::new() }
+        Self { stream, reader: FrameReader::new(limits::CONTROL_MESSAGE_BYTES_MAX) }
     }
 
     /// Says hello as a version, and reads the other's.

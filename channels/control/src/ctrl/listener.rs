@@ -1,0 +1,154 @@
+//! The listening end: a host whose settings enable CTRL waits for its server.
+
+use std::sync::Arc;
+
+use simsim_net::Severer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout_at};
+
+use super::handshake::{Answered, Refusal, error_line};
+use super::line::{LineError, read_line, say_goodbye, write_line};
+use crate::coding::Coding;
+use crate::door::{Door, Guest, Login, Visit, principal};
+use crate::handler::{ListenPolicy, SERVER_USER, VerbHandler};
+use crate::{Hello, Identity, Timing};
+
+/// The CTRL listener of a node.
+pub struct CtrlListener {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    identity: Identity,
+    door: Door,
+}
+
+impl CtrlListener {
+    /// A listener that proves `identity` and introduces itself with `hello`.
+    pub fn new(
+        identity: &Identity,
+        hello: Hello,
+        policy: Arc<dyn ListenPolicy>,
+        handler: Arc<dyn VerbHandler>,
+    ) -> Self {
+        Self::with_timing(identity, hello, policy, handler, Timing::default())
+    }
+
+    /// As [`CtrlListener::new`], with lower time limits.
+    pub fn with_timing(
+        identity: &Identity,
+        hello: Hello,
+        policy: Arc<dyn ListenPolicy>,
+        handler: Arc<dyn VerbHandler>,
+        timing: Timing,
+    ) -> Self {
+        let door = Door { hello, policy, handler, timing };
+        Self { shared: Arc::new(Shared { identity: identity.clone(), door }) }
+    }
+
+    /// Accepts connections until `shutdown` resolves; then sessions get a goodbye, and it returns.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
+        Door::serve(listener, shutdown, |visit| Arc::clone(&self.shared).visit(visit)).await;
+    }
+}
+
+/// A visitor that does not come in.
+struct Turned {
+    /// For the log.
+    reason: String,
+    /// What it is told.
+    words: Vec<u8>,
+}
+
+impl Turned {
+    fn new(reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self { words: error_line(&reason).into_bytes(), reason }
+    }
+}
+
+impl From<LineError> for Turned {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::Closed(_) => Self { reason: "it left".to_owned(), words: Vec::new() },
+            LineError::Foreign(foreign) => {
+                Self { reason: format!("it speaks {}", foreign.name()), words: foreign.answer() }
+            }
+            LineError::Broken(reason) => Self::new(reason),
+        }
+    }
+}
+
+impl From<Refusal> for Turned {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Broken(reason) => Self::new(reason),
+            Refusal::OtherKey(_) | Refusal::Refused => Self::new("refused"),
+        }
+    }
+}
+
+impl Shared {
+    /// One connection from accept to close.
+    async fn visit(self: Arc<Self>, visit: Visit) {
+        let Visit { mut stream, peer, place, stop } = visit;
+        // Cuts also when a session's writer is stuck, or outlives this task.
+        let _cut = match Severer::of(&stream) {
+            Ok(severer) => severer.on_drop(),
+            Err(error) => {
+                tracing::warn!(%peer, %error, "control connection dropped");
+                return;
+            }
+        };
+        let deadline = Instant::now() + self.door.timing.handshake;
+        let entered = tokio::select! {
+            () = stop.cancelled() => return,
+            () = place.evicted() => {
+                tracing::debug!(%peer, "a control connection gave way to a newer stranger");
+                return;
+            }
+            entered = timeout_at(deadline, self.admit(&mut stream)) => entered,
+        };
+        let entered = entered.unwrap_or_else(|_| Err(Turned::new("no log-in in time")));
+        let (coding, login) = match entered {
+            Ok(entered) => entered,
+            Err(Turned { reason, words }) => {
+                tracing::debug!(%peer, reason, "a control connection was turned away");
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = place.evicted() => {}
+                    () = say_goodbye(&mut stream, &words) => {}
+                }
+                return;
+            }
+        };
+        place.authenticated();
+        tracing::debug!(%peer, key = login.key.fingerprint(), "logged in over CTRL");
+        let guest = Guest { login, peer: Some(peer), place: None };
+        let after = std::future::ready(());
+        let end = self.door.session(stream, coding, &guest, &stop, after).await;
+        tracing::debug!(%peer, end, "control connection closed");
+    }
+
+    /// From the first line to the welcome.
+    async fn admit<S>(&self, stream: &mut S) -> Result<(Coding, Login), Turned>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let call = read_line(stream).await?;
+        let (answered, answer) = Answered::new(&call, &self.identity)?;
+        write_line(stream, &answer).await?;
+        let proof = read_line(stream).await?;
+        let proven = answered.proven(&proof)?;
+        let key = proven.key;
+        let Some(principal) = principal(self.door.policy.as_ref(), SERVER_USER, &key) else {
+            let words = proven.refuse()?.into_bytes();
+            let reason = format!("key {} is not enrolled", key.fingerprint());
+            return Err(Turned { reason, words });
+        };
+        let (welcome, coding) = proven.welcome()?;
+        write_line(stream, &welcome).await?;
+        Ok((coding, Login { user: SERVER_USER.to_owned(), key, principal }))
+    }
+}
