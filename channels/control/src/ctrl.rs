@@ -16,3 +16,6 @@ mod record;
 
 pub use dialer::CtrlDialer;
 pub use listener::CtrlListener;
+
+#[cfg(test)]
+mod tests;

@@ -58,7 +58,7 @@ impl CtrlDialer {
 
     /// Opens a session over a stream that is there: this side asks, whoever connected to whom.
     /// `keeper` is dropped with the session.
-    async fn open<S>(
+    pub(super) async fn open<S>(
         &self,
         mut stream: S,
         label: &str,

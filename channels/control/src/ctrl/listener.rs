@@ -1,16 +1,18 @@
 //! The listening end: a host whose settings enable CTRL waits for its server.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use simsim_net::Severer;
+use simsim_net::{Admitted, Severer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::handshake::{Answered, Refusal, error_line};
 use super::line::{LineError, read_line, say_goodbye, write_line};
 use crate::coding::Coding;
-use crate::door::{Door, Guest, Login, Visit, principal};
+use crate::door::{Door, Guest, Login, Visit, evicted, principal};
 use crate::handler::{ListenPolicy, SERVER_USER, VerbHandler};
 use crate::{Hello, Identity, Timing};
 
@@ -50,6 +52,15 @@ impl CtrlListener {
     /// Accepts connections until `shutdown` resolves; then sessions get a goodbye, and it returns.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
         Door::serve(listener, shutdown, |visit| Arc::clone(&self.shared).visit(visit)).await;
+    }
+
+    /// One session over a stream that is there, whoever connected to whom: this side answers.
+    #[cfg(test)]
+    pub(super) async fn converse<S>(&self, stream: S, stop: &CancellationToken) -> String
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.shared.converse(stream, None, None, stop).await
     }
 }
 
@@ -92,7 +103,7 @@ impl From<Refusal> for Turned {
 impl Shared {
     /// One connection from accept to close.
     async fn visit(self: Arc<Self>, visit: Visit) {
-        let Visit { mut stream, peer, place, stop } = visit;
+        let Visit { stream, peer, place, stop } = visit;
         // Cuts also when a session's writer is stuck, or outlives this task.
         let _cut = match Severer::of(&stream) {
             Ok(severer) => severer.on_drop(),
@@ -101,34 +112,45 @@ impl Shared {
                 return;
             }
         };
-        let deadline = Instant::now() + self.door.timing.handshake;
+        let end = self.converse(stream, Some(peer), Some(place), &stop).await;
+        tracing::debug!(%peer, end, "control connection closed");
+    }
+
+    /// From the first line to the end of the session. Answers why it ended, for the log.
+    async fn converse<S>(
+        &self,
+        mut stream: S,
+        peer: Option<SocketAddr>,
+        place: Option<Admitted>,
+        stop: &CancellationToken,
+    ) -> String
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let entering = timeout(self.door.timing.handshake, self.admit(&mut stream));
         let entered = tokio::select! {
-            () = stop.cancelled() => return,
-            () = place.evicted() => {
-                tracing::debug!(%peer, "a control connection gave way to a newer stranger");
-                return;
-            }
-            entered = timeout_at(deadline, self.admit(&mut stream)) => entered,
+            () = stop.cancelled() => return "shutting down".to_owned(),
+            () = evicted(place.as_ref()) => return "gave way to a newer stranger".to_owned(),
+            entered = entering => entered,
         };
         let entered = entered.unwrap_or_else(|_| Err(Turned::new("no log-in in time")));
         let (coding, login) = match entered {
             Ok(entered) => entered,
             Err(Turned { reason, words }) => {
-                tracing::debug!(%peer, reason, "a control connection was turned away");
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = place.evicted() => {}
+                    () = evicted(place.as_ref()) => {}
                     () = say_goodbye(&mut stream, &words) => {}
                 }
-                return;
+                return reason;
             }
         };
-        place.authenticated();
-        tracing::debug!(%peer, key = login.key.fingerprint(), "logged in over CTRL");
-        let guest = Guest { login, peer: Some(peer), place: None };
-        let after = std::future::ready(());
-        let end = self.door.session(stream, coding, &guest, &stop, after).await;
-        tracing::debug!(%peer, end, "control connection closed");
+        if let Some(place) = place {
+            place.authenticated();
+        }
+        tracing::debug!(?peer, key = login.key.fingerprint(), "logged in over CTRL");
+        let guest = Guest { login, peer, place: None };
+        self.door.session(stream, coding, &guest, stop, std::future::ready(())).await
     }
 
     /// From the first line to the welcome.

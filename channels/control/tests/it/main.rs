@@ -1,6 +1,7 @@
 //! The control channel with real sockets, and with OpenSSH as the stranger at the door.
 
 mod calls;
+mod ctrl;
 mod documents;
 mod fuzz;
 mod joining;
