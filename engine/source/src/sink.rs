@@ -3,11 +3,13 @@
 //! Every name is one component and is used relative to a held directory, never through a
 //! symlink, so whatever an attacker swaps while a privileged restore runs, nothing is written
 //! outside of the target. Directories are made with mode 0700 and get their real attributes when
-//! they are left. Files appear under a temporary name (`O_EXCL`) and are renamed when complete.
+//! they are left. Everything else gets its name when it is complete, with its attributes, so that a
+//! restore that is killed leaves nothing half under the name of something: it is made under a
+//! temporary name (`O_EXCL`) and renamed.
 //!
 //! One exception, for speed: a small file that goes as a whole into a directory that this sink
-//! has just made is created under its own name. Nothing can be there, nobody else can look in,
-//! and a restore that is cut short never counts as complete.
+//! has just made is written without any name (`O_TMPFILE`), where the file system can, and then
+//! linked to its own.
 
 mod attributes;
 mod directory;
@@ -18,7 +20,7 @@ mod special;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
@@ -97,6 +99,8 @@ pub(crate) struct Shared {
     umask: u32,
     euid: u32,
     next_temporary: AtomicU64,
+    /// The target's file system has files without a name, as far as is known.
+    unnamed: AtomicBool,
     owners_skipped: AtomicU64,
     /// Hard links to an immutable file cannot be made, so their flags wait until the end.
     late_flags: Mutex<Vec<(DirHandle, Entry)>>,
@@ -117,6 +121,7 @@ impl FsSink {
             umask: umask(),
             euid: rustix::process::geteuid().as_raw(),
             next_temporary: AtomicU64::new(0),
+            unnamed: AtomicBool::new(true),
             owners_skipped: AtomicU64::new(0),
             late_flags: Mutex::new(Vec::new()),
         });

@@ -36,6 +36,7 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("catalog.before_commit", Who::Server, 6, During::Backup),
     ("catalog.after_commit", Who::Server, 6, During::Backup),
     ("mover.restore_chunk", Who::Client, 40, During::Restore),
+    ("source.before_naming", Who::Client, 0, During::Restore),
     ("source.before_rename", Who::Client, 0, During::Restore),
     ("server.code_used", Who::Server, 0, During::Join),
     ("client.joined", Who::Joiner, 0, During::Join),

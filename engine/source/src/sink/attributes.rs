@@ -86,7 +86,7 @@ impl Subject<'_> {
 }
 
 /// The kernel's own link to an open inode; it leads there whatever its names do.
-fn by_number(fd: &OwnedFd) -> String {
+pub(super) fn by_number(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 

@@ -11,7 +11,7 @@ use simsim_format::Entry;
 use simsim_model::limits::PATH_COMPONENT_BYTES_MAX;
 use simsim_model::{Problem, ProblemKind};
 
-use super::attributes::{Have, Subject};
+use super::attributes::{Have, Subject, by_number};
 use super::{DirHandle, FsSink, Kept, Placed, Shared, check_name};
 use crate::{SinkError, StatKind};
 
@@ -20,6 +20,7 @@ const NEW_FILE: OFlags = OFlags::WRONLY
     .union(OFlags::EXCL)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
+const UNNAMED: OFlags = OFlags::WRONLY.union(OFlags::TMPFILE).union(OFlags::CLOEXEC);
 
 /// The answer to [`FsSink::create`].
 pub enum Created {
@@ -51,11 +52,15 @@ impl FsSink {
         let failed = dir.failed("create", &entry.name);
         let parent = dir.fd().map_err(&failed)?;
         let mode = Mode::RUSR | Mode::WUSR;
-        let (temporary, fd) = self
-            .shared
-            .at_temporary_name(|name| rustix::fs::openat(&*parent, name, NEW_FILE, mode))
-            .map_err(|error| failed(error.into()))?;
-        super::leftovers::hold(&fd);
+        let make = || {
+            let open = |name: &[u8]| rustix::fs::openat(&*parent, name, NEW_FILE, mode);
+            self.shared.at_temporary_name(open).map_err(|error| failed(error.into()))
+        };
+        let (mut temporary, mut fd) = make()?;
+        if !super::leftovers::hold(&fd) {
+            (temporary, fd) = make()?;
+            super::leftovers::hold(&fd);
+        }
         Ok(Created::Write(FileWriter {
             shared: Arc::clone(&self.shared),
             dir: dir.clone(),
@@ -75,8 +80,11 @@ impl FsSink {
             let error = io::Error::new(io::ErrorKind::InvalidData, why);
             return Err(dir.failed("write", &entry.name)(error));
         }
-        if dir.is_fresh() {
-            return self.put_fresh(dir, entry, bytes);
+        if dir.is_fresh() && self.shared.unnamed.load(Ordering::Relaxed) {
+            if let Some(placed) = self.put_unnamed(dir, entry, bytes)? {
+                return Ok(placed);
+            }
+            self.shared.unnamed.store(false, Ordering::Relaxed);
         }
         match self.create(dir, entry)? {
             Created::Kept(reason) => Ok(Placed { kept: Some(reason), ..Placed::default() }),
@@ -87,20 +95,23 @@ impl FsSink {
         }
     }
 
-    /// In a directory that nobody else can enter yet: under its own name, with its own mode.
-    fn put_fresh(&self, dir: &DirHandle, entry: &Entry, bytes: &[u8]) -> Result<Placed, SinkError> {
+    /// Without a name until it is complete, for small files of a directory that nobody else can
+    /// enter yet: cheaper than a temporary name, and a restore that is killed leaves nothing.
+    /// `None` where the file system has no such files.
+    fn put_unnamed(
+        &self,
+        dir: &DirHandle,
+        entry: &Entry,
+        bytes: &[u8],
+    ) -> Result<Option<Placed>, SinkError> {
         let parent = dir.fd().map_err(dir.failed("create", &entry.name))?;
         let mode = entry.mode & 0o777;
-        let created = Mode::from_raw_mode(mode);
-        let fd = match rustix::fs::openat(&*parent, &entry.name, NEW_FILE, created) {
+        let fd = match rustix::fs::openat(&*parent, c".", UNNAMED, Mode::from_raw_mode(mode)) {
             Ok(fd) => fd,
-            Err(Errno::EXIST) => return Err(dir.twin(&entry.name)),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => return Ok(None),
             Err(error) => return Err(dir.failed("create", &entry.name)(error.into())),
         };
-        if let Err(error) = write_all(&fd, 0, bytes) {
-            let _ = rustix::fs::unlinkat(&*parent, &entry.name, AtFlags::empty());
-            return Err(dir.failed("write", &entry.name)(error));
-        }
+        write_all(&fd, 0, bytes).map_err(dir.failed("write", &entry.name))?;
         let have = Have {
             owner: dir.new_files(),
             mode: Some(mode & !self.shared.umask),
@@ -108,9 +119,34 @@ impl FsSink {
         };
         let mut placed = Placed::default();
         self.shared.finish_file(dir, &fd, have, entry, &mut placed.problems);
+        simsim_model::failpoint::hit("source.before_naming");
+        match give_name(&fd, &parent, &entry.name) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Err(dir.twin(&entry.name)),
+            Err(error) if is_no_room(error) => {
+                return Err(dir.failed("create", &entry.name)(error.into()));
+            }
+            Err(_) => return Ok(None),
+        }
         self.shared.set_file_flags(dir, &fd, entry, &mut placed.problems);
-        Ok(placed)
+        Ok(Some(placed))
     }
+}
+
+/// Gives an open file without a name its first one; never replaces.
+fn give_name(fd: &OwnedFd, parent: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+    match rustix::fs::linkat(fd, c"", parent, name, AtFlags::EMPTY_PATH) {
+        // Kernels before 6.10 ask for a right that only root has.
+        Err(Errno::NOENT) => {
+            let flags = AtFlags::SYMLINK_FOLLOW;
+            rustix::fs::linkat(rustix::fs::CWD, by_number(fd), parent, name, flags)
+        }
+        linked => linked,
+    }
+}
+
+fn is_no_room(error: Errno) -> bool {
+    matches!(error, Errno::NOSPC | Errno::DQUOT)
 }
 
 impl Shared {

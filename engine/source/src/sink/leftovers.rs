@@ -1,12 +1,15 @@
-//! What a restore that was killed has left: files under temporary names.
+//! What a restore that was killed has left: things under temporary names.
 //!
 //! Each such file is locked while it is written, and the lock ends with its process. So whoever
 //! restores into the same directory later can tell one that is left over, and removes it; one of
-//! a restore that runs at the same time stays. Directories made by the running restore hold none.
+//! a restore that runs at the same time stays. A symlink, FIFO, socket or device node cannot be
+//! locked and is removed in any case; whoever is just making it makes it again. Directories made by
+//! the running restore hold none.
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 const BEFORE: &str = ".simsim-";
 const AFTER: &str = ".tmp";
@@ -28,10 +31,11 @@ fn is_ours(name: &[u8]) -> bool {
     })
 }
 
-/// Shows that somebody writes this file. A file system without locks only means that a file left
-/// over stays.
-pub(super) fn hold(file: impl AsFd) {
-    let _ = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
+/// Shows that somebody writes this new file. `false` when a restore that began meanwhile has
+/// removed it. A file system without locks only means that a file left over stays.
+pub(super) fn hold(file: impl AsFd) -> bool {
+    lock(&file) != Err(Errno::WOULDBLOCK)
+        && rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink > 0)
 }
 
 /// Removes what earlier restores left in a directory. Nothing here is a reason not to restore.
@@ -42,15 +46,30 @@ pub(super) fn sweep(folder: impl AsFd) {
         if !is_ours(name.to_bytes()) {
             continue;
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(file) = rustix::fs::openat(&folder, name, flags, Mode::empty()) else { continue };
-        let regular = rustix::fs::fstat(&file)
-            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file());
-        let free = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-        if regular && free && rustix::fs::unlinkat(&folder, name, AtFlags::empty()).is_ok() {
-            tracing::info!(name = %name.to_string_lossy(), "a file that an interrupted restore left is removed");
+        let Ok(stat) = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            continue;
+        };
+        // Keeps the lock until the name is gone.
+        let mut _file = None;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => continue,
+            FileType::RegularFile => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                match rustix::fs::openat(&folder, name, flags, Mode::empty()) {
+                    Ok(file) if lock(&file).is_ok() => _file = Some(file),
+                    _ => continue,
+                }
+            }
+            _ => {}
+        }
+        if rustix::fs::unlinkat(&folder, name, AtFlags::empty()).is_ok() {
+            tracing::info!(name = %name.to_string_lossy(), "what an interrupted restore left is removed");
         }
     }
+}
+
+fn lock(file: impl AsFd) -> Result<(), Errno> {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
 #[cfg(test)]
@@ -66,14 +85,19 @@ mod tests {
         let (left, held) = (at(&name(1)), at(&name(2)));
         fs::write(&left, "half").unwrap();
         let writing = File::create(&held).unwrap();
-        hold(&writing);
+        assert!(hold(&writing));
         let others = [".simsim-1.tmp", ".simsim-1-x.tmp", ".simsim-1-2-3.tmp", ".simsim-.tmp", "a"];
         others.iter().for_each(|name| fs::write(folder.path().join(name), "theirs").unwrap());
         std::os::unix::fs::symlink("a", at(&name(3))).unwrap();
+        fs::create_dir(at(&name(4))).unwrap();
         sweep(File::open(folder.path()).unwrap());
         assert!(!left.exists() && held.exists());
         assert!(others.iter().all(|name| folder.path().join(name).exists()));
-        assert!(at(&name(3)).symlink_metadata().is_ok(), "a link is none of ours");
+        assert!(at(&name(3)).symlink_metadata().is_err(), "a link that a restore was making");
+        assert!(at(&name(4)).exists(), "a directory is none of ours");
+        let swept = File::create(at(&name(5))).unwrap();
+        sweep(File::open(folder.path()).unwrap());
+        assert!(!hold(&swept), "removed before it was held");
         drop(writing);
         sweep(File::open(folder.path()).unwrap());
         assert!(!held.exists());

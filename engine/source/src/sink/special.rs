@@ -1,14 +1,19 @@
 //! Symlinks, FIFOs, sockets and device nodes.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use simsim_format::{Entry, EntryKind};
+use simsim_model::Problem;
 
 use super::attributes::{Have, Subject};
 use super::{DirHandle, FsSink, Kept, Placed, check_name, kind_word};
 use crate::{SinkError, Stat};
+
+/// How often an entry is made anew that another restore has swept away.
+const TRIES: u32 = 3;
 
 impl FsSink {
     /// Makes an entry that has no content. Device nodes only when asked for.
@@ -30,41 +35,62 @@ impl FsSink {
         if let Some(kept) = self.shared.standing(dir, entry)? {
             return Ok(Placed { kept: Some(kept), ..Placed::default() });
         }
+        let mut tries = 1;
+        loop {
+            match self.make_special(dir, entry) {
+                // A restore that began in this directory meanwhile takes it for left over.
+                Err(SinkError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound && tries < TRIES =>
+                {
+                    tries += 1;
+                }
+                placed => return placed,
+            }
+        }
+    }
+
+    fn make_special(&self, dir: &DirHandle, entry: &Entry) -> Result<Placed, SinkError> {
         let failed = dir.failed("make", &entry.name);
         let parent = dir.fd().map_err(&failed)?;
-        let make = |name: &[u8]| make(&parent, name, entry);
-        let temporary = match make(&entry.name) {
-            Ok(()) => None,
-            Err(Errno::EXIST) if dir.is_fresh() => return Err(dir.twin(&entry.name)),
-            Err(Errno::EXIST) => {
-                let made = self.shared.at_temporary_name(make);
-                Some(made.map_err(|error| failed(error.into()))?.0)
+        let made = self.shared.at_temporary_name(|name| make(&parent, name, entry));
+        let (temporary, ()) = made.map_err(|error| failed(error.into()))?;
+        let mut problems = Vec::new();
+        match self.dress(dir, &parent, &temporary, entry, &mut problems) {
+            Ok(()) => {}
+            Err(error) => {
+                let _ = rustix::fs::unlinkat(&*parent, &temporary, AtFlags::empty());
+                return Err(failed(error));
             }
-            Err(error) => return Err(failed(error.into())),
-        };
-        let name = temporary.as_deref().unwrap_or(&entry.name);
+        }
+        let placed = self.shared.rename(dir, &temporary, entry)?;
+        Ok(Placed { problems, ..placed })
+    }
+
+    /// Sets the attributes of what was just made at `name`.
+    fn dress(
+        &self,
+        dir: &DirHandle,
+        parent: &OwnedFd,
+        name: &[u8],
+        entry: &Entry,
+        problems: &mut Vec<Problem>,
+    ) -> io::Result<()> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&*parent, name, flags, Mode::empty())
-            .map_err(|error| failed(error.into()))?;
-        let stat = Stat::of(&fd).map_err(&failed)?;
+        let fd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+        let stat = Stat::of(&fd)?;
         let ours = stat.uid == self.shared.euid && stat.nlink == 1;
         if stat.kind.as_str() != kind_word(entry) || !ours {
             let why = "somebody else replaced it while it was being restored";
-            return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, why)));
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
-        let mut placed = Placed::default();
         let have =
             Have { owner: Some((stat.uid, stat.gid)), mode: Some(stat.mode), acl: dir.inherits() };
-        let path = dir.path(&entry.name);
-        self.shared.apply(&Subject::Marked(&fd), have, entry, &path, &mut placed.problems);
-        if let Some(temporary) = &temporary {
-            placed.kept = self.shared.rename(dir, temporary, entry)?.kept;
-        }
-        Ok(placed)
+        self.shared.apply(&Subject::Marked(&fd), have, entry, &dir.path(&entry.name), problems);
+        Ok(())
     }
 }
 
-fn make(dir: &std::os::fd::OwnedFd, name: &[u8], entry: &Entry) -> Result<(), Errno> {
+fn make(dir: &OwnedFd, name: &[u8], entry: &Entry) -> Result<(), Errno> {
     let mode = Mode::RUSR | Mode::WUSR;
     let node = |kind, device| rustix::fs::mknodat(dir, name, kind, mode, device);
     match &entry.kind {

@@ -3,6 +3,7 @@
 mod attributes;
 mod copier;
 mod hostile;
+mod killed;
 mod nasty;
 mod policy;
 mod random;
