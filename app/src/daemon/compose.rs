@@ -7,21 +7,23 @@
 //! ```
 //!
 //! The port table follows from these sums: a client listens for its server (row `smssh`), a device
-//! also for data (`http`), a server also for people (`console`).
+//! also for data (`http`, and `https` where it is switched on), a server also for people (`console`).
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use simsim_client::Client;
-use simsim_console::{Api, TlsIdentity};
+use simsim_console::{Api, TlsIdentity as ConsoleIdentity};
 use simsim_control::verbs::{DataEndpoint, ListeningAddress, Roles};
 use simsim_control::{Hello, Identity, SmsshListener, Timing};
 use simsim_device::Device;
 use simsim_model::Kind;
-use simsim_model::port_registry::{CONSOLE, HTTP, Listen, SMSSH};
+use simsim_model::interface::Scheme;
+use simsim_model::port_registry::{CONSOLE, HTTP, HTTPS, Listen, SMSSH};
+use simsim_net::tls::{Peers, TlsDoor, TlsIdentity};
 use simsim_server::{Server, StartOptions, open_identity};
-use simsim_transfer::{HttpListener, ListenOptions};
+use simsim_transfer::{Entrance, ListenOptions, TransferListener};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -106,9 +108,11 @@ pub async fn start(
     let ports = Ports::open(role, settings, when_taken).await?;
     let (identity, orders, name) = who_am_i(role, state, settings, &ports)?;
     let handle = tokio::runtime::Handle::current();
-    let client = Client::new(&state.file("client"), settings.client_options(), handle);
+    let tls = Arc::new(TlsIdentity::open(state.folder(), &tls_names(settings, &name))?);
+    let options = settings.client_options(Arc::clone(&tls));
+    let client = Client::new(&state.file("client"), options, handle);
     let device = match role.has_device() {
-        true => Some(open_device(state, settings, &ports.http).await?),
+        true => Some(open_device(state, settings, &ports, &tls).await?),
         false => None,
     };
     let node = Arc::new(Node {
@@ -120,6 +124,7 @@ pub async fn start(
         server: OnceLock::new(),
         orders,
         listening: ports.told(),
+        tls: Arc::clone(&tls),
     });
     let (shutdown, ended) = watch::channel(false);
     let listening = ports.listening();
@@ -133,25 +138,32 @@ pub async fn start(
 struct Ports {
     smssh: Vec<Opened>,
     http: Vec<Opened>,
+    https: Vec<Opened>,
     console: Vec<Opened>,
 }
 
 impl Ports {
     async fn open(role: Role, settings: &Settings, taken: WhenTaken) -> Result<Self, Failure> {
         let smssh = open(&SMSSH, "--listen", &settings.smssh(), taken).await?;
-        let http = match role.has_device() {
-            true => open(&HTTP, "--http", &settings.http(), taken).await?,
-            false => Vec::new(),
-        };
+        let (mut http, mut https) = (Vec::new(), Vec::new());
+        if role.has_device() {
+            http = open(&HTTP, "--http", &settings.http(), taken).await?;
+            https = open(&HTTPS, "--https", &settings.https(), taken).await?;
+        }
         let console = match role {
             Role::Server => open(&CONSOLE, "--console", &settings.console(), taken).await?,
             Role::Rds | Role::Client => Vec::new(),
         };
-        Ok(Self { smssh, http, console })
+        Ok(Self { smssh, http, https, console })
     }
 
     fn rows(&self) -> impl Iterator<Item = (&'static Listen, &Opened)> {
-        let rows = [(&SMSSH, &self.smssh), (&HTTP, &self.http), (&CONSOLE, &self.console)];
+        let rows = [
+            (&SMSSH, &self.smssh),
+            (&HTTP, &self.http),
+            (&HTTPS, &self.https),
+            (&CONSOLE, &self.console),
+        ];
         rows.into_iter().flat_map(|(row, opened)| opened.iter().map(move |one| (row, one)))
     }
 
@@ -203,22 +215,36 @@ fn who_am_i(
     Ok((identity, Orders::Enrolled(enrolment), name))
 }
 
+/// The names under which others may reach this host, for its first certificate.
+fn tls_names(settings: &Settings, name: &str) -> Vec<String> {
+    let mut names = vec![name.to_owned(), host_name()];
+    names.extend(settings.server.advertise.iter().cloned());
+    names.push("localhost".to_owned());
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// Opening datastores reads their indexes and may take a while.
 async fn open_device(
     state: &State,
     settings: &Settings,
-    http: &[Opened],
+    ports: &Ports,
+    tls: &TlsIdentity,
 ) -> Result<Arc<Device>, Failure> {
     let (folder, options) = (state.file("device"), settings.device_options());
     let device =
         tokio::task::spawn_blocking(move || Device::new(&folder, options)).await.map_err(
             |_| Failure::new(Kind::Internal, "the device did not start; the log says why"),
         )??;
-    let endpoint =
-        |one: &Opened| DataEndpoint { row: HTTP.id.to_owned(), port: one.address.port() };
-    let mut endpoints: Vec<DataEndpoint> = http.iter().map(endpoint).collect();
+    let mut endpoints: Vec<DataEndpoint> = ports
+        .rows()
+        .filter(|(row, _)| Scheme::of_row(row.id).is_some())
+        .map(|(row, one)| DataEndpoint { row: row.id.to_owned(), port: one.address.port() })
+        .collect();
     endpoints.dedup();
     device.set_endpoints(endpoints);
+    device.set_tls_keys(vec![tls.pin()]);
     Ok(device)
 }
 
@@ -244,10 +270,18 @@ impl Running {
             let door = SmsshListener::with_timing(identity, hello, policy, handler, timing);
             self.tasks.push(tokio::spawn(door.serve(one.listener, until(ended.clone()))));
         }
-        for (one, device) in ports.http.into_iter().zip(self.device.iter().cycle()) {
-            let (handler, options) = (Arc::clone(device) as Arc<_>, ListenOptions::default());
-            let data = HttpListener::serve(one.listener, handler, options, until(ended.clone()));
-            self.tasks.push(tokio::spawn(data));
+        if let Some(device) = &self.device {
+            let handler = Arc::clone(device) as Arc<_>;
+            let doors = TransferListener::new(handler, ListenOptions::default());
+            let mut entrances: Vec<Entrance> =
+                ports.http.into_iter().map(|one| Entrance::http(one.listener)).collect();
+            for one in ports.https {
+                let door = TlsDoor::new(&node.tls, Peers::Anybody)?;
+                entrances.push(Entrance::https(one.listener, door));
+            }
+            for entrance in entrances {
+                self.tasks.push(tokio::spawn(doors.serve(entrance, until(ended.clone()))));
+            }
         }
         if role == Role::Server {
             let mut config = settings.server.clone();
@@ -264,7 +298,7 @@ impl Running {
             let api: Arc<dyn Api> = Arc::new(ServerConsole { server, name: name.to_owned() });
             simsim_console::serve_local(&state.socket(), Arc::clone(&api), ended.clone()).await?;
             let names = vec!["localhost".to_owned(), name.to_owned()];
-            let tls = TlsIdentity::open(state.folder(), names)?;
+            let tls = ConsoleIdentity::open(state.folder(), names)?;
             for one in ports.console {
                 let (api, ended) = (Arc::clone(&api), ended.clone());
                 simsim_console::serve_tls(one.listener, &tls, api, ended);

@@ -27,7 +27,7 @@ use settings::{ListenAddress, Settings};
 use crate::exit::{self, Failure, from_error};
 use crate::state::State;
 
-from_error!(simsim_control::ControlError, simsim_device::DeviceError,);
+from_error!(simsim_control::ControlError, simsim_device::DeviceError, simsim_net::tls::TlsError,);
 
 impl From<simsim_server::ServerError> for Failure {
     fn from(error: simsim_server::ServerError) -> Self {
@@ -56,6 +56,9 @@ pub struct DeviceArguments {
     /// Listen here for backup data (row http); may be repeated
     #[arg(long, value_name = "ADDRESS:PORT")]
     http: Vec<ListenAddress>,
+    /// Listen here for backup data with TLS (row https); may be repeated [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    https: Vec<ListenAddress>,
 }
 
 /// Further options of a server.
@@ -70,7 +73,7 @@ pub struct ServerArguments {
 
 impl From<DaemonArguments> for ServerArguments {
     fn from(daemon: DaemonArguments) -> Self {
-        DeviceArguments { daemon, http: Vec::new() }.into()
+        DeviceArguments { daemon, ..DeviceArguments::default() }.into()
     }
 }
 
@@ -88,6 +91,7 @@ impl ServerArguments {
         for (given, kept) in [
             (&self.device.daemon.listen, &mut listen.smssh),
             (&self.device.http, &mut listen.http),
+            (&self.device.https, &mut listen.https),
             (&self.console, &mut listen.console),
         ] {
             if !given.is_empty() {

@@ -13,6 +13,7 @@ use simsim_control::{
 };
 use simsim_device::Device;
 use simsim_model::Kind;
+use simsim_net::tls::TlsIdentity;
 use simsim_server::Server;
 
 use super::enrolment::Enrolment;
@@ -28,6 +29,7 @@ pub struct Node {
     pub server: OnceLock<Server>,
     pub orders: Orders,
     pub listening: Vec<ListeningAddress>,
+    pub tls: Arc<TlsIdentity>,
 }
 
 /// Whose orders are taken.
@@ -65,6 +67,8 @@ impl Node {
             uptime_s: self.started.elapsed().as_secs(),
             jobs,
             listening: self.listening.clone(),
+            tls_key: self.tls.pin().0.to_vec(),
+            tls_public_key: self.tls.public_key().unwrap_or_default().to_vec(),
         }
     }
 

@@ -6,12 +6,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use simsim_client::ClientOptions;
 use simsim_device::DeviceOptions;
 use simsim_model::Kind;
-use simsim_model::port_registry::{CONSOLE, HTTP, Listen, SMSSH};
+use simsim_model::port_registry::{CONSOLE, HTTP, HTTPS, Listen, SMSSH};
+use simsim_net::tls::TlsIdentity;
 use simsim_server::ServerConfig;
 
 use crate::exit::Failure;
@@ -39,6 +41,8 @@ pub struct Settings {
 pub struct ListenSettings {
     pub smssh: Vec<ListenAddress>,
     pub http: Vec<ListenAddress>,
+    /// Empty: not open.
+    pub https: Vec<ListenAddress>,
     /// Only on loopback unless told otherwise: until the suite has users, the page is for
     /// whoever sits at the server.
     pub console: Vec<ListenAddress>,
@@ -48,7 +52,7 @@ impl Default for ListenSettings {
     fn default() -> Self {
         let any = ListenAddress { ip: Ipv6Addr::UNSPECIFIED.into(), port: None };
         let loopback = ListenAddress { ip: Ipv4Addr::LOCALHOST.into(), port: None };
-        Self { smssh: vec![any], http: vec![any], console: vec![loopback] }
+        Self { smssh: vec![any], http: vec![any], https: Vec::new(), console: vec![loopback] }
     }
 }
 
@@ -184,19 +188,20 @@ impl Settings {
     pub fn on_loopback(mut self) -> Self {
         let loopback = ListenAddress { ip: Ipv4Addr::LOCALHOST.into(), port: None };
         let listen = &mut self.listen;
-        for row in [&mut listen.smssh, &mut listen.http, &mut listen.console] {
+        for row in [&mut listen.smssh, &mut listen.http, &mut listen.https, &mut listen.console] {
             *row = vec![loopback];
         }
         self
     }
 
-    pub fn client_options(&self) -> ClientOptions {
+    pub fn client_options(&self, tls: Arc<TlsIdentity>) -> ClientOptions {
         let policy = Some(self.client.policy.clone()).filter(|path| !path.as_os_str().is_empty());
         ClientOptions {
             policy,
             jobs_max: self.client.jobs_max,
             threads: self.client.threads,
             zstd_level: self.client.zstd_level,
+            tls: Some(tls),
             ..ClientOptions::default()
         }
     }
@@ -217,6 +222,10 @@ impl Settings {
 
     pub fn http(&self) -> Vec<SocketAddr> {
         addresses(&HTTP, &self.listen.http)
+    }
+
+    pub fn https(&self) -> Vec<SocketAddr> {
+        addresses(&HTTPS, &self.listen.https)
     }
 
     pub fn console(&self) -> Vec<SocketAddr> {

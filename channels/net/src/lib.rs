@@ -1,6 +1,6 @@
 //! What every channel needs of the network: open a listener and name who is in the way, admit
-//! strangers within limits, tune a connection so that a dead peer is noticed, and dial a host by
-//! all its addresses with an error that names each of them.
+//! strangers within limits, tune a connection so that a dead peer is noticed, dial a host by all
+//! its addresses with an error that names each of them, and TLS.
 
 // What strangers send is read here and below.
 #![cfg_attr(
@@ -13,10 +13,13 @@ mod dial;
 mod holder;
 mod listen;
 mod sever;
+pub mod tls;
 mod tune;
+mod wire;
 
 pub use admission::{Admission, Admitted};
 pub use dial::{Attempt, DialError, Failure, dial};
 pub use listen::{ListenError, listen};
 pub use sever::{CutOnDrop, Severer};
 pub use tune::tune;
+pub use wire::{BoxedWire, Wire};

@@ -11,7 +11,10 @@ use simsim_model::{
     BackupSession, CommitReply, Direction, DomainId, Kind, ManifestDraft, Name, RestoreSession,
     SavesetId, Secret, SegmentPlace, SessionError, StoreId, StoreTerms, Ticket, TransferId,
 };
-use simsim_transfer::{HttpListener, HttpTransfer, ListenOptions, TransferHandler};
+use simsim_net::tls::Pin;
+use simsim_transfer::{
+    Entrance, HttpTransfer, ListenOptions, Route, TransferHandler, TransferListener,
+};
 
 const SEGMENT_BYTES: usize = 1 << 20;
 const ROUNDS: u64 = 2048;
@@ -32,6 +35,9 @@ fn no<T>() -> Result<T, SessionError> {
 impl TransferHandler for Device {
     fn ticket(&self, _: &TransferId) -> Option<Ticket> {
         Some(self.ticket.clone())
+    }
+    fn knows(&self, _: &TransferId, _: &Pin) -> bool {
+        true
     }
     fn opened(&self, _: &TransferId) -> Result<(), SessionError> {
         Ok(())
@@ -119,8 +125,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
     let address = listener.local_addr()?.to_string();
     let options = ListenOptions::default();
-    runtime.spawn(HttpListener::serve(listener, Arc::new(device), options, std::future::pending()));
-    let transfer = HttpTransfer::open(runtime.handle().clone(), vec![address], ticket)?;
+    let door = TransferListener::new(Arc::new(device), options);
+    runtime.spawn(door.serve(Entrance::http(listener), std::future::pending()));
+    let routes = vec![Route::http(vec![address])];
+    let transfer = HttpTransfer::open(runtime.handle().clone(), routes, ticket)?;
 
     let segment = Bytes::from(vec![0x5a; SEGMENT_BYTES]);
     for threads in [1, 2, 4] {

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use simsim_model::{BackupSession, RestoreSession, SessionError, Ticket, TransferId};
+use simsim_net::tls::Pin;
 
 /// The device behind a listener. All calls block; they come from threads kept for blocking work
 /// and several may run at once. The listener keeps keys, replay windows, byte limits and idle
@@ -11,6 +12,10 @@ use simsim_model::{BackupSession, RestoreSession, SessionError, Ticket, Transfer
 pub trait TransferHandler: Send + Sync + 'static {
     /// A ticket that was handed to this device and not withdrawn, used or not.
     fn ticket(&self, transfer: &TransferId) -> Option<Ticket>;
+
+    /// At a port that asks for the caller's TLS key: is it the key of the host that this transfer
+    /// was granted to?
+    fn knows(&self, transfer: &TransferId, key: &Pin) -> bool;
 
     /// The ticket is being used: remember that before returning, so that it cannot be used again
     /// after a restart. An error (already used, no room, draining) refuses the transfer.

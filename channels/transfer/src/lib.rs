@@ -8,7 +8,8 @@
 //! From the inside out: [`verb`] names what may be asked, `keys` turns a ticket into proofs and
 //! keys, `frame` seals and opens bodies, `messages` says what stands in them, `window` refuses
 //! what was seen before, `handler` is what a device implements, and `http` carries it all over
-//! one port: [`HttpTransfer`] dials, [`HttpListener`] listens.
+//! any wire: [`HttpTransfer`] dials by its [`Route`]s, [`TransferListener`] listens at its
+//! [`Entrance`]s.
 
 mod error;
 pub mod frame;
@@ -17,13 +18,16 @@ mod http;
 pub mod keys;
 mod ledger;
 pub mod messages;
+mod routes;
 pub mod verb;
 mod window;
 
 pub use error::TransferError;
 pub use handler::TransferHandler;
 pub use http::{
-    DialOptions, HttpListener, HttpTransfer, ListenOptions, StreamReader, StreamWriter,
+    Brought, DialOptions, Dialer, Dialing, Entrance, HttpTransfer, ListenOptions, Route,
+    StreamReader, StreamWriter, TransferListener,
 };
+pub use routes::{RoutesError, routes};
 pub use verb::Verb;
 pub use window::Window;

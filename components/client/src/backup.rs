@@ -9,9 +9,9 @@ use simsim_format::ManifestDetails;
 use simsim_model::{CommitReply, Direction, Level, RestoreSession, TargetKind};
 use simsim_mover::{BackupJob, Base};
 use simsim_source::{FsSource, WalkOptions};
-use simsim_transfer::HttpTransfer;
+use simsim_transfer::{HttpTransfer, Route};
 
-use crate::addresses::dial_addresses;
+use crate::addresses::routes_of;
 use crate::client::on_problem;
 use crate::{Client, ClientError, stream};
 
@@ -47,7 +47,8 @@ fn paths(
     }
     let ticket = &request.ticket;
     let key = client.domain_key(request.domain_key.as_ref(), ticket.store, ticket.domain)?;
-    let addresses = dial_addresses(&request.device_addresses)?;
+    let routes =
+        routes_of(client, &request.device_addresses, request.ticket.drive, &request.device_keys)?;
     let options = WalkOptions {
         excludes: request.excludes.clone(),
         exclude_caches: request.exclude_caches,
@@ -57,7 +58,7 @@ fn paths(
     };
     let scan_started_unix_ns = now_unix_ns();
     let mut source = FsSource::new(&request.sources, options)?;
-    let transfer = open(client, addresses, request)?;
+    let transfer = open(client, routes, request)?;
     // FULL and COPY read everything again, so nothing is compared with a base.
     let base = request.base.filter(|_| matches!(request.level, Level::Diff | Level::Incr));
     let restore: Arc<dyn RestoreSession> = Arc::clone(&transfer) as _;
@@ -87,11 +88,11 @@ fn paths(
 
 pub(crate) fn open(
     client: &Client,
-    addresses: Vec<String>,
+    routes: Vec<Route>,
     request: &StartBackup,
 ) -> Result<Arc<HttpTransfer>, ClientError> {
     let (handle, dial) = (client.handle.clone(), client.options.dial.clone());
-    let transfer = HttpTransfer::open_with(handle, addresses, request.ticket.clone(), dial)?;
+    let transfer = HttpTransfer::open_with(handle, routes, request.ticket.clone(), dial)?;
     Ok(Arc::new(transfer))
 }
 

@@ -11,6 +11,7 @@ use simsim_control::verbs::{
 use simsim_control::{Job, JobBook, VerbError};
 use simsim_format::DomainKey;
 use simsim_model::{DomainId, Kind, Problem, Secret, StoreId};
+use simsim_net::tls::TlsIdentity;
 use simsim_transfer::DialOptions;
 use tokio::runtime::Handle;
 
@@ -28,11 +29,20 @@ pub struct ClientOptions {
     pub zstd_level: i32,
     /// Connections and patience towards a device.
     pub dial: DialOptions,
+    /// Shown at the ports of drives.
+    pub tls: Option<Arc<TlsIdentity>>,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { policy: None, jobs_max: 8, threads: 0, zstd_level: 3, dial: DialOptions::default() }
+        Self {
+            policy: None,
+            jobs_max: 8,
+            threads: 0,
+            zstd_level: 3,
+            dial: DialOptions::default(),
+            tls: None,
+        }
     }
 }
 

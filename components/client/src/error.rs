@@ -9,6 +9,7 @@ use simsim_format::FormatError;
 use simsim_model::{Kind, SessionError};
 use simsim_mover::MoverError;
 use simsim_source::{SinkError, SourceError};
+use simsim_transfer::RoutesError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -32,10 +33,8 @@ pub enum ClientError {
     Path { path: String },
     #[error("{0}")]
     Request(&'static str),
-    #[error(
-        "'{address}' is not a data address that this client can use; expected http://host:port"
-    )]
-    Address { address: String },
+    #[error(transparent)]
+    Routes(#[from] RoutesError),
     #[error("neither the server sent a key for this domain nor does this client hold one")]
     NoKey,
     #[error("cannot {action} {path}: {source}")]
@@ -66,7 +65,7 @@ impl ClientError {
             | ClientError::RestoreDenied { .. }
             | ClientError::NoCommand { .. }
             | ClientError::NoKey => Kind::Denied,
-            ClientError::Path { .. } | ClientError::Request(_) | ClientError::Address { .. } => {
+            ClientError::Path { .. } | ClientError::Request(_) | ClientError::Routes(_) => {
                 Kind::Invalid
             }
             ClientError::File { source, .. } => Kind::of_io(source),

@@ -12,7 +12,7 @@ use simsim_mover::{RestoreJob, Selection};
 use simsim_source::{FsSink, SinkOptions};
 use simsim_transfer::HttpTransfer;
 
-use crate::addresses::dial_addresses;
+use crate::addresses::routes_of;
 use crate::backup::end;
 use crate::client::on_problem;
 use crate::{Client, ClientError, Policy, plan};
@@ -36,14 +36,14 @@ pub(crate) fn run(
         Selection { paths: request.selection.clone(), patterns: request.patterns.clone() };
     allowed(&client.policy()?, &selection, &request.target)?;
     let key = client.domain_key(request.domain_key.as_ref(), ticket.store, ticket.domain)?;
-    let addresses = dial_addresses(&request.device_addresses)?;
+    let routes = routes_of(client, &request.device_addresses, ticket.drive, &request.device_keys)?;
     let target = match request.target.as_slice() {
         [] => ORIGINAL,
         target => target,
     };
     let target = Path::new(OsStr::from_bytes(target));
     let (handle, dial) = (client.handle.clone(), client.options.dial.clone());
-    let transfer = Arc::new(HttpTransfer::open_with(handle, addresses, ticket.clone(), dial)?);
+    let transfer = Arc::new(HttpTransfer::open_with(handle, routes, ticket.clone(), dial)?);
     let work = RestoreJob {
         session: Arc::clone(&transfer) as _,
         key,

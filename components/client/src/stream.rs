@@ -19,7 +19,7 @@ use simsim_model::{
 };
 use simsim_transfer::HttpTransfer;
 
-use crate::addresses::dial_addresses;
+use crate::addresses::routes_of;
 use crate::backup::{end, open};
 use crate::{Client, ClientError};
 
@@ -41,11 +41,12 @@ pub(crate) fn run(
     };
     let policy = client.policy()?;
     let command = policy.command(name)?;
-    let addresses = dial_addresses(&request.device_addresses)?;
+    let routes =
+        routes_of(client, &request.device_addresses, request.ticket.drive, &request.device_keys)?;
     let Some((program, arguments)) = command.run.split_first() else {
         return Err(ClientError::Request("the command of the policy is empty"));
     };
-    let transfer = open(client, addresses, request)?;
+    let transfer = open(client, routes, request)?;
     let child = Command::new(program)
         .args(arguments)
         .current_dir("/")

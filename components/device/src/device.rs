@@ -13,6 +13,7 @@ use simsim_control::verbs::{
 use simsim_control::{Job, JobBook, VerbError};
 use simsim_format::KeySlots;
 use simsim_model::Kind;
+use simsim_net::tls::Pin;
 
 use crate::check::{self, Found};
 use crate::grants::Grants;
@@ -46,6 +47,7 @@ pub struct Device {
     pub(crate) grants: Grants,
     jobs: Arc<JobBook>,
     endpoints: RwLock<Vec<DataEndpoint>>,
+    tls_keys: RwLock<Vec<Pin>>,
 }
 
 impl Device {
@@ -60,6 +62,7 @@ impl Device {
             grants: Grants::new(options.transfers_max),
             jobs: JobBook::new(options.jobs_max),
             endpoints: RwLock::default(),
+            tls_keys: RwLock::default(),
             options,
         }))
     }
@@ -67,6 +70,17 @@ impl Device {
     /// The data listeners that are open, in order of preference; every grant names them.
     pub fn set_endpoints(&self, endpoints: Vec<DataEndpoint>) {
         *self.endpoints.write() = endpoints;
+    }
+
+    /// The TLS keys that the data listeners may show; every grant names them.
+    pub fn set_tls_keys(&self, keys: Vec<Pin>) {
+        *self.tls_keys.write() = keys;
+    }
+
+    /// Was any transfer granted to a host with this TLS key, and is not over? Asked at the
+    /// handshake by listeners that want a key.
+    pub fn expects(&self, key: &Pin) -> bool {
+        self.grants.expects(key)
     }
 
     /// Answers a verb of a device; `None` for a verb of another role, and for a job that this
@@ -135,7 +149,11 @@ impl Device {
                 // A ticket for a datastore that is not served would fail only later, at the client.
                 self.shelf.lend(request.ticket.store)?;
                 self.grants.grant(request)?;
-                GrantTransferReply { endpoints: self.endpoints.read().clone() }.into()
+                GrantTransferReply {
+                    endpoints: self.endpoints.read().clone(),
+                    device_keys: self.tls_keys.read().iter().map(|key| key.0.to_vec()).collect(),
+                }
+                .into()
             }
             Request::RevokeTransfer(request) => {
                 let was_known = self.grants.revoke(&request.transfer);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use simsim_control::verbs::{GrantTransfer, SavesetNames, TransferStateReply};
 use simsim_model::{Direction, Level, Secret, StoreId, Ticket, TransferId};
+use simsim_net::tls::Pin;
 
 use crate::DeviceError;
 use crate::session::Open;
@@ -33,6 +34,7 @@ pub(crate) struct Grant {
     pub(crate) lock_until_unix_s: u64,
     pub(crate) level: Option<Level>,
     pub(crate) names: SavesetNames,
+    client_keys: Vec<Vec<u8>>,
     pub(crate) counts: Counts,
     phase: Mutex<Phase>,
 }
@@ -90,6 +92,7 @@ impl Grants {
             lock_until_unix_s: request.lock_until_unix_s,
             level: request.level,
             names: request.names.clone().unwrap_or_default(),
+            client_keys: request.client_keys.clone(),
             counts: Counts::default(),
             phase: Mutex::new(Phase::Granted),
         };
@@ -99,6 +102,11 @@ impl Grants {
 
     pub(crate) fn get(&self, transfer: &TransferId) -> Option<Arc<Grant>> {
         self.table.lock().get(transfer).cloned()
+    }
+
+    /// Is a transfer of a host with this TLS key granted or open?
+    pub(crate) fn expects(&self, key: &Pin) -> bool {
+        self.table.lock().values().any(|grant| grant.is_of(key) && !grant.is_ended())
     }
 
     /// Uses a ticket: at most once, only while it is valid, and only while there is room.
@@ -164,6 +172,15 @@ impl Grant {
             Phase::Open(_) => false,
             Phase::Ended { since, .. } => since.elapsed() > KEPT,
         }
+    }
+
+    fn is_ended(&self) -> bool {
+        matches!(*self.phase.lock(), Phase::Ended { .. })
+    }
+
+    /// Was the transfer granted to the host with this TLS key?
+    pub(crate) fn is_of(&self, key: &Pin) -> bool {
+        self.client_keys.iter().any(|known| known == &key.0)
     }
 
     /// The transfer at work.

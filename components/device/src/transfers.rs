@@ -4,6 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use simsim_model::{BackupSession, RestoreSession, SessionError, Ticket, TransferId};
+use simsim_net::tls::Pin;
 use simsim_transfer::TransferHandler;
 
 use crate::grants::Grant;
@@ -19,6 +20,10 @@ impl Device {
 impl TransferHandler for Device {
     fn ticket(&self, transfer: &TransferId) -> Option<Ticket> {
         self.grants.get(transfer).map(|grant| grant.ticket.clone())
+    }
+
+    fn knows(&self, transfer: &TransferId, key: &Pin) -> bool {
+        self.grants.get(transfer).is_some_and(|grant| grant.is_of(key))
     }
 
     fn opened(&self, transfer: &TransferId) -> Result<(), SessionError> {

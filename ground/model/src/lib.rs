@@ -7,6 +7,7 @@
 mod cut;
 pub mod failpoint;
 mod ids;
+pub mod interface;
 mod kind;
 pub mod limits;
 mod outcome;

@@ -29,7 +29,7 @@ pub struct SavesetNames {
 pub struct StartBackup {
     #[n(0)]
     pub ticket: Ticket,
-    /// URLs such as `http://host:port`, in order of preference.
+    /// Interfaces such as `https://host:port`, in order of preference.
     #[n(1)]
     #[cbor(default)]
     pub device_addresses: Vec<String>,
@@ -68,6 +68,10 @@ pub struct StartBackup {
     /// Absent: the client holds the key itself.
     #[n(12)]
     pub domain_key: Option<Secret>,
+    /// TLS keys that the device may show, 32 bytes each.
+    #[n(13)]
+    #[cbor(default, with = "crate::wire::byte_strings")]
+    pub device_keys: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]
@@ -83,7 +87,7 @@ pub struct StartBackupReply {
 pub struct StartRestore {
     #[n(0)]
     pub ticket: Ticket,
-    /// URLs such as `http://host:port`, in order of preference.
+    /// Interfaces such as `https://host:port`, in order of preference.
     #[n(1)]
     #[cbor(default)]
     pub device_addresses: Vec<String>,
@@ -120,6 +124,10 @@ pub struct StartRestore {
     #[n(10)]
     #[cbor(default)]
     pub dry_run: bool,
+    /// TLS keys that the device may show, 32 bytes each.
+    #[n(11)]
+    #[cbor(default, with = "crate::wire::byte_strings")]
+    pub device_keys: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

@@ -76,6 +76,15 @@ pub struct NodeStateReply {
     #[n(6)]
     #[cbor(default)]
     pub listening: Vec<ListeningAddress>,
+    /// Pin of this host's TLS key, 32 bytes; empty where it has none.
+    #[n(7)]
+    #[cbor(default, with = "minicbor::bytes")]
+    pub tls_key: Vec<u8>,
+    /// Its public key for a certificate, an uncompressed P-256 point; empty where the pair is the
+    /// administrator's.
+    #[n(8)]
+    #[cbor(default, with = "minicbor::bytes")]
+    pub tls_public_key: Vec<u8>,
 }
 
 /// A job that runs on a node.

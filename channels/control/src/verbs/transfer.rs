@@ -24,6 +24,11 @@ pub struct GrantTransfer {
     /// Only for plain streams: the names that the device writes into the manifest.
     #[n(4)]
     pub names: Option<SavesetNames>,
+    /// TLS keys of the host that will dial, 32 bytes each: whoever comes to a port that asks for a
+    /// key must have one of them.
+    #[n(5)]
+    #[cbor(default, with = "crate::wire::byte_strings")]
+    pub client_keys: Vec<Vec<u8>>,
 }
 
 /// A listener that takes the transfer.
@@ -44,6 +49,10 @@ pub struct GrantTransferReply {
     #[n(0)]
     #[cbor(default)]
     pub endpoints: Vec<DataEndpoint>,
+    /// TLS keys that the device may show, 32 bytes each.
+    #[n(1)]
+    #[cbor(default, with = "crate::wire::byte_strings")]
+    pub device_keys: Vec<Vec<u8>>,
 }
 
 /// Ends a transfer, or forgets a ticket that was not used.

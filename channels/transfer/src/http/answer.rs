@@ -11,7 +11,8 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
-use simsim_model::{Name, TransferId, limits};
+use simsim_model::{Name, Ticket, TransferId, limits};
+use simsim_net::tls::Pin;
 use tokio::sync::mpsc;
 
 use super::body::{OutBody, Piece, work_lost};
@@ -39,11 +40,23 @@ type Reply = Response<OutBody>;
 /// A connection as the requests on it see it.
 pub(crate) struct Caller {
     pub ip: IpAddr,
+    /// The drive whose port it came to.
+    pub drive: Option<u32>,
+    /// The TLS key that it showed.
+    pub pin: Option<Pin>,
     /// Gone once the caller has proved a ticket.
     pub stranger: Mutex<Option<simsim_net::Admitted>>,
 }
 
 impl Caller {
+    /// May a transfer with this ticket go through the port at which the caller came in?
+    pub fn may_use(&self, ticket: &Ticket) -> Result<(), &'static str> {
+        match self.drive {
+            Some(drive) if drive != ticket.drive => Err("the port is another drive's"),
+            _ => Ok(()),
+        }
+    }
+
     fn proved(&self) {
         if let Some(stranger) = self.stranger.lock().take() {
             stranger.authenticated();
@@ -137,7 +150,7 @@ async fn drain(mut body: Incoming) {
 
 async fn open_ticket(
     device: &Arc<Device>,
-    caller: &Caller,
+    caller: &Arc<Caller>,
     transfer: TransferId,
     body: &mut Incoming,
 ) -> Result<Reply, Refusal> {
@@ -152,7 +165,8 @@ async fn open_ticket(
     }
     let _permit = device.opens.acquire().await;
     let inner = Arc::clone(device);
-    let work = move || open(&inner.handler, &inner.sessions, &inner.opening, &transfer, &given);
+    let caller_there = Arc::clone(caller);
+    let work = move || open(&inner, &caller_there, &transfer, &given);
     let opened = tokio::task::spawn_blocking(work).await.unwrap_or(Opened::Failed);
     match opened {
         Opened::Yes(reply) => {
@@ -183,6 +197,9 @@ async fn opened_verb(
     let Some(session) = device.sessions.get(&transfer) else {
         return Err((StatusCode::FORBIDDEN, REFUSED, "unknown transfer".into()));
     };
+    caller
+        .may_use(&session.ticket)
+        .map_err(|why| (StatusCode::FORBIDDEN, REFUSED, why.to_owned()))?;
     let fault =
         |error: TransferError| (StatusCode::BAD_REQUEST, "body refused\n", error.to_string());
     let max = plain_max(verb);

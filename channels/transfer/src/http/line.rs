@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,11 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use simsim_model::{SessionError, TransferId, limits};
-use tokio::net::TcpStream;
+use simsim_net::BoxedWire;
 use tokio::sync::Semaphore;
 
 use super::body::OutBody;
+use super::route::Route;
 use super::transfer::DialOptions;
 use super::watch::{Moved, Watched};
 use super::{FRAMES, REQUEST_HEADER};
@@ -36,7 +38,7 @@ const TRIES_MAX: u32 = 64;
 /// A kept connection that idled longer is not used again: the device is about to close it.
 const KEPT_MAX: Duration = Duration::from_millis(limits::HEARTBEAT_INTERVAL_MS);
 
-type Connection = http1::Connection<TokioIo<Watched<TcpStream>>, OutBody>;
+type Connection = http1::Connection<TokioIo<Watched<BoxedWire>>, OutBody>;
 
 struct Link {
     send: http1::SendRequest<OutBody>,
@@ -61,7 +63,9 @@ pub(crate) struct Cut {
 }
 
 pub(crate) struct Line {
-    pub addresses: Vec<String>,
+    routes: Vec<Route>,
+    /// The route that was good last: tried first.
+    good: AtomicUsize,
     pub transfer: TransferId,
     pub options: DialOptions,
     pool: Mutex<Vec<Link>>,
@@ -74,10 +78,11 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub fn new(addresses: Vec<String>, transfer: TransferId, options: DialOptions) -> Self {
+    pub fn new(routes: Vec<Route>, transfer: TransferId, options: DialOptions) -> Self {
         let permits = Semaphore::new(options.connections.clamp(1, 16));
         Self {
-            addresses,
+            routes,
+            good: AtomicUsize::new(0),
             transfer,
             options,
             pool: Mutex::default(),
@@ -88,7 +93,8 @@ impl Line {
     }
 
     pub fn peer(&self) -> String {
-        self.addresses.join(" or ")
+        let routes: Vec<String> = self.routes.iter().map(Route::to_string).collect();
+        routes.join(" or ")
     }
 
     /// Sends one request and reads its answer. `opener` reads a sealed one. Given up when no byte
@@ -111,7 +117,9 @@ impl Line {
         let reused = kept.is_some();
         let mut link = match kept {
             Some(link) => link,
-            None => self.dial().await.map_err(|why| Cut { why, moved: begun, stale: false })?,
+            None => {
+                self.dial(stall).await.map_err(|why| Cut { why, moved: begun, stale: false })?
+            }
         };
         link.moved.mark();
         let _entry = number.map(|number| Entry::new(self, number, &link.moved));
@@ -142,7 +150,9 @@ impl Line {
         number: Option<u64>,
         body: OutBody,
     ) -> Result<Request<OutBody>, hyper::http::Error> {
-        let host = self.addresses.first().map_or("device", String::as_str);
+        let route = self.routes.get(self.good.load(Ordering::Relaxed));
+        let address = route.and_then(|route| route.addresses().first());
+        let host = address.map_or("device", String::as_str);
         let mut request = Request::post(path(&self.transfer, verb))
             .header(HOST, host)
             .header(CONTENT_TYPE, FRAMES);
@@ -181,12 +191,10 @@ impl Line {
         self.pool.lock().clear();
     }
 
-    async fn dial(&self) -> Result<Link, String> {
-        let timeout = self.options.connect_timeout;
-        let stream =
-            simsim_net::dial(&self.addresses, timeout).await.map_err(|error| error.to_string())?;
+    async fn dial(&self, within: Duration) -> Result<Link, String> {
+        let wire = self.wire(within).await?;
         let moved = Moved::now();
-        let io = TokioIo::new(Watched::new(stream, Arc::clone(&moved)));
+        let io = TokioIo::new(Watched::new(wire, Arc::clone(&moved)));
         let (send, connection) = http1::Builder::new()
             .max_headers(limits::HTTP_FIELDS_MAX)
             .max_header_size(limits::HTTP_HEAD_BYTES_MAX)
@@ -195,6 +203,37 @@ impl Line {
             .map_err(|error| error.to_string())?;
         let kept_since = Instant::now();
         Ok(Link { send, connection: Box::pin(connection), moved, kept_since })
+    }
+}
+
+impl Line {
+    /// A wire by the route that was good last, else by the others in their order. The error says of
+    /// each what happened.
+    async fn wire(&self, within: Duration) -> Result<BoxedWire, String> {
+        let until = Instant::now() + within;
+        let good = self.good.load(Ordering::Relaxed);
+        let others = (0..self.routes.len()).filter(|index| *index != good);
+        let mut told = Vec::new();
+        for index in std::iter::once(good).chain(others) {
+            let Some(route) = self.routes.get(index) else { continue };
+            let left = until.saturating_duration_since(Instant::now());
+            match route.dial(self.options.connect_timeout.min(left)).await {
+                Ok(wire) => {
+                    if self.good.swap(index, Ordering::Relaxed) != index {
+                        tracing::warn!(
+                            scheme = route.scheme(), to = %route, failed = told.join("; "),
+                            "the data goes another way"
+                        );
+                    }
+                    return Ok(wire);
+                }
+                Err(why) => told.push(why),
+            }
+        }
+        if told.is_empty() {
+            told.push("there is no address of the device to connect to".to_owned());
+        }
+        Err(told.join("; "))
     }
 }
 

@@ -1,7 +1,8 @@
-//! The device's end: accepts connections and keeps the sessions.
+//! The device's end: takes wires at its entrances and keeps the sessions.
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
@@ -9,12 +10,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use simsim_model::limits;
-use simsim_net::{Admission, tune};
-use tokio::net::{TcpListener, TcpStream};
+use simsim_net::{Admission, BoxedWire};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::answer::{Caller, answer};
+use super::entrance::Entrance;
 use super::session::Sessions;
 use super::watch::{Moved, Watched};
 use crate::TransferHandler;
@@ -63,20 +64,20 @@ pub(crate) struct Device {
     pub calls: Arc<Semaphore>,
     /// In KiB.
     pub memory: Arc<Semaphore>,
+    /// Entrances that are served now.
+    pub entrances: AtomicUsize,
 }
 
-/// The listener of the HTTP data port.
-pub struct HttpListener;
+/// The device's end of all its data ports. A transfer that was opened at one entrance goes on at
+/// any other. Clones are the same.
+#[derive(Clone)]
+pub struct TransferListener {
+    device: Arc<Device>,
+    strangers: Admission,
+}
 
-impl HttpListener {
-    /// Serves until `shutdown` is ready; then requests under way get `drain_timeout` to end, and
-    /// transfers that are still open are aborted.
-    pub async fn serve(
-        listener: TcpListener,
-        handler: Arc<dyn TransferHandler>,
-        options: ListenOptions,
-        shutdown: impl Future<Output = ()> + Send,
-    ) {
+impl TransferListener {
+    pub fn new(handler: Arc<dyn TransferHandler>, options: ListenOptions) -> Self {
         let device = Arc::new(Device {
             handler,
             sessions: Sessions::default(),
@@ -86,52 +87,95 @@ impl HttpListener {
             memory: Arc::new(Semaphore::new(
                 (options.body_bytes_max / 1024).max(limits::CONNECTION_MEMORY_BYTES_MAX / 1024),
             )),
+            entrances: AtomicUsize::new(0),
             options,
         });
-        let strangers = Admission::new();
-        let (stop, stopping) = watch::channel(false);
-        let mut connections = JoinSet::new();
-        let mut reap =
-            tokio::time::interval((device.options.session_idle / 4).max(Duration::from_millis(20)));
-        let mut shutdown = std::pin::pin!(shutdown);
-        loop {
-            tokio::select! {
-                () = &mut shutdown => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, from)) => {
-                        let room = connections.len() < device.options.connections_max;
-                        let Some(stranger) = strangers.admit(from.ip()).filter(|_| room) else {
-                            tracing::warn!(peer = %from, "too many connections without a ticket; closed");
-                            continue;
-                        };
-                        let caller = Caller { ip: from.ip(), stranger: Mutex::new(Some(stranger)) };
-                        connections.spawn(connection(Arc::clone(&device), stream, caller, stopping.clone()));
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "cannot accept a connection");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                },
-                Some(_) = connections.join_next() => {}
-                _ = reap.tick() => reap_idle(&device),
-            }
-        }
-        drop(listener);
-        let _ = stop.send(true);
-        let drain = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(device.options.drain_timeout, drain).await.is_err() {
-            connections.shutdown().await;
-        }
-        let ending = tokio::task::spawn_blocking(move || {
-            for session in device.sessions.all() {
-                if session.end("stopped") {
-                    session.drop_streams();
-                    device.handler.aborted(&session.ticket.transfer, "the device is being stopped");
-                }
-            }
-        });
-        let _ = ending.await;
+        Self { device, strangers: Admission::new() }
     }
+
+    /// Serves an entrance until `shutdown` is ready; then requests under way get `drain_timeout`
+    /// to end. With the last entrance, transfers that are still open are aborted.
+    pub fn serve<S: Future<Output = ()> + Send>(
+        &self,
+        entrance: Entrance,
+        shutdown: S,
+    ) -> impl Future<Output = ()> + Send + use<S> {
+        let (device, strangers) = (Arc::clone(&self.device), self.strangers.clone());
+        device.entrances.fetch_add(1, Ordering::AcqRel);
+        async move {
+            serve(&device, strangers, entrance, shutdown).await;
+            if device.entrances.fetch_sub(1, Ordering::AcqRel) == 1 {
+                abort_all(device).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    device: &Arc<Device>,
+    strangers: Admission,
+    mut entrance: Entrance,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let (stop, stopping) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut reap =
+        tokio::time::interval((device.options.session_idle / 4).max(Duration::from_millis(20)));
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            arrived = entrance.next() => match arrived {
+                Ok(Some(arrival)) => {
+                    let from = arrival.from;
+                    let room = connections.len() < device.options.connections_max;
+                    let Some(stranger) = strangers.admit(from).filter(|_| room) else {
+                        tracing::warn!(peer = %from, "too many connections without a ticket; closed");
+                        continue;
+                    };
+                    let (device, stopping) = (Arc::clone(device), stopping.clone());
+                    let drive = entrance.only_drive();
+                    connections.spawn(async move {
+                        let stranger = Mutex::new(Some(stranger));
+                        match arrival.wire(device.options.handshake_timeout).await {
+                            Ok((wire, pin)) => {
+                                let caller = Caller { ip: from, drive, pin, stranger };
+                                connection(device, wire, caller, stopping).await;
+                            }
+                            Err(why) => {
+                                tracing::debug!(peer = %from, why, "no wire came about; closed");
+                            }
+                        }
+                    });
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            _ = reap.tick() => reap_idle(device),
+        }
+    }
+    drop(entrance);
+    let _ = stop.send(true);
+    let drain = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(device.options.drain_timeout, drain).await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+async fn abort_all(device: Arc<Device>) {
+    let ending = tokio::task::spawn_blocking(move || {
+        for session in device.sessions.all() {
+            if session.end("stopped") {
+                session.drop_streams();
+                device.handler.aborted(&session.ticket.transfer, "the device is being stopped");
+            }
+        }
+    });
+    let _ = ending.await;
 }
 
 /// Aborts transfers whose client fell silent.
@@ -153,14 +197,13 @@ fn reap_idle(device: &Arc<Device>) {
 
 async fn connection(
     device: Arc<Device>,
-    stream: TcpStream,
+    wire: BoxedWire,
     caller: Caller,
     mut stopping: watch::Receiver<bool>,
 ) {
-    tune(&stream);
     let (begun, moved, caller) = (Instant::now(), Moved::now(), Arc::new(caller));
     let options = device.options.clone();
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&moved)));
+    let io = TokioIo::new(Watched::new(wire, Arc::clone(&moved)));
     let service = {
         let caller = Arc::clone(&caller);
         service_fn(move |request| answer(Arc::clone(&device), Arc::clone(&caller), request))

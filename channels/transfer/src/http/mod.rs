@@ -1,17 +1,23 @@
-//! The data port over HTTP/1.1: `line` and `transfer` dial it, `listener` and `answer` listen.
+//! The verbs of a transfer over HTTP/1.1, on any wire. The client's end: `transfer` asks over the
+//! connections of `line`, which come by a `route`. The device's end: `entrance`, `listener`,
+//! `answer`.
 
 mod answer;
 mod body;
+mod entrance;
 mod line;
 mod listener;
 mod open;
+mod route;
 mod session;
 mod stream;
 mod transfer;
 mod watch;
 mod work;
 
-pub use listener::{HttpListener, ListenOptions};
+pub use entrance::{Brought, Entrance};
+pub use listener::{ListenOptions, TransferListener};
+pub use route::{Dialer, Dialing, Route};
 pub use stream::{StreamReader, StreamWriter};
 pub use transfer::{DialOptions, HttpTransfer};
 

@@ -1,16 +1,14 @@
 //! Opening a ticket, at the device.
 
-use std::sync::Arc;
-
-use parking_lot::Mutex;
 use simsim_model::TransferId;
 
-use super::session::{Session, Sessions};
-use crate::TransferHandler;
+use super::answer::Caller;
+use super::listener::Device;
+use super::session::Session;
 use crate::keys::{self, NONCE_BYTES, OPEN_BYTES, SessionKeys};
 
 /// How an `open` was answered.
-pub(crate) enum Opened {
+pub(super) enum Opened {
     Yes([u8; OPEN_BYTES]),
     /// Unknown transfer or wrong proof: one answer for both.
     Refused(&'static str),
@@ -20,13 +18,8 @@ pub(crate) enum Opened {
 }
 
 /// Blocks: the handler writes down that the ticket is used.
-pub(crate) fn open(
-    handler: &Arc<dyn TransferHandler>,
-    sessions: &Sessions,
-    opening: &Mutex<()>,
-    transfer: &TransferId,
-    body: &[u8],
-) -> Opened {
+pub(super) fn open(device: &Device, caller: &Caller, transfer: &TransferId, body: &[u8]) -> Opened {
+    let (handler, sessions) = (&device.handler, &device.sessions);
     let nonces = body.split_first_chunk::<NONCE_BYTES>();
     let Some((client, Ok(proof))) =
         nonces.map(|(nonce, rest)| (*nonce, <[u8; NONCE_BYTES]>::try_from(rest)))
@@ -42,7 +35,13 @@ pub(crate) fn open(
     if expected != blake3::Hash::from_bytes(proof) {
         return Opened::Refused("wrong proof");
     }
-    let _one = opening.lock();
+    if let Err(why) = caller.may_use(&ticket) {
+        return Opened::Refused(why);
+    }
+    if caller.pin.is_some_and(|pin| !handler.knows(transfer, &pin)) {
+        return Opened::Refused("the TLS key is another host's");
+    }
+    let _one = device.opening.lock();
     if let Some(session) = sessions.get(transfer) {
         let lost_reply = session.client_nonce == client && session.window.lock().is_fresh();
         return if lost_reply && !session.is_ended() {
@@ -54,16 +53,16 @@ pub(crate) fn open(
     if now_unix_s() >= ticket.expires_unix_s {
         return Opened::Expired;
     }
-    let Ok(device) = keys::nonce() else { return Opened::Failed };
+    let Ok(nonce) = keys::nonce() else { return Opened::Failed };
     if let Err(error) = handler.opened(transfer) {
         return Opened::Used(error.to_string());
     }
-    let proof = keys::device_proof(&ticket.secret, transfer, &client, &device);
+    let proof = keys::device_proof(&ticket.secret, transfer, &client, &nonce);
     let mut reply = [0; OPEN_BYTES];
-    for (to, from) in reply.iter_mut().zip(device.iter().chain(proof.as_bytes())) {
+    for (to, from) in reply.iter_mut().zip(nonce.iter().chain(proof.as_bytes())) {
         *to = *from;
     }
-    let keys = SessionKeys::derive(&ticket.secret, transfer, &client, &device);
+    let keys = SessionKeys::derive(&ticket.secret, transfer, &client, &nonce);
     sessions.insert(Session::new(ticket, keys, client, reply));
     Opened::Yes(reply)
 }

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use super::body::OutBody;
 use super::line::{Answer, Cut, Line, Patience};
+use super::route::Route;
 use crate::frame::{FrameOpener, FrameSealer};
 use crate::keys::{self, NONCE_BYTES, SessionKeys, Way};
 use crate::{TransferError, Verb, messages};
@@ -69,26 +70,26 @@ pub(crate) struct Inner {
 }
 
 impl HttpTransfer {
-    /// Opens the ticket's transfer at the first of the addresses (`host:port`) that answers.
+    /// Opens the ticket's transfer by the first of the routes at whose end the device answers.
     ///
     /// # Errors
     /// [`Kind::Unreachable`] when none answers, [`Kind::Denied`] when the device refuses the
     /// ticket (unknown, used, expired) or cannot prove that it holds the ticket itself.
     pub fn open(
         handle: Handle,
-        addresses: Vec<String>,
+        routes: Vec<Route>,
         ticket: Ticket,
     ) -> Result<HttpTransfer, SessionError> {
-        Self::open_with(handle, addresses, ticket, DialOptions::default())
+        Self::open_with(handle, routes, ticket, DialOptions::default())
     }
 
     pub fn open_with(
         handle: Handle,
-        addresses: Vec<String>,
+        routes: Vec<Route>,
         ticket: Ticket,
         options: DialOptions,
     ) -> Result<HttpTransfer, SessionError> {
-        let line = Line::new(addresses, ticket.transfer, options);
+        let line = Line::new(routes, ticket.transfer, options);
         let keys = handle.block_on(open(&line, &ticket))?;
         let inner = Arc::new(Inner {
             handle: handle.clone(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use simsim_model::{BackupSession, Direction, Kind, SegmentPlace};
 
-use crate::front::{Front, Http, Session, bytes_of, draft, ticket};
+use crate::front::{Door, Port, Session, at_doors, bytes_of, draft, ticket};
 use crate::memory::{Memory, name_of};
 use crate::proxy::Proxy;
 
@@ -22,10 +22,10 @@ fn small_session(session: &dyn Session, segment: &Bytes) {
 
 /// One session with one cut after `at` bytes in one direction; the result must be whole, and no
 /// segment may reach the device's store twice (the handler asserts it).
-fn cut_at_every_byte<F: Front>(up: bool) {
+fn cut_at_every_byte<D: Door>(up: bool) {
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
-            scope.spawn(move || cut_at_every_nth_byte::<F>(up, worker));
+            scope.spawn(move || cut_at_every_nth_byte::<D>(up, worker));
         }
     });
 }
@@ -33,47 +33,45 @@ fn cut_at_every_byte<F: Front>(up: bool) {
 /// Workers that share the bytes; they mostly wait.
 const WORKERS: u64 = 6;
 
-fn cut_at_every_nth_byte<F: Front>(up: bool, worker: u64) {
+fn cut_at_every_nth_byte<D: Door>(up: bool, worker: u64) {
     let memory = Memory::default();
-    let front = F::start(memory.clone());
+    let front = Port::<D>::start(memory.clone());
     let segment = bytes_of(60, 1);
-    let proxy = Proxy::start(front.handle(), front.address());
-    let session = front.open(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
-    small_session(&*session, &segment);
+    let proxy = Proxy::start(front.runtime.handle(), front.address);
+    let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
+    small_session(&session, &segment);
     let seen = if up { &proxy.plan.up } else { &proxy.plan.down };
     let total = seen.lock().len() as u64;
     assert!(total > 500, "the proxy saw nothing");
-    for at in (1 + worker..=total).step_by(WORKERS as usize) {
+    for at in (1 + worker..=total - D::VARIES).step_by(WORKERS as usize) {
         let mut held = memory.held.lock();
         held.segments.clear();
         held.puts = 0;
         held.commits = 0;
         drop(held);
-        let proxy = Proxy::start(front.handle(), front.address());
+        let proxy = Proxy::start(front.runtime.handle(), front.address);
         let cut = if up { &proxy.plan.cut_up } else { &proxy.plan.cut_down };
         cut.store(at, Ordering::SeqCst);
-        let session = front.open(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
-        small_session(&*session, &segment);
+        let session =
+            front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
+        small_session(&session, &segment);
         assert_eq!(proxy.plan.cuts.load(Ordering::SeqCst), 1, "no cut at {at}");
         let held = memory.held.lock();
         assert_eq!((held.puts, held.commits), (1, 1), "cut at {at}");
     }
 }
 
-#[test]
-fn net01_cut_at_every_byte_towards_the_device() {
-    cut_at_every_byte::<Http>(true);
+fn net01_cut_at_every_byte_towards_the_device<D: Door>() {
+    cut_at_every_byte::<D>(true);
 }
 
-#[test]
-fn net01_cut_at_every_byte_towards_the_client() {
-    cut_at_every_byte::<Http>(false);
+fn net01_cut_at_every_byte_towards_the_client<D: Door>() {
+    cut_at_every_byte::<D>(false);
 }
 
-#[test]
-fn net01_what_was_acknowledged_is_not_sent_again() {
+fn net01_what_was_acknowledged_is_not_sent_again<D: Door>() {
     let memory = Memory::default();
-    let front = Http::start(memory.clone());
+    let front = Port::<D>::start(memory.clone());
     let proxy = Proxy::start(front.runtime.handle(), front.address);
     let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
     for number in 0..8 {
@@ -86,10 +84,9 @@ fn net01_what_was_acknowledged_is_not_sent_again() {
     assert!(sent < 500_000 + (1 << 20) + 4096, "{sent} bytes for one segment and a half");
 }
 
-#[test]
-fn half_open_and_hung_devices_are_noticed_in_time() {
+fn half_open_and_hung_devices_are_noticed_in_time<D: Door>() {
     let memory = Memory::default();
-    let front = Http::start(memory.clone());
+    let front = Port::<D>::start(memory.clone());
     let proxy = Proxy::start(front.runtime.handle(), front.address);
     let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
     proxy.plan.hang.store(1, Ordering::SeqCst);
@@ -104,10 +101,9 @@ fn half_open_and_hung_devices_are_noticed_in_time() {
     assert_eq!(memory.held.lock().puts, 1);
 }
 
-#[test]
-fn a_port_where_nobody_listens_is_named_with_the_time() {
+fn a_port_where_nobody_listens_is_named_with_the_time<D: Door>() {
     let memory = Memory::default();
-    let front = Http::start(memory.clone());
+    let front = Port::<D>::start(memory.clone());
     let free =
         std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
     let begun = Instant::now();
@@ -121,3 +117,11 @@ fn a_port_where_nobody_listens_is_named_with_the_time() {
     );
     assert!(begun.elapsed() < front.dial.dead_peer + Duration::from_secs(1));
 }
+
+at_doors!(Tcp as http_line, Tls as https_line, Mutual as drive_line => [
+    net01_cut_at_every_byte_towards_the_device,
+    net01_cut_at_every_byte_towards_the_client,
+    net01_what_was_acknowledged_is_not_sent_again,
+    half_open_and_hung_devices_are_noticed_in_time,
+    a_port_where_nobody_listens_is_named_with_the_time,
+]);

@@ -1,6 +1,8 @@
-//! What a front-end gives to the suite: a device that listens and sessions that dial it.
+//! The doors at which the suite runs: a device that listens there, and sessions that dial it.
 
-use std::net::SocketAddr;
+use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,9 +10,15 @@ use simsim_model::{
     BackupSession, Direction, DomainId, Level, ManifestDraft, Name, RestoreSession, SavesetId,
     Secret, SessionError, StoreId, Ticket, TransferId,
 };
-use simsim_transfer::{DialOptions, HttpListener, HttpTransfer, ListenOptions};
-use tokio::runtime::{Handle, Runtime};
-use tokio::sync::oneshot;
+use simsim_net::BoxedWire;
+use simsim_net::tls::{Peers, Pin, TlsConnect, TlsDoor, TlsIdentity};
+use simsim_transfer::{
+    Brought, DialOptions, Dialer, Dialing, Entrance, HttpTransfer, ListenOptions, Route,
+    TransferListener,
+};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::memory::Memory;
 
@@ -19,23 +27,105 @@ pub trait Session: BackupSession + RestoreSession {
     fn close(&self) -> Result<(), SessionError>;
 }
 
-/// One data port, both ends. HTTPS, FTP and the drive port implement it to run the suite.
-pub trait Front {
-    fn start(memory: Memory) -> Self;
-    fn address(&self) -> SocketAddr;
-    /// Where the suite's proxies run.
-    fn handle(&self) -> &Handle;
-    /// Opens the ticket through `address`: the front's own, or a proxy before it.
-    fn open(&self, address: SocketAddr, ticket: Ticket) -> Result<Box<dyn Session>, SessionError>;
+/// A kind of data port, both ends: a new kind is done when the suite is green for it.
+pub trait Door: Sized + 'static {
+    /// By how many bytes the same session may differ on the line: an ECDSA signature in DER is
+    /// not always of the same length.
+    const VARIES: u64 = 0;
+
+    /// The device's entrance, and how a client reaches it at an address: the entrance's own, or a
+    /// proxy's before it.
+    fn make(listener: TcpListener, scratch: &Path) -> (Entrance, RouteTo);
 }
 
-pub struct Http {
+pub type RouteTo = Box<dyn Fn(String) -> Route + Send + Sync>;
+
+/// 11000: plain TCP.
+pub struct Tcp;
+/// 11443: TLS.
+pub struct Tls;
+/// 11701 + n: TLS, and both sides know each other's key.
+pub struct Mutual;
+/// No port at all: a pipe in this process.
+pub struct Pipe;
+
+/// The drive of every ticket here.
+pub const DRIVE: u32 = 3;
+
+impl Door for Tcp {
+    fn make(listener: TcpListener, _: &Path) -> (Entrance, RouteTo) {
+        (Entrance::http(listener), Box::new(|address| Route::http(vec![address])))
+    }
+}
+
+impl Door for Tls {
+    const VARIES: u64 = 8;
+
+    fn make(listener: TcpListener, scratch: &Path) -> (Entrance, RouteTo) {
+        let device = identity(scratch, "device");
+        let door = TlsDoor::new(&device, Peers::Anybody).expect("door");
+        let tls = TlsConnect::new(vec![device.pin()], None).expect("tls");
+        (Entrance::https(listener, door), Box::new(move |a| Route::https(vec![a], tls.clone())))
+    }
+}
+
+impl Door for Mutual {
+    const VARIES: u64 = 16;
+
+    fn make(listener: TcpListener, scratch: &Path) -> (Entrance, RouteTo) {
+        let (device, client) = (identity(scratch, "device"), identity(scratch, "client"));
+        let pin = client.pin();
+        let known = Arc::new(move |shown: &Pin| *shown == pin);
+        let door = TlsDoor::new(&device, Peers::Known(known)).expect("door");
+        let tls = TlsConnect::new(vec![device.pin()], Some(&client)).expect("tls");
+        let entrance = Entrance::drive(listener, door, DRIVE);
+        (entrance, Box::new(move |a| Route::drive(vec![a], tls.clone())))
+    }
+}
+
+impl Door for Pipe {
+    fn make(_: TcpListener, _: &Path) -> (Entrance, RouteTo) {
+        let (bring, brought) = mpsc::channel(1);
+        let bring = Arc::new(Bring(bring));
+        let route = move |a| Route::other("pipe", vec![a], Arc::clone(&bring) as Arc<dyn Dialer>);
+        (Entrance::brought(brought), Box::new(route))
+    }
+}
+
+struct Bring(mpsc::Sender<Brought>);
+
+impl Dialer for Bring {
+    fn dial(&self, _: Duration) -> Dialing<'_> {
+        Box::pin(async {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let from = IpAddr::from([127, 0, 0, 1]);
+            let brought = Brought { wire: Box::new(far), from };
+            self.0.send(brought).await.map_err(|_| "the device has stopped".to_owned())?;
+            Ok(Box::new(near) as BoxedWire)
+        })
+    }
+}
+
+/// A TLS identity of its own folder.
+pub fn identity(scratch: &Path, name: &str) -> TlsIdentity {
+    let folder = scratch.join(name);
+    std::fs::create_dir_all(&folder).expect("folder");
+    TlsIdentity::open(&folder, &[name.to_owned()]).expect("identity")
+}
+
+/// A device that listens at one door, and a client that knows the way.
+pub struct Port<D> {
     pub runtime: Runtime,
     pub address: SocketAddr,
     pub dial: DialOptions,
+    route_to: RouteTo,
     stop: Option<oneshot::Sender<()>>,
     served: Option<tokio::task::JoinHandle<()>>,
+    _scratch: tempfile::TempDir,
+    door: PhantomData<D>,
 }
+
+pub type Http = Port<Tcp>;
 
 impl Session for HttpTransfer {
     fn close(&self) -> Result<(), SessionError> {
@@ -43,36 +133,51 @@ impl Session for HttpTransfer {
     }
 }
 
-impl Http {
+impl<D: Door> Port<D> {
+    pub fn start(memory: Memory) -> Self {
+        Self::start_with(memory, ListenOptions::default())
+    }
+
     pub fn start_with(memory: Memory, options: ListenOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .expect("runtime");
-        let listener =
-            runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("bind");
+        let scratch = tempfile::tempdir().expect("scratch");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("bind");
         let address = listener.local_addr().expect("address");
+        let (entrance, route_to) = D::make(listener, scratch.path());
         let (stop, stopped) = oneshot::channel::<()>();
-        let served =
-            runtime.spawn(HttpListener::serve(listener, Arc::new(memory), options, async {
-                let _ = stopped.await;
-            }));
+        let listener = TransferListener::new(Arc::new(memory), options);
+        let served = runtime.spawn(listener.serve(entrance, async {
+            let _ = stopped.await;
+        }));
         let dial = DialOptions {
             dead_peer: Duration::from_millis(1500),
             stall_timeout: Duration::from_millis(600),
             ..DialOptions::default()
         };
-        Self { runtime, address, dial, stop: Some(stop), served: Some(served) }
+        Self {
+            runtime,
+            address,
+            dial,
+            route_to,
+            stop: Some(stop),
+            served: Some(served),
+            _scratch: scratch,
+            door: PhantomData,
+        }
     }
 
+    /// Opens the ticket through `address`: the port's own, or a proxy before it.
     pub fn transfer(
         &self,
         address: SocketAddr,
         ticket: Ticket,
     ) -> Result<HttpTransfer, SessionError> {
-        let handle = self.runtime.handle().clone();
-        HttpTransfer::open_with(handle, vec![address.to_string()], ticket, self.dial.clone())
+        let (handle, dial) = (self.runtime.handle().clone(), self.dial.clone());
+        HttpTransfer::open_with(handle, vec![(self.route_to)(address.to_string())], ticket, dial)
     }
 
     pub fn stop(&mut self) {
@@ -83,20 +188,21 @@ impl Http {
     }
 }
 
-impl Front for Http {
-    fn start(memory: Memory) -> Self {
-        Self::start_with(memory, ListenOptions::default())
-    }
-    fn address(&self) -> SocketAddr {
-        self.address
-    }
-    fn handle(&self) -> &Handle {
-        self.runtime.handle()
-    }
-    fn open(&self, address: SocketAddr, ticket: Ticket) -> Result<Box<dyn Session>, SessionError> {
-        Ok(Box::new(self.transfer(address, ticket)?))
-    }
+/// Runs generic tests at each of some doors.
+macro_rules! at_doors {
+    ($($door:ident as $name:ident),+ => $tests:tt) => {
+        $(at_doors!(@one $door $name $tests);)+
+    };
+    (@one $door:ident $name:ident [$($test:ident),+ $(,)?]) => {
+        mod $name {
+            $(#[test]
+            fn $test() {
+                super::$test::<crate::front::$door>();
+            })+
+        }
+    };
 }
+pub(crate) use at_doors;
 
 /// A ticket that the device knows.
 pub fn ticket(memory: &Memory, direction: Direction) -> Ticket {
@@ -114,7 +220,7 @@ pub fn stranger_ticket(direction: Direction) -> Ticket {
         transfer: TransferId::from_slice(&random[..16]).expect("16 bytes"),
         job: 1,
         client: "alpha".into(),
-        drive: 0,
+        drive: DRIVE,
         store: StoreId([1; 16]),
         domain: DomainId([2; 16]),
         direction,

@@ -11,12 +11,15 @@ use simsim_model::{
     BackupSession, CommitReply, CutParameters, Kind, ManifestDraft, Name, RestoreSession,
     SavesetId, SegmentPlace, SessionError, StoreTerms, Ticket, TransferId,
 };
+use simsim_net::tls::Pin;
 use simsim_transfer::TransferHandler;
 
 #[derive(Default)]
 pub struct Held {
     pub tickets: HashMap<TransferId, Ticket>,
     pub used: HashSet<TransferId>,
+    /// Keys of other hosts.
+    pub strange_keys: HashSet<Pin>,
     pub segments: HashMap<u64, Bytes>,
     pub puts: usize,
     pub commits: usize,
@@ -48,6 +51,9 @@ impl Memory {
 impl TransferHandler for Memory {
     fn ticket(&self, transfer: &TransferId) -> Option<Ticket> {
         self.held.lock().tickets.get(transfer).cloned()
+    }
+    fn knows(&self, _: &TransferId, key: &Pin) -> bool {
+        !self.held.lock().strange_keys.contains(key)
     }
     fn opened(&self, transfer: &TransferId) -> Result<(), SessionError> {
         match self.held.lock().used.insert(*transfer) {

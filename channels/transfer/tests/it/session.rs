@@ -11,7 +11,7 @@ use simsim_model::{
 use simsim_transfer::ListenOptions;
 use simsim_transfer::frame::PAYLOAD_BYTES;
 
-use crate::front::{Front, Http, Session, bytes_of, draft, ticket};
+use crate::front::{Door, Port, Session, at_doors, bytes_of, draft, ticket};
 use crate::memory::{Memory, name_of};
 use crate::proxy::Proxy;
 
@@ -37,7 +37,7 @@ pub fn whole_session(session: &dyn Session, segments: &[Bytes]) {
     session.close().expect("close");
 }
 
-fn whole_of_every_size<F: Front>() {
+fn whole_of_every_size<D: Door>() {
     let edges = [PAYLOAD_BYTES, 2 * PAYLOAD_BYTES];
     let mut sizes = vec![0, 1, 7, 8, 9, 5 << 20, limits::SEGMENT_BYTES_MAX];
     // The put's eight bytes of number shift its frame edges.
@@ -47,35 +47,32 @@ fn whole_of_every_size<F: Front>() {
     let segments: Vec<_> =
         sizes.iter().enumerate().map(|(n, size)| bytes_of(*size, n as u64)).collect();
     let memory = Memory::default();
-    let front = F::start(memory.clone());
-    let session = front.open(front.address(), ticket(&memory, Direction::Backup)).expect("open");
-    whole_session(&*session, &segments);
+    let front = Port::<D>::start(memory.clone());
+    let session = front.transfer(front.address, ticket(&memory, Direction::Backup)).expect("open");
+    whole_session(&session, &segments);
     assert_eq!(memory.held.lock().puts, segments.len());
     assert_eq!(memory.held.lock().closed.len(), 1);
 }
 
-#[test]
-fn whole_empty_one_byte_and_frame_edges() {
-    whole_of_every_size::<Http>();
+fn whole_empty_one_byte_and_frame_edges<D: Door>() {
+    whole_of_every_size::<D>();
 }
 
-#[test]
-fn an_empty_session_asks_for_nothing_and_commits() {
+fn an_empty_session_asks_for_nothing_and_commits<D: Door>() {
     let memory = Memory::default();
-    let front = Http::start(memory.clone());
-    let session = front.open(front.address(), ticket(&memory, Direction::Backup)).expect("open");
-    whole_session(&*session, &[]);
+    let front = Port::<D>::start(memory.clone());
+    let session = front.transfer(front.address, ticket(&memory, Direction::Backup)).expect("open");
+    whole_session(&session, &[]);
 }
 
-#[test]
-fn two_sessions_with_eight_threads_each_at_once() {
+fn two_sessions_with_eight_threads_each_at_once<D: Door>() {
     let memories = [Memory::default(), Memory::default()];
     std::thread::scope(|scope| {
         for memory in &memories {
             scope.spawn(move || {
-                let front = Http::start(memory.clone());
+                let front = Port::<D>::start(memory.clone());
                 let session =
-                    front.open(front.address(), ticket(memory, Direction::Backup)).expect("open");
+                    front.transfer(front.address, ticket(memory, Direction::Backup)).expect("open");
                 std::thread::scope(|scope| {
                     for worker in 0..8u64 {
                         let session = &session;
@@ -100,10 +97,9 @@ fn two_sessions_with_eight_threads_each_at_once() {
     }
 }
 
-#[test]
-fn absent_names_and_lost_segments_are_told_apart() {
+fn absent_names_and_lost_segments_are_told_apart<D: Door>() {
     let memory = Memory::default();
-    let front = Http::start(memory.clone());
+    let front = Port::<D>::start(memory.clone());
     let session = front.transfer(front.address, ticket(&memory, Direction::Backup)).expect("open");
     session.put(0, bytes_of(10, 0)).expect("put");
     let names = [name_of(b"absent"), name_of(&bytes_of(10, 0))];
@@ -117,10 +113,9 @@ fn absent_names_and_lost_segments_are_told_apart() {
     assert_eq!((error.kind, error.message.as_str()), (Kind::NotFound, "there is no such saveset"));
 }
 
-#[test]
-fn every_kind_of_error_arrives_as_it_was_told() {
+fn every_kind_of_error_arrives_as_it_was_told<D: Door>() {
     let memory = Memory::default();
-    let front = Http::start(memory.clone());
+    let front = Port::<D>::start(memory.clone());
     let session = front.transfer(front.address, ticket(&memory, Direction::Backup)).expect("open");
     for kind in Kind::ALL {
         let error =
@@ -130,32 +125,31 @@ fn every_kind_of_error_arrives_as_it_was_told() {
     }
 }
 
-#[test]
-fn net_slow_writer_and_slow_reader_are_not_dead() {
+fn net_slow_writer_and_slow_reader_are_not_dead<D: Door>() {
     let memory = Memory::default();
-    let mut front = Http::start(memory.clone());
+    let mut front = Port::<D>::start(memory.clone());
     front.dial.heartbeat = Duration::from_millis(80);
     front.dial.stall_timeout = Duration::from_millis(300);
     front.dial.dead_peer = Duration::from_millis(700);
     let proxy = Proxy::start(front.runtime.handle(), front.address);
     let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
-    // 20 KiB in steps of 1 KiB and 50 ms: one second, above both time limits.
-    proxy.plan.step.store(1024, Ordering::Relaxed);
+    // 160 KiB in steps of 8 KiB and 50 ms: one second, above both time limits; a record of TLS
+    // (16 KiB), which counts only as a whole, stays below them.
+    proxy.plan.step.store(8 << 10, Ordering::Relaxed);
     proxy.plan.pause_ms.store(50, Ordering::Relaxed);
     let begun = Instant::now();
-    session.put(0, bytes_of(20 << 10, 0)).expect("put through a slow line");
+    session.put(0, bytes_of(160 << 10, 0)).expect("put through a slow line");
     assert!(begun.elapsed() > front.dial.dead_peer, "the line was not slow");
-    let place = SegmentPlace { pack: name_of(b""), offset: 0, length: 20 << 10 };
-    assert_eq!(session.get(&[place]).expect("get"), [Some(bytes_of(20 << 10, 0))]);
+    let place = SegmentPlace { pack: name_of(b""), offset: 0, length: 160 << 10 };
+    assert_eq!(session.get(&[place]).expect("get"), [Some(bytes_of(160 << 10, 0))]);
     assert_eq!(memory.held.lock().puts, 1);
 }
 
-#[test]
-fn a_device_that_works_long_says_so_and_is_not_dead() {
+fn a_device_that_works_long_says_so_and_is_not_dead<D: Door>() {
     let memory = Memory::default();
     let options =
         ListenOptions { wait_interval: Duration::from_millis(100), ..ListenOptions::default() };
-    let mut front = Http::start_with(memory.clone(), options);
+    let mut front = Port::<D>::start_with(memory.clone(), options);
     front.dial.stall_timeout = Duration::from_millis(300);
     front.dial.dead_peer = Duration::from_millis(700);
     let session = front.transfer(front.address, ticket(&memory, Direction::Restore)).expect("open");
@@ -165,12 +159,11 @@ fn a_device_that_works_long_says_so_and_is_not_dead() {
     assert_eq!(error.kind, Kind::NotFound);
 }
 
-#[test]
-fn heartbeats_go_on_while_the_client_is_busy_elsewhere() {
+fn heartbeats_go_on_while_the_client_is_busy_elsewhere<D: Door>() {
     let memory = Memory::default();
     let options =
         ListenOptions { session_idle: Duration::from_millis(400), ..ListenOptions::default() };
-    let mut front = Http::start_with(memory.clone(), options);
+    let mut front = Port::<D>::start_with(memory.clone(), options);
     front.dial.heartbeat = Duration::from_millis(80);
     let session = front.transfer(front.address, ticket(&memory, Direction::Backup)).expect("open");
     std::thread::sleep(Duration::from_millis(1000));
@@ -181,10 +174,9 @@ fn heartbeats_go_on_while_the_client_is_busy_elsewhere() {
     assert_eq!(memory.held.lock().aborted.len(), 1, "a client that is gone is noticed");
 }
 
-#[test]
-fn streams_go_whole_and_resume_and_a_half_one_breaks_off() {
+fn streams_go_whole_and_resume_and_a_half_one_breaks_off<D: Door>() {
     let memory = Memory::default();
-    let front = Http::start(memory.clone());
+    let front = Port::<D>::start(memory.clone());
     let proxy = Proxy::start(front.runtime.handle(), front.address);
     let bytes = bytes_of(9_000_001, 1);
     let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
@@ -214,3 +206,18 @@ fn streams_go_whole_and_resume_and_a_half_one_breaks_off() {
     }
     assert_eq!(memory.held.lock().aborted, ["the client gave up: the source is gone"]);
 }
+
+at_doors!(Tcp as http, Tls as https, Mutual as drive, Pipe as pipe => [
+    whole_empty_one_byte_and_frame_edges,
+    an_empty_session_asks_for_nothing_and_commits,
+    two_sessions_with_eight_threads_each_at_once,
+    absent_names_and_lost_segments_are_told_apart,
+    every_kind_of_error_arrives_as_it_was_told,
+    a_device_that_works_long_says_so_and_is_not_dead,
+    heartbeats_go_on_while_the_client_is_busy_elsewhere,
+]);
+
+at_doors!(Tcp as http_line, Tls as https_line, Mutual as drive_line => [
+    net_slow_writer_and_slow_reader_are_not_dead,
+    streams_go_whole_and_resume_and_a_half_one_breaks_off,
+]);

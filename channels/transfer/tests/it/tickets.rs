@@ -3,19 +3,18 @@
 use simsim_model::{BackupSession, Direction, Kind, RestoreSession, Secret};
 use simsim_transfer::ListenOptions;
 
-use crate::front::{Front, Http, bytes_of, draft, stranger_ticket, ticket};
+use crate::front::{Door, Port, at_doors, bytes_of, draft, stranger_ticket, ticket};
 use crate::memory::Memory;
 
-fn refusal(front: &Http, ticket: simsim_model::Ticket) -> String {
+fn refusal(front: &Port<impl Door>, ticket: simsim_model::Ticket) -> String {
     let error = front.transfer(front.address, ticket).err().expect("must be refused");
     assert_eq!(error.kind, Kind::Denied);
     error.message
 }
 
-#[test]
-fn expired_reused_foreign_and_forged_tickets_are_refused() {
+fn expired_reused_foreign_and_forged_tickets_are_refused<D: Door>() {
     let memory = Memory::default();
-    let front = Http::start(memory.clone());
+    let front = Port::<D>::start(memory.clone());
     let mut old = stranger_ticket(Direction::Backup);
     old.expires_unix_s = 1;
     memory.held.lock().tickets.insert(old.transfer, old.clone());
@@ -39,15 +38,14 @@ fn expired_reused_foreign_and_forged_tickets_are_refused() {
     front.transfer(front.address, true_one).expect("a forger does not use the ticket up");
 }
 
-#[test]
-fn a_ticket_used_before_a_restart_stays_used() {
+fn a_ticket_used_before_a_restart_stays_used<D: Door>() {
     let memory = Memory::default();
-    let mut front = Http::start(memory.clone());
+    let mut front = Port::<D>::start(memory.clone());
     let once = ticket(&memory, Direction::Backup);
     let _session = front.transfer(front.address, once.clone()).expect("open");
     front.stop();
     assert_eq!(memory.held.lock().aborted, ["the device is being stopped"]);
-    let front = Http::start(memory.clone());
+    let front = Port::<D>::start(memory.clone());
     assert!(refusal(&front, once).contains("HTTP status 409"));
 }
 
@@ -59,7 +57,7 @@ fn a_device_without_the_ticket_cannot_pretend() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("address");
     let memory = Memory::default();
-    let front = Http::start(memory.clone());
+    let front = crate::front::Http::start(memory.clone());
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("accept");
         let mut buffer = [0; 4096];
@@ -74,10 +72,9 @@ fn a_device_without_the_ticket_cannot_pretend() {
     assert!(error.message.contains("could not prove"), "{}", error.message);
 }
 
-#[test]
-fn the_byte_limit_holds_at_its_last_byte() {
+fn the_byte_limit_holds_at_its_last_byte<D: Door>() {
     let memory = Memory::default();
-    let front = Http::start(memory.clone());
+    let front = Port::<D>::start(memory.clone());
     let mut limited = ticket(&memory, Direction::Backup);
     limited.bytes_max = 100;
     memory.held.lock().tickets.insert(limited.transfer, limited.clone());
@@ -89,10 +86,9 @@ fn the_byte_limit_holds_at_its_last_byte() {
     assert_eq!(session.put(2, bytes_of(1, 2)).expect_err("101 of 100").kind, Kind::Denied);
 }
 
-#[test]
-fn a_restore_ticket_cannot_write() {
+fn a_restore_ticket_cannot_write<D: Door>() {
     let memory = Memory::default();
-    let front = Http::start(memory.clone());
+    let front = Port::<D>::start(memory.clone());
     let session = front.transfer(front.address, ticket(&memory, Direction::Restore)).expect("open");
     assert_eq!(session.put(0, bytes_of(1, 0)).expect_err("put").kind, Kind::Denied);
     assert_eq!(session.has(&[]).expect_err("has").kind, Kind::Denied);
@@ -101,13 +97,23 @@ fn a_restore_ticket_cannot_write() {
     assert_eq!(memory.held.lock().puts, 0);
 }
 
-#[test]
-fn a_commit_is_done_once_and_another_is_refused() {
+fn a_commit_is_done_once_and_another_is_refused<D: Door>() {
     let memory = Memory::default();
-    let front = Http::start_with(memory.clone(), ListenOptions::default());
+    let front = Port::<D>::start_with(memory.clone(), ListenOptions::default());
     let session = front.transfer(front.address, ticket(&memory, Direction::Backup)).expect("open");
     let first = session.commit(&draft(0)).expect("commit");
     assert_eq!(session.commit(&draft(0)).expect("again"), first);
     assert_eq!(memory.held.lock().commits, 1);
     assert_eq!(session.commit(&draft(1)).expect_err("another").kind, Kind::Invalid);
 }
+
+at_doors!(Tcp as http, Tls as https, Mutual as drive, Pipe as pipe => [
+    expired_reused_foreign_and_forged_tickets_are_refused,
+    the_byte_limit_holds_at_its_last_byte,
+    a_restore_ticket_cannot_write,
+    a_commit_is_done_once_and_another_is_refused,
+]);
+
+at_doors!(Tcp as http_line, Tls as https_line, Mutual as drive_line => [
+    a_ticket_used_before_a_restart_stays_used,
+]);

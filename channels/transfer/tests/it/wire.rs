@@ -11,7 +11,7 @@ use simsim_transfer::frame::{FrameOpener, FrameSealer};
 use simsim_transfer::keys::{self, SessionKeys, Way};
 use simsim_transfer::{ListenOptions, TransferError, Verb, messages, verb};
 
-use crate::front::{Front, Http, bytes_of, stranger_ticket, ticket};
+use crate::front::{Http, bytes_of, stranger_ticket, ticket};
 use crate::memory::{Memory, name_of};
 use crate::proxy::Proxy;
 use crate::session::whole_session;

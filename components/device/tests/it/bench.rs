@@ -13,7 +13,7 @@ use simsim_control::VerbError;
 use simsim_control::verbs::*;
 use simsim_device::{Device, DeviceOptions};
 use simsim_model::*;
-use simsim_transfer::{DialOptions, HttpListener, ListenOptions};
+use simsim_transfer::{DialOptions, Entrance, ListenOptions, TransferListener};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -78,7 +78,8 @@ impl Bench {
         device.set_endpoints(vec![DataEndpoint { row: "http".into(), port }]);
         let (stop, stopped) = oneshot::channel::<()>();
         let handler = Arc::clone(&device);
-        tokio::spawn(HttpListener::serve(listener, handler, listen, async move {
+        let doors = TransferListener::new(handler, listen);
+        tokio::spawn(doors.serve(Entrance::http(listener), async move {
             let _ = stopped.await;
         }));
         let bench = Self {
@@ -155,6 +156,7 @@ impl Bench {
 
     pub async fn grant(&self, ticket: &Ticket, level: Option<Level>, key: Option<Secret>) {
         let grant = GrantTransfer {
+            client_keys: Vec::new(),
             ticket: ticket.clone(),
             domain_key: key,
             lock_until_unix_s: 0,
@@ -172,6 +174,7 @@ impl Bench {
         base: Option<SavesetId>,
     ) -> StartBackup {
         StartBackup {
+            device_keys: Vec::new(),
             ticket: ticket.clone(),
             device_addresses: vec![self.address.clone()],
             names: names(),
@@ -198,6 +201,7 @@ impl Bench {
 
     pub fn start_restore(&self, ticket: &Ticket, target: &Path) -> StartRestore {
         StartRestore {
+            device_keys: Vec::new(),
             ticket: ticket.clone(),
             device_addresses: vec![self.address.clone()],
             saveset: ticket.saveset,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use simsim_format::DomainKey as FormatKey;
 use simsim_model::*;
-use simsim_transfer::HttpTransfer;
+use simsim_transfer::{HttpTransfer, Route};
 
 use crate::bench::*;
 
@@ -14,7 +14,7 @@ async fn opened(bench: &Bench, ticket: &Ticket) -> Arc<HttpTransfer> {
     bench.grant(ticket, Some(Level::Full), None).await;
     let address = bench.address.strip_prefix("http://").unwrap().to_owned();
     let (ticket, handle) = (ticket.clone(), tokio::runtime::Handle::current());
-    let open = move || HttpTransfer::open(handle, vec![address], ticket);
+    let open = move || HttpTransfer::open(handle, vec![Route::http(vec![address])], ticket);
     Arc::new(tokio::task::spawn_blocking(open).await.unwrap().unwrap())
 }
 

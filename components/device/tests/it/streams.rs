@@ -5,7 +5,7 @@ use std::path::Path;
 
 use simsim_control::verbs::*;
 use simsim_model::*;
-use simsim_transfer::HttpTransfer;
+use simsim_transfer::{HttpTransfer, Route};
 
 use crate::bench::*;
 
@@ -59,7 +59,8 @@ fn the_output_of_a_command_becomes_a_saveset_with_one_file() {
             let address = bench.address.strip_prefix("http://").unwrap().to_owned();
             let handle = tokio::runtime::Handle::current();
             let read = tokio::task::spawn_blocking(move || {
-                let transfer = HttpTransfer::open(handle, vec![address], ticket).unwrap();
+                let transfer =
+                    HttpTransfer::open(handle, vec![Route::http(vec![address])], ticket).unwrap();
                 let mut bytes = Vec::new();
                 transfer.stream_get(offset).read_to_end(&mut bytes).unwrap();
                 transfer.close().unwrap();

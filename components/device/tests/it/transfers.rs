@@ -6,7 +6,7 @@ use std::time::Duration;
 use simsim_control::verbs::*;
 use simsim_device::DeviceOptions;
 use simsim_model::*;
-use simsim_transfer::{HttpTransfer, ListenOptions};
+use simsim_transfer::{HttpTransfer, ListenOptions, Route};
 
 use crate::bench::*;
 
@@ -17,9 +17,11 @@ fn open(
     let address = bench.address.strip_prefix("http://").unwrap().to_owned();
     let (ticket, handle) = (ticket.clone(), tokio::runtime::Handle::current());
     async move {
-        tokio::task::spawn_blocking(move || HttpTransfer::open(handle, vec![address], ticket))
-            .await
-            .unwrap()
+        tokio::task::spawn_blocking(move || {
+            HttpTransfer::open(handle, vec![Route::http(vec![address])], ticket)
+        })
+        .await
+        .unwrap()
     }
 }
 
@@ -52,6 +54,7 @@ fn an_expired_ticket_is_refused_when_granted_and_when_used() {
         let mut ticket = bench.ticket(Direction::Restore, bench.saveset());
         ticket.expires_unix_s = now_s() - 1;
         let grant = GrantTransfer {
+            client_keys: Vec::new(),
             ticket: ticket.clone(),
             domain_key: None,
             lock_until_unix_s: 0,
@@ -83,6 +86,7 @@ fn a_ticket_is_used_once_and_a_lost_grant_reply_does_no_harm() {
         tokio::task::spawn_blocking(move || closing.close()).await.unwrap().unwrap();
         assert_eq!(open(&bench, &ticket).await.err().unwrap().kind, Kind::Denied);
         let grant = GrantTransfer {
+            client_keys: Vec::new(),
             ticket: ticket.clone(),
             domain_key: None,
             lock_until_unix_s: 0,

@@ -110,8 +110,8 @@ impl Server {
             let mut transfers = Vec::new();
             let mut trees = Vec::new();
             for (granted, key, saveset) in open {
-                let transfer =
-                    HttpTransfer::open(handle.clone(), granted.addresses, granted.ticket)?;
+                let routes = granted.routes()?;
+                let transfer = HttpTransfer::open(handle.clone(), routes, granted.ticket)?;
                 let transfer = Arc::new(transfer);
                 transfers.push(Arc::clone(&transfer));
                 trees.push(Tree::open(transfer, key, saveset).map_err(look::reading)?);

@@ -123,7 +123,8 @@ async fn prepare(
         )
         .await;
     Ok(StartBackup {
-        device_addresses: granted.urls(),
+        device_addresses: granted.urls,
+        device_keys: granted.device_keys,
         ticket: granted.ticket,
         names,
         kind: wish.kind,

@@ -117,7 +117,8 @@ async fn prepare(
         None => None,
     };
     Ok(StartRestore {
-        device_addresses: granted.urls(),
+        device_addresses: granted.urls,
+        device_keys: granted.device_keys,
         ticket: granted.ticket,
         saveset: saveset.saveset,
         domain_key: key,

@@ -10,6 +10,8 @@ use simsim_format::random_bytes;
 use simsim_model::{
     Direction, DomainId, Kind, Level, SavesetId, Secret, Ticket, TransferId, port_registry,
 };
+use simsim_net::tls::Pin;
+use simsim_transfer::{Route, routes};
 
 use crate::ServerError;
 use crate::house::House;
@@ -34,14 +36,22 @@ pub(crate) struct TransferWish<'a> {
 /// A transfer that the device expects.
 pub(crate) struct Granted {
     pub ticket: Ticket,
-    /// `host:port` of the device's HTTP listener, in order of preference.
-    pub addresses: Vec<String>,
+    /// Interfaces of the device for this client, in order of preference.
+    pub urls: Vec<String>,
+    /// TLS keys that the device may show.
+    pub device_keys: Vec<Vec<u8>>,
 }
 
 impl Granted {
-    /// As URLs, which is how they travel to a client.
-    pub(crate) fn urls(&self) -> Vec<String> {
-        self.addresses.iter().map(|address| format!("http://{address}")).collect()
+    /// The ways for a transfer that this process itself dials.
+    pub(crate) fn routes(&self) -> Result<Vec<Route>, ServerError> {
+        let pins: Vec<Pin> = self
+            .device_keys
+            .iter()
+            .filter_map(|key| <[u8; 32]>::try_from(key.as_slice()).ok().map(Pin))
+            .collect();
+        routes(&self.urls, self.ticket.drive, &pins, None)
+            .map_err(|error| ServerError::node("the device", Kind::Invalid, error.to_string()))
     }
 }
 
@@ -88,7 +98,14 @@ pub(crate) async fn grant(
     };
     let (domain_key, names) = stream.unzip();
     let reply = device
-        .call(GrantTransfer { ticket: ticket.clone(), domain_key, lock_until_unix_s, level, names })
+        .call(GrantTransfer {
+            ticket: ticket.clone(),
+            domain_key,
+            lock_until_unix_s,
+            level,
+            names,
+            client_keys: Vec::new(),
+        })
         .await?;
     let port = reply
         .endpoints
@@ -103,7 +120,8 @@ pub(crate) async fn grant(
             )
         })?;
     let addresses = device_addresses(house, wish.datastore.device, to, port).await?;
-    Ok(Granted { ticket, addresses })
+    let urls = addresses.iter().map(|address| format!("http://{address}")).collect();
+    Ok(Granted { ticket, urls, device_keys: reply.device_keys })
 }
 
 /// A transfer from a device to the Server itself, to look into a saveset.

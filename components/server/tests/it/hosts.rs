@@ -14,7 +14,7 @@ use simsim_control::{
 use simsim_device::{Device, DeviceOptions};
 use simsim_model::{Kind, port_registry};
 use simsim_server::Server;
-use simsim_transfer::{HttpListener, ListenOptions};
+use simsim_transfer::{Entrance, ListenOptions, TransferListener};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -84,12 +84,9 @@ impl Host {
                 row: port_registry::HTTP.id.to_owned(),
                 port: data.local_addr().unwrap().port(),
             }]);
-            tokio::spawn(HttpListener::serve(
-                data,
-                Arc::clone(&served) as Arc<_>,
-                ListenOptions::default(),
-                until(ended.clone()),
-            ));
+            let doors =
+                TransferListener::new(Arc::clone(&served) as Arc<_>, ListenOptions::default());
+            tokio::spawn(doors.serve(Entrance::http(data), until(ended.clone())));
             device = Some(served);
         }
         let desk = Arc::new(Desk {
@@ -182,6 +179,8 @@ impl VerbHandler for Desk {
                 }
                 (Request::NodeState(_), _) => {
                     return Ok(NodeStateReply {
+                        tls_key: Vec::new(),
+                        tls_public_key: Vec::new(),
                         name: self.name.clone(),
                         suite_version: "test".to_owned(),
                         roles: Roles { device: self.device.is_some(), ..Roles::CLIENT },

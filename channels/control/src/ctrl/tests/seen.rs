@@ -21,6 +21,7 @@ pub(super) fn problem() -> Problem {
 }
 
 fn backup() -> StartBackup {
+    device_keys: Vec::new(),
     StartBackup {
         ticket: Ticket {
             transfer: TransferId([0x31; 16]),

@@ -1,0 +1,31 @@
+//! TLS 1.3 between hosts of the suite, and towards other people's tools.
+//!
+//! Every host has one TLS key, made there, which never leaves it. What a *stranger's* tool checks
+//! is the certificate: from the suite's own authority, or from the administrator's. What hosts of
+//! the suite check of each other is the key itself: the server learns its [`Pin`] over the control
+//! channel and tells it to those who will dial that host, job by job. So a clock that is wrong or a
+//! certificate that has run out stops no backup at night, and a host that was revoked is refused
+//! at once.
+
+mod accept;
+mod authority;
+mod connect;
+mod error;
+mod identity;
+mod pin;
+
+pub use accept::{Peers, TlsDoor};
+pub use authority::{Authority, CertificateWish};
+pub use connect::TlsConnect;
+pub use error::TlsError;
+pub use identity::TlsIdentity;
+pub use pin::Pin;
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+/// The one crypto provider.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}

@@ -1,0 +1,193 @@
+//! A host's TLS key and the certificate that it shows.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData};
+use rustls::client::ResolvesClientCert;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{SignatureScheme, crypto::aws_lc_rs::sign::any_supported_type};
+
+use super::{Pin, TlsError};
+
+/// A host's TLS key and certificate, kept in its state folder: `tls.key` and `tls.crt`, PEM, the
+/// key of mode 0600. Made where they are missing: ECDSA P-256, which every TLS library knows, and a
+/// certificate of its own until an authority's arrives. An administrator's pair may stand there
+/// instead.
+pub struct TlsIdentity {
+    certificate_file: PathBuf,
+    /// The raw public key where this suite made it; an administrator's may be of another kind.
+    own_public: Option<Vec<u8>>,
+    key: Arc<dyn rustls::sign::SigningKey>,
+    pin: Pin,
+    shown: Arc<Shown>,
+}
+
+/// What is shown now. Replaced as a whole; connections under way keep theirs.
+#[derive(Debug)]
+struct Shown(RwLock<Arc<CertifiedKey>>);
+
+impl Shown {
+    fn now(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.now())
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(
+        &self,
+        _issuers: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        Some(self.now())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for TlsIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TlsIdentity({})", self.pin)
+    }
+}
+
+impl TlsIdentity {
+    /// Reads the pair from the folder, or makes it for the given names of this host.
+    ///
+    /// # Errors
+    /// Files that cannot be read or written, or that do not belong together.
+    pub fn open(folder: &Path, names: &[String]) -> Result<Self, TlsError> {
+        let (key_file, certificate_file) = (folder.join("tls.key"), folder.join("tls.crt"));
+        if !key_file.exists() {
+            let key = KeyPair::generate().map_err(TlsError::setup)?;
+            write(&key_file, key.serialize_pem().as_bytes(), 0o600)?;
+        }
+        let key_pem = read(&key_file)?;
+        let content = |file: &Path, why: String| TlsError::Content { file: file.to_owned(), why };
+        let own = KeyPair::from_pem(&String::from_utf8_lossy(&key_pem)).ok();
+        if !certificate_file.exists() {
+            let Some(own) = &own else {
+                let why = "there is a key and no certificate: put the certificate there as tls.crt";
+                return Err(content(&key_file, why.to_owned()));
+            };
+            let made = self_signed(own, names)?;
+            write(&certificate_file, made.as_bytes(), 0o644)?;
+        }
+        let key = PrivateKeyDer::from_pem_slice(&key_pem)
+            .map_err(|error| content(&key_file, error.to_string()))?;
+        let key =
+            any_supported_type(&key).map_err(|error| content(&key_file, error.to_string()))?;
+        let chain = chain(&read(&certificate_file)?)
+            .map_err(|error| content(&certificate_file, error.to_string()))?;
+        let (shown, pin) =
+            pair(&key, chain).map_err(|error| content(&certificate_file, error.to_string()))?;
+        let own_public = own
+            .filter(|own| own.algorithm() == &rcgen::PKCS_ECDSA_P256_SHA256)
+            .map(|own| own.der_bytes().to_vec());
+        let shown = Arc::new(Shown(RwLock::new(Arc::new(shown))));
+        Ok(Self { certificate_file, own_public, key, pin, shown })
+    }
+
+    /// The fingerprint of this host's key.
+    pub fn pin(&self) -> Pin {
+        self.pin
+    }
+
+    /// The public key for a certificate: an uncompressed P-256 point of 65 bytes. `None` where the
+    /// pair is an administrator's of another kind, which has a certificate of its own.
+    pub fn public_key(&self) -> Option<&[u8]> {
+        self.own_public.as_deref()
+    }
+
+    /// The certificates that are shown, this host's first.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.shown.now().cert.clone()
+    }
+
+    /// Shows another certificate of the same key from now on, and keeps it (PEM, the host's own
+    /// first). Connections under way go on.
+    ///
+    /// # Errors
+    /// A certificate of another key, or a file that cannot be written; what was shown before is
+    /// shown on.
+    pub fn install(&self, chain_pem: &str) -> Result<(), TlsError> {
+        let (shown, _) = pair(&self.key, chain(chain_pem.as_bytes())?)?;
+        write(&self.certificate_file, chain_pem.as_bytes(), 0o644)?;
+        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shown);
+        Ok(())
+    }
+
+    pub(super) fn shown_by_server(&self) -> Arc<dyn ResolvesServerCert> {
+        Arc::clone(&self.shown) as Arc<_>
+    }
+
+    pub(super) fn shown_by_client(&self) -> Arc<dyn ResolvesClientCert> {
+        Arc::clone(&self.shown) as Arc<_>
+    }
+}
+
+/// A certificate that the host signs itself; nobody trusts it but by its pin.
+fn self_signed(key: &KeyPair, names: &[String]) -> Result<String, TlsError> {
+    let mut params = CertificateParams::new(names.to_vec()).map_err(TlsError::setup)?;
+    params.distinguished_name = DistinguishedName::new();
+    let name = names.first().map_or("simsim", String::as_str);
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(params.self_signed(key).map_err(TlsError::setup)?.pem())
+}
+
+fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(TlsError::certificate)?;
+    if chain.is_empty() {
+        return Err(TlsError::certificate("there is none"));
+    }
+    Ok(chain)
+}
+
+fn pair(
+    key: &Arc<dyn rustls::sign::SigningKey>,
+    chain: Vec<CertificateDer<'static>>,
+) -> Result<(CertifiedKey, Pin), TlsError> {
+    let pin = Pin::of(chain.first().ok_or_else(|| TlsError::certificate("there is none"))?)?;
+    let shown = CertifiedKey::new(chain, Arc::clone(key));
+    // A kind of key that cannot say whether they belong together passes; the handshake will tell.
+    match shown.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
+            Ok((shown, pin))
+        }
+        Err(error) => Err(TlsError::certificate(format!("it is not this key's: {error}"))),
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(file).map_err(|source| TlsError::File { file: file.to_owned(), source })
+}
+
+/// Complete or not at all: a new file takes the old one's place.
+fn write(file: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
+    let new = file.with_extension("new");
+    let wrote = (|| -> io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        let mut opened = options.write(true).create(true).truncate(true).mode(mode).open(&new)?;
+        opened.write_all(bytes)?;
+        opened.sync_all()?;
+        fs::rename(&new, file)?;
+        fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
+    })();
+    wrote.map_err(|source| TlsError::File { file: file.to_owned(), source })
+}

@@ -1,0 +1,103 @@
+//! Ways from the client to a device, in order of preference.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use simsim_net::BoxedWire;
+use simsim_net::tls::TlsConnect;
+
+/// One way to a device: a protocol, and the addresses (`host:port`) at which it is spoken. All
+/// addresses of a route are tried side by side; routes one after the other.
+#[derive(Clone)]
+pub struct Route {
+    scheme: &'static str,
+    addresses: Vec<String>,
+    how: How,
+}
+
+#[derive(Clone)]
+enum How {
+    Tcp,
+    Tls(TlsConnect),
+    Other(Arc<dyn Dialer>),
+}
+
+/// A wire on its way, or one sentence why there is none.
+pub type Dialing<'d> = Pin<Box<dyn Future<Output = Result<BoxedWire, String>> + Send + 'd>>;
+
+/// Makes wires in its own way: over FTP, through a multiplexer, in this process.
+pub trait Dialer: Send + Sync {
+    fn dial(&self, timeout: Duration) -> Dialing<'_>;
+}
+
+impl Route {
+    /// Plain TCP.
+    pub fn http(addresses: Vec<String>) -> Self {
+        Self { scheme: "http", addresses, how: How::Tcp }
+    }
+
+    /// TLS 1.3 with a host that is known by its key.
+    pub fn https(addresses: Vec<String>, tls: TlsConnect) -> Self {
+        Self { scheme: "https", addresses, how: How::Tls(tls) }
+    }
+
+    /// The port of a drive: TLS 1.3, and `tls` shows this host's own key as well.
+    pub fn drive(addresses: Vec<String>, tls: TlsConnect) -> Self {
+        Self { scheme: "drive", addresses, how: How::Tls(tls) }
+    }
+
+    /// Another way, with the name of its protocol and where it leads.
+    pub fn other(scheme: &'static str, addresses: Vec<String>, dialer: Arc<dyn Dialer>) -> Self {
+        Self { scheme, addresses, how: How::Other(dialer) }
+    }
+
+    /// `http`, `https`, `drive`, …
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    pub(super) async fn dial(&self, timeout: Duration) -> Result<BoxedWire, String> {
+        let dialled = match &self.how {
+            How::Tcp => simsim_net::dial(&self.addresses, timeout)
+                .await
+                .map(|stream| Box::new(stream) as BoxedWire)
+                .map_err(|error| error.to_string()),
+            How::Tls(tls) => self.dial_tls(tls, timeout).await,
+            How::Other(dialer) => dialer.dial(timeout).await,
+        };
+        dialled.map_err(|why| format!("{}: {why}", self.scheme))
+    }
+
+    async fn dial_tls(&self, tls: &TlsConnect, timeout: Duration) -> Result<BoxedWire, String> {
+        let stream =
+            simsim_net::dial(&self.addresses, timeout).await.map_err(|error| error.to_string())?;
+        let address = self.addresses.first().map_or("", String::as_str);
+        let greeting = tokio::time::timeout(timeout, tls.greet(address, stream));
+        let told = |why: String| format!("{self}: {why}");
+        let stream = greeting
+            .await
+            .map_err(|_| told(format!("connected, but no TLS answer in {} s", timeout.as_secs())))?
+            .map_err(told)?;
+        Ok(Box::new(stream))
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.addresses.join(" or "))
+    }
+}
+
+impl From<Vec<String>> for Route {
+    /// Plain TCP to one of these.
+    fn from(addresses: Vec<String>) -> Self {
+        Self::http(addresses)
+    }
+}
