@@ -21,8 +21,8 @@ pub(super) fn problem() -> Problem {
 }
 
 fn backup() -> StartBackup {
-    device_keys: Vec::new(),
     StartBackup {
+        device_keys: Vec::new(),
         ticket: Ticket {
             transfer: TransferId([0x31; 16]),
             job: 0x7172_7374_7576,
