@@ -212,6 +212,7 @@ impl Settings {
             jobs_max: self.device.jobs_max,
             threads: self.device.threads,
             zstd_level: self.device.zstd_level,
+            ..DeviceOptions::default()
         }
     }
 

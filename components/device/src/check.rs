@@ -177,6 +177,16 @@ fn packs(
         found.damage(job, path.as_bytes(), what);
     }
     found.unnamed += unnamed;
+    let named = report.misread.len() as u64;
+    for what in report.misread {
+        let text = format!("{what}: nothing is lost, but look after memory, cable and disk");
+        job.problem(Problem::new(*b"packs", ProblemKind::Note, text));
+    }
+    if report.misreads > named {
+        let text =
+            format!("{} more reads came out right only when made again", report.misreads - named);
+        job.problem(Problem::new(*b"packs", ProblemKind::Note, text));
+    }
     if progress.is_cancelled() { Err(MoverError::Cancelled.into()) } else { Ok(()) }
 }
 

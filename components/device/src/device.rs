@@ -12,7 +12,7 @@ use simsim_control::verbs::{
 };
 use simsim_control::{Job, JobBook, VerbError};
 use simsim_format::KeySlots;
-use simsim_model::Kind;
+use simsim_model::{Kind, limits};
 use simsim_net::tls::Pin;
 
 use crate::check::{self, Found};
@@ -31,11 +31,20 @@ pub struct DeviceOptions {
     pub threads: usize,
     /// For plain streams, which are sealed here.
     pub zstd_level: i32,
+    /// A call to a datastore's storage that has not come back for so long is given up on, and the
+    /// datastore takes nothing more until it is attached again.
+    pub storage_answer: Duration,
 }
 
 impl Default for DeviceOptions {
     fn default() -> Self {
-        Self { transfers_max: 64, jobs_max: 4, threads: 0, zstd_level: 3 }
+        Self {
+            transfers_max: 64,
+            jobs_max: 4,
+            threads: 0,
+            zstd_level: 3,
+            storage_answer: Duration::from_millis(limits::STORAGE_ANSWER_MS_MAX),
+        }
     }
 }
 
@@ -58,7 +67,7 @@ impl Device {
     /// When the list itself cannot be read.
     pub fn new(state_folder: &Path, options: DeviceOptions) -> Result<Arc<Self>, DeviceError> {
         Ok(Arc::new(Self {
-            shelf: Shelf::open(state_folder.join("datastores.json"))?,
+            shelf: Shelf::open(state_folder.join("datastores.json"), options.storage_answer)?,
             grants: Grants::new(options.transfers_max),
             jobs: JobBook::new(options.jobs_max),
             endpoints: RwLock::default(),

@@ -1,20 +1,25 @@
 //! The shelf: every datastore that this device serves, and the list that outlives a restart.
 //!
-//! A datastore that cannot be opened stays on the list and says why; the others are served. A
-//! datastore is lent to transfers and jobs; it is taken down only when nobody has it.
+//! A datastore that cannot be opened stays on the list and says why; the others are served. So is
+//! one whose storage falls silent later: its calls end in time, and it is opened again when it is
+//! attached again. A datastore is lent to transfers and jobs; it is taken down only when nobody has
+//! it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use simsim_control::verbs::{AttachDatastoreReply, CreateDatastore, DatastoreStateReply};
-use simsim_datastore::{CreateOptions, Datastore, OpenOptions as DatastoreOpenOptions};
+use simsim_datastore::{
+    CreateOptions, Datastore, DatastoreError, OpenOptions as DatastoreOpenOptions,
+};
 use simsim_model::{Kind, StoreId};
-use simsim_storage::{LocalStorage, Storage};
+use simsim_storage::{BoundedStorage, LocalStorage, Storage, StorageError};
 
 use crate::DeviceError;
 
@@ -56,6 +61,8 @@ pub(crate) struct Lease {
 
 pub(crate) struct Shelf {
     file: PathBuf,
+    /// How long a storage may take to answer.
+    patience: Duration,
     places: Mutex<Vec<Place>>,
     /// One change at a time; opening takes long and must not hold up who only reads.
     changing: Mutex<()>,
@@ -63,10 +70,10 @@ pub(crate) struct Shelf {
 
 impl Shelf {
     /// Reads the list and opens what is on it.
-    pub(crate) fn open(file: PathBuf) -> Result<Self, DeviceError> {
+    pub(crate) fn open(file: PathBuf, patience: Duration) -> Result<Self, DeviceError> {
         let list = read_list(&file)?;
         let places = list.datastores.into_iter().map(|record| {
-            let state = open_at(&record.path).and_then(|open| {
+            let state = open_at(&record.path, patience).and_then(|open| {
                 if open.datastore.store() == record.store {
                     return Ok(open);
                 }
@@ -78,7 +85,8 @@ impl Shelf {
             let state = state.map_err(|error| (error.kind(), error.to_string()));
             Place { record, state, lent: Arc::new(()) }
         });
-        Ok(Self { places: Mutex::new(places.collect()), file, changing: Mutex::new(()) })
+        let places = Mutex::new(places.collect());
+        Ok(Self { places, file, patience, changing: Mutex::new(()) })
     }
 
     /// Lends a datastore.
@@ -119,7 +127,7 @@ impl Shelf {
             }
             Ok(false) | Err(_) => {}
         }
-        let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&path)?);
+        let storage = bounded(&path, self.patience, LocalStorage::open)?;
         let options = CreateOptions {
             store: request.store,
             name: request.name.clone(),
@@ -136,17 +144,21 @@ impl Shelf {
         self.put_up(record, Open { datastore, storage })
     }
 
-    /// Serves a datastore that exists. One that is served already answers again.
+    /// Serves a datastore that exists. One that is served already answers again; one that takes no
+    /// writes any more is opened anew, when nobody works with it.
     pub(crate) fn attach(&self, path: &str) -> Result<AttachDatastoreReply, DeviceError> {
         let _one = self.changing.lock();
         let path = plain(path)?;
-        let served = self.places.lock().iter().find_map(|place| {
-            (place.record.path == path && place.state.is_ok()).then(|| place.record.clone())
+        let served = self.places.lock().iter().find_map(|place| match &place.state {
+            Ok(open) if place.record.path == path => Some((place.record.clone(), open.clone())),
+            _ => None,
         });
-        if let Some(record) = served {
-            return Ok(reply_of(&record));
+        if let Some((record, open)) = served {
+            let Some(why) = open.datastore.read_only() else { return Ok(reply_of(&record)) };
+            drop(open);
+            self.take_down(&record, &why)?;
         }
-        let open = open_at(&path)?;
+        let open = open_at(&path, self.patience)?;
         let store = open.datastore.store();
         let mut record =
             Record { path, store, name: open.datastore.name().to_owned(), owner: String::new() };
@@ -159,6 +171,23 @@ impl Shelf {
         let reply = reply_of(&record);
         self.put_up(record, open)?;
         Ok(reply)
+    }
+
+    /// Closes a datastore that takes no writes any more, but leaves it on the list.
+    fn take_down(&self, record: &Record, why: &DatastoreError) -> Result<(), DeviceError> {
+        let store = record.store;
+        let mut places = self.places.lock();
+        let Some(place) = places.iter_mut().find(|place| place.record.store == store) else {
+            return Ok(());
+        };
+        let users = Arc::strong_count(&place.lent) - 1;
+        if users > 0 {
+            return Err(DeviceError::InUse { store, users });
+        }
+        let closed = std::mem::replace(&mut place.state, Err((why.kind(), why.to_string())));
+        drop(places);
+        drop(closed);
+        Ok(())
     }
 
     fn put_up(&self, record: Record, open: Open) -> Result<(), DeviceError> {
@@ -196,8 +225,11 @@ impl Shelf {
             self.places.lock().push(place);
             return written;
         }
-        if let Ok(open) = place.state {
-            open.datastore.close()?;
+        // What was committed is durable without it.
+        if let Ok(open) = place.state
+            && let Err(error) = open.datastore.close()
+        {
+            tracing::warn!(%store, %error, "datastore did not close well");
         }
         Ok(())
     }
@@ -234,12 +266,21 @@ impl Shelf {
     }
 }
 
-fn open_at(path: &Path) -> Result<Open, DeviceError> {
-    // A folder is made for a new datastore only: an unmounted disk must not look like an empty one.
-    fs::metadata(path).map_err(DeviceError::file("open the datastore", path))?;
-    let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(path)?);
+fn open_at(path: &Path, patience: Duration) -> Result<Open, DeviceError> {
+    // A folder is made for a new datastore only.
+    let storage = bounded(path, patience, LocalStorage::open_existing)?;
     let datastore = Datastore::open(Arc::clone(&storage), DatastoreOpenOptions::default())?;
     Ok(Open { datastore, storage })
+}
+
+fn bounded(
+    path: &Path,
+    patience: Duration,
+    open: fn(PathBuf) -> Result<LocalStorage, StorageError>,
+) -> Result<Arc<dyn Storage>, DeviceError> {
+    let owned = path.to_owned();
+    let place = path.display().to_string();
+    Ok(Arc::new(BoundedStorage::open(place, patience, move || open(owned))?))
 }
 
 fn plain(path: &str) -> Result<PathBuf, DeviceError> {

@@ -31,6 +31,7 @@ mod pack_writer;
 mod quarantine;
 mod read_session;
 mod rebuild;
+mod reread;
 mod root;
 mod slots;
 mod state;

@@ -7,6 +7,7 @@ use simsim_format::Manifest;
 use simsim_model::{Kind, SavesetId, StoreId};
 use simsim_storage::Storage;
 
+use crate::reread::Misreads;
 use crate::{Datastore, DatastoreError};
 
 /// Sequence numbers and ids of all savesets.
@@ -28,11 +29,15 @@ impl Savesets {
     }
 
     /// Reads all manifests. One that is damaged is noted, and hides no other.
-    pub(crate) fn read(storage: &dyn Storage, store: StoreId) -> Result<Self, DatastoreError> {
+    pub(crate) fn read(
+        storage: &dyn Storage,
+        store: StoreId,
+        misreads: &Misreads,
+    ) -> Result<Self, DatastoreError> {
         let mut savesets = Self::default();
         for object in storage.list("manifests/")? {
             let key = object?.key;
-            match read(storage, store, &key) {
+            match misreads.read(storage, &key, || read(storage, store, &key)) {
                 Ok(manifest) => savesets.add(manifest.sequence, manifest.saveset),
                 Err(error) if error.kind() == Kind::Corrupt => {
                     tracing::error!(%key, %error, "a manifest is damaged; a copy lies in the packs");
@@ -93,9 +98,9 @@ impl Datastore {
     /// One saveset's manifest.
     pub fn manifest(&self, saveset: SavesetId) -> Result<Manifest, DatastoreError> {
         let inner = &self.inner;
-        read(&*inner.storage, inner.root.store, &manifest_key(saveset)).map_err(|error| match error
-            .kind()
-        {
+        let (storage, key) = (&*inner.storage, manifest_key(saveset));
+        let read = || read(storage, inner.root.store, &key);
+        inner.index.misreads.read(storage, &key, read).map_err(|error| match error.kind() {
             Kind::NotFound => DatastoreError::NoSaveset { saveset },
             _ => error,
         })

@@ -6,15 +6,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use simsim_format::{SegmentView, random_bytes};
+use simsim_format::{PackSegment, SegmentView, random_bytes};
 use simsim_model::limits::SEGMENT_BYTES_MAX;
 use simsim_model::{CutParameters, DomainId, Kind, Name, SavesetId, SegmentPlace, StoreId};
 use simsim_storage::{Lock, Storage};
 
-use crate::error::shows_loss;
 use crate::index::{Index, Merger, WHOLE_PACK};
 use crate::manifests::Savesets;
 use crate::pack_table::pack_key;
+use crate::reread::Doubtful;
 use crate::root::{Root, name_fits, read_copies};
 use crate::write_session::{SessionOptions, WriteSession};
 use crate::{DatastoreError, ReadSession, fence, quarantine};
@@ -153,8 +153,8 @@ impl Datastore {
             raised => raised?,
         };
         storage.clear_temporary()?;
-        let savesets = Savesets::read(&*storage, root.store)?;
         let (index, findings) = Index::open(storage.clone(), root.store, options.filter_bytes)?;
+        let savesets = Savesets::read(&*storage, root.store, &index.misreads)?;
         quarantine::load(&*storage, &index);
         for (pack, why) in &findings.damaged_packs {
             tracing::error!(%pack, %why, "a pack is damaged; rebuild the index to save what is whole");
@@ -182,6 +182,11 @@ impl Datastore {
         quarantine::save_losses(&inner);
         inner.merger.nudge();
         Ok(Datastore { inner: Arc::new(inner) })
+    }
+
+    /// Why nothing can be written until the datastore is opened again, if so.
+    pub fn read_only(&self) -> Option<DatastoreError> {
+        self.inner.check_writable().err()
     }
 
     /// Flushes the index. What was committed is durable without it; the next opening is faster.
@@ -232,45 +237,68 @@ impl Datastore {
         if place.length as usize > SEGMENT_BYTES_MAX {
             return Err(DatastoreError::invalid("no segment is that long"));
         }
+        let read = || self.read_segment_once(domain, place);
+        let error = match read() {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) => error,
+        };
+        // Places come from clients: only one that the pack's own footer names is believed, so that
+        // nobody can make this device read again, talk sound segments out of dedup, or fill the list.
+        let lost = error.is_doubtful() || error.kind() == Kind::NotFound;
+        let named = if lost { self.named(place)? } else { None };
+        let Some(offset) = named else { return Err(error) };
+        let (inner, key) = (&self.inner, pack_key(place.pack));
+        let error = match inner.index.misreads.again(&*inner.storage, &key, error, read) {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) => error,
+        };
+        let lost = error.is_doubtful() || error.kind() == Kind::NotFound;
+        // Kept over a restart, so that the next backup knows of it whenever it comes.
+        if lost
+            && inner.index.distrust(place.pack, offset)
+            && let Err(error) = quarantine::write(inner)
+        {
+            tracing::warn!(%error, "what was found damaged could not be written down");
+        }
+        Err(error)
+    }
+
+    fn read_segment_once(
+        &self,
+        domain: DomainId,
+        place: SegmentPlace,
+    ) -> Result<Bytes, DatastoreError> {
         let key = pack_key(place.pack);
-        let read = self.inner.storage.get_range(&key, place.offset, place.length as usize);
-        let bytes = read.inspect_err(|error| {
-            if shows_loss(error) {
-                self.suspect(place);
-            }
-        })?;
+        let bytes = self.inner.storage.get_range(&key, place.offset, place.length as usize)?;
         match SegmentView::parse(bytes) {
             Ok(view) if view.domain == domain => Ok(view.bytes().clone()),
             Ok(_) => Err(DatastoreError::OtherDomain { what: format!("a segment of {key}") }),
             Err(source) => {
-                self.suspect(place);
                 let object = format!("{key} at byte {}", place.offset);
                 Err(DatastoreError::format(object, source))
             }
         }
     }
 
-    /// Takes a segment out of dedup that could not be read at `place`. Places come from clients:
-    /// only one that the pack's own footer names is believed, so that nobody can talk sound
-    /// segments out of dedup, or fill the list.
-    fn suspect(&self, place: SegmentPlace) {
+    /// What is lost when a segment cannot be read at `place`: its offset; with a footer that cannot
+    /// be read either, all of the pack. Nothing where the footer names no such segment.
+    fn named(&self, place: SegmentPlace) -> Result<Option<u64>, DatastoreError> {
         let inner = &self.inner;
-        let Some(bytes) = inner.index.pack_bytes(place.pack) else { return };
+        let Some(bytes) = inner.index.pack_bytes(place.pack) else { return Ok(None) };
         let (storage, store) = (&*inner.storage, inner.root.store);
-        let fresh = match crate::pack_table::footer(storage, store, place.pack, bytes) {
+        let footer = inner.index.misreads.read(storage, &pack_key(place.pack), || {
+            crate::pack_table::footer(storage, store, place.pack, bytes)
+        });
+        match footer {
             Ok(footer) => {
-                footer.segments.iter().any(|s| s.offset == place.offset && s.length == place.length)
-                    && inner.index.distrust(place.pack, place.offset)
+                let mut segments = footer.segments.iter();
+                let listed = |s: &PackSegment| s.offset == place.offset && s.length == place.length;
+                Ok(segments.any(listed).then_some(place.offset))
             }
-            // The footer itself is lost: nothing of the pack is relied on.
             Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::NotFound) => {
-                inner.index.distrust(place.pack, WHOLE_PACK)
+                Ok(Some(WHOLE_PACK))
             }
-            Err(_) => false,
-        };
-        // Kept over a restart, so that the next backup knows of it whenever it comes.
-        if fresh && let Err(error) = quarantine::write(inner) {
-            tracing::warn!(%error, "what was found damaged could not be written down");
+            Err(error) => Err(error),
         }
     }
 
@@ -306,6 +334,9 @@ impl Inner {
     pub(crate) fn check_writable(&self) -> Result<(), DatastoreError> {
         if let Some((kind, reason)) = &*self.read_only.lock() {
             return Err(DatastoreError::ReadOnly { kind: *kind, reason: reason.clone() });
+        }
+        if let Some(reason) = self.storage.closed_because() {
+            return Err(DatastoreError::ReadOnly { kind: Kind::Unreachable, reason });
         }
         self.generation().map(drop)
     }

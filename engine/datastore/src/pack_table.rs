@@ -12,6 +12,7 @@ use simsim_storage::Storage;
 use crate::DatastoreError;
 use crate::error::shows_loss;
 use crate::index::IndexSegment;
+use crate::reread::{Doubtful, Misreads};
 
 /// Read at once for a segment's header and table; most tables fit.
 const TABLE_READ_BYTES: usize = 8192;
@@ -99,6 +100,30 @@ pub(crate) fn read(
         }
     }
     Ok(table)
+}
+
+/// As [`read`], and what cannot be read, all of it or a segment, is read again (ROT06).
+pub(crate) fn read_surely(
+    storage: &dyn Storage,
+    store: StoreId,
+    pack: Name,
+    bytes: u64,
+    misreads: &Misreads,
+) -> Result<PackTable, DatastoreError> {
+    let key = pack_key(pack);
+    let whole = misreads.read(storage, &key, || {
+        let table = read(storage, store, pack, bytes)?;
+        match table.damaged.first() {
+            Some((offset, why)) => {
+                Err(DatastoreError::damaged(format!("{key} at byte {offset}"), why.as_str()))
+            }
+            None => Ok(table),
+        }
+    });
+    match whole {
+        Err(error) if error.is_doubtful() => read(storage, store, pack, bytes),
+        whole => whole,
+    }
 }
 
 impl PackTable {

@@ -51,7 +51,7 @@ impl PackWriter {
 
     pub(crate) fn append(&mut self, view: &SegmentView) -> Result<(), DatastoreError> {
         let (offset, length) = (self.bytes, view.bytes().len() as u32);
-        self.writer.write(view.bytes())?;
+        self.writer.write_bytes(view.bytes().clone())?;
         self.bytes += u64::from(length);
         let (kind, checksum) = (view.kind, view.checksum());
         self.footer.segments.push(PackSegment { offset, length, kind, checksum });

@@ -71,24 +71,26 @@ pub(crate) fn remember_loss(inner: &Inner) -> Result<(), DatastoreError> {
 /// Tells the index what was found earlier.
 pub(crate) fn load(storage: &dyn Storage, index: &Index) {
     let found = index.distrusted();
-    match storage.get(KEY) {
-        Ok(bytes) => match decode(&bytes) {
-            Some(entries) => {
-                for (pack, offset) in &entries {
-                    index.distrust(*pack, *offset);
-                }
-                if found.iter().all(|lost| entries.contains(lost)) {
-                    index.set_unsaved_losses(false);
-                }
+    let read = || {
+        let bytes = storage.get(KEY)?;
+        decode(&bytes).ok_or_else(|| DatastoreError::damaged(KEY, "it fails its checksum"))
+    };
+    match index.misreads.read(storage, KEY, read) {
+        Ok(entries) => {
+            for (pack, offset) in &entries {
+                index.distrust(*pack, *offset);
             }
-            None => {
-                tracing::warn!("the quarantine list is damaged: check the datastore again");
-                let (pack, offset) = UNKNOWN_LOSS;
-                index.distrust(pack, offset);
+            if found.iter().all(|lost| entries.contains(lost)) {
+                index.set_unsaved_losses(false);
             }
-        },
+        }
         Err(error) if error.kind() == Kind::NotFound => {}
-        Err(error) => tracing::warn!(%error, "the quarantine list cannot be read"),
+        Err(error) => {
+            // What it told is lost with it, also for the list that is written next.
+            tracing::warn!(%error, "the list of what was found damaged cannot be read: check the datastore again");
+            let (pack, offset) = UNKNOWN_LOSS;
+            index.distrust(pack, offset);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use simsim_model::limits::{NAMES_PER_REQUEST_MAX, PLACES_PER_REQUEST_MAX};
 use simsim_model::{DomainId, Kind, Name, RestoreSession, SavesetId, SegmentPlace, SessionError};
+use simsim_storage::StorageError;
 
 use crate::{Datastore, DatastoreError};
 
@@ -49,6 +50,10 @@ impl RestoreSession for ReadSession {
         for place in places {
             match self.datastore.read_segment(self.domain, *place) {
                 Ok(bytes) => segments.push(Some(bytes)),
+                // A storage that has fallen silent gives nothing more: the job is to say so.
+                Err(error @ DatastoreError::Storage(StorageError::Silent { .. })) => {
+                    return Err(error.into());
+                }
                 // One lost segment must not end a restore: the rest is still wanted (RET06).
                 Err(error)
                     if matches!(

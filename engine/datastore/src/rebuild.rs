@@ -58,7 +58,8 @@ impl Datastore {
         report: &mut RebuildReport,
     ) -> Option<PackTable> {
         let (storage, store) = (&*self.inner.storage, self.inner.root.store);
-        if let Ok(table) = pack_table::read(storage, store, pack, bytes) {
+        let misreads = &self.inner.index.misreads;
+        if let Ok(table) = pack_table::read_surely(storage, store, pack, bytes, misreads) {
             return Some(table);
         }
         match pack_table::salvage(storage, store, pack, bytes) {
@@ -93,7 +94,8 @@ impl Datastore {
         if report.manifests > 0 {
             let mut savesets = inner.savesets.lock();
             let last = savesets.last_sequence;
-            *savesets = crate::manifests::Savesets::read(&*inner.storage, inner.root.store)?;
+            let (storage, misreads) = (&*inner.storage, &inner.index.misreads);
+            *savesets = crate::manifests::Savesets::read(storage, inner.root.store, misreads)?;
             savesets.last_sequence = savesets.last_sequence.max(last);
         }
         Ok(report)

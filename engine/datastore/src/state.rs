@@ -39,7 +39,7 @@ impl Datastore {
             savesets: savesets.by_sequence.len() as u64,
             generation: inner.generation().unwrap_or(0),
             free_bytes: inner.storage.free_bytes().ok(),
-            read_only: inner.check_writable().err().map(|error| error.to_string()),
+            read_only: self.read_only().map(|error| error.to_string()),
             damaged_packs: inner.damaged_packs.lock().clone(),
             damaged_manifests: savesets.damaged.clone(),
         }

@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
-use simsim_format::{SegmentKind, SegmentView};
+use simsim_format::{PackSegment, SegmentKind, SegmentView};
 use simsim_model::Name;
 
 use crate::index::WHOLE_PACK;
 use crate::manifests::manifest_key;
 use crate::pack_table::{self, pack_key};
+use crate::reread::READS_MAX;
 use crate::{Datastore, DatastoreError, quarantine};
 
 /// Looks into a segment whose checksum is right: what it says is wrong with it, if anything.
@@ -46,6 +48,11 @@ pub struct VerifyReport {
     /// All damages, also those that are not kept in `damaged`.
     pub damages: u64,
     pub damaged: Vec<Damage>,
+    /// Reads since the last check that came out wrong at first and right when they were made again:
+    /// nothing is damaged, but memory, cable, controller or disk may be failing.
+    pub misreads: u64,
+    /// The last of them, with their objects.
+    pub misread: Vec<String>,
 }
 
 impl VerifyReport {
@@ -58,6 +65,33 @@ impl VerifyReport {
         if self.damaged.len() < DAMAGES_KEPT_MAX {
             self.damaged.push(Damage { pack, offset, what: what.into() });
         }
+    }
+}
+
+fn sound_segment(
+    key: &str,
+    bytes: Bytes,
+    listed: &PackSegment,
+    check: SegmentCheck<'_>,
+) -> Result<SegmentView, DatastoreError> {
+    let view = SegmentView::parse(bytes).map_err(|source| DatastoreError::format(key, source))?;
+    if view.checksum() != listed.checksum || view.kind != listed.kind {
+        let why = "the segment is not the one that the footer lists";
+        return Err(DatastoreError::damaged(key, why));
+    }
+    check(&view).map_err(|what| DatastoreError::damaged(key, what))?;
+    Ok(view)
+}
+
+/// What it says that the reads of one segment gave the same wrong bytes each time, or did not.
+fn verdict(wrong: &[blake3::Hash]) -> &'static str {
+    let Some((first, others)) = wrong.split_first() else { return "" };
+    if wrong.len() < READS_MAX as usize {
+        ""
+    } else if others.iter().all(|hash| hash == first) {
+        "; it was read three times with the same bytes: they lie there like that"
+    } else {
+        "; it was read three times with different bytes: look after memory, cable and controller"
     }
 }
 
@@ -127,6 +161,7 @@ impl Datastore {
         if report.damages > 0 || settled {
             quarantine::write(&self.inner)?;
         }
+        (report.misreads, report.misread) = self.inner.index.misreads.take();
         Ok(report)
     }
 
@@ -139,8 +174,11 @@ impl Datastore {
     ) {
         let inner = &self.inner;
         let key = pack_key(pack);
-        let size = inner.storage.size(&key);
-        let listed = match pack_table::footer(&*inner.storage, inner.root.store, pack, bytes) {
+        let (storage, misreads) = (&*inner.storage, &inner.index.misreads);
+        let size = storage.size(&key);
+        let footer = misreads
+            .read(storage, &key, || pack_table::footer(storage, inner.root.store, pack, bytes));
+        let listed = match footer {
             Ok(footer) if size.as_ref().is_ok_and(|size| *size == bytes) => footer.segments,
             Ok(footer) => {
                 report.lock().damage(Some(pack), bytes, "the pack is gone or has another size");
@@ -157,39 +195,25 @@ impl Datastore {
         };
         for segment in listed {
             let (offset, length) = (segment.offset, segment.length as usize);
-            let view = inner
-                .storage
-                .get_range(&key, offset, length)
-                .map_err(DatastoreError::from)
-                .and_then(|bytes| {
-                    SegmentView::parse(bytes)
-                        .map_err(|source| DatastoreError::format(key.as_str(), source))
-                });
+            let mut wrong = Vec::new();
+            let view = misreads.read(storage, &key, || {
+                let bytes = storage.get_range(&key, offset, length)?;
+                let sound = sound_segment(&key, bytes.clone(), &segment, check);
+                sound.inspect_err(|_| wrong.push(blake3::hash(&bytes)))
+            });
             let mut locked = report.lock();
             locked.segments += 1;
             locked.bytes += length as u64;
             match view {
-                Ok(view) if view.checksum() == segment.checksum && view.kind == segment.kind => {
+                Ok(view) => {
                     locked.items += view.items.len() as u64;
                     drop(locked);
-                    if let Err(what) = check(&view) {
-                        report.lock().damage(Some(pack), offset, what);
-                        inner.index.distrust(pack, offset);
-                    }
                     if !matches!(self.first_missing(&view), Ok(None)) {
                         dangling.store(true, Ordering::Relaxed);
                     }
                 }
-                Ok(_) => {
-                    locked.damage(
-                        Some(pack),
-                        offset,
-                        "the segment is not the one that the footer lists",
-                    );
-                    inner.index.distrust(pack, offset);
-                }
                 Err(error) => {
-                    locked.damage(Some(pack), offset, error.to_string());
+                    locked.damage(Some(pack), offset, format!("{error}{}", verdict(&wrong)));
                     inner.index.distrust(pack, offset);
                 }
             }

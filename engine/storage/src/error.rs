@@ -17,6 +17,10 @@ pub enum StorageError {
     Locked { object: String, holder: String },
     #[error("{object} failed earlier and cannot be continued; write it anew")]
     Dead { object: String },
+    #[error(
+        "the storage in {place} has not answered for {seconds} s ({action} {object}): look after its disk or mount, then attach the datastore again"
+    )]
+    Silent { place: String, action: &'static str, object: String, seconds: f64 },
     #[error("'{key}' is no valid object key")]
     Key { key: String },
     #[error("{place} is not fit to hold a store: {why}")]
@@ -39,6 +43,7 @@ impl StorageError {
             StorageError::Short { .. } => Kind::Corrupt,
             StorageError::Locked { .. } => Kind::Busy,
             StorageError::Dead { .. } => Kind::Internal,
+            StorageError::Silent { .. } => Kind::Unreachable,
             StorageError::Key { .. } | StorageError::Unfit { .. } => Kind::Invalid,
         }
     }

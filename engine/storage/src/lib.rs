@@ -7,10 +7,12 @@
 //! object; it is never tried again on the same file, because a later flush may claim success
 //! for data that is lost (PWR05).
 //!
-//! [`LocalStorage`] is a folder, [`OverlayStorage`] one that is read and never written. [`fault`] holds implementations that fail on purpose, and a disk
+//! [`LocalStorage`] is a folder, [`OverlayStorage`] one that is read and never written, and
+//! [`BoundedStorage`] answers in time whatever lies below it. [`fault`] holds implementations that fail on purpose, and a disk
 //! in memory that can show every state a power cut could leave. [`conformance`] is the suite that
 //! each implementation must pass.
 
+mod bounded;
 pub mod conformance;
 mod error;
 pub mod fault;
@@ -21,6 +23,7 @@ mod overlay;
 mod read_files;
 mod storage;
 
+pub use bounded::BoundedStorage;
 pub use error::StorageError;
 pub use local::LocalStorage;
 pub use overlay::OverlayStorage;

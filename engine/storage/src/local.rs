@@ -42,6 +42,15 @@ impl LocalStorage {
         Ok(storage)
     }
 
+    /// As [`Self::open`], but a folder that is not there is an error: an unmounted disk must not look
+    /// like an empty one.
+    pub fn open_existing(folder: impl Into<PathBuf>) -> Result<Self, StorageError> {
+        let folder = folder.into();
+        fs::metadata(&folder)
+            .map_err(|source| StorageError::io("open", folder.display().to_string(), source))?;
+        Self::open(folder)
+    }
+
     /// Uses a folder that exists for nothing but reading, on a read-only medium too: nothing is made
     /// or tested in it. To be put below an [`crate::OverlayStorage`].
     pub fn to_read(folder: impl Into<PathBuf>) -> Result<Self, StorageError> {
@@ -280,6 +289,16 @@ impl Storage for LocalStorage {
             self.read_file(&file, key, offset, part)?;
         }
         Ok(())
+    }
+
+    /// Also closes the file: on a network file system the next opening asks its server.
+    fn forget(&self, key: &str) {
+        self.files.forget(key);
+        if let Ok(path) = self.path(key)
+            && let Ok(file) = File::open(path)
+        {
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
     }
 
     fn size(&self, key: &str) -> Result<u64, StorageError> {

@@ -66,6 +66,11 @@ impl Storage for OverlayStorage {
         self.look(key, |storage| storage.get_range(key, offset, length))
     }
 
+    fn forget(&self, key: &str) {
+        self.above.forget(key);
+        self.below.forget(key);
+    }
+
     fn size(&self, key: &str) -> Result<u64, StorageError> {
         self.look(key, |storage| storage.size(key))
     }
@@ -125,6 +130,10 @@ impl Storage for OverlayStorage {
 
     fn place(&self) -> String {
         self.below.place()
+    }
+
+    fn closed_because(&self) -> Option<String> {
+        self.above.closed_because()
     }
 }
 

@@ -60,6 +60,12 @@ pub trait Storage: Send + Sync {
         Ok(())
     }
 
+    /// Drops what is held in memory of an object, where that can be done, so that the next read
+    /// asks the medium. For reads that came out wrong (ROT06).
+    fn forget(&self, key: &str) {
+        let _ = key;
+    }
+
     /// Bytes of an object.
     fn size(&self, key: &str) -> Result<u64, StorageError>;
 
@@ -88,12 +94,22 @@ pub trait Storage: Send + Sync {
 
     /// Where the objects are, for messages.
     fn place(&self) -> String;
+
+    /// Why nothing may be written any more before the storage is opened anew, if so.
+    fn closed_because(&self) -> Option<String> {
+        None
+    }
 }
 
 /// An object that is being written. Dropped without [`ObjectWriter::finish`], it leaves nothing.
 pub trait ObjectWriter: Send {
     /// Appends. After an error the object is dead.
     fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError>;
+
+    /// As [`Self::write`], for bytes that may be held on to: saves a copy where another thread writes.
+    fn write_bytes(&mut self, bytes: Bytes) -> Result<(), StorageError> {
+        self.write(&bytes)
+    }
 
     /// Makes the object durable under `key`: data flushed, renamed without replacing, folder
     /// flushed. After an error nothing may be assumed about it.
@@ -134,6 +150,9 @@ impl<T: Storage + ?Sized> Storage for std::sync::Arc<T> {
     ) -> Result<(), StorageError> {
         (**self).read_parts(key, offsets, length, buffer)
     }
+    fn forget(&self, key: &str) {
+        (**self).forget(key);
+    }
     fn size(&self, key: &str) -> Result<u64, StorageError> {
         (**self).size(key)
     }
@@ -160,5 +179,8 @@ impl<T: Storage + ?Sized> Storage for std::sync::Arc<T> {
     }
     fn place(&self) -> String {
         (**self).place()
+    }
+    fn closed_because(&self) -> Option<String> {
+        (**self).closed_because()
     }
 }

@@ -13,6 +13,10 @@ pub const IDLE_TIMEOUT_MS: u64 = 60_000;
 pub const HEARTBEAT_INTERVAL_MS: u64 = 8_000;
 /// A peer that has not answered for this long counts as dead, and the job says so.
 pub const DEAD_PEER_MS: u64 = 30_000;
+/// A call to a datastore's storage that has not come back for this long is given up on: longer than
+/// the flush of a pack takes on a slow disk that others keep busy, and as long as the kernel waits
+/// before it calls a task hung.
+pub const STORAGE_ANSWER_MS_MAX: u64 = 120_000;
 /// Head of one HTTP request or response.
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header fields of one HTTP request or response.

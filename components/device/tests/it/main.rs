@@ -8,5 +8,6 @@ mod healing;
 mod hostile;
 mod keys;
 mod round_trip;
+mod silent;
 mod streams;
 mod transfers;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use simsim_model::{DomainId, Name, SegmentPlace};
 
+use super::find::{Accept, Query};
 use super::memory::MemoryTable;
-use super::run::{Accept, Query, Run};
+use super::run::Run;
 use super::run_error::RunError;
 use super::{Index, State, WHOLE_PACK};
 use crate::DatastoreError;

@@ -11,8 +11,9 @@ use simsim_model::{DomainId, Name, StoreId};
 use simsim_storage::Storage;
 
 use super::page::SegmentRecord;
-use super::run::{Entries, Run};
+use super::run::Run;
 use super::run_writer::{Tables, write_run};
+use super::section::Entries;
 use crate::DatastoreError;
 
 /// How the numbers of one input become numbers of the output.

@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use super::merge::merge;
-use super::run::Run;
 use super::run_writer::run_key;
 use super::{Index, RUNS_MAX};
 use crate::DatastoreError;
@@ -53,7 +52,7 @@ impl Index {
         }
         let number = self.free_number()?;
         merge(&*self.storage, self.store, number, &runs, &self.closing)?;
-        let merged = Arc::new(Run::open(self.storage.clone(), self.store, number)?);
+        let merged = Arc::new(self.open_run(number)?);
         let old: HashSet<u64> = runs.iter().map(|run| run.number).collect();
         {
             let mut state = self.state.write();

@@ -6,6 +6,7 @@
 //! (IDX05).
 
 mod filter;
+mod find;
 mod heal;
 mod layout;
 mod lookup;
@@ -16,6 +17,7 @@ mod page;
 mod run;
 mod run_error;
 mod run_writer;
+mod section;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -25,12 +27,13 @@ use parking_lot::{Mutex, RwLock};
 use simsim_model::{Kind, Name, StoreId};
 use simsim_storage::Storage;
 
+use crate::reread::Misreads;
 use crate::{DatastoreError, pack_table};
 pub use memory::IndexSegment;
 use memory::MemoryTable;
 pub use merger::Merger;
 use run::Run;
-use run_error::RunError;
+pub(crate) use run_error::RunError;
 use run_writer::{Tables, run_key, write_run};
 
 /// Entries in memory before they are flushed: about 20 MiB.
@@ -72,6 +75,8 @@ pub struct Index {
     flushing: Mutex<()>,
     /// Held by whoever divides the memory for filters.
     fitting: Mutex<()>,
+    /// Reads that had to be made again.
+    pub(crate) misreads: Arc<Misreads>,
     /// Something is distrusted that was found here, and that nobody has written down yet.
     unsaved: AtomicBool,
     /// The index is closed: merges end.
@@ -101,6 +106,7 @@ impl Index {
             replacing: Mutex::new(()),
             flushing: Mutex::new(()),
             fitting: Mutex::new(()),
+            misreads: Arc::default(),
             unsaved: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             next_run: Arc::new(AtomicU64::new(1)),
@@ -135,7 +141,7 @@ impl Index {
         let mut runs = Vec::new();
         let mut damaged = Vec::new();
         for number in numbers {
-            match Run::open(index.storage.clone(), store, number) {
+            match index.open_run(number) {
                 Ok(run) => runs.push(run),
                 Err(RunError::Damaged { why, .. }) => {
                     tracing::warn!(run = number, %why, "a damaged index run is rebuilt from its packs");
@@ -195,9 +201,14 @@ impl Index {
         Ok((index, findings))
     }
 
+    fn open_run(&self, number: u64) -> Result<Run, RunError> {
+        Run::open(self.storage.clone(), self.store, number, &self.misreads)
+    }
+
     /// Reads a pack's own table into the index. Whether a run was written.
     fn load_pack(&self, pack: Name, bytes: u64) -> Result<bool, DatastoreError> {
-        let table = pack_table::read(&*self.storage, self.store, pack, bytes)?;
+        let table =
+            pack_table::read_surely(&*self.storage, self.store, pack, bytes, &self.misreads)?;
         for (offset, why) in &table.damaged {
             tracing::error!(%pack, offset, %why, "a segment cannot be read into the index");
             self.lose((pack, *offset));
@@ -275,7 +286,7 @@ impl Index {
         );
         // The run is a cache: one that cannot be read back at once is dropped, and its content
         // stays in memory.
-        let opened = written.map(|()| Run::open(self.storage.clone(), self.store, number));
+        let opened = written.map(|()| self.open_run(number));
         let mut state = self.state.write();
         state.frozen = None;
         match opened {
@@ -377,6 +388,7 @@ impl Index {
     ) -> Result<(), DatastoreError> {
         let mut fresh = Index::new(self.storage.clone(), self.store, self.filter_bytes_max);
         // Merges and flushes go on meanwhile.
+        fresh.misreads = self.misreads.clone();
         fresh.next_run = self.next_run.clone();
         for (pack, bytes, segments) in tables {
             fresh.publish(pack, bytes, &segments)?;

@@ -1,138 +1,26 @@
 //! Damage that is met while others look, write, merge or rebuild.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use bytes::Bytes;
 use simsim_datastore::{Datastore, OpenOptions};
 use simsim_model::{BackupSession, Name, SegmentPlace};
+use simsim_storage::Storage;
 use simsim_storage::fault::PowerCutStorage;
-use simsim_storage::{Lock, ObjectWriter, Objects, Storage, StorageError};
 
+use crate::hooked::{Answer, Call, Hooked};
 use crate::kit::*;
 
 const EIO: i32 = 5;
 const EMFILE: i32 = 24;
 const ESTALE: i32 = 116;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Call {
-    Create,
-    Replace,
-    Read { offset: u64 },
-}
-
-enum Answer {
-    AsItIs,
-    Fail(i32),
-    Flip,
-}
-
-type Hook = dyn Fn(Call, &str) -> Answer + Send + Sync;
-
-/// A disk that asks `hook` before each call.
-struct Hooked {
-    disk: PowerCutStorage,
-    hook: Mutex<Arc<Hook>>,
-}
-
-impl Hooked {
-    fn new(disk: &PowerCutStorage) -> Arc<Self> {
-        let hook: Arc<Hook> = Arc::new(|_, _| Answer::AsItIs);
-        Arc::new(Self { disk: disk.clone(), hook: Mutex::new(hook) })
-    }
-
-    fn on(&self, hook: impl Fn(Call, &str) -> Answer + Send + Sync + 'static) {
-        *self.hook.lock().unwrap() = Arc::new(hook);
-    }
-
-    fn rest(&self) {
-        self.on(|_, _| Answer::AsItIs);
-    }
-
-    /// Every read below one of `folders` fails.
-    fn refuse(&self, errno: i32, folders: &'static [&'static str]) {
-        self.on(move |call, key| {
-            let hit = folders.iter().any(|folder| key.starts_with(folder));
-            if hit && matches!(call, Call::Read { .. }) {
-                Answer::Fail(errno)
-            } else {
-                Answer::AsItIs
-            }
-        });
-    }
-
-    fn ask(&self, call: Call, key: &str) -> Result<bool, StorageError> {
-        let hook = self.hook.lock().unwrap().clone();
-        match hook(call, key) {
-            Answer::AsItIs => Ok(false),
-            Answer::Flip => Ok(true),
-            Answer::Fail(errno) => Err(StorageError::Io {
-                action: "use",
-                object: key.to_owned(),
-                source: io::Error::from_raw_os_error(errno),
-            }),
-        }
-    }
-}
-
-impl Storage for Hooked {
-    fn create(&self) -> Result<Box<dyn ObjectWriter>, StorageError> {
-        self.ask(Call::Create, "")?;
-        self.disk.create()
-    }
-    fn replace(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
-        self.ask(Call::Replace, key)?;
-        self.disk.replace(key, bytes)
-    }
-    fn get(&self, key: &str) -> Result<Bytes, StorageError> {
-        self.ask(Call::Read { offset: 0 }, key)?;
-        self.disk.get(key)
-    }
-    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes, StorageError> {
-        let flip = self.ask(Call::Read { offset }, key)?;
-        let mut bytes = self.disk.get_range(key, offset, length)?.to_vec();
-        if flip {
-            bytes[0] ^= 1;
-        }
-        Ok(Bytes::from(bytes))
-    }
-    fn size(&self, key: &str) -> Result<u64, StorageError> {
-        self.disk.size(key)
-    }
-    fn list(&self, prefix: &str) -> Result<Objects, StorageError> {
-        self.disk.list(prefix)
-    }
-    fn delete(&self, key: &str) -> Result<(), StorageError> {
-        self.disk.delete(key)
-    }
-    fn allocate(&self, key: &str, bytes: u64) -> Result<(), StorageError> {
-        self.disk.allocate(key, bytes)
-    }
-    fn free_bytes(&self) -> Result<u64, StorageError> {
-        self.disk.free_bytes()
-    }
-    fn total_bytes(&self) -> Result<u64, StorageError> {
-        self.disk.total_bytes()
-    }
-    fn lock(&self, key: &str, holder: &str) -> Result<Box<dyn Lock>, StorageError> {
-        self.disk.lock(key, holder)
-    }
-    fn clear_temporary(&self) -> Result<u64, StorageError> {
-        self.disk.clear_temporary()
-    }
-    fn place(&self) -> String {
-        self.disk.place()
-    }
-}
-
-fn keys(disk: &PowerCutStorage, folder: &str) -> Vec<String> {
+pub fn keys(disk: &PowerCutStorage, folder: &str) -> Vec<String> {
     disk.list(folder).unwrap().map(|object| object.unwrap().key).collect()
 }
 
-fn store_with(backups: u8) -> PowerCutStorage {
+pub fn store_with(backups: u8) -> PowerCutStorage {
     let disk = PowerCutStorage::new();
     let datastore = Datastore::create(Arc::new(disk.clone()), create_options()).unwrap();
     for number in 1..=backups {
@@ -142,26 +30,26 @@ fn store_with(backups: u8) -> PowerCutStorage {
 }
 
 /// The first chunk of a backup's data segment.
-fn chunk(backup: u64, segment: u64) -> Name {
+pub fn chunk(backup: u64, segment: u64) -> Name {
     key().chunk_name(&content(backup * 1000 + segment * 10, 60))
 }
 
 /// Without filters in memory, so that lookups read.
-fn open_bare(storage: &Arc<Hooked>) -> Datastore {
+pub fn open_bare(storage: &Arc<Hooked>) -> Datastore {
     let options = OpenOptions { filter_bytes: 0, ..open_options() };
     Datastore::open(storage.clone(), options).unwrap()
 }
 
-fn is_intact(datastore: &Datastore) -> bool {
+pub fn is_intact(datastore: &Datastore) -> bool {
     session(datastore, 99).terms().unwrap().intact
 }
 
-fn place_of(datastore: &Datastore, chunk: Name) -> SegmentPlace {
+pub fn place_of(datastore: &Datastore, chunk: Name) -> SegmentPlace {
     datastore.locate(DOMAIN, &[chunk]).unwrap()[0].unwrap()
 }
 
 /// Waits for `work`, but not for ever.
-fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || done.send(work()));
     wait.recv_timeout(Duration::from_secs(120)).expect("it waits for itself, or failed")

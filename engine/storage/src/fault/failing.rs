@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
 
 use crate::StorageError;
 use crate::storage::{Lock, ObjectWriter, Objects, Storage};
@@ -22,19 +23,34 @@ pub enum Fault {
     LostReply,
     /// The medium is gone (ESTALE), for this call and all that follow.
     Gone,
+    /// This call and all that follow do not come back before [`FailingStorage::release`].
+    Hang,
 }
 
 struct Plan {
     calls: AtomicU64,
     fail_at: u64,
     fault: Fault,
+    released: Mutex<bool>,
+    release: Condvar,
 }
 
 impl Plan {
-    /// Counts one call; whether it is the one to fail.
+    /// Counts one call; whether it is the one to fail. One that hangs is carried out afterwards.
     fn strikes(&self) -> bool {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
-        call == self.fail_at || (self.fault == Fault::Gone && call > self.fail_at)
+        match self.fault {
+            Fault::Hang if call >= self.fail_at => {
+                let mut released = self.released.lock();
+                while !*released {
+                    self.release.wait(&mut released);
+                }
+                false
+            }
+            Fault::Hang => false,
+            Fault::Gone => call >= self.fail_at,
+            _ => call == self.fail_at,
+        }
     }
 
     fn error(&self, object: &str) -> StorageError {
@@ -69,7 +85,20 @@ pub struct FailingStorage<S> {
 
 impl<S> FailingStorage<S> {
     pub fn new(inner: S, fail_at: u64, fault: Fault) -> Self {
-        Self { inner, plan: Arc::new(Plan { calls: AtomicU64::new(0), fail_at, fault }) }
+        let plan = Plan {
+            calls: AtomicU64::new(0),
+            fail_at,
+            fault,
+            released: Mutex::new(false),
+            release: Condvar::new(),
+        };
+        Self { inner, plan: Arc::new(plan) }
+    }
+
+    /// Calls that hang come back, and later ones do not hang any more.
+    pub fn release(&self) {
+        *self.plan.released.lock() = true;
+        self.plan.release.notify_all();
     }
 
     /// Whether the call that fails has been made.
@@ -90,7 +119,7 @@ impl ObjectWriter for FailingWriter {
             let written = match plan.fault {
                 Fault::ShortWrite => bytes.len() / 2,
                 Fault::LostReply => bytes.len(),
-                Fault::Io | Fault::Full | Fault::Gone => 0,
+                Fault::Io | Fault::Full | Fault::Gone | Fault::Hang => 0,
             };
             self.inner.write(bytes.get(..written).unwrap_or_default())?;
             return Err(plan.error("an object"));
@@ -117,6 +146,9 @@ impl<S: Storage> Storage for FailingStorage<S> {
     }
     fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Bytes, StorageError> {
         self.plan.run(key, || self.inner.get_range(key, offset, length))
+    }
+    fn forget(&self, key: &str) {
+        self.inner.forget(key);
     }
     fn size(&self, key: &str) -> Result<u64, StorageError> {
         self.plan.run(key, || self.inner.size(key))

@@ -81,6 +81,9 @@ impl<S: Storage> Storage for RecordingStorage<S> {
         }
         self.inner.get_range(key, offset, length)
     }
+    fn forget(&self, key: &str) {
+        self.inner.forget(key);
+    }
     fn size(&self, key: &str) -> Result<u64, StorageError> {
         self.inner.size(key)
     }

@@ -1,3 +1,5 @@
+mod bounded;
+
 use std::sync::Arc;
 
 use simsim_storage::fault::{CrashVariant, FailingStorage, Fault, PowerCutStorage};
@@ -14,6 +16,29 @@ fn the_wrappers_conform() {
     conformance::run(&PowerCutStorage::new());
     conformance::run(&FailingStorage::new(PowerCutStorage::new(), u64::MAX, Fault::Io));
     conformance::run(&simsim_storage::fault::RecordingStorage::new(PowerCutStorage::new()));
+}
+
+#[test]
+fn what_is_forgotten_is_asked_of_the_medium_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = LocalStorage::open(folder.path()).unwrap();
+    storage.put("object", &[7; 1 << 20]).unwrap();
+    let file = std::fs::File::open(folder.path().join("object")).unwrap();
+    let in_memory = || {
+        let mut bytes = [0; 4096];
+        let mut parts = [std::io::IoSliceMut::new(&mut bytes)];
+        rustix::io::preadv2(&file, &mut parts, 0, rustix::io::ReadWriteFlags::NOWAIT)
+    };
+    const TMPFS: i64 = 0x0102_1994;
+    let on_tmpfs = rustix::fs::fstatfs(&file).is_ok_and(|stat| stat.f_type == TMPFS);
+    if in_memory() != Ok(4096) || on_tmpfs {
+        println!("skipped: this file system does not tell what it has in memory");
+        return;
+    }
+    storage.forget("object");
+    assert_eq!(in_memory(), Err(rustix::io::Errno::AGAIN));
+    assert_eq!(storage.get_range("object", 9, 2).unwrap().as_ref(), [7; 2]);
+    storage.forget("not there");
 }
 
 #[test]
