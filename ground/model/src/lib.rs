@@ -12,6 +12,7 @@ mod kind;
 pub mod limits;
 mod outcome;
 mod policy;
+pub mod port_plan;
 pub mod port_registry;
 mod progress;
 mod session;

@@ -13,7 +13,7 @@ struct Need {
     used_for: &'static str,
 }
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 11] = [
     Need {
         program: "ssh",
         package: "openssh-client",
@@ -28,6 +28,13 @@ const NEEDS: [Need; 8] = [
     Need { program: "setfattr", package: "attr", used_for: "extended attributes by a second tool" },
     Need { program: "mkfs.ext4", package: "e2fsprogs", used_for: "file systems in a loop image" },
     Need { program: "ip", package: "iproute2", used_for: "hosts in network namespaces" },
+    Need { program: "nft", package: "nftables", used_for: "firewalls with default drop" },
+    Need {
+        program: "iptables-restore",
+        package: "iptables",
+        used_for: "reading port plans in the form of iptables",
+    },
+    Need { program: "ufw", package: "ufw", used_for: "reading port plans in the form of ufw" },
     Need {
         program: "systemd-analyze",
         package: "systemd",

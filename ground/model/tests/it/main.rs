@@ -1,4 +1,6 @@
 //! The nouns of the suite held against their contracts.
 
+mod firewalls;
+mod port_plan;
 mod ports;
 mod text_forms;

@@ -1,0 +1,446 @@
+//! Rows from a configuration.
+
+use core::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::configuration::{
+    Access, DataProtocol, DataUse, Interface, PlannedHost, PortConfiguration, UseKind, control_row,
+};
+use crate::port_registry::{CONSOLE, DIAL, DRIVE, FTP_DATA, HTTPS, Host, LISTEN, Listen, SMSSH};
+
+/// What stands at one end of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndKind {
+    /// An enrolled host.
+    Host,
+    /// Whoever may: browsers, hosts that join.
+    Anyone,
+    /// Another vendor's system.
+    System,
+}
+
+/// One end of a row.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PlanEnd {
+    pub kind: EndKind,
+    /// The host as enrolled, or the system; words for anyone.
+    pub name: String,
+    pub addresses: Vec<IpAddr>,
+    /// Its address does not count: anyone, or a host behind a translator of addresses.
+    pub anywhere: bool,
+}
+
+/// One connection that must be possible.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanRow {
+    /// Row of the port registry, such as `smssh`; for another vendor's system its module.
+    pub row: String,
+    pub from: PlanEnd,
+    pub to: PlanEnd,
+    /// TCP ports of `to`, both included.
+    pub first_port: u16,
+    pub last_port: u16,
+    pub protocol: String,
+    /// The suite uses it where nothing is configured.
+    pub default: bool,
+    /// Both ends are one host: it stays on loopback, and no firewall is asked.
+    pub local: bool,
+    /// What needs it, a sentence each.
+    pub why: Vec<String>,
+}
+
+impl PlanRow {
+    /// `11322`, or `11002-11007`.
+    pub fn ports(&self) -> String {
+        match self.first_port == self.last_port {
+            true => self.first_port.to_string(),
+            false => format!("{}-{}", self.first_port, self.last_port),
+        }
+    }
+
+    /// `smssh: server to web, port 11322`: the same for the same connection in every plan.
+    pub fn title(&self) -> String {
+        format!("{}: {} to {}, port {}", self.row, self.from.name, self.to.name, self.ports())
+    }
+
+    /// Whether `port` is one of this row.
+    pub fn has_port(&self, port: u16) -> bool {
+        (self.first_port..=self.last_port).contains(&port)
+    }
+}
+
+/// A host of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanHost {
+    pub name: String,
+    /// `server`, `rds`, `client`.
+    pub role: String,
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The whole plan.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PortPlan {
+    pub hosts: Vec<PlanHost>,
+    /// In the order of the registry, then by host.
+    pub rows: Vec<PlanRow>,
+    /// What an administrator should know before the plan is used, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl PortPlan {
+    /// The plan of a configuration.
+    pub fn of(configuration: &PortConfiguration) -> Self {
+        let mut planner = Planner { configuration, plan: PortPlan::default() };
+        planner.hosts();
+        planner.control();
+        for data in &configuration.uses {
+            planner.data(data);
+        }
+        planner.replication();
+        planner.console();
+        planner.systems();
+        planner.sorted()
+    }
+
+    /// Rows that the host with this name opens or takes.
+    pub fn rows_of<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a PlanRow> {
+        let is_it = move |end: &PlanEnd| end.kind == EndKind::Host && end.name == host;
+        self.rows.iter().filter(move |row| is_it(&row.from) || is_it(&row.to))
+    }
+}
+
+struct Planner<'a> {
+    configuration: &'a PortConfiguration,
+    plan: PortPlan,
+}
+
+impl<'a> Planner<'a> {
+    fn host(&self, name: &str) -> Option<&'a PlannedHost> {
+        self.configuration.hosts.iter().find(|host| host.name == name)
+    }
+
+    fn server(&self) -> Option<&'a PlannedHost> {
+        self.configuration.hosts.iter().find(|host| host.role == Host::Server)
+    }
+
+    fn warn(&mut self, text: String) {
+        if !self.plan.warnings.contains(&text) {
+            self.plan.warnings.push(text);
+        }
+    }
+
+    fn hosts(&mut self) {
+        for host in &self.configuration.hosts {
+            let role = host.role.as_str().to_owned();
+            let addresses = host.addresses.clone();
+            self.plan.hosts.push(PlanHost { name: host.name.clone(), role, addresses });
+            let is_outbound = matches!(host.access, Access::Outbound { .. });
+            if host.addresses.is_empty() && !is_outbound {
+                self.warn(format!(
+                    "host '{0}' has no address that can be found: rules with it are left out; \
+                     name one with 'simsim client addresses {0} ADDRESS'",
+                    host.name
+                ));
+            }
+            if host.access == Access::Ctrl {
+                self.warn(format!(
+                    "host '{}' is steered over CTRL, which is not encrypted: prefer access mode \
+                     SMSSH",
+                    host.name
+                ));
+            }
+        }
+        if self.server().is_none() {
+            self.warn("no host of the configuration is the server".to_owned());
+        }
+    }
+
+    /// Who steers whom.
+    fn control(&mut self) {
+        let Some(server) = self.server() else { return };
+        for host in &self.configuration.hosts {
+            match (control_row(&host.access), &host.access) {
+                (Some(row), _) => {
+                    let why = format!("access mode {} of '{}'", row.id.to_uppercase(), host.name);
+                    let port = host.ports.of(row);
+                    self.listen(row, end(server), end(host), (port, port), row.default, why);
+                }
+                (None, Access::Outbound { relay }) => {
+                    let Some(to) = self.relay_of(host, relay.as_deref()) else { continue };
+                    let port = to.ports.of(&HTTPS);
+                    let mut from = end(host);
+                    from.anywhere = host.addresses.is_empty();
+                    let why = format!(
+                        "access mode OUTBOUND of '{}': control and data on one connection",
+                        host.name
+                    );
+                    self.listen(&HTTPS, from, end(to), (port, port), false, why);
+                }
+                (None, _) => {}
+            }
+        }
+        if !self.configuration.joining.is_empty() {
+            let port = server.ports.of(&SMSSH);
+            let anyone = anyone("hosts that join", &[]);
+            for name in &self.configuration.joining {
+                let who = if name.is_empty() { "a new host" } else { name };
+                let why = format!("a join code for {who} is valid");
+                self.listen(&SMSSH, anyone.clone(), end(server), (port, port), false, why);
+            }
+        }
+    }
+
+    /// Whom an outbound host dials.
+    fn relay_of(&mut self, host: &PlannedHost, relay: Option<&str>) -> Option<&'a PlannedHost> {
+        let Some(name) = relay else { return self.server() };
+        let found = self.host(name).filter(|found| has_device(found));
+        if found.is_none() {
+            self.warn(format!(
+                "host '{}' relays through '{name}', which is no RDS of the suite",
+                host.name
+            ));
+        }
+        found
+    }
+
+    /// Where a client's data goes.
+    fn data(&mut self, data: &DataUse) {
+        let (Some(client), Some(device)) = (self.host(&data.client), self.host(&data.device))
+        else {
+            self.warn(format!(
+                "{}: '{}' or '{}' is not enrolled",
+                data.why, data.client, data.device
+            ));
+            return;
+        };
+        let why = data.why.clone();
+        // Who really dials: for an outbound client the host at the other end of its connection.
+        let (dialler, why) = match &client.access {
+            Access::Outbound { relay } => {
+                let Some(relay) = self.relay_of(client, relay.as_deref()) else { return };
+                if relay.name == device.name {
+                    return;
+                }
+                (relay, format!("{why}, relayed for '{}'", client.name))
+            }
+            _ => (client, why),
+        };
+        match &data.kind {
+            UseKind::Interfaces(interfaces) => self.interfaces(dialler, device, interfaces, &why),
+            UseKind::Drives(drives) => {
+                for drive in drives {
+                    self.drive(dialler, device, *drive, why.clone());
+                }
+            }
+            UseKind::External { interfaces, server_relays } => {
+                let Some(server) = self.server() else { return };
+                self.interfaces(dialler, server, interfaces, &why);
+                if device.name != server.name {
+                    let dialler = if *server_relays { server } else { dialler };
+                    self.interfaces(dialler, device, interfaces, &why);
+                }
+            }
+        }
+    }
+
+    fn interfaces(
+        &mut self,
+        client: &PlannedHost,
+        device: &PlannedHost,
+        interfaces: &[Interface],
+        why: &str,
+    ) {
+        let default = [Interface::DEFAULT];
+        let (interfaces, is_default) = match interfaces {
+            [] => (default.as_slice(), true),
+            named => (named, false),
+        };
+        for interface in interfaces {
+            let row = interface.row();
+            let port = interface.port.unwrap_or_else(|| device.ports.of(row));
+            let (from, to) = (end(client), end(device));
+            self.listen(row, from, to, (port, port), is_default && row.default, why.to_owned());
+            let DataProtocol::Ftp { passive, active } = interface.protocol else { continue };
+            if passive {
+                let (from, to, range) = (end(client), end(device), device.ports.ftp_data());
+                self.ftp_range(device, range);
+                self.listen(&FTP_DATA, from, to, range, false, format!("{why}, passive FTP"));
+            }
+            if active {
+                let (from, to, range) = (end(device), end(client), client.ports.ftp_data());
+                self.ftp_range(client, range);
+                self.listen(&FTP_DATA, from, to, range, false, format!("{why}, active FTP"));
+            }
+        }
+    }
+
+    fn ftp_range(&mut self, host: &PlannedHost, (first, last): (u16, u16)) {
+        let ports = u32::from(last).saturating_sub(u32::from(first)) + 1;
+        if last < first || !ports.is_multiple_of(2) {
+            self.warn(format!(
+                "the FTP range {first}-{last} of '{}' gives {} transfers: two ports are needed \
+                 for each",
+                host.name,
+                if last < first { 0 } else { ports / 2 }
+            ));
+        }
+    }
+
+    fn drive(&mut self, from: &PlannedHost, device: &PlannedHost, drive: u32, why: String) {
+        let base = device.ports.of(&DRIVE);
+        let Some(port) = u32::from(base).checked_add(drive).and_then(|n| u16::try_from(n).ok())
+        else {
+            self.warn(format!("drive {drive} of '{}' has no port below 65,536", device.name));
+            return;
+        };
+        self.listen(&DRIVE, end(from), end(device), (port, port), false, why);
+    }
+
+    fn replication(&mut self) {
+        for one in &self.configuration.replications {
+            let (Some(source), Some(target)) = (self.host(&one.source), self.host(&one.target))
+            else {
+                let (source, target) = (&one.source, &one.target);
+                self.warn(format!("{}: '{source}' or '{target}' is not enrolled", one.why));
+                continue;
+            };
+            let (dialler, dialled) = if one.pull { (target, source) } else { (source, target) };
+            self.drive(dialler, dialled, one.drive, one.why.clone());
+        }
+    }
+
+    fn console(&mut self) {
+        let Some(server) = self.server() else { return };
+        let port = server.ports.of(&CONSOLE);
+        let (from, why) = match server.console_is_open {
+            true => (
+                anyone("authorised browsers and scripts", &self.configuration.console_from),
+                "the console listens beyond loopback",
+            ),
+            false => (end(server), "the console listens on loopback only"),
+        };
+        self.listen(&CONSOLE, from, end(server), (port, port), CONSOLE.default, why.to_owned());
+    }
+
+    fn systems(&mut self) {
+        for system in &self.configuration.systems {
+            let rows: Vec<_> = DIAL.iter().filter(|row| row.module == system.module).collect();
+            if rows.is_empty() {
+                self.warn(format!("the registry has no module '{}'", system.module));
+            }
+            let to = PlanEnd {
+                kind: EndKind::System,
+                name: system.name.clone(),
+                addresses: system.addresses.clone(),
+                anywhere: false,
+            };
+            if system.addresses.is_empty() {
+                self.warn(format!("'{}' has no address that can be found", system.name));
+            }
+            for row in rows {
+                let mut from: Vec<&PlannedHost> = Vec::new();
+                // Beside a data mover the server looks what there is; device hosts act alone.
+                if row.from.contains(&"server") && !row.from.contains(&"rds") {
+                    from.extend(self.server());
+                }
+                from.extend(system.hosts.iter().filter_map(|name| self.host(name)));
+                for host in from {
+                    let why = format!("{} '{}'", row.module, system.name);
+                    let made = PlanRow {
+                        row: row.module.to_owned(),
+                        from: end(host),
+                        to: to.clone(),
+                        first_port: row.port,
+                        last_port: row.port,
+                        protocol: row.protocol.to_owned(),
+                        default: false,
+                        local: false,
+                        why: vec![why],
+                    };
+                    self.add(made);
+                }
+            }
+        }
+    }
+
+    fn listen(
+        &mut self,
+        row: &Listen,
+        from: PlanEnd,
+        to: PlanEnd,
+        (first_port, last_port): (u16, u16),
+        default: bool,
+        why: String,
+    ) {
+        let local = from.kind == EndKind::Host && from.name == to.name;
+        self.add(PlanRow {
+            row: row.id.to_owned(),
+            from,
+            to,
+            first_port,
+            last_port,
+            protocol: row.protocol.to_owned(),
+            default,
+            local,
+            why: vec![why],
+        });
+    }
+
+    /// Keeps a row once, with every reason for it.
+    fn add(&mut self, row: PlanRow) {
+        let same = |kept: &&mut PlanRow| {
+            kept.row == row.row
+                && kept.from == row.from
+                && kept.to == row.to
+                && kept.first_port == row.first_port
+                && kept.last_port == row.last_port
+        };
+        let Some(kept) = self.plan.rows.iter_mut().find(same) else {
+            self.plan.rows.push(row);
+            return;
+        };
+        kept.default |= row.default;
+        for why in row.why {
+            if !kept.why.contains(&why) {
+                kept.why.push(why);
+            }
+        }
+    }
+
+    fn sorted(mut self) -> PortPlan {
+        let place = |row: &PlanRow| {
+            let listen = LISTEN.iter().position(|listen| listen.id == row.row);
+            listen.unwrap_or(LISTEN.len())
+        };
+        self.plan.rows.sort_by(|a, b| {
+            let key = |row: &PlanRow| (place(row), row.first_port);
+            key(a).cmp(&key(b)).then_with(|| (&a.from, &a.to).cmp(&(&b.from, &b.to)))
+        });
+        self.plan
+    }
+}
+
+fn has_device(host: &PlannedHost) -> bool {
+    matches!(host.role, Host::Server | Host::Rds)
+}
+
+fn end(host: &PlannedHost) -> PlanEnd {
+    PlanEnd {
+        kind: EndKind::Host,
+        name: host.name.clone(),
+        addresses: host.addresses.clone(),
+        anywhere: false,
+    }
+}
+
+fn anyone(who: &str, addresses: &[IpAddr]) -> PlanEnd {
+    PlanEnd {
+        kind: EndKind::Anyone,
+        name: who.to_owned(),
+        addresses: addresses.to_vec(),
+        anywhere: addresses.is_empty(),
+    }
+}
