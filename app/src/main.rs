@@ -54,6 +54,11 @@ enum Verb {
     },
     #[command(flatten)]
     Asked(cli::Verb),
+    /// Ports: what firewalls must let through, what is open here, what stands in the way
+    Ports {
+        #[command(subcommand)]
+        verb: cli::ports::PortsVerb,
+    },
     /// Restore with nothing but a copy of a datastore and the recovery kit: no server needed
     Rescue(cli::rescue::Arguments),
     /// Back up a folder through the real ports, restore it, compare: all on this host
@@ -136,6 +141,7 @@ fn run(line: CommandLine) -> Result<u8, exit::Failure> {
             cli::run_client(verb, state()?.console(), common)
         }
         Verb::Asked(verb) => cli::run(verb, state()?.console(), common),
+        Verb::Ports { verb } => cli::ports::run_here(verb, &state()?, common),
         Verb::Rescue(arguments) => cli::rescue::run(arguments, common),
         Verb::Quickstart(arguments) => {
             let state = State::named_or_below_home(named, "quickstart")?;

@@ -43,6 +43,18 @@ pub struct Holder {
     /// Port of the control listener; 0 before it is open.
     #[serde(default)]
     pub control_port: u16,
+    /// Every open listener.
+    #[serde(default)]
+    pub listening: Vec<HeldPort>,
+}
+
+/// A listener of the process that holds the lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldPort {
+    /// Row of the port registry.
+    pub row: String,
+    /// As bound.
+    pub address: String,
 }
 
 impl State {
@@ -182,7 +194,8 @@ impl State {
             }
             Err(TryLockError::Error(error)) => return Err(fail(error)),
         }
-        let holder = Holder { pid: std::process::id(), role: role.to_owned(), control_port: 0 };
+        let (pid, role) = (std::process::id(), role.to_owned());
+        let holder = Holder { pid, role, ..Holder::default() };
         let mut lock = Lock { file, holder };
         lock.write()?;
         Ok(lock)
@@ -217,9 +230,10 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Says where this process waits for its server.
-    pub fn set_control_port(&mut self, port: u16) -> Result<(), Failure> {
-        self.holder.control_port = port;
+    /// Says where this process waits for its server, and on what else it listens.
+    pub fn set_ports(&mut self, control: u16, listening: Vec<HeldPort>) -> Result<(), Failure> {
+        self.holder.control_port = control;
+        self.holder.listening = listening;
         self.write()
     }
 
@@ -280,9 +294,11 @@ mod tests {
         let (_scratch, state) = state();
         assert!(state.holder().is_none());
         let mut lock = state.lock("client").unwrap();
-        lock.set_control_port(7).unwrap();
+        let http = HeldPort { row: "http".to_owned(), address: "[::]:8".to_owned() };
+        lock.set_ports(7, vec![http.clone()]).unwrap();
         let holder = state.holder().unwrap();
         assert_eq!((holder.pid, holder.control_port), (std::process::id(), 7));
+        assert_eq!(holder.listening, [http]);
         let error = state.lock("server").err().unwrap();
         assert_eq!(error.kind, Kind::Busy);
         let said = format!("simsim client (process {})", std::process::id());

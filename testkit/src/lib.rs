@@ -9,6 +9,9 @@
 //! Faults: [`CutProxy`] cuts, stalls, delays and records TCP connections; [`ChildProcess`] is a
 //! process that dies with its test; [`SmallFs`] is a file system that fills up.
 //!
+//! Networks: [`Network`] is a few hosts in namespaces with firewalls between them; [`open_ports`]
+//! looks at every port of an address.
+//!
 //! Honesty: [`skip`] is how a test says that it cannot run here. It is then counted as skipped and
 //! never as passed.
 
@@ -20,6 +23,8 @@ mod fuzz;
 mod long_path;
 mod nasty_cases;
 mod nasty_tree;
+mod network;
+mod port_scan;
 mod random_tree;
 mod rng;
 mod scratch;
@@ -31,6 +36,8 @@ pub use compare::{Aspects, Difference, What, compare_trees, compare_trees_in};
 pub use cut_proxy::{CutProxy, Direction, Plan, free_ports};
 pub use fuzz::{fuzz, mutate};
 pub use nasty_tree::{LeftOut, NastyTree, Privileges, nasty_tree};
+pub use network::{MIDDLE, Network};
+pub use port_scan::open_ports;
 pub use random_tree::{RandomTree, random_tree};
 pub use rng::Rng;
 pub use scratch::{Scratch, remove_tree};

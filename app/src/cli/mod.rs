@@ -25,6 +25,7 @@ mod kit;
 pub mod pages;
 mod paging;
 mod paths;
+pub mod ports;
 mod reference;
 pub mod rescue;
 mod restore;

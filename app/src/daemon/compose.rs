@@ -33,7 +33,7 @@ use super::listen::{Opened, WhenTaken, open};
 use super::node::{Node, Orders};
 use super::settings::{Settings, host_name};
 use crate::exit::Failure;
-use crate::state::{Lock, State};
+use crate::state::{HeldPort, Lock, State};
 
 /// Jobs and connections get this long to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ impl Role {
         }
     }
 
-    const fn has_device(self) -> bool {
+    pub(super) const fn has_device(self) -> bool {
         matches!(self, Role::Rds | Role::Server)
     }
 }
@@ -304,7 +304,11 @@ impl Running {
                 simsim_console::serve_tls(one.listener, &tls, api, ended);
             }
         }
-        self.lock.set_control_port(control_port)
+        let held = self
+            .listening
+            .iter()
+            .map(|one| HeldPort { row: one.row.id.to_owned(), address: one.address.to_string() });
+        self.lock.set_ports(control_port, held.collect())
     }
 
     /// Ends in order: no new jobs, no new connections, then what runs; datastores close last.

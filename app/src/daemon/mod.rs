@@ -20,9 +20,11 @@ use simsim_model::Kind;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use compose::{Role, Running};
+pub use enrolment::Enrolment;
 pub use join::{JoinArguments, join};
 pub use process::hide_memory;
-use settings::{ListenAddress, Settings};
+use settings::ListenAddress;
+pub use settings::Settings;
 
 use crate::exit::{self, Failure, from_error};
 use crate::state::State;

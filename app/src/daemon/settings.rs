@@ -16,6 +16,7 @@ use simsim_model::port_registry::{CONSOLE, HTTP, HTTPS, Listen, SMSSH};
 use simsim_net::tls::TlsIdentity;
 use simsim_server::ServerConfig;
 
+use super::compose::Role;
 use crate::exit::Failure;
 use crate::state::State;
 
@@ -231,6 +232,21 @@ impl Settings {
 
     pub fn console(&self) -> Vec<SocketAddr> {
         addresses(&CONSOLE, &self.listen.console)
+    }
+
+    /// Every listener of a role: row, option that chooses another address, address.
+    pub fn listeners(&self, role: Role) -> Vec<(&'static Listen, &'static str, SocketAddr)> {
+        let mut rows = vec![(&SMSSH, "--listen", self.smssh())];
+        if role.has_device() {
+            rows.push((&HTTP, "--http", self.http()));
+            rows.push((&HTTPS, "--https", self.https()));
+        }
+        if role == Role::Server {
+            rows.push((&CONSOLE, "--console", self.console()));
+        }
+        rows.into_iter()
+            .flat_map(|(row, option, all)| all.into_iter().map(move |one| (row, option, one)))
+            .collect()
     }
 }
 

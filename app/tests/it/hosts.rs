@@ -43,6 +43,11 @@ impl Daemon {
         daemon
     }
 
+    /// One that a test started in its own way.
+    pub fn of(process: ChildProcess, role: &'static str, state: &Path, port: u16) -> Self {
+        Self { process, state: state.to_owned(), port, role }
+    }
+
     fn spawn(role: &str, state: &Path, port: u16) -> ChildProcess {
         Self::spawn_with(role, state, port, &[])
     }

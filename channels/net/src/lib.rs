@@ -13,13 +13,18 @@ mod dial;
 mod holder;
 mod listen;
 mod sever;
+mod sockets;
+mod source_ports;
 pub mod tls;
 mod tune;
 mod wire;
 
 pub use admission::{Admission, Admitted};
 pub use dial::{Attempt, DialError, Failure, dial};
+pub use holder::{Holder, holder_of};
 pub use listen::{ListenError, listen};
 pub use sever::{CutOnDrop, Severer};
+pub use sockets::{Process, Socket, SocketState, processes, sockets};
+pub use source_ports::SourcePorts;
 pub use tune::tune;
 pub use wire::{BoxedWire, Wire};

@@ -93,10 +93,10 @@ fn explain(address: SocketAddr, row: &Listen, source: io::Error) -> ListenError 
     match source.kind() {
         io::ErrorKind::AddrInUse => {
             let holder = match holder_of(address.port()) {
-                Holder::Process { name, pid } if pid == std::process::id() => {
-                    format!("this process itself ({name}, {pid})")
+                Some(Holder::Process(process)) if process.pid == std::process::id() => {
+                    format!("this process itself ({}, {})", process.name, process.pid)
                 }
-                holder => holder.to_string(),
+                holder => holder.unwrap_or(Holder::Unknown).to_string(),
             };
             ListenError::Taken {
                 port: address.port(),

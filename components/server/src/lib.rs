@@ -33,6 +33,7 @@ mod nodes;
 mod reconcile;
 mod rights;
 mod server;
+mod way;
 
 pub use config::ServerConfig;
 pub use desk::{Answer, JobFollower, VERBS};

@@ -89,7 +89,7 @@ impl Server {
         let dialer = SmsshDialer::new(identity.clone(), hello).with_timing(timing);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let own_host = OwnHost { id: own.id, dial: dial_self };
+        let own_host = OwnHost { id: own.id, name: own.name.clone(), dial: dial_self };
         let (nodes, reached) =
             Nodes::new(dialer, books.clone(), own_host, stop.clone(), tasks.clone());
         let wrapping = master.wrapping().clone();

@@ -93,6 +93,18 @@ impl Catalog {
         })
     }
 
+    /// Names that valid codes are bound to; `None` for a code that any host may use.
+    pub fn names_joining(&self, now_unix_ms: i64) -> Result<Vec<Option<String>>, CatalogError> {
+        self.read("look up join codes", |catalog| {
+            let mut ask = catalog.prepare_cached(
+                "SELECT DISTINCT client_name FROM join_codes WHERE used_unix_ms IS NULL
+                     AND expires_unix_ms > ?1 AND wrong_attempts < 10 ORDER BY client_name",
+            )?;
+            let names = ask.query_map([now_unix_ms], |row| row.get(0))?;
+            Ok(names.collect::<Result<_, _>>()?)
+        })
+    }
+
     /// Counts a wrong proof against every code that `name` could have meant. Returns how many
     /// codes are locked by it.
     pub fn count_wrong_join(&self, name: &str, now_unix_ms: i64) -> Result<usize, CatalogError> {

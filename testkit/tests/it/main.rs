@@ -3,4 +3,5 @@
 mod compare;
 mod faults;
 mod nasty;
+mod network;
 mod random;

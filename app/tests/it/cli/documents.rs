@@ -134,6 +134,14 @@ fn every_document_is_as_its_page_says() {
     assert_eq!(check("Proof", &proof)["proven"], true);
     check("Status", &["status"]);
     check("Domain[]", &["key", "domain", "list"]);
+    let plan = check("PortPlan", &["ports", "plan"]);
+    let own = plan["hosts"][0]["name"].as_str().unwrap().to_owned();
+    let rules = check("Rules", &["ports", "plan", "--format", "nft", "--host", &own]);
+    assert!(rules["text"].as_str().unwrap().contains("policy drop"), "{rules:#}");
+    let open = check("OpenPort[]", &["ports", "list"]);
+    assert!(open.as_array().unwrap().iter().any(|one| one["row"] == "smssh"), "{open:#}");
+    let found = check("Findings", &["ports", "check"]);
+    assert_eq!(found["role"], "server");
     check("Client[]", &["client", "list"]);
     check("JoinCode", &["client", "code", "other"]);
     let own = house.json(&["status"])["own_client"].as_str().unwrap().to_owned();

@@ -5,6 +5,7 @@ mod failures;
 mod help;
 mod house;
 mod jobs;
+mod ports;
 mod pty;
 mod rescue;
 mod terminal;

@@ -126,6 +126,10 @@ verbs! {
     "key.domain" => create_domain [CreateDomainRequest];
     /// Dedup domains.
     "key.domains" => domains;
+    /// Which host dials which, on what port and why.
+    "ports.plan" => port_plan;
+    /// Every enrolled host: reached or not, its clock, its names.
+    "ports.hosts" => check_hosts;
     /// Rows of the audit log.
     "audit.list" => audit [AuditListRequest];
     /// Follows the chain of the audit log.

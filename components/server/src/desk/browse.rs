@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use simsim_catalog::{KeyHolder, Saveset, SavesetState};
 use simsim_format::DomainKey;
+use simsim_model::Kind;
 use simsim_mover::tree::Tree;
 use simsim_transfer::HttpTransfer;
 use tokio::runtime::Handle;
@@ -14,6 +15,7 @@ use crate::api::{DiffReply, DiffRequest, FindReply, FindRequest, LsReply, LsRequ
 use crate::jobs::grant_restore;
 use crate::look;
 use crate::rights::{Object, Principal, Right};
+use crate::way::Way;
 use crate::{Server, ServerError};
 
 impl Server {
@@ -106,6 +108,7 @@ impl Server {
             open.push((granted, DomainKey::new(&key), id));
         }
         let handle = Handle::current();
+        let ways: Vec<Way> = open.iter().map(|(granted, ..)| granted.way.clone()).collect();
         let work = move || {
             let mut transfers = Vec::new();
             let mut trees = Vec::new();
@@ -125,9 +128,16 @@ impl Server {
             }
             looked
         };
-        tokio::task::spawn_blocking(work)
+        let looked = tokio::task::spawn_blocking(work)
             .await
-            .map_err(|error| ServerError::Lost(error.to_string()))?
+            .map_err(|error| ServerError::Lost(error.to_string()))?;
+        looked.map_err(|error| match (error.kind(), ways.first()) {
+            (Kind::Unreachable, Some(way)) => {
+                let why = way.blocked(&error.full_message());
+                ServerError::node(&way.to, Kind::Unreachable, why)
+            }
+            _ => error,
+        })
     }
 }
 

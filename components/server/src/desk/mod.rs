@@ -9,6 +9,7 @@ mod datastores;
 mod jobs;
 mod join;
 mod keys;
+mod ports;
 mod rebuild;
 mod restore;
 mod savesets;
@@ -17,3 +18,4 @@ mod tasks;
 
 pub use answer::{Answer, VERBS};
 pub use jobs::JobFollower;
+pub(crate) use ports::remember as remember_ports;

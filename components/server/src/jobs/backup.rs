@@ -104,6 +104,7 @@ async fn prepare(
     };
     let backup = BackupGrant { level, eol_days: wish.eol_days, stream };
     let granted = grant(house, &wanted, Some(backup), client.id).await?;
+    running.takes(granted.way.clone());
     simsim_model::failpoint::hit("server.transfer_granted");
     let against = match &base {
         Some(base) => format!("compared with saveset {}", base.saveset.short()),

@@ -97,7 +97,13 @@ pub(crate) async fn finish(house: &House, job: &Job, running: &Arc<Running>, end
 async fn told(house: &House, job: &Job, running: &Arc<Running>, result: JobResult) -> JobEnd {
     let mut end = JobEnd {
         outcome: result.outcome,
-        error: result.error.map(|error| JobError { kind: error.kind, message: error.message }),
+        error: result.error.map(|error| JobError {
+            kind: error.kind,
+            message: match (error.kind, running.way()) {
+                (Kind::Unreachable, Some(way)) => way.blocked(&error.message),
+                _ => error.message,
+            },
+        }),
         progress: result.snapshot,
         problems_total: result.problems_total.max(result.problems.len() as u64),
         problems: result.problems,

@@ -99,6 +99,7 @@ async fn prepare(
         bytes_max: 0,
     };
     let granted = grant(house, &wanted, None, client.id).await?;
+    running.takes(granted.way.clone());
     let place = wish.target.as_deref().map_or("its place".to_owned(), |at| format!("'{at}'"));
     running
         .log(

@@ -1,6 +1,6 @@
 //! A job that runs, as the Server holds it in memory: what it told so far, and how to end it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use simsim_catalog::{ClientId, Job, JobState, Severity};
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::announce::{Announcer, JobEventKind};
 use crate::books::Books;
 use crate::clock::now_unix_ms;
+use crate::way::Way;
 
 /// How often counters are written into the catalog.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -29,6 +30,7 @@ pub(crate) struct Running {
     books: Books,
     announcer: Announcer,
     told: Mutex<Told>,
+    way: OnceLock<Way>,
 }
 
 struct Told {
@@ -56,11 +58,22 @@ impl Running {
                 problems_total: 0,
                 written: Instant::now(),
             }),
+            way: OnceLock::new(),
         };
         if job.cancel_asked_unix_ms.is_some() {
             running.cancel.cancel();
         }
         Arc::new(running)
+    }
+
+    /// The way that the job's data takes.
+    pub(crate) fn takes(&self, way: Way) {
+        let _ = self.way.set(way);
+    }
+
+    /// The way that the job's data takes; unknown of a job that an earlier server started.
+    pub(crate) fn way(&self) -> Option<&Way> {
+        self.way.get()
     }
 
     /// Takes in an event of the node that works.

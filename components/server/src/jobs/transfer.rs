@@ -16,6 +16,7 @@ use simsim_transfer::{Route, routes};
 use crate::ServerError;
 use crate::house::House;
 use crate::nodes::Line;
+use crate::way::Way;
 
 /// How long a device may take to be reached before a job that needs it fails.
 pub(crate) const DEVICE_PATIENCE: Duration = Duration::from_secs(15);
@@ -40,6 +41,8 @@ pub(crate) struct Granted {
     pub urls: Vec<String>,
     /// TLS keys that the device may show.
     pub device_keys: Vec<Vec<u8>>,
+    /// From the client to the device.
+    pub way: Way,
 }
 
 impl Granted {
@@ -120,8 +123,11 @@ pub(crate) async fn grant(
             )
         })?;
     let addresses = device_addresses(house, wish.datastore.device, to, port).await?;
-    let urls = addresses.iter().map(|address| format!("http://{address}")).collect();
-    Ok(Granted { ticket, urls, device_keys: reply.device_keys })
+    let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
+    let device = wish.datastore.device;
+    let device = house.books.run(move |catalog| catalog.client_numbered(device)).await?;
+    let way = Way::of_urls(wish.client, &device.name, &urls, wish.drive);
+    Ok(Granted { ticket, urls, device_keys: reply.device_keys, way })
 }
 
 /// A transfer from a device to the Server itself, to look into a saveset.
@@ -198,7 +204,7 @@ async fn device_addresses(
 }
 
 /// This host's own address on the way to a client. Connecting a datagram socket sends nothing.
-async fn address_towards(client: &Client) -> Option<IpAddr> {
+pub(crate) async fn address_towards(client: &Client) -> Option<IpAddr> {
     for host in &client.addresses {
         let target = crate::nodes::with_port(host, client.listen_port);
         let Ok(found) = tokio::net::lookup_host(&target).await else { continue };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use simsim_catalog::{Client, ClientId, NodeFacts};
 use simsim_control::verbs::{NodeState, Roles};
-use simsim_control::{PublicKey, SERVER_USER};
+use simsim_control::{ControlError, PublicKey, SERVER_USER};
 use simsim_model::Kind;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use super::Line;
 use super::registry::Keeper;
 use crate::ServerError;
 use crate::clock::now_unix_ms;
+use crate::way::Way;
 
 /// The first pause between two attempts; it doubles up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
@@ -40,6 +41,8 @@ pub(crate) struct Node {
     pub id: ClientId,
     pub name: Arc<str>,
     enrolled_unix_ms: i64,
+    /// From the Server to its control listener.
+    pub way: Way,
     pub status: watch::Sender<NodeStatus>,
     /// Somebody needs it: the next attempt comes at once.
     pub wake: Notify,
@@ -47,11 +50,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(client: &Client, stop: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(client: &Client, way: Way, stop: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             id: client.id,
             name: client.name.as_str().into(),
             enrolled_unix_ms: client.enrolled_unix_ms,
+            way,
             status: watch::Sender::new(NodeStatus::default()),
             wake: Notify::new(),
             stop,
@@ -137,13 +141,17 @@ impl Node {
             ServerError::node(&self.name, Kind::Corrupt, format!("its host key: {error}"))
         })?;
         let addresses = keeper.dial_addresses(&client);
-        let session = keeper
-            .dialer
-            .connect(&addresses, &key, SERVER_USER)
-            .await
-            .map_err(|error| ServerError::node(&self.name, error.kind(), error.to_string()))?;
+        let session =
+            keeper.dialer.connect(&addresses, &key, SERVER_USER).await.map_err(|error| {
+                let why = match &error {
+                    ControlError::Dial(failed) => self.way.blocked(&failed.to_string()),
+                    other => other.to_string(),
+                };
+                ServerError::node(&self.name, error.kind(), why)
+            })?;
         let line = Line::new(Arc::clone(&self.name), session);
         let state = line.call(NodeState {}).await?;
+        crate::desk::remember_ports(&keeper.books, id, &state.listening).await;
         let facts = NodeFacts {
             roles: role_words(state.roles),
             platform: state.platform,

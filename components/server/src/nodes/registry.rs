@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use simsim_catalog::{Client, ClientId};
 use simsim_control::SmsshDialer;
 use simsim_model::Kind;
+use simsim_model::port_registry::SMSSH;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,11 +18,14 @@ use super::node::Node;
 use super::{Line, NodeStatus};
 use crate::ServerError;
 use crate::books::Books;
+use crate::way::Way;
 
 /// The Server's own host, as a node.
 #[derive(Debug, Clone)]
 pub(crate) struct OwnHost {
     pub id: ClientId,
+    /// As enrolled.
+    pub name: String,
     /// `host:port` of its own listener, over loopback.
     pub dial: Vec<String>,
 }
@@ -38,6 +42,11 @@ impl Keeper {
     /// Tells whoever listens that a node was reached anew.
     pub(crate) fn reached(&self, id: ClientId) {
         let _ = self.reached.send(id);
+    }
+
+    /// The way to a client's control listener.
+    pub(crate) fn way_to(&self, client: &Client) -> Way {
+        Way::new(&self.own.name, &client.name, SMSSH.id, client.listen_port)
     }
 
     /// `host:port` in the order they are tried.
@@ -84,7 +93,7 @@ impl Nodes {
     /// Keeps a client reached from now on. One that was there before (with an old key or old
     /// addresses) is dropped first.
     pub(crate) fn add(&self, client: &Client) {
-        let node = Node::new(client, self.stop.child_token());
+        let node = Node::new(client, self.keeper.way_to(client), self.stop.child_token());
         if let Some(old) = self.nodes.lock().insert(client.id, Arc::clone(&node)) {
             old.stop.cancel();
         }
@@ -132,7 +141,7 @@ impl Nodes {
             let connected = status.borrow().line.is_some();
             if !connected && (next.is_err() || hopeless) {
                 let (kind, message) =
-                    why.unwrap_or_else(|| (Kind::Unreachable, "no answer yet".to_owned()));
+                    why.unwrap_or_else(|| (Kind::Unreachable, node.way.blocked("no answer yet")));
                 let prefix = format!("{}: ", node.name);
                 let message = message.strip_prefix(&prefix).unwrap_or(&message);
                 return Err(ServerError::node(&node.name, kind, message));

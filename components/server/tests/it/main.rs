@@ -8,6 +8,7 @@ mod hosts;
 mod keys;
 mod liars;
 mod losses;
+mod ports;
 mod queue;
 mod rights;
 mod suite;

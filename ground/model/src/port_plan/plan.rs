@@ -102,6 +102,7 @@ impl PortPlan {
         planner.replication();
         planner.console();
         planner.systems();
+        planner.lost();
         planner.sorted()
     }
 
@@ -137,14 +138,6 @@ impl<'a> Planner<'a> {
             let role = host.role.as_str().to_owned();
             let addresses = host.addresses.clone();
             self.plan.hosts.push(PlanHost { name: host.name.clone(), role, addresses });
-            let is_outbound = matches!(host.access, Access::Outbound { .. });
-            if host.addresses.is_empty() && !is_outbound {
-                self.warn(format!(
-                    "host '{0}' has no address that can be found: rules with it are left out; \
-                     name one with 'simsim client addresses {0} ADDRESS'",
-                    host.name
-                ));
-            }
             if host.access == Access::Ctrl {
                 self.warn(format!(
                     "host '{}' is steered over CTRL, which is not encrypted: prefer access mode \
@@ -362,6 +355,23 @@ impl<'a> Planner<'a> {
                     };
                     self.add(made);
                 }
+            }
+        }
+    }
+
+    /// Hosts that a rule would have to name, and that have no address.
+    fn lost(&mut self) {
+        for host in &self.configuration.hosts {
+            let is_it = |end: &PlanEnd| {
+                let unknown = end.addresses.is_empty() && !end.anywhere;
+                end.kind == EndKind::Host && end.name == host.name && unknown
+            };
+            if self.plan.rows.iter().any(|row| !row.local && (is_it(&row.from) || is_it(&row.to))) {
+                self.warn(format!(
+                    "host '{0}' has no address that others could use: rules with it are left out; \
+                     name one with 'simsim client addresses {0} ADDRESS'",
+                    host.name
+                ));
             }
         }
     }

@@ -1,0 +1,275 @@
+//! Hosts behind firewalls that drop by default and are opened by the output of `simsim ports plan`,
+//! and by nothing else: one firewall between the hosts, and one on each host.
+//!
+//! A scenario is a configuration. [`Site::new`] makes the hosts and lets them join through the
+//! firewalls; the scenario configures what it is about; [`Site::works`] is a backup, a look, a
+//! restore and a check; [`Site::is_tight`] scans every port of every host; [`Site::each_rule_matters`]
+//! closes one planned rule after the other, and reads the error that comes of it.
+
+mod smssh_http;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use simsim_model::port_plan::{PlanRow, PortPlan};
+use simsim_model::port_registry::{CONSOLE, CTRL, Host as Role, LISTEN, SMSSH};
+use simsim_testkit::{ChildProcess, MIDDLE, Network, compare_trees, open_ports};
+
+use crate::hosts::{Daemon, PATIENCE, assert_done, simsim, until};
+
+/// The server, the RDS with the datastore, the client with the source, and somebody else.
+const VAULT: &str = "vault";
+const FAR: &str = "far";
+const WEB: &str = "web";
+const STRANGER: &str = "stranger";
+
+/// An open port answers at once; a closed one never.
+const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+const CLOSED_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// The hosts of a scenario.
+pub struct Site {
+    network: Network,
+    scratch: tempfile::TempDir,
+    pub server: Daemon,
+    pub device: Daemon,
+    pub client: Daemon,
+    pub source: PathBuf,
+}
+
+impl Site {
+    /// Every host has joined; the datastore "main" is on the RDS, the task "home" at the client.
+    /// The firewalls are those of the plan. The error says why this cannot be here.
+    pub fn new() -> Result<Self, String> {
+        let network = Network::routed(&[VAULT, FAR, WEB, STRANGER])?;
+        let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let folder = |name: &str| scratch.path().join(name);
+        let advertise = network.address(VAULT);
+        let settings = format!(
+            "name = \"{VAULT}\"\n[server]\nadvertise = [\"{advertise}\"]\nsilent_grace_s = 5\n"
+        );
+        std::fs::create_dir_all(folder(VAULT)).map_err(|error| error.to_string())?;
+        std::fs::write(folder(VAULT).join("simsim.toml"), settings)
+            .map_err(|error| error.to_string())?;
+        let server = daemon(&network, VAULT, "server", &folder(VAULT));
+        let device = daemon(&network, FAR, "rds", &folder(FAR));
+        let client = daemon(&network, WEB, "client", &folder(WEB));
+        let source = folder("source");
+        let site = Self { network, scratch, server, device, client, source };
+        site.apply();
+        site.join(FAR, &site.device.state);
+        site.join(WEB, &site.client.state);
+        let store = site.scratch.path().join("store");
+        site.server.must("datastore.create", json!({ "name": "main", "node": FAR, "path": store }));
+        std::fs::create_dir_all(site.source.join("sub/empty")).unwrap();
+        let noise = simsim_testkit::Rng::new(7).bytes(3 << 20);
+        std::fs::write(site.source.join("sub/noise"), noise).unwrap();
+        std::fs::write(site.source.join("text"), "a line of text\n".repeat(3000)).unwrap();
+        site.server.add_task("home", WEB, &site.source);
+        site.apply();
+        Ok(site)
+    }
+
+    /// Through the firewall: it is opened for hosts that join while the code is valid.
+    fn join(&self, name: &str, state: &Path) {
+        let code = self.server.join_code(name);
+        self.apply();
+        let mut join = simsim();
+        let server = self.network.address(VAULT).to_string();
+        join.args(["client", "join", &server, "--code", &code, "--name", name, "--state"]);
+        join.arg(state);
+        assert_done(&self.network.on(name, &join).output().unwrap());
+        self.apply();
+        self.server.until_connected(name);
+    }
+
+    /// Output of a verb on the server's host.
+    fn says(&self, arguments: &[&str]) -> String {
+        let output = run(simsim().arg("--state").arg(&self.server.state).args(arguments));
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn plan(&self) -> PortPlan {
+        serde_json::from_str(&self.says(&["ports", "plan", "--json"])).unwrap()
+    }
+
+    /// The rows that firewalls see.
+    fn rows(&self) -> Vec<PlanRow> {
+        self.plan().rows.into_iter().filter(|row| !row.local).collect()
+    }
+
+    /// Loads the plan as it is now on every firewall.
+    pub fn apply(&self) {
+        let plan = self.plan();
+        assert_eq!(plan.warnings, Vec::<String>::new());
+        self.network.load(MIDDLE, &self.rules(None)).unwrap();
+        for host in &plan.hosts {
+            self.network.load(&host.name, &self.rules(Some(&host.name))).unwrap();
+        }
+    }
+
+    fn rules(&self, host: Option<&str>) -> String {
+        let mut arguments = vec!["ports", "plan", "--format", "nft"];
+        arguments.extend(host.into_iter().flat_map(|host| ["--host", host]));
+        self.says(&arguments)
+    }
+
+    /// Loads the plan without one row on one firewall.
+    fn close(&self, row: &PlanRow, host: Option<&str>) {
+        let of = format!("\"simsim {}: {} to {}\"", row.row, row.from.name, row.to.name);
+        let ports = format!("dport {} ", row.ports());
+        let all = self.rules(host);
+        let is_it = |line: &&str| line.contains(&of) && line.contains(&ports);
+        assert!(all.lines().any(|line| is_it(&line)), "{}: {all}", row.title());
+        let rest: Vec<&str> = all.lines().filter(|line| !is_it(line)).collect();
+        self.network.load(host.unwrap_or(MIDDLE), &(rest.join("\n") + "\n")).unwrap();
+    }
+
+    /// A backup, a look into the saveset, a restore and a check go well.
+    pub fn works(&self) {
+        let backup = self.server.backup("home");
+        assert_eq!(backup["state"], "finished", "{backup:#}");
+        let listing = self.says(&["ls", "home", self.source.to_str().unwrap()]);
+        assert!(listing.contains("text"), "{listing}");
+        let target = self.scratch.path().join("restored");
+        let _ = std::fs::remove_dir_all(&target);
+        let request = json!({ "task": "home", "target": target });
+        let restore = self.server.ended(&self.server.must("restore", request));
+        assert_eq!(restore["state"], "finished", "{restore:#}");
+        let copy = target.join(self.source.strip_prefix("/").unwrap());
+        assert_eq!(compare_trees(&self.source, &copy), []);
+        let check = json!({ "datastore": "main", "depth": "bytes" });
+        let verify = self.server.ended(&self.server.must("datastore.verify", check));
+        assert_eq!(verify["state"], "finished", "{verify:#}");
+    }
+
+    /// All 65,535 ports of every host, from every other one: what is planned is open, and nothing
+    /// else is. A host's own look at itself finds the listeners of its role, and no other.
+    pub fn is_tight(&self) {
+        let rows = self.rows();
+        let hosts = [(VAULT, Role::Server), (FAR, Role::Rds), (WEB, Role::Client)];
+        for (to, role) in hosts {
+            let address = IpAddr::V4(self.network.address(to));
+            for from in [VAULT, FAR, WEB, STRANGER].into_iter().filter(|from| *from != to) {
+                let planned: BTreeSet<u16> = rows
+                    .iter()
+                    .filter(|row| row.from.name == from && row.to.name == to)
+                    .flat_map(|row| row.first_port..=row.last_port)
+                    .collect();
+                let open = self.network.inside(from, || open_ports(address)).unwrap();
+                let other: Vec<_> = open.iter().filter(|port| !planned.contains(port)).collect();
+                assert!(other.is_empty(), "{from} to {to}: {other:?} are open and not planned");
+            }
+            let own: BTreeSet<u16> =
+                self.network.inside(to, || open_ports(address)).unwrap().into_iter().collect();
+            assert_eq!(own, self.listeners(role), "{to} listens on what nobody planned");
+        }
+        for row in &rows {
+            assert!(self.is_open(row, OPEN_PATIENCE), "{} is planned and closed", row.title());
+        }
+    }
+
+    /// What a role listens on beyond loopback, where nothing else is configured.
+    fn listeners(&self, role: Role) -> BTreeSet<u16> {
+        let of_role = LISTEN.iter().filter(|row| row.default && row.on.contains(&role));
+        of_role.filter(|row| row.id != CONSOLE.id).map(|row| row.ports.first()).collect()
+    }
+
+    fn is_open(&self, row: &PlanRow, patience: Duration) -> bool {
+        self.network.connects(&row.from.name, &row.to.name, row.first_port, patience)
+    }
+
+    /// Closes each planned row on the firewall between the hosts: exactly that way is closed, and
+    /// what needs it fails with an error that names the port, the direction and the two hosts.
+    pub fn each_rule_matters(&mut self) {
+        for row in self.rows() {
+            self.close(&row, None);
+            self.exactly_closed(&row);
+            let said = self.failure_of(&row);
+            let (from, to) = (&row.from.name, &row.to.name);
+            let words =
+                format!("'{from}' does not reach '{to}' on TCP port {} ({})", row.ports(), row.row);
+            assert!(said.contains(&words), "{words}\n{said}");
+            self.apply();
+            self.settle();
+        }
+        self.works();
+    }
+
+    /// The same on the hosts' own firewalls, where each row is one rule at either end.
+    pub fn each_host_rule_matters(&self) {
+        for row in self.rows() {
+            for host in [row.from.name.clone(), row.to.name.clone()] {
+                self.close(&row, Some(&host));
+                self.exactly_closed(&row);
+                self.network.load(&host, &self.rules(Some(&host))).unwrap();
+            }
+        }
+    }
+
+    fn exactly_closed(&self, closed: &PlanRow) {
+        for row in self.rows() {
+            let is_it = row == *closed;
+            let patience = if is_it { CLOSED_PATIENCE } else { OPEN_PATIENCE };
+            let (now, without) = (row.title(), closed.title());
+            assert_eq!(self.is_open(&row, patience), !is_it, "{now}, without {without}");
+        }
+    }
+
+    /// Uses a row that is closed, and answers how that failed.
+    fn failure_of(&mut self, row: &PlanRow) -> String {
+        let by_server = row.from.name == VAULT;
+        if row.row == SMSSH.id || row.row == CTRL.id {
+            // Sessions that are open outlive a rule: the server has to dial anew.
+            self.restart_server();
+        } else if by_server {
+            let folder = self.source.to_str().unwrap();
+            let output =
+                run(simsim().arg("--state").arg(&self.server.state).args(["ls", "home", folder]));
+            assert_eq!(output.status.code(), Some(8), "{output:?}");
+            return String::from_utf8(output.stderr).unwrap();
+        }
+        let job = self.server.backup("home");
+        assert_eq!(job["state"], "failed", "{job:#}");
+        assert_eq!(job["error"]["kind"], "unreachable", "{job:#}");
+        job["error"]["message"].as_str().unwrap().to_owned()
+    }
+
+    fn restart_server(&mut self) {
+        assert_eq!(self.server.stop(), 0, "{}", self.server.process.output());
+        self.server = daemon(&self.network, VAULT, "server", &self.server.state.clone());
+    }
+
+    /// Every host is reached again.
+    fn settle(&self) {
+        for host in [FAR, WEB] {
+            until(&format!("{host} is reached again"), || self.server.is_connected(host));
+        }
+    }
+
+    /// A verb of the command line on a host, read as a document.
+    pub fn document(&self, host: &str, state: &Path, arguments: &[&str]) -> Value {
+        let mut command = simsim();
+        command.arg("--state").arg(state).args(arguments).arg("--json");
+        let output = self.network.on(host, &command).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{host} {arguments:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+fn daemon(network: &Network, host: &str, role: &'static str, state: &Path) -> Daemon {
+    let mut command = simsim();
+    command.arg("--state").arg(state).arg(role);
+    let process = ChildProcess::start(&mut network.on(host, &command));
+    process.wait_for_line("is ready", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    Daemon::of(process, role, state, SMSSH.ports.first())
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap()
+}

@@ -1,0 +1,286 @@
+//! The port plan of this suite, from the catalog; and how its hosts are seen from here.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use simsim_catalog::{Client, ClientId, Datastore, DatastoreState, Domain, Task};
+use simsim_control::verbs::{ListeningAddress, Ping};
+use simsim_model::port_plan::{DataUse, PlannedHost, PortConfiguration, PortPlan, UseKind};
+use simsim_model::port_registry::{CONSOLE, CTRL, FTP, HTTP, HTTPS, Host, SMSSH};
+
+use crate::api::{HostCheck, NameCheck};
+use crate::books::Books;
+use crate::clock::now_unix_ms;
+use crate::jobs::address_towards;
+use crate::rights::{Object, Principal, Right};
+use crate::{Server, ServerError};
+
+/// A name service gets this long for one name.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(3);
+/// A node gets this long to say what time it is.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the catalog says, as of one moment.
+struct Known {
+    clients: Vec<Client>,
+    datastores: Vec<Datastore>,
+    tasks: Vec<Task>,
+    domains: Vec<Domain>,
+    joining: Vec<Option<String>>,
+    /// The listeners that each host last told of.
+    listening: Vec<(ClientId, Vec<Told>)>,
+}
+
+impl Server {
+    /// Which host dials which, on what port and why: from what is configured at this moment.
+    pub async fn port_plan(&self, who: &Principal) -> Result<PortPlan, ServerError> {
+        self.may_see(who, Right::View, "see the port plan", Object::Suite).await?;
+        Ok(PortPlan::of(&self.port_configuration().await?))
+    }
+
+    /// Every enrolled host: reached or not, its clock, its names.
+    pub async fn check_hosts(&self, who: &Principal) -> Result<Vec<HostCheck>, ServerError> {
+        self.may_see(who, Right::View, "check hosts", Object::Suite).await?;
+        let clients = self.house.books.run(|catalog| catalog.clients()).await?;
+        let mut waiting = Vec::new();
+        for client in clients.into_iter().filter(Client::is_enrolled) {
+            let server = self.clone();
+            waiting.push(tokio::spawn(async move { server.check_host(client).await }));
+        }
+        let mut checks = Vec::with_capacity(waiting.len());
+        for one in waiting {
+            checks.push(one.await.map_err(|error| ServerError::Lost(error.to_string()))?);
+        }
+        Ok(checks)
+    }
+
+    async fn check_host(&self, client: Client) -> HostCheck {
+        let status = self.house.nodes.status(client.id);
+        let line = status.as_ref().and_then(|status| status.line.clone());
+        let trouble = status.and_then(|status| status.last_error).map(|(_, why)| why);
+        let mut check = HostCheck {
+            name: client.name.clone(),
+            connected: line.is_some(),
+            trouble: trouble.filter(|_| line.is_none()),
+            clock_difference_ms: None,
+            round_trip_us: None,
+            names: Vec::new(),
+        };
+        if let Some(line) = line {
+            let (asked, begun) = (now_unix_ms(), Instant::now());
+            let answer = tokio::time::timeout(CLOCK_PATIENCE, line.call(Ping {})).await;
+            let round_trip = begun.elapsed();
+            match answer {
+                Ok(Ok(reply)) => {
+                    let half = i64::try_from(round_trip.as_millis() / 2).unwrap_or(0);
+                    check.clock_difference_ms = Some(reply.unix_ns / 1_000_000 - asked - half);
+                    let round_trip = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+                    check.round_trip_us = Some(round_trip);
+                }
+                Ok(Err(error)) => check.trouble = Some(error.full_message()),
+                Err(_) => {
+                    let seconds = CLOCK_PATIENCE.as_secs();
+                    check.trouble = Some(format!("no answer within {seconds} s"));
+                }
+            }
+        }
+        for name in &client.addresses {
+            let (addresses, trouble) = match resolve(name).await {
+                Ok(addresses) => (addresses, None),
+                Err(why) => (Vec::new(), Some(why)),
+            };
+            check.names.push(NameCheck { name: name.clone(), addresses, trouble });
+        }
+        check
+    }
+
+    async fn known(&self) -> Result<Known, ServerError> {
+        self.house
+            .books
+            .run(|catalog| {
+                let clients: Vec<Client> =
+                    catalog.clients()?.into_iter().filter(Client::is_enrolled).collect();
+                let mut listening = Vec::new();
+                for client in &clients {
+                    let kept = catalog.setting(&listening_setting(client.id))?;
+                    let told = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                    listening.push((client.id, told.unwrap_or_default()));
+                }
+                Ok(Known {
+                    clients,
+                    datastores: catalog.datastores()?,
+                    tasks: catalog.tasks()?,
+                    domains: catalog.domains()?,
+                    joining: catalog.names_joining(now_unix_ms())?,
+                    listening,
+                })
+            })
+            .await
+    }
+
+    /// The configuration of the plan.
+    pub(crate) async fn port_configuration(&self) -> Result<PortConfiguration, ServerError> {
+        let known = self.known().await?;
+        let own = self.house.nodes.own();
+        let mut configuration = PortConfiguration {
+            joining: known.joining.iter().map(|name| name.clone().unwrap_or_default()).collect(),
+            ..PortConfiguration::default()
+        };
+        for client in &known.clients {
+            let addresses = match client.id == own {
+                true => self.own_addresses(&known.clients).await,
+                false => addresses_of(&client.addresses).await,
+            };
+            let role = role(client, client.id == own);
+            let mut host = PlannedHost::new(&client.name, role, addresses);
+            let told = known.listening.iter().find(|(id, _)| *id == client.id);
+            told.into_iter().for_each(|(_, told)| listens(&mut host, told));
+            // What the server really dials counts, whatever the host says.
+            set_port(&mut host, SMSSH.id, client.listen_port);
+            configuration.hosts.push(host);
+        }
+        configuration.uses = uses(&known, own);
+        Ok(configuration)
+    }
+
+    /// Addresses of this host as others see them: those that it is known under, and those that its
+    /// packets to them bear. Loopback leads nowhere from elsewhere.
+    async fn own_addresses(&self, clients: &[Client]) -> Vec<IpAddr> {
+        let mut addresses = addresses_of(&self.house.config.advertise).await;
+        for client in clients.iter().filter(|client| client.id != self.house.nodes.own()) {
+            addresses.extend(address_towards(client).await);
+        }
+        if addresses.is_empty() {
+            addresses = addresses_of(std::slice::from_ref(&self.house.own_name)).await;
+        }
+        distinct(addresses)
+    }
+}
+
+/// One listener that a host told of.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Told {
+    row: String,
+    address: String,
+}
+
+/// Where the listeners of a host are remembered, so that a plan does not depend on who is awake.
+fn listening_setting(id: ClientId) -> String {
+    format!("ports.told.{}", id.0)
+}
+
+/// Remembers what a node says that it listens on. A plan without it has the registry's ports.
+pub(crate) async fn remember(books: &Books, id: ClientId, listening: &[ListeningAddress]) {
+    const TOLD_MAX: usize = 64;
+    const ROW_BYTES_MAX: usize = 32;
+    let told: Vec<Told> = listening
+        .iter()
+        .filter(|one| one.row.len() <= ROW_BYTES_MAX)
+        .filter(|one| one.address.parse::<std::net::SocketAddr>().is_ok())
+        .take(TOLD_MAX)
+        .map(|one| Told { row: one.row.clone(), address: one.address.clone() })
+        .collect();
+    let kept = books
+        .run(move |catalog| {
+            let Ok(bytes) = serde_json::to_vec(&told) else { return Ok(()) };
+            let name = listening_setting(id);
+            if catalog.setting(&name)?.as_deref() == Some(bytes.as_slice()) {
+                return Ok(());
+            }
+            catalog.set_setting(&name, &bytes)
+        })
+        .await;
+    if let Err(error) = kept {
+        tracing::warn!(%error, "what a node listens on could not be kept");
+    }
+}
+
+fn role(client: &Client, is_own: bool) -> Host {
+    match (is_own, client.has_role("device")) {
+        (true, _) => Host::Server,
+        (false, true) => Host::Rds,
+        (false, false) => Host::Client,
+    }
+}
+
+fn listens(host: &mut PlannedHost, told: &[Told]) {
+    for one in told {
+        let Ok(address) = one.address.parse::<std::net::SocketAddr>() else { continue };
+        // Of several listeners of a row the first that others can reach counts.
+        let beyond = !address.ip().is_loopback();
+        for row in [&CTRL, &HTTP, &HTTPS, &FTP, &CONSOLE] {
+            if one.row == row.id
+                && (beyond || !host.ports.changed.iter().any(|(id, _)| id == row.id))
+            {
+                set_port(host, row.id, address.port());
+            }
+        }
+        host.console_is_open |= one.row == CONSOLE.id && beyond;
+    }
+}
+
+fn set_port(host: &mut PlannedHost, row: &str, port: u16) {
+    host.ports.changed.retain(|(id, _)| id != row);
+    host.ports.changed.push((row.to_owned(), port));
+}
+
+/// Who needs whose data port: tasks, savesets that may be restored, and the server that looks into
+/// savesets.
+fn uses(known: &Known, own: ClientId) -> Vec<DataUse> {
+    let name = |id: ClientId| {
+        known.clients.iter().find(|client| client.id == id).map(|client| client.name.clone())
+    };
+    let mut uses = Vec::new();
+    let mut add = |client: Option<String>, datastore: &Datastore, why: String| {
+        let (Some(client), Some(device)) = (client, name(datastore.device)) else { return };
+        uses.push(DataUse { client, device, kind: UseKind::Interfaces(Vec::new()), why });
+    };
+    for datastore in &known.datastores {
+        if datastore.state != DatastoreState::Active {
+            continue;
+        }
+        for task in known.tasks.iter().filter(|task| task.settings.store == datastore.store) {
+            let why = format!("task '{}' and datastore '{}'", task.settings.name, datastore.name);
+            add(name(task.client_id), datastore, why);
+        }
+        for domain in known.domains.iter().filter(|domain| domain.store == datastore.store) {
+            let Some(owner) = domain.owner.and_then(name) else { continue };
+            let why = format!("savesets of '{owner}' in datastore '{}'", datastore.name);
+            add(Some(owner), datastore, why);
+        }
+        let why = format!("looking into savesets of datastore '{}'", datastore.name);
+        add(name(own), datastore, why);
+    }
+    uses
+}
+
+async fn addresses_of(names: &[String]) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for name in names {
+        addresses.extend(resolve(name).await.unwrap_or_default());
+    }
+    addresses.retain(|address| !address.is_loopback());
+    distinct(addresses)
+}
+
+fn distinct(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let mut kept: Vec<IpAddr> = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        if !kept.contains(&address) {
+            kept.push(address);
+        }
+    }
+    kept
+}
+
+async fn resolve(name: &str) -> Result<Vec<IpAddr>, String> {
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(vec![address]);
+    }
+    match tokio::time::timeout(LOOKUP_PATIENCE, tokio::net::lookup_host((bare, 0))).await {
+        Ok(Ok(found)) => Ok(distinct(found.map(|found| found.ip()).collect())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", LOOKUP_PATIENCE.as_secs())),
+    }
+}

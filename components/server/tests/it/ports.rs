@@ -1,0 +1,64 @@
+//! The port plan from a real catalog, and hosts as the server sees them.
+
+use simsim_server::api::{EndKind, JoinCodeRequest, PlanRow, PortPlan};
+
+use crate::suite::{Suite, root, until};
+
+async fn reached(suite: &Suite, name: &str) {
+    until("it is reached", || async {
+        let clients = suite.server().clients(&root()).await.unwrap();
+        clients.iter().any(|client| client.name == name && client.connected)
+    })
+    .await;
+}
+
+fn row<'a>(plan: &'a PortPlan, id: &str, from: &str, to: &str) -> Option<&'a PlanRow> {
+    plan.rows.iter().find(|row| row.row == id && row.from.name == from && row.to.name == to)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plan_follows_what_is_configured_with_the_ports_that_hosts_told_of() {
+    let suite = Suite::with_datastore().await;
+    let server = suite.server();
+    let plan = server.port_plan(&root()).await.unwrap();
+    assert!(plan.rows.iter().all(|row| row.local), "one host needs no firewall: {plan:#?}");
+    assert!(row(&plan, "http", "vault", "vault").is_some(), "it looks into its savesets");
+
+    let desk = suite.join_host("desk", false).await;
+    reached(&suite, "desk").await;
+    let plan = server.port_plan(&root()).await.unwrap();
+    let control = row(&plan, "smssh", "vault", "desk").unwrap();
+    assert_eq!(control.first_port, desk.control.port());
+    assert!(row(&plan, "http", "desk", "vault").is_none(), "nothing of it is backed up");
+    assert!(!plan.rows.iter().any(|row| row.from.kind == EndKind::Anyone), "no code is valid");
+
+    suite.add_task("docs", "desk", &suite.tree("tree")).await;
+    server.create_join_code(&root(), JoinCodeRequest { name: None }).await.unwrap();
+    let plan = server.port_plan(&root()).await.unwrap();
+    let data = row(&plan, "http", "desk", "vault").unwrap();
+    assert!(data.why[0].contains("task 'docs'") && !data.local, "{data:?}");
+    let own = plan.hosts.iter().find(|host| host.name == "vault").unwrap();
+    assert_eq!((own.role.as_str(), plan.hosts.len()), ("server", 2));
+    let joins = plan.rows.iter().find(|row| row.from.kind == EndKind::Anyone).unwrap();
+    assert_eq!((joins.row.as_str(), joins.from.anywhere), ("smssh", true));
+
+    server
+        .revoke_client(&root(), serde_json::from_str(r#"{"name":"desk"}"#).unwrap())
+        .await
+        .unwrap();
+    let plan = server.port_plan(&root()).await.unwrap();
+    assert!(!plan.rows.iter().any(|row| row.to.name == "desk" || row.from.name == "desk"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_seen_with_their_clocks_and_names() {
+    let suite = Suite::start().await;
+    let desk = suite.join_host("desk", false).await;
+    reached(&suite, "desk").await;
+    let hosts = suite.server().check_hosts(&root()).await.unwrap();
+    let one = hosts.iter().find(|host| host.name == "desk").unwrap();
+    assert!(one.connected && one.trouble.is_none(), "{one:?}");
+    assert!(one.clock_difference_ms.unwrap().abs() < 5_000, "{one:?}");
+    assert!(one.round_trip_us.is_some() && one.names[0].trouble.is_none(), "{one:?}");
+    drop(desk);
+}

@@ -1,0 +1,171 @@
+//! Hosts in network namespaces, with a router between them, and the firewalls that a test loads.
+//!
+//! ```text
+//! host 1 ── 10.77.1.2 │ 10.77.1.1 ─┐
+//! host 2 ── 10.77.2.2 │ 10.77.2.1 ─┤ the middle, which forwards
+//! host n ── 10.77.n.2 │ 10.77.n.1 ─┘
+//! ```
+//!
+//! Each host has IPv6 as well: `fd77:N::2`. Nothing of it is seen by the machine's own network, and
+//! nothing of it stays: namespaces go away with their last process and this struct.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::{has_program, is_root};
+
+/// Where `ip netns` keeps its namespaces.
+const NAMESPACES: &str = "/run/netns";
+
+/// The place of [`Network::load`] that is between all hosts.
+pub const MIDDLE: &str = "the middle";
+
+/// A few hosts and a router.
+pub struct Network {
+    prefix: String,
+    hosts: Vec<String>,
+}
+
+impl Network {
+    /// Makes one host for each name. The error says why this process cannot: hand it to
+    /// [`crate::skip`].
+    pub fn routed(hosts: &[&str]) -> Result<Self, String> {
+        if !is_root() {
+            return Err("network namespaces need root".to_owned());
+        }
+        for program in ["ip", "nft"] {
+            if !has_program(program) {
+                return Err(format!("network namespaces with a firewall need {program}"));
+            }
+        }
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("ss{}-{number}", std::process::id());
+        let network = Self { prefix, hosts: hosts.iter().map(|name| (*name).to_owned()).collect() };
+        network.make()?;
+        Ok(network)
+    }
+
+    fn make(&self) -> Result<(), String> {
+        let middle = self.namespace(MIDDLE);
+        ip(&["netns", "add", &middle])?;
+        ip(&["-n", &middle, "link", "set", "lo", "up"])?;
+        let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward; \
+                       echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
+        ip(&["netns", "exec", &middle, "sh", "-c", forward])?;
+        for (at, name) in self.hosts.iter().enumerate() {
+            let (n, host) = (at + 1, self.namespace(name));
+            let port = format!("port{n}");
+            ip(&["netns", "add", &host])?;
+            ip(&["-n", &host, "link", "set", "lo", "up"])?;
+            let pair = ["link", "add", "eth0", "netns", &host, "type", "veth", "peer", "name"];
+            ip(&[pair.as_slice(), &[&port, "netns", &middle]].concat())?;
+            let ends = [(&host, "eth0", 2), (&middle, port.as_str(), 1)];
+            for (namespace, device, last) in ends {
+                let four = format!("10.77.{n}.{last}/24");
+                let six = format!("fd77:{n}::{last}/64");
+                ip(&["-n", namespace, "address", "add", &four, "dev", device])?;
+                ip(&["-n", namespace, "address", "add", &six, "dev", device, "nodad"])?;
+                ip(&["-n", namespace, "link", "set", device, "up"])?;
+            }
+            ip(&["-n", &host, "route", "add", "default", "via", &format!("10.77.{n}.1")])?;
+            ip(&["-n", &host, "-6", "route", "add", "default", "via", &format!("fd77:{n}::1")])?;
+        }
+        Ok(())
+    }
+
+    /// The IPv4 address of a host.
+    pub fn address(&self, host: &str) -> Ipv4Addr {
+        let at = self.hosts.iter().position(|name| name == host).expect("a host of the network");
+        Ipv4Addr::new(10, 77, u8::try_from(at + 1).expect("few hosts"), 2)
+    }
+
+    /// The same program with the same arguments and environment, on a host.
+    pub fn on(&self, host: &str, command: &Command) -> Command {
+        let mut there = Command::new("ip");
+        there.args(["netns", "exec", &self.namespace(host)]);
+        there.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => there.env(name, value),
+                None => there.env_remove(name),
+            };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            there.current_dir(folder);
+        }
+        there
+    }
+
+    /// Loads rules of nftables on a host, or in [`MIDDLE`]. The error is what nft says.
+    pub fn load(&self, place: &str, rules: &str) -> Result<(), String> {
+        let mut nft = Command::new("nft");
+        nft.args(["-f", "-"]);
+        let mut child = self
+            .on(place, &nft)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        let fed = child.stdin.take().map(|mut pipe| pipe.write_all(rules.as_bytes()));
+        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+        match (fed, output.status.success()) {
+            (Some(Ok(())), true) => Ok(()),
+            _ => Err(format!("{place}: {}\n{rules}", String::from_utf8_lossy(&output.stderr))),
+        }
+    }
+
+    /// Runs `work` on a thread whose sockets are a host's.
+    pub fn inside<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = format!("{NAMESPACES}/{}", self.namespace(host));
+        let inside = move || {
+            let file = std::fs::File::open(&namespace).expect("the namespace is there");
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("root may enter a namespace");
+            work()
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join().expect("the work ends"))
+    }
+
+    /// Whether `from` gets a connection to a port of `to` within this time.
+    pub fn connects(&self, from: &str, to: &str, port: u16, patience: Duration) -> bool {
+        let target = SocketAddr::new(IpAddr::V4(self.address(to)), port);
+        self.inside(from, || TcpStream::connect_timeout(&target, patience).is_ok())
+    }
+
+    fn namespace(&self, host: &str) -> String {
+        match self.hosts.iter().position(|name| name == host) {
+            Some(at) => format!("{}-{}", self.prefix, at + 1),
+            None => format!("{}-m", self.prefix),
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for name in self.hosts.iter().map(String::as_str).chain([MIDDLE]) {
+            if let Err(error) = ip(&["netns", "delete", &self.namespace(name)]) {
+                eprintln!("left behind: {error}");
+            }
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new("ip").args(arguments).stdin(Stdio::null()).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr);
+            Err(format!("ip {}: {}", arguments.join(" "), why.trim()))
+        }
+        Err(error) => Err(format!("cannot run ip: {error}")),
+    }
+}
