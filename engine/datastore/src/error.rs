@@ -65,6 +65,14 @@ impl DatastoreError {
         }
     }
 
+    /// As [`shows_loss`], of any error of a read.
+    pub(crate) fn shows_loss(&self) -> bool {
+        match self {
+            DatastoreError::Storage(error) => shows_loss(error),
+            error => matches!(error.kind(), Kind::Corrupt | Kind::NotFound),
+        }
+    }
+
     pub(crate) fn format(object: impl Into<String>, source: FormatError) -> Self {
         DatastoreError::Format { object: object.into(), source }
     }

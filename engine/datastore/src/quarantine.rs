@@ -2,7 +2,8 @@
 //! `quarantine`.
 //!
 //! ```text
-//! magic "SIMSIMQU" 8 · entries u64 · per entry: pack 32 · offset u64 (all ones: the whole pack)
+//! magic "SIMSIMQU" 8 · entries u64 · per entry: pack 32 · offset u64 (all ones: the whole pack; with
+//! the highest bit: the segment there is read as written, and is not what its names say)
 //! BLAKE3 of all before, 32
 //! ```
 //! Losing it is harmless for what a check finds again. That a pack is gone it may be the only one to
@@ -27,9 +28,14 @@ pub(crate) fn write(inner: &Inner) -> Result<(), DatastoreError> {
         return Ok(());
     }
     inner.index.set_unsaved_losses(false);
+    // Whatever these told stands in the list that is taken after them.
+    let replaced = inner.index.take_replaced();
     let written = replace(inner);
     if written.is_err() {
         inner.index.set_unsaved_losses(true);
+        inner.index.put_back(replaced);
+    } else {
+        inner.index.delete_runs(replaced);
     }
     written
 }
@@ -82,6 +88,7 @@ pub(crate) fn load(storage: &dyn Storage, index: &Index) {
             }
             if found.iter().all(|lost| entries.contains(lost)) {
                 index.set_unsaved_losses(false);
+                index.delete_replaced();
             }
         }
         Err(error) if error.kind() == Kind::NotFound => {}

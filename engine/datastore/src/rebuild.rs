@@ -48,6 +48,7 @@ impl Datastore {
         if report.lost_packs + report.salvaged_packs + report.damaged_segments > 0 {
             quarantine::remember_loss(inner)?;
         }
+        inner.index.delete_replaced();
         Ok(report)
     }
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use simsim_format::{PackSegment, SegmentKind, SegmentView};
 use simsim_model::Name;
 
-use crate::index::WHOLE_PACK;
+use crate::index::{CONTENT_WRONG, WHOLE_PACK};
 use crate::manifests::manifest_key;
 use crate::pack_table::{self, pack_key};
 use crate::reread::READS_MAX;
@@ -60,6 +60,12 @@ impl VerifyReport {
         self.damages == 0
     }
 
+    fn count(&mut self, bytes: usize, items: usize) {
+        self.segments += 1;
+        self.bytes += bytes as u64;
+        self.items += items as u64;
+    }
+
     fn damage(&mut self, pack: Option<Name>, offset: u64, what: impl Into<String>) {
         self.damages += 1;
         if self.damaged.len() < DAMAGES_KEPT_MAX {
@@ -68,18 +74,29 @@ impl VerifyReport {
     }
 }
 
-fn sound_segment(
+/// What all threads of a check have found.
+#[derive(Default)]
+struct Found {
+    report: Mutex<VerifyReport>,
+    /// Segments that are out of dedup and can be read.
+    sound: Mutex<Vec<(Name, PackSegment)>>,
+    /// Something refers to what is not there, or not relied on.
+    dangling: AtomicBool,
+    /// Something is back in dedup.
+    changed: AtomicBool,
+    failed: Mutex<Option<DatastoreError>>,
+}
+
+fn listed_segment(
     key: &str,
     bytes: Bytes,
     listed: &PackSegment,
-    check: SegmentCheck<'_>,
 ) -> Result<SegmentView, DatastoreError> {
     let view = SegmentView::parse(bytes).map_err(|source| DatastoreError::format(key, source))?;
     if view.checksum() != listed.checksum || view.kind != listed.kind {
         let why = "the segment is not the one that the footer lists";
         return Err(DatastoreError::damaged(key, why));
     }
-    check(&view).map_err(|what| DatastoreError::damaged(key, what))?;
     Ok(view)
 }
 
@@ -120,11 +137,11 @@ impl Datastore {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
             threads => threads,
         };
-        let report = Mutex::new(VerifyReport::default());
+        let losses = self.inner.index.losses();
         let packs = self.inner.index.packs();
         let stopped = AtomicBool::new(false);
         let next = AtomicUsize::new(0);
-        let dangling = AtomicBool::new(false);
+        let found = Found::default();
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
@@ -132,9 +149,13 @@ impl Datastore {
                         let Some(pack) = packs.get(next.fetch_add(1, Ordering::Relaxed)) else {
                             break;
                         };
-                        self.verify_pack(*pack, check, &report, &dangling);
+                        if let Err(error) = self.verify_pack(*pack, check, &found) {
+                            found.failed.lock().get_or_insert(error);
+                            stopped.store(true, Ordering::Relaxed);
+                            break;
+                        }
                         let done = {
-                            let mut report = report.lock();
+                            let mut report = found.report.lock();
                             report.packs += 1;
                             VerifyProgress {
                                 packs_done: report.packs,
@@ -149,74 +170,132 @@ impl Datastore {
                 });
             }
         });
+        if let Some(error) = found.failed.into_inner() {
+            return Err(error);
+        }
         if stopped.load(Ordering::Relaxed) {
             return Err(DatastoreError::invalid("the check was stopped before its end"));
         }
-        let mut report = report.into_inner();
-        if report.damages > 0 || dangling.into_inner() {
+        let mut report = found.report.into_inner();
+        let mut changed = found.changed.into_inner();
+        changed |= self.trust_again(found.sound.into_inner())?;
+        if report.damages > 0 || found.dangling.into_inner() {
             self.distrust_above(&packs, &mut report)?;
         }
         self.verify_manifests(&mut report)?;
-        let settled = report.damages == 0 && self.inner.index.settle_loss();
-        if report.damages > 0 || settled {
+        if report.damages == 0 && self.inner.check_writable().is_ok() {
+            changed |= self.inner.index.settle_losses(losses)?;
+        }
+        if report.damages > 0 || changed {
             quarantine::write(&self.inner)?;
         }
         (report.misreads, report.misread) = self.inner.index.misreads.take();
         Ok(report)
     }
 
+    /// Errors: the storage does not answer, which says nothing about the pack.
     fn verify_pack(
         &self,
         (pack, bytes): (Name, u64),
         check: SegmentCheck<'_>,
-        report: &Mutex<VerifyReport>,
-        dangling: &AtomicBool,
-    ) {
-        let inner = &self.inner;
+        found: &Found,
+    ) -> Result<(), DatastoreError> {
+        let index = &self.inner.index;
         let key = pack_key(pack);
-        let (storage, misreads) = (&*inner.storage, &inner.index.misreads);
+        let (storage, store) = (&*self.inner.storage, self.inner.root.store);
         let size = storage.size(&key);
-        let footer = misreads
-            .read(storage, &key, || pack_table::footer(storage, inner.root.store, pack, bytes));
+        let footer =
+            index.misreads.read(storage, &key, || pack_table::footer(storage, store, pack, bytes));
+        let mut whole = size.as_ref().is_ok_and(|size| *size == bytes);
         let listed = match footer {
-            Ok(footer) if size.as_ref().is_ok_and(|size| *size == bytes) => footer.segments,
-            Ok(footer) => {
-                report.lock().damage(Some(pack), bytes, "the pack is gone or has another size");
-                // What is read may come from a file that is open and has no name any more.
-                inner.index.distrust(pack, WHOLE_PACK);
-                footer.segments
-            }
+            Ok(footer) => footer.segments,
+            Err(error) if !error.shows_loss() => return Err(error),
             Err(error) => {
-                report.lock().damage(Some(pack), 0, error.to_string());
+                found.report.lock().damage(Some(pack), 0, error.to_string());
                 // Without a footer nobody knows what the pack held: nothing of it is relied on.
-                inner.index.distrust(pack, WHOLE_PACK);
-                return;
+                index.distrust(pack, WHOLE_PACK);
+                return Ok(());
             }
         };
+        if !whole {
+            found.report.lock().damage(Some(pack), bytes, "the pack is gone or has another size");
+            // What is read may come from a file that is open and has no name any more.
+            index.distrust(pack, WHOLE_PACK);
+        }
+        let mut sound = Vec::new();
         for segment in listed {
             let (offset, length) = (segment.offset, segment.length as usize);
-            let mut wrong = Vec::new();
-            let view = misreads.read(storage, &key, || {
+            let (mut wrong, mut unlike) = (Vec::new(), false);
+            let view = index.misreads.read(storage, &key, || {
                 let bytes = storage.get_range(&key, offset, length)?;
-                let sound = sound_segment(&key, bytes.clone(), &segment, check);
-                sound.inspect_err(|_| wrong.push(blake3::hash(&bytes)))
+                let view = listed_segment(&key, bytes.clone(), &segment);
+                unlike = view.is_ok();
+                let view = view.and_then(|view| match check(&view) {
+                    Ok(()) => Ok(view),
+                    Err(what) => Err(DatastoreError::damaged(key.as_str(), what)),
+                });
+                view.inspect_err(|_| wrong.push(blake3::hash(&bytes)))
             });
-            let mut locked = report.lock();
-            locked.segments += 1;
-            locked.bytes += length as u64;
             match view {
                 Ok(view) => {
-                    locked.items += view.items.len() as u64;
-                    drop(locked);
+                    found.report.lock().count(length, view.items.len());
                     if !matches!(self.first_missing(&view), Ok(None)) {
-                        dangling.store(true, Ordering::Relaxed);
+                        found.dangling.store(true, Ordering::Relaxed);
                     }
+                    sound.push(segment);
                 }
+                Err(error) if !error.shows_loss() => return Err(error),
                 Err(error) => {
-                    locked.damage(Some(pack), offset, format!("{error}{}", verdict(&wrong)));
-                    inner.index.distrust(pack, offset);
+                    let what = format!("{error}{}", verdict(&wrong));
+                    let mut report = found.report.lock();
+                    report.count(length, 0);
+                    report.damage(Some(pack), offset, what);
+                    drop(report);
+                    index.distrust(pack, offset);
+                    if unlike {
+                        index.distrust(pack, offset | CONTENT_WRONG);
+                    }
+                    whole = false;
                 }
             }
+        }
+        if whole {
+            let nodes = sound.iter().filter(|segment| segment.kind == SegmentKind::Nodes);
+            if index.narrow(pack, nodes.map(|segment| segment.offset)) {
+                found.changed.store(true, Ordering::Relaxed);
+            }
+        }
+        sound.retain(|segment| index.may_be_trusted_again(pack, segment.offset));
+        found.sound.lock().extend(sound.into_iter().map(|segment| (pack, segment)));
+        Ok(())
+    }
+
+    /// Takes segments back into dedup that this check has read as they were written: data at once,
+    /// nodes when all that they refer to is in again. Whether any was.
+    fn trust_again(&self, mut sound: Vec<(Name, PackSegment)>) -> Result<bool, DatastoreError> {
+        let (storage, index) = (&*self.inner.storage, &self.inner.index);
+        let mut any = false;
+        loop {
+            let before = sound.len();
+            let mut waiting = Vec::new();
+            for (pack, segment) in sound {
+                let (offset, length) = (segment.offset, segment.length as usize);
+                let good = segment.kind != SegmentKind::Nodes || {
+                    let bytes = storage.get_range(&pack_key(pack), offset, length)?;
+                    let view = SegmentView::parse(bytes);
+                    view.is_ok_and(|view| matches!(self.first_missing(&view), Ok(None)))
+                };
+                if good {
+                    index.trust(pack, offset);
+                    any = true;
+                } else {
+                    waiting.push((pack, segment));
+                }
+            }
+            if waiting.len() == before || waiting.is_empty() {
+                return Ok(any);
+            }
+            sound = waiting;
         }
     }
 

@@ -9,7 +9,6 @@ use simsim_model::{Kind, Name};
 
 use super::filter::Level;
 use super::run_error::RunError;
-use super::run_writer::run_key;
 use super::{Index, WHOLE_PACK};
 use crate::DatastoreError;
 
@@ -91,8 +90,7 @@ impl Index {
             }
         }
         self.state.write().runs.retain(|run| run.number != number);
-        // It may be gone already, and it is of no use in any case.
-        let _ = self.storage.delete(&run_key(number));
+        self.discard(number);
         Ok(())
     }
 }

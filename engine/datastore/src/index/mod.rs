@@ -10,6 +10,7 @@ mod find;
 mod heal;
 mod layout;
 mod lookup;
+mod losses;
 mod memory;
 mod merge;
 mod merger;
@@ -49,6 +50,10 @@ pub(crate) const UNKNOWN_LOSS: (Name, u64) = (Name::ZERO, WHOLE_PACK);
 /// The offset that stands for all of a pack.
 pub(crate) const WHOLE_PACK: u64 = u64::MAX;
 
+/// Added to the offset of a segment that is out of dedup: it is read as it was written, but is not what
+/// its names say. No later read makes that good.
+pub(crate) const CONTENT_WRONG: u64 = 1 << 63;
+
 #[derive(Default)]
 struct State {
     memory: MemoryTable,
@@ -79,6 +84,10 @@ pub struct Index {
     pub(crate) misreads: Arc<Misreads>,
     /// Something is distrusted that was found here, and that nobody has written down yet.
     unsaved: AtomicBool,
+    /// How often something was distrusted: a check settles only what was so when it began.
+    losses: AtomicU64,
+    /// Runs that are replaced, and whose files go when what they told is written down.
+    replaced: Mutex<Vec<u64>>,
     /// The index is closed: merges end.
     closing: AtomicBool,
     /// Shared with an index that is being built to take this one's place.
@@ -108,6 +117,8 @@ impl Index {
             fitting: Mutex::new(()),
             misreads: Arc::default(),
             unsaved: AtomicBool::new(false),
+            losses: AtomicU64::new(0),
+            replaced: Mutex::default(),
             closing: AtomicBool::new(false),
             next_run: Arc::new(AtomicU64::new(1)),
         }
@@ -195,7 +206,7 @@ impl Index {
             }
         }
         for number in damaged {
-            index.storage.delete(&run_key(number))?;
+            index.discard(number);
         }
         index.fit_filters_or_warn();
         Ok((index, findings))
@@ -320,47 +331,6 @@ impl Index {
         }
     }
 
-    /// Takes a segment out of dedup, or with [`WHOLE_PACK`] all of a pack. Whether it was in.
-    pub(crate) fn distrust(&self, pack: Name, offset: u64) -> bool {
-        Arc::make_mut(&mut self.state.write().distrusted).insert((pack, offset))
-    }
-
-    /// As [`Self::distrust`], for what the index itself finds: its owner is to write it down,
-    /// before the run that told of it is forgotten.
-    fn lose(&self, (pack, offset): (Name, u64)) {
-        if self.distrust(pack, offset) {
-            self.unsaved.store(true, Ordering::Release);
-        }
-    }
-
-    /// Whether the index has found losses that are not written down.
-    pub(crate) fn has_unsaved_losses(&self) -> bool {
-        self.unsaved.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn set_unsaved_losses(&self, unsaved: bool) {
-        self.unsaved.store(unsaved, Ordering::Release);
-    }
-
-    /// Is nothing known to be lost or damaged that was here once? If not, a name that an older
-    /// saveset refers to may be unknown (ROT04).
-    pub(crate) fn is_intact(&self) -> bool {
-        let state = self.state.read();
-        state.distrusted.is_empty() && state.runs.iter().all(|run| run.bad_packs.is_empty())
-    }
-
-    /// A check has found everything that is referred to: nothing unknown is lost any more.
-    pub(crate) fn settle_loss(&self) -> bool {
-        Arc::make_mut(&mut self.state.write().distrusted).remove(&UNKNOWN_LOSS)
-    }
-
-    /// Everything that is distrusted, sorted.
-    pub(crate) fn distrusted(&self) -> Vec<(Name, u64)> {
-        let mut all: Vec<_> = self.state.read().distrusted.iter().copied().collect();
-        all.sort_unstable();
-        all
-    }
-
     /// Packs, bytes, segments, entries (a chunk that several packs hold counts each time).
     pub(crate) fn sizes(&self) -> (u64, u64, u64, u64) {
         let state = self.state.read();
@@ -381,7 +351,8 @@ impl Index {
         self.state.read().packs.iter().map(|(pack, bytes)| (*pack, *bytes)).collect()
     }
 
-    /// Forgets everything and takes in `tables` instead; the old runs are deleted afterwards.
+    /// Forgets everything and takes in `tables` instead. The old runs are deleted with
+    /// [`Self::delete_replaced`].
     pub(crate) fn rebuild(
         &self,
         tables: impl Iterator<Item = (Name, u64, Vec<IndexSegment>)>,
@@ -403,9 +374,7 @@ impl Index {
             Arc::make_mut(&mut fresh.distrusted).extend(state.distrusted.iter().copied());
             std::mem::replace(&mut *state, fresh)
         };
-        for run in old.runs {
-            let _ = self.storage.delete(&run_key(run.number));
-        }
+        self.replaced.lock().extend(old.runs.iter().map(|run| run.number));
         Ok(())
     }
 }

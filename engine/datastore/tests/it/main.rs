@@ -5,6 +5,7 @@ mod heal;
 mod hooked;
 mod index;
 mod kit;
+mod losses;
 mod reread;
 mod rot;
 mod silent;
