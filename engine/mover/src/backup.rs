@@ -529,7 +529,8 @@ impl TreeThread<'_> {
             return Ok(Some(entry));
         }
         let writer = &self.reading.writer;
-        let root = writer.add_node(Node::new(writer.key(), &Page::Entries(vec![entry])))?;
+        let root = Node::new(writer.key(), &Page::Entries(vec![entry]));
+        let root = writer.add_node(root, 0)?;
         self.root = Some((root, DirTotals { dirs: totals.dirs + 1, ..totals }));
         Ok(None)
     }

@@ -64,7 +64,8 @@ impl DirBuilder {
         self.bytes = 0;
         let first = entries.first().map(|entry| entry.name.clone()).unwrap_or_default();
         let count = entries.len() as u64;
-        let page = writer.add_node(Node::new(writer.key(), &Page::Entries(entries)))?;
+        let inline = entries.iter().map(inline_bytes).sum();
+        let page = writer.add_node(Node::new(writer.key(), &Page::Entries(entries)), inline)?;
         self.pages.push(PageIndex { first, entries: count, page });
         Ok(())
     }
@@ -81,7 +82,7 @@ impl DirBuilder {
                 let first = group.first().map(|page| page.first.clone()).unwrap_or_default();
                 let entries = group.iter().map(|page| page.entries).sum();
                 let node = Node::new(writer.key(), &Page::Index(group.to_vec()));
-                above.push(PageIndex { first, entries, page: writer.add_node(node)? });
+                above.push(PageIndex { first, entries, page: writer.add_node(node, 0)? });
             }
             pages = above;
         }
@@ -103,6 +104,14 @@ fn weight(entry: &Entry) -> usize {
         _ => 0,
     };
     entry.name.len() + target + content + attributes.sum::<usize>() + 256
+}
+
+/// Content that stands in the entry itself.
+fn inline_bytes(entry: &Entry) -> u64 {
+    match &entry.content {
+        Content::Inline(bytes) => bytes.len() as u64,
+        _ => 0,
+    }
 }
 
 /// Pieces of a file on their way into list nodes.
@@ -136,7 +145,7 @@ impl ListBuilder {
     fn close_list(&mut self) -> Result<(), MoverError> {
         let pieces = std::mem::take(&mut self.pieces);
         let length = pieces.iter().map(Piece::length).sum();
-        let page = self.writer.add_node(Node::new(self.writer.key(), &Page::Pieces(pieces)))?;
+        let page = self.writer.add_node(Node::new(self.writer.key(), &Page::Pieces(pieces)), 0)?;
         self.lists.push(ListPage { length, page });
         Ok(())
     }
@@ -158,7 +167,7 @@ impl ListBuilder {
             for group in lists.chunks(LIST_PIECES_MAX) {
                 let length = group.iter().map(|list| list.length).sum();
                 let node = Node::new(self.writer.key(), &Page::Lists(group.to_vec()));
-                above.push(ListPage { length, page: self.writer.add_node(node)? });
+                above.push(ListPage { length, page: self.writer.add_node(node, 0)? });
             }
             lists = above;
         }

@@ -39,7 +39,8 @@ struct Filling {
 
 #[derive(Default)]
 struct Nodes {
-    waiting: Vec<Node>,
+    /// Each with the bytes of files that it holds itself.
+    waiting: Vec<(Node, u64)>,
     bytes: usize,
 }
 
@@ -167,10 +168,14 @@ impl ChunkWriter {
 
     fn seal_data(&self, (items, plaintext): (Items, Vec<u8>)) -> Result<(), MoverError> {
         self.nodes_since_data.store(0, Relaxed);
-        self.bytes_new.fetch_add(plaintext.len() as u64, Relaxed);
-        self.progress.add(|p| &p.bytes_new, plaintext.len() as u64);
+        self.count_new(plaintext.len() as u64);
         let segment = self.with_sealer(|sealer| sealer.seal_data(&items, &plaintext))?;
         self.send(segment)
+    }
+
+    fn count_new(&self, bytes: u64) {
+        self.bytes_new.fetch_add(bytes, Relaxed);
+        self.progress.add(|p| &p.bytes_new, bytes);
     }
 
     fn with_sealer<T>(
@@ -191,13 +196,14 @@ impl ChunkWriter {
         out.send((number, Bytes::from(segment))).map_err(|_| MoverError::Lost)
     }
 
-    /// Adds a node; it is stored with others, later, unless the datastore has it.
-    pub(crate) fn add_node(&self, node: Node) -> Result<Name, MoverError> {
+    /// Adds a node, which holds so many bytes of files itself; it is stored with others, later, unless
+    /// the datastore has it.
+    pub(crate) fn add_node(&self, node: Node, inline: u64) -> Result<Name, MoverError> {
         let name = node.name;
         let full = {
             let mut nodes = self.nodes.lock();
             nodes.bytes += size_of_node(&node);
-            nodes.waiting.push(node);
+            nodes.waiting.push((node, inline));
             if nodes.waiting.len() < NODE_BATCH && nodes.bytes < NODE_BATCH_BYTES {
                 return Ok(name);
             }
@@ -208,12 +214,20 @@ impl ChunkWriter {
         Ok(name)
     }
 
-    fn store_nodes(&self, mut nodes: Vec<Node>) -> Result<(), MoverError> {
+    fn store_nodes(&self, nodes: Vec<(Node, u64)>) -> Result<(), MoverError> {
         self.check()?;
-        let names: Vec<Name> = nodes.iter().map(|node| node.name).collect();
-        let mut known = self.session.has(&names)?.into_iter();
-        let mut seen = HashSet::new();
-        nodes.retain(|node| !known.next().unwrap_or(false) && seen.insert(node.name));
+        let names: Vec<Name> = nodes.iter().map(|(node, _)| node.name).collect();
+        let known = self.session.has(&names)?;
+        let (mut seen, mut inline_new) = (HashSet::new(), 0);
+        let unknown = nodes.into_iter().zip(known).filter(|(_, known)| !known);
+        let nodes: Vec<Node> = unknown
+            .filter(|((node, _), _)| seen.insert(node.name))
+            .map(|((node, inline), _)| {
+                inline_new += inline;
+                node
+            })
+            .collect();
+        self.count_new(inline_new);
         let bytes: usize = nodes.iter().map(size_of_node).sum();
         if self.nodes_since_data.fetch_add(bytes, Relaxed) + bytes > NODES_BEFORE_DATA_BYTES {
             self.seal_filling()?;
@@ -334,7 +348,7 @@ mod tests {
                 let chunk = writer.key().chunk_name(content.as_bytes());
                 writer.store(content.as_bytes(), &[(chunk, 0..5)]).unwrap();
                 let entries = (0..128).map(|at| file(number * 128 + at, chunk)).collect();
-                writer.add_node(Node::new(writer.key(), &Page::Entries(entries))).unwrap();
+                writer.add_node(Node::new(writer.key(), &Page::Entries(entries)), 0).unwrap();
             }
             writer.finish().unwrap();
         });

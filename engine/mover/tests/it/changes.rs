@@ -63,6 +63,29 @@ pub fn settle() {
 }
 
 #[test]
+fn small_files_that_stand_in_their_entries_count_as_new_once() {
+    let (store, folder) = (Arc::new(Memory::default()), tempdir().unwrap());
+    let from = folder.path().join("from");
+    fs::create_dir_all(from.join("other")).unwrap();
+    fs::create_dir_all(from.join("files")).unwrap();
+    for (name, bytes) in [("empty", 0), ("short", 10), ("longest", 256), ("chunk", 5000)] {
+        fs::write(from.join("files").join(name), noise(bytes as u64, bytes)).unwrap();
+    }
+    let new = |number, base| {
+        settle();
+        let (report, _) = walk(&store, &from, number, base);
+        report.draft.bytes_new
+    };
+    assert_eq!(new(1, None), 10 + 256 + 5000);
+    assert_eq!(new(2, Some(1)), 0, "nothing changed");
+    assert_eq!(new(3, None), 0, "read again, and known");
+    fs::write(from.join("other/file"), noise(7, 100)).unwrap();
+    assert_eq!(new(4, Some(3)), 100, "what stands in other folders is known");
+    fs::write(from.join("files/more"), noise(8, 1)).unwrap();
+    assert_eq!(new(5, Some(4)), 10 + 256 + 1, "the page is stored anew with all that stands in it");
+}
+
+#[test]
 fn idx06_a_file_as_new_as_the_scan_is_read_again_the_next_time() {
     let (store, folder) = (Arc::new(Memory::default()), tempdir().unwrap());
     let from = folder.path().join("from");
