@@ -1,9 +1,10 @@
-//! `simsim ports plan | list | check`: what firewalls must let through, what this host has open,
-//! and what stands in the way.
+//! `simsim ports plan | list | check | probe`: what firewalls must let through, what this host has
+//! open, what stands in the way, and what is really found at the end of each way.
 
 mod check;
 mod list;
 mod plan;
+mod probe;
 
 use super::CommonArguments;
 use super::context::Context;
@@ -12,6 +13,7 @@ use crate::state::State;
 
 pub use check::CheckArguments;
 pub use plan::PlanArguments;
+pub use probe::ProbeArguments;
 
 #[derive(clap::Subcommand, Debug)]
 pub enum PortsVerb {
@@ -28,6 +30,12 @@ pub enum PortsVerb {
     /// Before a daemon is started and at any time. On the server's host every other host is looked
     /// at from there as well.
     Check(CheckArguments),
+    /// Have every host try what it dials: is it open, who answers, how quick is it?
+    ///
+    /// Asks the server of this host. Each way of the plan is tried by the host that dials it, with a
+    /// ticket that the other side was told of; nothing is stored. A way that is refused, filtered,
+    /// or leads to another service or host, is said so.
+    Probe(ProbeArguments),
 }
 
 pub async fn run(cx: &Context, verb: PortsVerb, state: &State) -> Result<u8, Failure> {
@@ -35,6 +43,7 @@ pub async fn run(cx: &Context, verb: PortsVerb, state: &State) -> Result<u8, Fai
         PortsVerb::Plan(arguments) => plan::run(cx, arguments).await,
         PortsVerb::List => list::run(cx, state),
         PortsVerb::Check(arguments) => check::run(cx, arguments, state).await,
+        PortsVerb::Probe(arguments) => probe::run(cx, arguments).await,
     }
 }
 

@@ -144,7 +144,12 @@ struct Ports {
 
 impl Ports {
     async fn open(role: Role, settings: &Settings, taken: WhenTaken) -> Result<Self, Failure> {
-        let smssh = open(&SMSSH, "--listen", &settings.smssh(), taken).await?;
+        // Without it an RDS or a client can do nothing at all; a server still has its other hosts.
+        let steered = match (role, taken) {
+            (Role::Rds | Role::Client, WhenTaken::GoOn) => WhenTaken::Refuse,
+            (_, taken) => taken,
+        };
+        let smssh = open(&SMSSH, "--listen", &settings.smssh(), steered).await?;
         let (mut http, mut https) = (Vec::new(), Vec::new());
         if role.has_device() {
             http = open(&HTTP, "--http", &settings.http(), taken).await?;
@@ -262,7 +267,8 @@ impl Running {
         ended: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
         let timing = Timing { recheck: ENROLMENT_RECHECK, ..Timing::default() };
-        let control_port = ports.smssh.first().map_or(0, |one| one.address.port());
+        let meant = settings.smssh().first().map_or(0, SocketAddr::port);
+        let control_port = ports.smssh.first().map_or(meant, |one| one.address.port());
         let dial_self = ports.smssh.iter().map(|one| one.own_address().to_string()).collect();
         for one in ports.smssh {
             let hello = Hello::new(name, role.roles());

@@ -15,6 +15,9 @@ pub enum WhenTaken {
     Refuse,
     /// A free port; who had the other one is said.
     TakeFree,
+    /// The host works without it, and its log says what it cannot have and who has it. Also where
+    /// the system does not allow the port, or has no such address.
+    GoOn,
 }
 
 /// An open listener.
@@ -41,7 +44,8 @@ impl Opened {
     }
 }
 
-/// Opens every address of a row. `option` is the one that chooses others.
+/// Opens every address of a row; with [`WhenTaken::GoOn`] those that can be had. `option` is the
+/// one that chooses others.
 pub async fn open(
     row: &'static Listen,
     option: &str,
@@ -60,6 +64,13 @@ pub async fn open(
                     .await
                     .map_err(|error| Failure::new(error.kind(), error.to_string()))?;
                 (listener, Some(taken_by(&error)))
+            }
+            Err(error) if when_taken == WhenTaken::GoOn => {
+                tracing::error!(
+                    row = row.id,
+                    "{error} (another one: {option} ADDRESS:PORT); this host goes on without it"
+                );
+                continue;
             }
             Err(error) => {
                 let text = format!("{error} (another one: {option} ADDRESS:PORT)");

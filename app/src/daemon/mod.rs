@@ -118,7 +118,7 @@ pub fn run(role: Role, state: &State, arguments: ServerArguments) -> Result<u8, 
 async fn serve(role: Role, state: &State, settings: &Settings) -> Result<u8, Failure> {
     let mut signals = Signals::new()?;
     let running = tokio::select! {
-        running = compose::start(role, state, settings, listen::WhenTaken::Refuse) => running?,
+        running = compose::start(role, state, settings, listen::WhenTaken::GoOn) => running?,
         name = signals.next() => {
             tracing::info!(signal = name, "ended before it was ready");
             return Ok(exit::DONE);

@@ -2,27 +2,69 @@
 
 use std::net::TcpListener;
 
-use crate::hosts::{Daemon, output};
+use simsim_testkit::ChildProcess;
+
+use crate::hosts::{Daemon, PATIENCE, output, simsim};
 
 const FREE: [&str; 6] =
     ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--console", "127.0.0.1:0"];
 
+/// A server whose port `option` is somebody else's.
+fn server_without(option: &str, state: &str, taken: &str) -> ChildProcess {
+    let mut command = simsim();
+    command.args(["--state", state, "server"]);
+    for pair in FREE.chunks(2) {
+        command.args([pair[0], if pair[0] == option { taken } else { pair[1] }]);
+    }
+    ChildProcess::start(&mut command)
+}
+
 #[test]
-fn a_taken_port_is_an_error_that_names_its_holder_and_the_option() {
-    let scratch = tempfile::tempdir().unwrap();
-    let state = scratch.path().to_str().unwrap();
+fn a_server_that_cannot_have_a_port_names_the_holder_and_goes_on_with_the_rest() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
-    for option in ["--listen", "--http", "--console"] {
-        let mut arguments = vec!["--state", state, "server"];
-        for pair in FREE.chunks(2) {
-            arguments.extend([pair[0], if pair[0] == option { &taken } else { pair[1] }]);
+    for (option, row) in [("--listen", "smssh"), ("--http", "http"), ("--console", "console")] {
+        let scratch = tempfile::tempdir().unwrap();
+        let state = scratch.path().to_str().unwrap();
+        let server = server_without(option, state, &taken);
+        server.wait_for_line("is ready", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        let said = server.wait_for_line("goes on without it", PATIENCE).unwrap();
+        let me = format!("process {}", std::process::id());
+        assert!(said.contains(&me) && said.contains(option) && said.contains(row), "{said}");
+        assert_eq!(output(&["--state", state, "status"]).status.code(), Some(0));
+        // The other ports are there, and that this one is not is found at any time.
+        let open = output(&["--state", state, "ports", "list"]);
+        let open = String::from_utf8_lossy(&open.stdout).into_owned();
+        for other in ["smssh", "http", "console"] {
+            let listens = open
+                .lines()
+                .any(|line| line.starts_with("listens") && line.contains(&format!("  {other}  ")));
+            assert_eq!(listens, other != row, "{other} without {row}:\n{open}");
         }
-        let refused = output(&arguments);
+        let mut check = vec!["--state", state, "ports", "check", "--settings"];
+        let settings = scratch.path().join("other.toml");
+        std::fs::write(&settings, format!("[listen]\n{row} = [\"{taken}\"]\n")).unwrap();
+        check.push(settings.to_str().unwrap());
+        let checked = output(&check);
+        assert_eq!(checked.status.code(), Some(3), "{checked:?}");
+        let found = String::from_utf8_lossy(&checked.stdout).into_owned();
+        let line = found.lines().find(|line| line.starts_with(&format!("bad   port {row}")));
+        assert!(line.is_some_and(|line| line.contains(&me)), "{found}");
+    }
+}
+
+#[test]
+fn a_client_without_its_only_port_is_refused_and_the_holder_named() {
+    let scratch = tempfile::tempdir().unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    let state = scratch.path().to_str().unwrap();
+    for role in ["client", "rds"] {
+        let refused = output(&["--state", state, role, "--listen", &taken]);
         assert_eq!(refused.status.code(), Some(6), "{refused:?}");
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         let me = format!("process {}", std::process::id());
-        assert!(said.contains(&me) && said.contains(option), "{said}");
+        assert!(said.contains(&me) && said.contains("--listen"), "{said}");
     }
 }
 

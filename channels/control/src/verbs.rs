@@ -14,6 +14,7 @@ mod job;
 mod join;
 mod manifest;
 mod node;
+mod probe;
 mod transfer;
 
 pub use check::*;
@@ -24,6 +25,7 @@ pub use job::*;
 pub use join::*;
 pub use manifest::*;
 pub use node::*;
+pub use probe::*;
 pub use transfer::*;
 
 use minicbor::{Decode, Encode};
@@ -174,6 +176,8 @@ verbs! {
     1 "ping" Ping => PingReply;
     /// Who is there, and what runs?
     2 "node-state" NodeState => NodeStateReply;
+    /// Tries ways to other hosts.
+    3 "probe" Probe => ProbeReply;
     /// Ends a running job.
     10 "cancel-job" CancelJob => CancelJobReply;
     /// What became of a job?

@@ -25,8 +25,8 @@ mod window;
 pub use error::TransferError;
 pub use handler::TransferHandler;
 pub use http::{
-    Brought, DialOptions, Dialer, Dialing, Entrance, HttpTransfer, ListenOptions, Route,
-    StreamReader, StreamWriter, TransferListener,
+    Brought, DialOptions, Dialer, Dialing, Entrance, HttpTransfer, Knock, ListenOptions, Route,
+    Sample, StreamReader, StreamWriter, TransferListener, knock,
 };
 pub use routes::{RoutesError, routes};
 pub use verb::Verb;

@@ -15,6 +15,7 @@ use simsim_net::tls::TlsIdentity;
 use simsim_transfer::DialOptions;
 use tokio::runtime::Handle;
 
+use crate::probe::{Turnstile, probe};
 use crate::{ClientError, HeldKeys, Policy, backup, restore};
 
 /// How a client works.
@@ -53,6 +54,7 @@ pub struct Client {
     policy: PathBuf,
     keys: HeldKeys,
     jobs: Arc<JobBook>,
+    pub(crate) turnstile: Turnstile,
 }
 
 impl Client {
@@ -65,6 +67,7 @@ impl Client {
             jobs: JobBook::new(options.jobs_max),
             options,
             handle,
+            turnstile: Turnstile::new(),
         })
     }
 
@@ -99,6 +102,7 @@ impl Client {
                 let result = self.jobs.follow(request.job, events).await?;
                 Ok(FollowJobReply { result }.into())
             }
+            Request::Probe(request) => probe(self, request).await.map(Reply::from),
             Request::DomainKeyHeld(request) => {
                 let (store, domain) = (request.store, request.domain);
                 self.with_keys(move |keys| {

@@ -17,6 +17,7 @@ mod error;
 mod held_keys;
 mod plan;
 mod policy;
+mod probe;
 mod restore;
 mod stream;
 

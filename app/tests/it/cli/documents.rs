@@ -140,6 +140,7 @@ fn every_document_is_as_its_page_says() {
     assert!(rules["text"].as_str().unwrap().contains("policy drop"), "{rules:#}");
     let open = check("OpenPort[]", &["ports", "list"]);
     assert!(open.as_array().unwrap().iter().any(|one| one["row"] == "smssh"), "{open:#}");
+    check("ProbeReport", &["ports", "probe"]);
     let found = check("Findings", &["ports", "check"]);
     assert_eq!(found["role"], "server");
     check("Client[]", &["client", "list"]);
@@ -173,8 +174,16 @@ fn every_document_is_as_its_page_says() {
     assert!(out.is_empty(), "{out}");
     page.check("error", "Error", &serde_json::from_str::<Value>(&error).unwrap()["error"]);
     // What this test does not reach is held in other ones, or has to be named here.
-    let elsewhere =
-        ["Quickstart", "Step", "RescueList", "Rescued", "RescueReport", "Revoked", "Joined"];
+    let elsewhere = [
+        "Quickstart",
+        "Step",
+        "RescueList",
+        "Rescued",
+        "RescueReport",
+        "Revoked",
+        "Joined",
+        "ProbedRow",
+    ];
     let used = page.used.borrow();
     let never: Vec<_> = page
         .types

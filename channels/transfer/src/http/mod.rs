@@ -5,6 +5,7 @@
 mod answer;
 mod body;
 mod entrance;
+mod knock;
 mod line;
 mod listener;
 mod open;
@@ -16,6 +17,7 @@ mod watch;
 mod work;
 
 pub use entrance::{Brought, Entrance};
+pub use knock::{Knock, Sample, knock};
 pub use listener::{ListenOptions, TransferListener};
 pub use route::{Dialer, Dialing, Route};
 pub use stream::{StreamReader, StreamWriter};

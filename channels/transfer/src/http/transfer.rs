@@ -89,6 +89,16 @@ impl HttpTransfer {
         ticket: Ticket,
         options: DialOptions,
     ) -> Result<HttpTransfer, SessionError> {
+        Ok(Self::try_open(handle, routes, ticket, options)?)
+    }
+
+    /// [`HttpTransfer::open_with`] with the channel's own error.
+    pub(super) fn try_open(
+        handle: Handle,
+        routes: Vec<Route>,
+        ticket: Ticket,
+        options: DialOptions,
+    ) -> Result<HttpTransfer, TransferError> {
         let line = Line::new(routes, ticket.transfer, options);
         let keys = handle.block_on(open(&line, &ticket))?;
         let inner = Arc::new(Inner {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::desk::ProbeFound;
+
 /// The plan itself, as the model has it.
 pub use simsim_model::port_plan::{EndKind, PlanEnd, PlanHost, PlanRow, PortPlan};
 
@@ -29,4 +31,65 @@ pub struct NameCheck {
     pub addresses: Vec<std::net::IpAddr>,
     /// Why it does not resolve.
     pub trouble: Option<String>,
+}
+
+/// Tries the ways of the plan.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProbeRequest {
+    /// Only ways from and to this host.
+    pub host: Option<String>,
+}
+
+/// What was found, row by row of the plan; rows on loopback are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeReport {
+    pub rows: Vec<ProbedRow>,
+}
+
+/// One way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbedRow {
+    pub row: String,
+    pub from: String,
+    pub to: String,
+    pub first_port: u16,
+    pub last_port: u16,
+    /// `open`, `refused`, `filtered`, `wrong_service`, `wrong_identity`, `no_way`, `not_tried`.
+    pub state: String,
+    /// Why, for people; empty where there is nothing to say.
+    pub message: String,
+    /// The address that answered, or the first that was tried.
+    pub address: Option<String>,
+    pub round_trip_us: Option<u64>,
+    /// Of the sample, to the host that is dialled.
+    pub bytes_per_s: Option<u64>,
+}
+
+impl ProbedRow {
+    pub(crate) fn not_tried(row: &PlanRow) -> Self {
+        Self {
+            row: row.row.clone(),
+            from: row.from.name.clone(),
+            to: row.to.name.clone(),
+            first_port: row.first_port,
+            last_port: row.last_port,
+            state: "not_tried".to_owned(),
+            message: String::new(),
+            address: None,
+            round_trip_us: None,
+            bytes_per_s: None,
+        }
+    }
+
+    pub(crate) fn take(&mut self, found: ProbeFound) {
+        found.state.clone_into(&mut self.state);
+        self.message = found.message;
+        self.address = found.address;
+        self.round_trip_us = found.round_trip_us;
+        let rate = |(bytes, time): (u64, u64)| {
+            bytes.saturating_mul(1_000_000).checked_div(time).unwrap_or(0)
+        };
+        self.bytes_per_s = found.sample.map(rate);
+    }
 }

@@ -130,6 +130,8 @@ verbs! {
     "ports.plan" => port_plan;
     /// Every enrolled host: reached or not, its clock, its names.
     "ports.hosts" => check_hosts;
+    /// Tries every way of the plan, each from the host that dials it.
+    "ports.probe" => probe_ports [ProbeRequest];
     /// Rows of the audit log.
     "audit.list" => audit [AuditListRequest];
     /// Follows the chain of the audit log.

@@ -28,6 +28,8 @@ pub(crate) use announce::Announcer;
 pub use announce::{JobEvent, JobEventKind};
 pub(crate) use finish::saveset_of;
 pub(crate) use queue::Jobs;
-pub(crate) use transfer::{DEVICE_PATIENCE, address_towards, grant_restore, revoke};
+pub(crate) use transfer::{
+    BackupGrant, DEVICE_PATIENCE, TransferWish, address_towards, grant, grant_restore, revoke,
+};
 pub(crate) use wish::paths_of;
 pub(crate) use wish::{BackupWish, RestoreWish, VerifyWish, Wish};

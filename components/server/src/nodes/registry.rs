@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use simsim_catalog::{Client, ClientId};
-use simsim_control::SmsshDialer;
+use simsim_control::verbs::Ping;
+use simsim_control::{ControlError, PublicKey, SERVER_USER, SmsshDialer};
 use simsim_model::Kind;
 use simsim_model::port_registry::SMSSH;
 use tokio::sync::mpsc;
@@ -109,6 +110,27 @@ impl Nodes {
 
     pub(crate) fn own(&self) -> ClientId {
         self.keeper.own.id
+    }
+
+    /// Dials a client's control listener anew, at these addresses, and answers the quickest of a few
+    /// round trips.
+    pub(crate) async fn try_control(
+        &self,
+        client: &Client,
+        addresses: &[String],
+    ) -> Result<Duration, ControlError> {
+        let key: PublicKey = client.host_key.parse().map_err(|_| ControlError::Malformed {
+            peer: client.name.as_str().into(),
+            reason: "its host key in the catalog cannot be read".to_owned(),
+        })?;
+        let session = self.keeper.dialer.connect(addresses, &key, SERVER_USER).await?;
+        let mut quickest = Duration::MAX;
+        for _ in 0..3 {
+            let begun = Instant::now();
+            session.call(Ping {}).await?;
+            quickest = quickest.min(begun.elapsed());
+        }
+        Ok(quickest)
     }
 
     /// How a node is reached now; `None` for one that is not dialled.

@@ -190,6 +190,7 @@ impl Site {
         for row in self.rows() {
             self.close(&row, None);
             self.exactly_closed(&row);
+            self.probe_says(&row, "filtered");
             let said = self.failure_of(&row);
             let (from, to) = (&row.from.name, &row.to.name);
             let words =
@@ -209,6 +210,40 @@ impl Site {
                 self.exactly_closed(&row);
                 self.network.load(&host, &self.rules(Some(&host))).unwrap();
             }
+        }
+    }
+
+    /// What a probe finds: rows with their states and messages.
+    pub fn probed(&self) -> Vec<(String, String, Value)> {
+        let mut probe = simsim();
+        probe.arg("--state").arg(&self.server.state).args(["ports", "probe", "--json"]);
+        let output = run(&mut probe);
+        let document: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        crate::cli::documents::check("ProbeReport", &document);
+        let rows = document["rows"].as_array().unwrap().clone();
+        let good = rows.iter().all(|row| row["state"] == "open");
+        assert_eq!(output.status.code(), Some(if good { 0 } else { 3 }), "{document:#}");
+        let rows = rows.into_iter().map(|row| {
+            let title = format!(
+                "{}: {} to {}, port {}",
+                row["row"].as_str().unwrap(),
+                row["from"].as_str().unwrap(),
+                row["to"].as_str().unwrap(),
+                row["first_port"]
+            );
+            (title, row["state"].as_str().unwrap().to_owned(), row)
+        });
+        rows.collect()
+    }
+
+    /// A probe finds every row open but this one.
+    pub fn probe_says(&self, row: &PlanRow, state: &str) {
+        // A host tries ways again after a moment only.
+        std::thread::sleep(Duration::from_millis(1200));
+        for (title, found, all) in self.probed() {
+            let expected = if title == row.title() { state } else { "open" };
+            assert_eq!(found, expected, "{title}: {all:#}");
         }
     }
 

@@ -1,10 +1,12 @@
 //! Scenario (a): nothing is configured, so that SMSSH to the hosts and HTTP to the device are all.
 
+use serde_json::json;
 use simsim_model::port_plan::PlanRow;
 use simsim_model::port_registry::{HTTP, SMSSH};
-use simsim_testkit::skip;
+use simsim_testkit::{ChildProcess, skip};
 
 use super::{FAR, Site, VAULT, WEB};
+use crate::hosts::{PATIENCE, simsim};
 
 #[test]
 fn firewall_smssh_and_http_only() {
@@ -22,6 +24,17 @@ fn firewall_smssh_and_http_only() {
     ];
     assert_eq!(titles, expected);
     site.works();
+    let probed = site.probed();
+    assert_eq!(probed.len(), expected.len());
+    for (title, state, row) in probed {
+        assert_eq!(state, "open", "{row:#}");
+        assert!(row["round_trip_us"].as_u64().unwrap() > 0, "{row:#}");
+        // Data ways have a sample; nothing of it is kept.
+        let has_rate = row["bytes_per_s"].as_u64().is_some_and(|rate| rate > 0);
+        assert_eq!(has_rate, title.starts_with("http"), "{row:#}");
+    }
+    let savesets = site.server.must("saveset.list", json!({}));
+    assert_eq!(savesets.as_array().unwrap().len(), 1, "a probe leaves nothing");
     site.is_tight();
     site.each_host_rule_matters();
     let open = site.document(FAR, &site.device.state, &["ports", "list"]);
@@ -57,4 +70,59 @@ fn firewall_smssh_and_http_only_every_rule_matters_and_its_error_names_it() {
     };
     site.works();
     site.each_rule_matters();
+}
+
+/// The port is open, and behind it is first something else, then the device of somebody else, then
+/// nobody.
+#[test]
+fn a_probe_tells_a_wrong_service_and_a_wrong_host_from_a_closed_port() {
+    use std::io::Write;
+    let site = match Site::new() {
+        Ok(site) => site,
+        Err(why) => return skip(&why),
+    };
+    let http = HTTP.ports.first();
+    let free = simsim_testkit::free_ports(3);
+    let redirect = |port: u16| {
+        let rules = format!(
+            "table ip fake\ndelete table ip fake\ntable ip fake {{\n\tchain before {{\n\t\ttype nat \
+             hook prerouting priority dstnat;\n\t\ttcp dport {http} redirect to :{port}\n\t}}\n}}\n"
+        );
+        // The host's own firewall would not let the other port in.
+        site.network.load(FAR, "table inet simsim\ndelete table inet simsim\n").unwrap();
+        site.network.load(FAR, &rules).unwrap();
+    };
+    let way = format!("http: {WEB} to {FAR}, port {http}");
+    let found = || {
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        let probed = site.probed();
+        let (_, state, row) = probed.into_iter().find(|(title, ..)| *title == way).unwrap();
+        (state, row["message"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(found().0, "open");
+
+    let listener =
+        site.network.inside(FAR, || std::net::TcpListener::bind(("0.0.0.0", free[0])).unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = (&stream).write_all(b"220 something else\r\n");
+        }
+    });
+    redirect(free[0]);
+    let (state, message) = found();
+    assert_eq!(state, "wrong_service", "{message}");
+
+    let mut other = simsim();
+    other.arg("--state").arg(site.scratch.path().join("other")).arg("rds");
+    other.args(["--listen", &format!("127.0.0.1:{}", free[1])]);
+    other.args(["--http", &format!("0.0.0.0:{}", free[2])]);
+    let other = ChildProcess::start(&mut site.network.on(FAR, &other));
+    other.wait_for_line("is ready", PATIENCE).unwrap();
+    redirect(free[2]);
+    let (state, message) = found();
+    assert_eq!(state, "wrong_identity", "{message}");
+
+    drop(other);
+    let (state, message) = found();
+    assert_eq!(state, "refused", "{message}");
 }

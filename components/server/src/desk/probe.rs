@@ -1,0 +1,314 @@
+//! Trying every way of the port plan, each from the host that would dial it.
+//!
+//! Control ways are tried by the Server itself, with the key that it expects. Ways for data are
+//! tried by the host that dials, with a ticket that the device at the other end was told of: so a
+//! way counts as open only when the right host answers. Nothing is stored, and the tickets are
+//! revoked.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use simsim_catalog::{Client, ClientId, Datastore, DatastoreState};
+use simsim_control::ControlError;
+use simsim_control::verbs::{
+    PROBE_ADDRESSES_MAX, PROBE_WAYS_MAX, Probe, ProbeFinding, ProbeState, ProbeWay,
+};
+use simsim_format::random_bytes;
+use simsim_model::interface::Scheme;
+use simsim_model::port_plan::{EndKind, PlanRow, PortPlan};
+use simsim_model::port_registry::{CTRL, DRIVE, FTP_DATA, SMSSH};
+use simsim_model::{Direction, DomainId, Level, SavesetId, TransferId};
+use simsim_net::{DialError, Failure};
+
+use crate::api::{ProbeReport, ProbeRequest, ProbedRow};
+use crate::jobs::{BackupGrant, TransferWish, grant, revoke};
+use crate::rights::{Object, Principal, Right};
+use crate::{Server, ServerError};
+
+/// A node that is not reached within this time does not try anything.
+const NODE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is known of the suite while ways are tried.
+struct Known {
+    clients: Vec<Client>,
+    datastores: Vec<Datastore>,
+    /// Number and datastore of each drive.
+    drives: Vec<(u32, simsim_model::StoreId)>,
+}
+
+impl Server {
+    /// Tries every way of the plan, or those from and to one host.
+    pub async fn probe_ports(
+        &self,
+        who: &Principal,
+        request: ProbeRequest,
+    ) -> Result<ProbeReport, ServerError> {
+        let asked = request.host.clone().unwrap_or_else(|| "every host".to_owned());
+        self.may_do(who, Right::Maintain, "ports.probe", Object::Suite, asked).await?;
+        let plan = PortPlan::of(&self.port_configuration().await?);
+        if let Some(name) = &request.host
+            && !plan.hosts.iter().any(|host| host.name == *name)
+        {
+            return Err(ServerError::not_found("client", name));
+        }
+        let of_host = |row: &&PlanRow| {
+            let name = request.host.as_deref();
+            name.is_none_or(|name| row.from.name == name || row.to.name == name)
+        };
+        let rows: Vec<PlanRow> =
+            plan.rows.iter().filter(|row| !row.local).filter(of_host).cloned().collect();
+        let known = self.known_for_probe().await?;
+        let mut probed: Vec<ProbedRow> = rows.iter().map(ProbedRow::not_tried).collect();
+        let mut trying = Vec::new();
+        for (from, places) in by_dialler(&rows) {
+            let (server, known) = (self.clone(), known.clone());
+            let ways: Vec<(usize, PlanRow)> = places
+                .into_iter()
+                .filter_map(|place| Some((place, rows.get(place)?.clone())))
+                .collect();
+            trying.push(tokio::spawn(async move { server.try_from(&from, ways, &known).await }));
+        }
+        for one in trying {
+            let found = one.await.map_err(|error| ServerError::Lost(error.to_string()))?;
+            for (place, finding) in found {
+                if let Some(row) = probed.get_mut(place) {
+                    row.take(finding);
+                }
+            }
+        }
+        Ok(ProbeReport { rows: probed })
+    }
+
+    async fn known_for_probe(&self) -> Result<std::sync::Arc<Known>, ServerError> {
+        let known = self.house.books.run(|catalog| {
+            let mut datastores = catalog.datastores()?;
+            datastores.retain(|one| one.state == DatastoreState::Active);
+            Ok(Known {
+                clients: catalog.clients()?.into_iter().filter(Client::is_enrolled).collect(),
+                datastores,
+                drives: catalog.drives()?.iter().map(|one| (one.number, one.store)).collect(),
+            })
+        });
+        Ok(std::sync::Arc::new(known.await?))
+    }
+
+    /// Everything that one host dials.
+    async fn try_from(
+        &self,
+        from: &str,
+        rows: Vec<(usize, PlanRow)>,
+        known: &Known,
+    ) -> Vec<(usize, Finding)> {
+        let mut found = Vec::new();
+        let mut asked: Vec<(usize, Way)> = Vec::new();
+        for (place, row) in rows {
+            let addresses = addresses(&row);
+            if row.from.kind != EndKind::Host {
+                found.push((place, Finding::not_tried("whoever dials it is no host of the suite")));
+            } else if row.row == FTP_DATA.id {
+                let why = "ports for FTP data are open while a transfer runs";
+                found.push((place, Finding::not_tried(why)));
+            } else if addresses.is_empty() {
+                let why = format!("'{}' has no known address", row.to.name);
+                found.push((place, Finding::not_tried(&why)));
+            } else if row.row == SMSSH.id || row.row == CTRL.id {
+                found.push((place, self.try_control(&row, &addresses, known).await));
+            } else {
+                asked.push((place, self.way(&row, addresses, known).await));
+            }
+        }
+        for some in asked.chunks(PROBE_WAYS_MAX) {
+            found.extend(self.ask(from, some, known).await);
+        }
+        for (_, way) in &asked {
+            if let Some((device, transfer)) = way.granted {
+                revoke(&self.house, device, transfer).await;
+            }
+        }
+        found
+    }
+
+    async fn try_control(&self, row: &PlanRow, addresses: &[String], known: &Known) -> Finding {
+        let Some(client) = known.clients.iter().find(|client| client.name == row.to.name) else {
+            return Finding::not_tried("it is not enrolled any more");
+        };
+        match self.house.nodes.try_control(client, addresses).await {
+            Ok(round_trip) => Finding {
+                state: "open",
+                message: String::new(),
+                address: None,
+                round_trip_us: u64::try_from(round_trip.as_micros()).ok(),
+                sample: None,
+            },
+            Err(error) => Finding::of_control(&error),
+        }
+    }
+
+    /// The way as its dialler is asked to try it, with a ticket where the device gives one.
+    async fn way(&self, row: &PlanRow, addresses: Vec<String>, known: &Known) -> Way {
+        let mut way =
+            ProbeWay { row: row.row.clone(), addresses, ticket: None, device_keys: Vec::new() };
+        let takes_tickets = Scheme::of_row(&row.row).is_some_and(|scheme| scheme != Scheme::Ftp);
+        if !takes_tickets || row.to.kind != EndKind::Host {
+            return Way { way, granted: None, note: None };
+        }
+        match self.ticket(row, known).await {
+            Ok((ticket, device_keys, device)) => {
+                let granted = Some((device, ticket.transfer));
+                way.ticket = Some(ticket);
+                way.device_keys = device_keys;
+                Way { way, granted, note: None }
+            }
+            Err(error) => {
+                let why = error.full_message();
+                let note = format!("only the port was tried, not who answers: {why}");
+                Way { way, granted: None, note: Some(note) }
+            }
+        }
+    }
+
+    async fn ticket(
+        &self,
+        row: &PlanRow,
+        known: &Known,
+    ) -> Result<(simsim_model::Ticket, Vec<Vec<u8>>, ClientId), ServerError> {
+        let device = known.clients.iter().find(|client| client.name == row.to.name);
+        let dialler = known.clients.iter().find(|client| client.name == row.from.name);
+        let (Some(device), Some(dialler)) = (device, dialler) else {
+            return Err(ServerError::not_found("client", &row.to.name));
+        };
+        let own_drive = |number: u32| match row.row == DRIVE.id {
+            true => DRIVE.ports.for_drive(number) == Some(row.first_port),
+            false => true,
+        };
+        let served = known.drives.iter().find_map(|(number, store)| {
+            let datastore = known.datastores.iter().find(|one| one.store == *store)?;
+            (datastore.device == device.id && own_drive(*number)).then_some((*number, datastore))
+        });
+        let Some((drive, datastore)) = served else {
+            return Err(ServerError::Nothing { noun: "datastore" });
+        };
+        let wish = TransferWish {
+            transfer: TransferId(random_bytes()?),
+            job: 0,
+            client: &dialler.name,
+            drive,
+            datastore,
+            domain: DomainId(random_bytes()?),
+            direction: Direction::Backup,
+            saveset: SavesetId(random_bytes()?),
+            bytes_max: 1,
+        };
+        let backup = BackupGrant { level: Level::Full, eol_days: 0, stream: None };
+        let granted = grant(&self.house, &wish, Some(backup), dialler.id).await?;
+        Ok((granted.ticket, granted.device_keys, device.id))
+    }
+
+    /// Has the host `from` try some ways.
+    async fn ask(&self, from: &str, ways: &[(usize, Way)], known: &Known) -> Vec<(usize, Finding)> {
+        let none = |why: &str| -> Vec<(usize, Finding)> {
+            ways.iter().map(|(place, _)| (*place, Finding::not_tried(why))).collect()
+        };
+        let Some(client) = known.clients.iter().find(|client| client.name == from) else {
+            return none("who dials it is not enrolled any more");
+        };
+        let line = match self.house.nodes.line(client.id, NODE_PATIENCE).await {
+            Ok(line) => line,
+            Err(error) => return none(&error.full_message()),
+        };
+        let request = Probe { ways: ways.iter().map(|(_, way)| way.way.clone()).collect() };
+        let reply = match line.call_slow(request).await {
+            Ok(reply) => reply,
+            Err(error) => return none(&error.full_message()),
+        };
+        let missing = || Finding::not_tried("the host left it out");
+        let mut findings = reply.findings.iter();
+        ways.iter()
+            .map(|(place, way)| {
+                let told = findings.next().map(|told| Finding::of_node(told, way.note.as_deref()));
+                (*place, told.unwrap_or_else(missing))
+            })
+            .collect()
+    }
+}
+
+/// A way with what has to be cleared away afterwards.
+struct Way {
+    way: ProbeWay,
+    granted: Option<(ClientId, TransferId)>,
+    /// What the finding does not say.
+    note: Option<String>,
+}
+
+/// Places of rows by the host that dials.
+fn by_dialler(rows: &[PlanRow]) -> BTreeMap<String, Vec<usize>> {
+    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (place, row) in rows.iter().enumerate() {
+        groups.entry(row.from.name.clone()).or_default().push(place);
+    }
+    groups
+}
+
+fn addresses(row: &PlanRow) -> Vec<String> {
+    let with_port = |ip: &IpAddr| SocketAddr::new(*ip, row.first_port).to_string();
+    row.to.addresses.iter().take(PROBE_ADDRESSES_MAX).map(with_port).collect()
+}
+
+/// What became of one row.
+pub(crate) struct Finding {
+    pub state: &'static str,
+    pub message: String,
+    pub address: Option<String>,
+    pub round_trip_us: Option<u64>,
+    /// Bytes and microseconds.
+    pub sample: Option<(u64, u64)>,
+}
+
+impl Finding {
+    fn plain(state: &'static str, message: String) -> Self {
+        Self { state, message, address: None, round_trip_us: None, sample: None }
+    }
+
+    fn not_tried(why: &str) -> Self {
+        Self::plain("not_tried", why.to_owned())
+    }
+
+    fn of_control(error: &ControlError) -> Self {
+        let state = match error {
+            ControlError::Dial(DialError::Failed { attempts }) => {
+                match attempts.first().map(|attempt| &attempt.failure) {
+                    Some(Failure::Refused) => "refused",
+                    Some(Failure::Filtered) => "filtered",
+                    Some(Failure::Unresolvable(_) | Failure::Other(_)) | None => "no_way",
+                }
+            }
+            ControlError::Dial(DialError::NoAddress) => "no_way",
+            ControlError::HostKey { .. } | ControlError::LoginRefused { .. } => "wrong_identity",
+            _ => "wrong_service",
+        };
+        Self::plain(state, error.to_string())
+    }
+
+    fn of_node(told: &ProbeFinding, note: Option<&str>) -> Self {
+        let state = match told.state {
+            ProbeState::Open => "open",
+            ProbeState::Refused => "refused",
+            ProbeState::Filtered => "filtered",
+            ProbeState::WrongService => "wrong_service",
+            ProbeState::WrongIdentity => "wrong_identity",
+            ProbeState::NoWay => "no_way",
+        };
+        let message = match (told.message.as_str(), note) {
+            ("", Some(note)) => note.to_owned(),
+            (message, _) => message.to_owned(),
+        };
+        Self {
+            state,
+            message,
+            address: Some(told.address.clone()).filter(|address| !address.is_empty()),
+            round_trip_us: Some(told.round_trip_us).filter(|time| *time > 0),
+            sample: (told.sample_us > 0).then_some((told.sample_bytes, told.sample_us)),
+        }
+    }
+}
