@@ -7,6 +7,8 @@
 
 mod filter;
 mod find;
+#[cfg(test)]
+mod fuzz;
 mod heal;
 mod layout;
 mod lookup;

@@ -1,7 +1,7 @@
 //! Damage that is met while others look, write, merge or rebuild.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use simsim_datastore::{Datastore, OpenOptions};
@@ -83,6 +83,132 @@ fn a_flush_that_meets_a_damaged_run_of_full_size_does_not_wait_for_itself() {
         }
     });
     assert!(!keys(&disk, "index/").iter().any(|key| key.ends_with("01.run")), "it was replaced");
+}
+
+/// A rebuild waits for flushes while it keeps damaged runs from being replaced; a flush whose new run
+/// turns out damaged waits for that. Neither may hold what the other waits for.
+#[test]
+fn a_rebuild_and_a_flush_that_meets_damage_do_not_wait_for_each_other() {
+    let disk = store_with(1);
+    let storage = Hooked::new(&disk);
+    let shared: Arc<dyn Storage> = storage.clone();
+    let datastore = open(&shared);
+    let (names, segment) = data_segment(DOMAIN, &[content(77, 100_000)]);
+    session(&datastore, 2).put(0, segment).unwrap();
+    let (begun, flush_has_begun) = mpsc::channel();
+    let (built, rebuild_has_built) = mpsc::channel();
+    let rebuild_has_built = Mutex::new(rebuild_has_built);
+    let first = AtomicBool::new(true);
+    // Behind a small run's one page of entries stands its filter.
+    storage.on(move |call, key| {
+        if call != (Call::Read { offset: 4096 }) {
+            return Answer::AsItIs;
+        }
+        if key.ends_with("2.run") {
+            if first.swap(false, Ordering::SeqCst) {
+                begun.send(()).unwrap();
+                rebuild_has_built.lock().unwrap().recv().unwrap();
+                // It goes on to where it waits for flushes.
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            return Answer::Flip;
+        }
+        if key.ends_with("3.run") {
+            let _ = built.send(());
+        }
+        Answer::AsItIs
+    });
+    let flushing = datastore.clone();
+    let asked = datastore.clone();
+    in_time(move || {
+        let flush = std::thread::spawn(move || flushing.close().unwrap());
+        flush_has_begun.recv().unwrap();
+        datastore.rebuild_index().unwrap();
+        flush.join().unwrap();
+    });
+    storage.rest();
+    assert_eq!(asked.has(DOMAIN, &[names[0], chunk(1, 0)]).unwrap(), [true; 2]);
+}
+
+/// The packs of a large damaged run, which a merge meets, fill the table in memory; so many runs have
+/// come meanwhile that whoever writes one waits for merges.
+#[test]
+fn a_merge_that_meets_a_damaged_run_does_not_wait_for_merges() {
+    const MERGER: &str = "index-merge";
+    let disk = store_with(0);
+    {
+        let shared: Arc<dyn Storage> = Arc::new(disk.clone());
+        let datastore = open(&shared);
+        // Two small ones, which are merged, and others too large for that.
+        for (number, data) in [(1, 1), (2, 1), (3, 8), (4, 8), (5, 8), (6, 8)] {
+            backup(&session(&datastore, number), u64::from(number), data, 60).unwrap();
+        }
+        let large = session(&datastore, 8);
+        for number in 0..21u64 {
+            let chunks: Vec<Vec<u8>> = (0..10_000)
+                .map(|chunk| (1_000_000 + number * 10_000 + chunk).to_le_bytes().to_vec())
+                .collect();
+            large.put(number, data_segment(DOMAIN, &chunks).1).unwrap();
+        }
+        let root = node(&[], &[chunk(1, 0)]);
+        large.put(21, node_segment(DOMAIN, std::slice::from_ref(&root))).unwrap();
+        large.commit(&draft(root.name, 22)).unwrap();
+    }
+    assert_eq!(keys(&disk, "index/").len(), 8, "one more, and there is something to merge");
+    let storage = Hooked::new(&disk);
+    let merging = Arc::new(AtomicBool::new(false));
+    let (seen, watched, met) = (merging.clone(), disk.clone(), Arc::new(AtomicU32::new(0)));
+    let meets = met.clone();
+    storage.on(move |call, key| {
+        let here = std::thread::current();
+        let by_merger = here.name() == Some(MERGER);
+        if key.ends_with(".run") && call == (Call::Read { offset: 1427 * 4096 }) {
+            // The large run's filter: not to be had at first, damaged when the merge looks.
+            if !by_merger {
+                return Answer::Fail(EMFILE);
+            }
+            let met = meets.fetch_add(1, Ordering::SeqCst);
+            return if met < 3 { Answer::Flip } else { Answer::AsItIs };
+        }
+        if by_merger && call == Call::Create && !seen.swap(true, Ordering::SeqCst) {
+            // Until those who write runs wait for this merge.
+            for _ in 0..2000 {
+                if keys(&watched, "index/").len() > 25 {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Answer::AsItIs
+    });
+    let shared: Arc<dyn Storage> = storage.clone();
+    let datastore = open(&shared);
+    let asked = datastore.clone();
+    backup(&session(&datastore, 9), 9, 8, 60).unwrap();
+    let begun = merging.clone();
+    in_time(move || {
+        while !begun.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (writing, closing) = (datastore.clone(), datastore);
+        let writer = std::thread::spawn(move || {
+            for number in 10..=30u8 {
+                backup(&session(&writing, number), u64::from(number), 8, 60).unwrap();
+            }
+        });
+        while keys(&disk, "index/").len() < 25 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // The writer waits; this is one more.
+        let (_, segment) = data_segment(DOMAIN, &[content(77, 100_000)]);
+        session(&closing, 50).put(0, segment).unwrap();
+        closing.close().unwrap();
+        writer.join().unwrap();
+        while met.load(Ordering::SeqCst) < 3 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    assert_eq!(asked.has(DOMAIN, &[chunk(1, 0), chunk(30, 3)]).unwrap(), [true; 2]);
 }
 
 #[test]
