@@ -37,20 +37,22 @@ impl Enrolment {
                 format!("{}: {why}; join again, with a new code of the server", file.display());
             Failure::new(Kind::Corrupt, text)
         };
-        let enrolment: Self = match std::fs::read(file) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        match std::fs::read(file) {
+            Ok(bytes) => Self::parse(&bytes).map(Some).map_err(damaged),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => {
                 let text = format!("{}: {error}", file.display());
-                return Err(Failure::new(Kind::of_io(&error), text));
+                Err(Failure::new(Kind::of_io(&error), text))
             }
-        };
-        if enrolment.key().is_none() {
-            return Err(damaged("the server's key in it is none".to_owned()));
         }
-        Ok(Some(enrolment))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let enrolment: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        match enrolment.key() {
+            Some(_) => Ok(enrolment),
+            None => Err("the server's key in it is none".to_owned()),
+        }
     }
 
     /// Durable when it returns.
@@ -72,6 +74,22 @@ mod tests {
     use simsim_control::Identity;
 
     use super::*;
+
+    #[test]
+    fn fuzz_enrolments() {
+        let key = Identity::generate().public().to_string();
+        let enrolment =
+            Enrolment { server: "one".into(), server_key: key, name: "web".into(), port: 7 };
+        let samples = [enrolment.clone(), Enrolment { name: "\u{e4}\"".into(), ..enrolment }]
+            .map(|one| serde_json::to_vec_pretty(&one).unwrap());
+        simsim_testkit::fuzz("enrolment", &samples, |bytes| {
+            if let Ok(enrolment) = Enrolment::parse(bytes) {
+                assert!(enrolment.key().is_some());
+                let again = serde_json::to_vec(&enrolment).unwrap();
+                assert_eq!(Enrolment::parse(&again), Ok(enrolment));
+            }
+        });
+    }
 
     #[test]
     fn it_is_read_back_and_a_damaged_one_is_named() {

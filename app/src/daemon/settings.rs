@@ -357,6 +357,23 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_settings() {
+        let mut settings = Settings { name: "vault".to_owned(), ..Settings::default() };
+        settings.listen.http = vec!["[::1]:7".parse().unwrap(), "192.0.2.1".parse().unwrap()];
+        let samples =
+            [Settings::default(), settings].map(|one| toml::to_string(&one).unwrap().into_bytes());
+        simsim_testkit::fuzz("settings", &samples, |bytes| {
+            match parse(&String::from_utf8_lossy(bytes)) {
+                Ok(settings) => {
+                    let again = toml::to_string(&settings).unwrap();
+                    assert_eq!(parse(&again).unwrap(), settings);
+                }
+                Err(error) => assert!(!error.message.contains('\n'), "one line: {error}"),
+            }
+        });
+    }
+
+    #[test]
     fn typing_errors_are_named_with_file_and_line() {
         for (text, named) in [
             ("name = \"x\"\n[listen]\nsmsh = []\n", "smsh"),
