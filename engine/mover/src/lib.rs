@@ -7,6 +7,7 @@
 
 mod backup;
 mod build;
+mod children;
 mod choose;
 mod chunks;
 mod cutter;

@@ -8,7 +8,7 @@ use std::sync::atomic::{
 };
 
 use crossbeam_channel::Receiver;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use simsim_format::{Content, Entry, EntryKind, Opener, SegmentView};
 use simsim_model::{Name, Problem, ProblemKind, SegmentPlace, escape_path};
 use simsim_source::{DirHandle, FileWriter, FsSink, LinkTarget, Placed, SinkError};
@@ -98,19 +98,43 @@ pub(crate) enum Task<'a> {
     Missing(Vec<(Name, Use<'a>)>),
 }
 
+/// A task that a worker has, to its end, whatever that is.
+struct UnderWay<'a, 'b>(&'b Shared<'a>);
+
+impl Drop for UnderWay<'_, '_> {
+    fn drop(&mut self) {
+        let mut under_way = self.0.under_way.lock();
+        *under_way = under_way.saturating_sub(1);
+        if *under_way == 0 {
+            self.0.idle.notify_all();
+        }
+    }
+}
+
 /// What the walk and the workers share.
 pub(crate) struct Shared<'a> {
     pub(crate) sink: &'a FsSink,
     pub(crate) job: &'a RestoreJob,
     pub(crate) report: &'a Report,
     failed: Mutex<Option<MoverError>>,
+    /// Tasks that workers have, or that wait for them.
+    under_way: Mutex<usize>,
+    idle: Condvar,
     /// Entries that were there already as they should be.
     left: AtomicU64,
 }
 
 impl<'a> Shared<'a> {
     pub(crate) fn new(sink: &'a FsSink, job: &'a RestoreJob, report: &'a Report) -> Self {
-        Self { sink, job, report, failed: Mutex::new(None), left: AtomicU64::new(0) }
+        Self {
+            sink,
+            job,
+            report,
+            failed: Mutex::new(None),
+            under_way: Mutex::new(0),
+            idle: Condvar::new(),
+            left: AtomicU64::new(0),
+        }
     }
 
     /// The first failure of any worker, or a cancellation.
@@ -125,8 +149,24 @@ impl<'a> Shared<'a> {
     pub(crate) fn work(&self, queue: &Receiver<Task<'a>>) {
         let mut opener = Opener::new(self.job.key.clone());
         for task in queue {
+            let _done = UnderWay(self);
             self.run(&mut opener, task);
         }
+    }
+
+    /// A task goes to the workers.
+    pub(crate) fn begin(&self) {
+        *self.under_way.lock() += 1;
+    }
+
+    /// Waits until the workers have done everything that was given to them.
+    pub(crate) fn wait_until_idle(&self) -> Result<(), MoverError> {
+        let mut under_way = self.under_way.lock();
+        while *under_way > 0 {
+            self.idle.wait(&mut under_way);
+        }
+        drop(under_way);
+        self.check()
     }
 
     /// Does a task, unless the job has failed.

@@ -5,8 +5,9 @@
 //! the window's list and one opened segment a worker. A directory's attributes are set when the
 //! last file below it is done.
 //!
-//! Further names of a file come last, one after the other: a name becomes a hard link only to a
-//! name that this restore has placed. Where the first one was kept or is incomplete, the next one
+//! Further names of files come when many of them wait, and at the end, one after the other: a name
+//! becomes a hard link only to a name that this restore has placed, so everything before it is done by
+//! then. Where the first one was kept or is incomplete, the next one
 //! is restored by itself, and those after it become links to that.
 
 use std::collections::hash_map::Entry as Slot;
@@ -21,6 +22,7 @@ use simsim_model::{Name, Problem, ProblemKind, Progress, RestoreSession, Saveset
 use simsim_source::{Created, FsSink, LinkTarget, Placed, SinkError};
 
 use crate::MoverError;
+use crate::children::Children;
 use crate::choose::{Chosen, Selection};
 use crate::placing::{File, Group, Item, OpenDir, Shared, Task, Use};
 use crate::report::{OnProblem, Report};
@@ -30,6 +32,8 @@ use crate::tree::{Tree, components, join};
 const WINDOW_PIECES: usize = 16 << 10;
 /// Files of more than one piece in a window: each holds a descriptor.
 const WINDOW_OPEN_FILES: usize = 192;
+/// Further names of files that wait for the first ones: about 3 MiB.
+const LINKS_MAX: usize = 4096;
 
 pub struct RestoreJob {
     pub session: Arc<dyn RestoreSession>,
@@ -146,7 +150,7 @@ struct Frame<'a> {
     path: Vec<u8>,
     entry: Entry,
     open: Option<Arc<OpenDir<'a>>>,
-    children: std::vec::IntoIter<Entry>,
+    children: Children,
 }
 
 struct Walk<'a, 'b> {
@@ -185,7 +189,7 @@ impl<'a> Walk<'a, '_> {
 
     /// All wanted entries below a directory, with a stack of our own: trees may be deep.
     fn directory(&mut self, dir: Arc<OpenDir<'a>>, entry: Entry) -> Result<(), MoverError> {
-        let (path, children) = (dir.path.clone(), self.children(&dir.path, &entry));
+        let (path, children) = (dir.path.clone(), self.tree.children_from(&entry, b""));
         let mut stack = vec![Frame { path, entry, open: Some(dir), children }];
         while let Some(frame) = stack.last_mut() {
             let Some(child) = frame.children.next() else {
@@ -193,6 +197,16 @@ impl<'a> Walk<'a, '_> {
                 continue;
             };
             self.shared.check()?;
+            let child = match child {
+                Ok(child) => child,
+                // What stands on other pages of the folder is not lost with this one.
+                Err(error) => {
+                    let text = format!("a part of the folder's content is missing: {error}");
+                    let lost = Problem::new(&*frame.path, ProblemKind::MissingData, text);
+                    self.shared.report.add(lost);
+                    continue;
+                }
+            };
             let path = join(&frame.path, &child.name);
             let wanted = self.chosen.wants(&path);
             self.met += u64::from(wanted);
@@ -200,7 +214,7 @@ impl<'a> Walk<'a, '_> {
                 if matches!(child.content, Content::Missing) {
                     self.unread(&path);
                 }
-                let children = self.children(&path, &child);
+                let children = self.tree.children_from(&child, b"");
                 stack.push(Frame { path, entry: child, open: None, children });
                 if wanted || !self.chosen.has_patterns() {
                     self.open(&mut stack);
@@ -244,15 +258,6 @@ impl<'a> Walk<'a, '_> {
         Some(dir)
     }
 
-    fn children(&self, path: &[u8], entry: &Entry) -> std::vec::IntoIter<Entry> {
-        let children = self.tree.children(entry).unwrap_or_else(|error| {
-            let text = format!("the folder's content is missing: {error}");
-            self.shared.report.add(Problem::new(path, ProblemKind::MissingData, text));
-            Vec::new()
-        });
-        children.into_iter()
-    }
-
     fn unread(&self, path: &[u8]) {
         let text = "could not be read when it was backed up";
         self.shared.report.add(Problem::new(path, ProblemKind::MissingData, text));
@@ -274,11 +279,22 @@ impl<'a> Walk<'a, '_> {
                         slot.remove();
                     }
                     self.links.push((item, group));
-                    return Ok(());
+                    return if self.links.len() < LINKS_MAX { Ok(()) } else { self.links_now() };
                 }
             }
         }
         self.content(item)
+    }
+
+    /// Further names of files, when the workers have done what they have.
+    fn links_now(&mut self) -> Result<(), MoverError> {
+        self.flush()?;
+        self.shared.wait_until_idle()?;
+        let opener = Opener::new(self.shared.job.key.clone());
+        let queue = std::mem::replace(&mut self.way, Way::Here(Box::new(opener)));
+        let done = self.links();
+        self.way = queue;
+        done
     }
 
     /// Further names of files, after all else is done.
@@ -420,7 +436,10 @@ impl<'a> Walk<'a, '_> {
 
     fn send(&mut self, task: Task<'a>) -> Result<(), MoverError> {
         match &mut self.way {
-            Way::Queue(tasks) => tasks.send(task).map_err(|_| MoverError::Lost),
+            Way::Queue(tasks) => {
+                self.shared.begin();
+                tasks.send(task).map_err(|_| MoverError::Lost)
+            }
             Way::Here(opener) => {
                 self.shared.run(opener, task);
                 Ok(())

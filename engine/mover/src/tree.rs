@@ -1,12 +1,13 @@
 //! Reading a saveset's tree: any folder without the rest of it.
 
-use std::collections::VecDeque;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use simsim_format::{Content, DomainKey, Entry, Manifest, Page, Piece};
 use simsim_model::{Name, RestoreSession, SavesetId, escape_path, limits};
 
 use crate::MoverError;
+use crate::children::Children;
 use crate::nodes::NodeReader;
 
 /// The tree of one saveset.
@@ -52,28 +53,14 @@ impl Tree {
         }
     }
 
-    /// All entries of a directory's tree node, page after page.
+    /// All entries of a directory's tree node.
     pub fn children(&self, directory: &Entry) -> Result<Vec<Entry>, MoverError> {
-        match &directory.content {
-            Content::Tree(page) => self.entries(page),
-            _ => Ok(Vec::new()),
-        }
+        self.children_from(directory, b"").collect()
     }
 
-    fn entries(&self, page: &Name) -> Result<Vec<Entry>, MoverError> {
-        let mut entries = Vec::new();
-        let mut open = vec![(*page, 0usize)];
-        while let Some((name, depth)) = open.pop() {
-            match self.nodes.page(&name)? {
-                Page::Entries(page) => entries.extend(page),
-                // Index pages nest at most as deep as a balanced tree needs.
-                Page::Index(pages) if depth < 16 => {
-                    open.extend(pages.iter().rev().map(|page| (page.page, depth + 1)));
-                }
-                _ => return Err(no_path(b"a page of another kind")),
-            }
-        }
-        Ok(entries)
+    /// The entries of a directory from a name on, read as they are wanted.
+    pub(crate) fn children_from(&self, directory: &Entry, from: &[u8]) -> Children {
+        Children::new(&self.nodes, directory, from)
     }
 
     /// All pieces of a file.
@@ -208,25 +195,38 @@ impl Tree {
     ) -> Result<(), MoverError> {
         let start = self.entry(path)?;
         let at = join(&[], &components(path).collect::<Vec<_>>().join(&b'/'));
-        let mut open = VecDeque::from([Found { path: at, entry: start }]);
-        while let Some(found) = open.pop_front() {
+        // Folders on the way down, each with what of it is still to come.
+        let mut open: Vec<(Vec<u8>, Children)> = Vec::new();
+        let mut next = Some(Found { path: at, entry: start });
+        loop {
+            let Some(found) = next.take() else {
+                let Some((path, children)) = open.last_mut() else { return Ok(()) };
+                match children.next() {
+                    Some(entry) => {
+                        let entry = entry?;
+                        next = Some(Found { path: join(path, &entry.name), entry });
+                    }
+                    None => drop(open.pop()),
+                }
+                continue;
+            };
             let turn = Turn::of(&found.path, after);
             if turn == Turn::Over {
                 continue;
             }
-            let path = found.path.clone();
-            let children = self.children(&found.entry)?;
+            if found.path.len() <= limits::PATH_BYTES_MAX {
+                let from = match (turn, after) {
+                    (Turn::OnTheWay, Some(after)) => {
+                        components(after).nth(components(&found.path).count()).unwrap_or_default()
+                    }
+                    _ => b"",
+                };
+                open.push((found.path.clone(), self.children_from(&found.entry, from)));
+            }
             if turn == Turn::Now && !visit(found) {
                 return Ok(());
             }
-            if path.len() > limits::PATH_BYTES_MAX {
-                continue;
-            }
-            for entry in children.into_iter().rev() {
-                open.push_front(Found { path: join(&path, &entry.name), entry });
-            }
         }
-        Ok(())
     }
 
     /// What differs from `self` to `other`, in path order. Equal subtrees are not read.
@@ -281,33 +281,35 @@ impl Tree {
         if same || !old.is_dir() || !new.is_dir() || depth > limits::PATH_DEPTH_MAX {
             return Ok(true);
         }
-        let mut olds = self.children(old)?.into_iter().peekable();
-        let mut news = other.children(new)?.into_iter().peekable();
+        let mut olds = self.children_from(old, b"");
+        let mut news = other.children_from(new, b"");
+        let (mut next_old, mut next_new) = (olds.next().transpose()?, news.next().transpose()?);
         loop {
-            let order = match (olds.peek(), news.peek()) {
+            let order = match (&next_old, &next_new) {
                 (None, None) => return Ok(true),
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
                 (Some(old), Some(new)) => old.name.cmp(&new.name),
             };
-            let go_on = match order {
-                std::cmp::Ordering::Less => {
-                    olds.next().is_none_or(|old| report(join(path, &old.name), Change::Removed))
+            let old = if order.is_le() { next_old.take() } else { None };
+            let new = if order.is_ge() { next_new.take() } else { None };
+            let go_on = match (&old, &new) {
+                (Some(old), None) => report(join(path, &old.name), Change::Removed),
+                (None, Some(new)) => report(join(path, &new.name), Change::Added),
+                (Some(old), Some(new)) => {
+                    let path = join(path, &old.name);
+                    self.diff_entries(other, (&path, after), (old, new), depth + 1, report)?
                 }
-                std::cmp::Ordering::Greater => {
-                    news.next().is_none_or(|new| report(join(path, &new.name), Change::Added))
-                }
-                std::cmp::Ordering::Equal => match (olds.next(), news.next()) {
-                    (Some(old), Some(new)) => {
-                        let path = join(path, &old.name);
-                        let both = (&old, &new);
-                        self.diff_entries(other, (&path, after), both, depth + 1, report)?
-                    }
-                    _ => true,
-                },
+                (None, None) => true,
             };
             if !go_on {
                 return Ok(false);
+            }
+            if old.is_some() {
+                next_old = olds.next().transpose()?;
+            }
+            if new.is_some() {
+                next_new = news.next().transpose()?;
             }
         }
     }
@@ -362,6 +364,6 @@ pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
-fn no_path(path: &[u8]) -> MoverError {
+pub(crate) fn no_path(path: &[u8]) -> MoverError {
     MoverError::NoSuchPath { path: escape_path(path) }
 }

@@ -8,14 +8,21 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use simsim_model::{ProblemKind, Timestamp};
+use bytes::Bytes;
+use simsim_model::{
+    Name, Overwrite, ProblemKind, Progress, RestoreSession, SavesetId, SegmentPlace, SessionError,
+    Timestamp,
+};
 use simsim_mover::tree::Tree;
-use simsim_source::{Content, Details, Found, Item, Place, Source, Stat, StatKind};
+use simsim_mover::{RestoreJob, Selection, restore};
+use simsim_source::{
+    Content, Details, Found, FsSink, Item, Place, SinkOptions, Source, Stat, StatKind,
+};
 use tempfile::tempdir;
 
-use crate::changes::{run, stat};
+use crate::changes::{run, stat, walk};
 use crate::memory::Memory;
-use crate::round_trip::{bring_back, key, noise, now_ns, saveset};
+use crate::round_trip::{assert_same, below, bring_back, key, noise, now_ns, saveset};
 
 /// A folder of files that say of themselves what a test wants.
 #[derive(Default)]
@@ -195,4 +202,60 @@ fn a_folder_with_more_attributes_than_a_segment_holds_is_stored() {
     assert_eq!(found.len(), 60);
     assert!(found.iter().all(|entry| entry.xattrs.len() == 10));
     assert_eq!(tree.entry(b"/fifo59").unwrap().xattrs.len(), 10);
+}
+
+/// Looks, at each fetch, how many names the folder that is restored has.
+struct Watched {
+    store: Arc<Memory>,
+    folder: std::path::PathBuf,
+    most: AtomicUsize,
+}
+
+impl RestoreSession for Watched {
+    fn manifest(&self, saveset: SavesetId) -> Result<Bytes, SessionError> {
+        self.store.manifest(saveset)
+    }
+    fn locate(&self, names: &[Name]) -> Result<Vec<Option<SegmentPlace>>, SessionError> {
+        self.store.locate(names)
+    }
+    fn get(&self, places: &[SegmentPlace]) -> Result<Vec<Option<Bytes>>, SessionError> {
+        let names = fs::read_dir(&self.folder).map_or(0, Iterator::count);
+        self.most.fetch_max(names, Relaxed);
+        self.store.get(places)
+    }
+}
+
+/// Names that wait for the first one of their file are bounded: many are linked before the end.
+#[test]
+fn fid05_many_further_names_do_not_all_wait_for_the_end() {
+    const NAMES: usize = 9000;
+    let (store, folder) = (Arc::new(Memory::default()), tempdir().unwrap());
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    fs::create_dir_all(from.join("a")).unwrap();
+    fs::write(from.join("a/first"), noise(1, 5000)).unwrap();
+    fs::write(from.join("z"), noise(2, 5000)).unwrap();
+    for number in 0..NAMES {
+        fs::hard_link(from.join("a/first"), from.join(format!("a/{number:05}"))).unwrap();
+    }
+    walk(&store, &from, 1, None);
+    let target = below(&to, &from);
+    let session = Arc::new(Watched { store, folder: target.join("a"), most: AtomicUsize::new(0) });
+    let options = SinkOptions { overwrite: Overwrite::Never, owners: true, specials: true };
+    let job = RestoreJob {
+        session: session.clone(),
+        key: key(),
+        saveset: saveset(1),
+        selection: Selection::default(),
+        strip: b"/".to_vec(),
+        threads: 2,
+        progress: Arc::new(Progress::new()),
+        on_problem: Arc::new(|problem| panic!("{problem:?}")),
+    };
+    let report = restore(job, &FsSink::open(&to, options).unwrap()).unwrap();
+    assert_eq!(report.problems_total, 0);
+    let meta = fs::metadata(target.join("a/first")).unwrap();
+    assert_eq!(meta.nlink() as usize, NAMES + 1);
+    assert_same(&from, &target);
+    let most = session.most.load(Relaxed);
+    assert!(most > 4000, "{most} names were there before the last fetch");
 }

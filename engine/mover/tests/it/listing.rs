@@ -198,6 +198,25 @@ fn any_folder_of_a_million_entries_costs_its_depth_and_not_its_size() {
     assert_eq!((names, more), (vec!["deep".into(), "many".into(), "wide".into()], false));
     assert!(segments <= 2, "{segments}");
 
+    // A search that ends early, or begins late, reads the pages that it shows.
+    for (after, first) in [(None, "/wide"), (Some("/wide/entry0400000"), "/wide/entry0400001")] {
+        let session = Arc::new(Counted {
+            store: store.clone(),
+            segments: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        });
+        let tree = Tree::open(session.clone(), key(), saveset).unwrap();
+        let mut seen = Vec::new();
+        let visit = &mut |found: simsim_mover::tree::Found| {
+            seen.push(String::from_utf8(found.path).unwrap());
+            seen.len() < 500
+        };
+        tree.walk_after(b"/wide", after.map(str::as_bytes), visit).unwrap();
+        assert_eq!((seen.len(), seen[0].as_str()), (500, first));
+        let segments = session.segments.load(Relaxed);
+        assert!(segments <= 8, "{segments} segments for 500 of {WIDE} entries");
+    }
+
     // Part by part, nothing is left out and nothing comes twice.
     let tree = Tree::open(store.clone(), key(), saveset).unwrap();
     let (mut count, mut after) = (0, None);
