@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use simsim_format::{KitOwner, KitPage};
 use simsim_model::{Kind, Level, Outcome, ProgressSnapshot, SavesetId, TargetKind, escape_path};
 use simsim_server::api::{
     CreateDatastoreRequest, DatastoreView, JobDetail, JobRequest, KitProofRequest, KitState,
@@ -20,7 +21,7 @@ use simsim_source::{Difference, compare, compare_without_owners};
 use crate::cli::{CommonArguments, Screen};
 use crate::daemon::{Running, Signals, start_quickstart};
 use crate::exit::{self, Failure};
-use crate::kit::{KitFacts, KitFiles};
+use crate::kit::KitFiles;
 use crate::show::{Live, rate, size};
 use crate::state::State;
 
@@ -229,11 +230,8 @@ impl Tour<'_> {
             KitState::None => {}
         }
         let kit = self.server.create_kit(who).await?;
-        files.write(&KitFacts {
-            server: &status.name,
-            fingerprint: &status.fingerprint,
-            groups: &kit.groups,
-        })?;
+        let owner = KitOwner::Server { name: status.name, fingerprint: status.fingerprint };
+        files.write(&KitPage { owner: &owner, groups: &kit.groups })?;
         say.line(
             "\nRecovery kit: with it and a copy of the datastore, everything can be restored.",
         )?;

@@ -5,7 +5,7 @@
 //! simsim.toml        settings, written by the owner
 //! identity           this host's key (rds, client)
 //! enrolment.json     the server that this host obeys (rds, client)
-//! console.sock       the server's verbs, for the command line
+//! console.sock       the server's verbs for the command line; at a client those of its owner
 //! console.crt, .key  of the web port
 //! server/            catalog, master key, identity, end of the audit chain
 //! device/            the list of datastores that are served here

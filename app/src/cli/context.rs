@@ -128,8 +128,15 @@ impl From<ConsoleError> for Failure {
                     std::io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
                     _ => source.to_string(),
                 };
-                Failure::new(kind, format!("no server answers at {socket}: {why}"))
-                    .next("start it on this host: simsim server")
+                let is_client = std::path::Path::new(&socket)
+                    .parent()
+                    .is_some_and(|state| state.join("enrolment.json").exists());
+                let (who, verb) = match is_client {
+                    true => ("client", "simsim client"),
+                    false => ("server", "simsim server"),
+                };
+                Failure::new(kind, format!("no {who} answers at {socket}: {why}"))
+                    .next(format!("start it on this host: {verb}"))
                     .next("if its state lies elsewhere, name the folder: --state DIR")
             }
             ConsoleError::Broken { .. } => Failure::new(kind, error.to_string())

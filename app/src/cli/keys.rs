@@ -3,29 +3,40 @@
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+use simsim_format::{KitOwner, KitPage};
 use simsim_model::Kind;
 use simsim_server::api::{
-    CreateDomainRequest, DomainView, KitProofReply, KitProofRequest, KitReply, Status,
+    CreateDomainRequest, DomainView, KeyRecoverReply, KeyRecoverRequest, KitProofReply,
+    KitProofRequest, KitReply,
 };
 use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::kit;
+use super::screen::Screen;
 use super::table::{Column, Table};
 use super::text::{Style, Text, plain};
 use super::words::{counted, when};
 use crate::exit::{self, Failure};
-use crate::kit::KitFacts;
 
 /// Wrong answers before the proof is put off.
 const TRIES: usize = 3;
 
 #[derive(clap::Subcommand, Debug)]
 pub enum KeyVerb {
-    /// The recovery kit: with it and a copy of a datastore everything can be restored
+    /// The recovery kit: with it and a copy of a datastore everything can be restored; on a client
+    /// that of the keys which it alone holds
     Kit {
         #[command(subcommand)]
         verb: KitVerb,
+    },
+    /// On a client that lost the keys which it alone held: bring them back with its recovery kit
+    Recover {
+        /// The file with the client's kit; '-' reads standard input [default: its groups are asked
+        /// for]
+        #[arg(long, value_name = "FILE")]
+        kit: Option<PathBuf>,
     },
     /// Domains: one for each datastore and owner, with a key of its own
     Domain {
@@ -94,11 +105,15 @@ pub async fn run(cx: &Context, verb: KeyVerb) -> Result<u8, Failure> {
         KeyVerb::Kit { verb: KitVerb::Prove { groups } } => prove(cx, groups).await,
         KeyVerb::Kit { verb: KitVerb::Print { kit: file, html } } => {
             let kit = kit::parse(&kit::read_text(&file)?)?;
-            let unknown = "as on the page before";
-            let groups = kit.groups();
-            let facts = KitFacts { server: unknown, fingerprint: unknown, groups: &groups };
-            let page = Zeroizing::new(if html { facts.page() } else { facts.text() });
-            cx.screen.bytes(page.as_bytes())?;
+            let groups = Zeroizing::new(kit.groups());
+            let page = KitPage { owner: &KitOwner::Unknown, groups: &groups };
+            let page = if html { page.html() } else { page.text() };
+            if cx.screen.is_json() {
+                let form = if html { "html" } else { "text" };
+                cx.screen.document(&json!({ "groups": *groups, form: page.as_str() }))?;
+            } else {
+                cx.screen.bytes(page.as_bytes())?;
+            }
             Ok(exit::DONE)
         }
         KeyVerb::Domain { verb: DomainVerb::List } => {
@@ -119,9 +134,13 @@ pub async fn run(cx: &Context, verb: KeyVerb) -> Result<u8, Failure> {
                 held_by_client: held_by == Holder::Client,
             };
             let domain: DomainView = cx.ask("key.domain", &request).await?;
-            cx.show(&domain, |screen, domain| screen.table(&table(std::slice::from_ref(domain))))?;
+            cx.show(&domain, |screen, domain| {
+                screen.table(&table(std::slice::from_ref(domain)))?;
+                held_text(screen, domain)
+            })?;
             Ok(exit::DONE)
         }
+        KeyVerb::Recover { kit: file } => recover(cx, file.as_deref()).await,
     }
 }
 
@@ -132,21 +151,24 @@ async fn new(cx: &Context, file: Option<&Path>, yes: bool) -> Result<u8, Failure
         return Err(Failure::new(Kind::Invalid, text)
             .next("name a file that does not exist yet: a kit is never written over another one"));
     }
-    let status: Status = cx.ask_plain("status").await?;
     let reply: KitReply = cx.ask_plain("key.kit").await?;
     if cx.screen.is_json() {
         cx.screen.document(&reply)?;
         return Ok(exit::DONE);
     }
-    let name = plain(&status.name);
-    let facts = KitFacts { server: &name, fingerprint: &status.fingerprint, groups: &reply.groups };
+    let name = plain(&reply.name).into_owned();
+    let owner = match &reply.fingerprint {
+        Some(fingerprint) => KitOwner::Server { name, fingerprint: fingerprint.clone() },
+        None => KitOwner::Client { name },
+    };
+    let kit = KitPage { owner: &owner, groups: &reply.groups };
     let html = file.is_some_and(|file| file.extension().is_some_and(|end| end == "html"));
-    let page = Zeroizing::new(if html { facts.page() } else { facts.text() });
+    let page = if html { kit.html() } else { kit.text() };
     match file {
         Some(file) => {
             if let Err(failure) = kit::write_page(file, &page) {
                 // It exists at the server already: better on the screen than nowhere.
-                cx.screen.bytes(facts.text().as_bytes())?;
+                cx.screen.bytes(kit.text().as_bytes())?;
                 return Err(failure);
             }
             let file = plain(&file.to_string_lossy()).into_owned();
@@ -172,6 +194,66 @@ async fn new(cx: &Context, file: Option<&Path>, yes: bool) -> Result<u8, Failure
         return Ok(exit::DONE);
     }
     prove(cx, Vec::new()).await
+}
+
+/// What is to be done on a client that holds a key alone now.
+fn held_text(screen: &Screen, domain: &DomainView) -> Result<(), Failure> {
+    let (Some(held), Some(owner)) = (&domain.held, &domain.owner) else { return Ok(()) };
+    if held.kit_proven_unix_ms.is_some() {
+        return Ok(());
+    }
+    screen.line("")?;
+    screen.line(format!(
+        "The key lies on '{owner}' alone. Without it, or the recovery kit made there, nobody can read"
+    ))?;
+    screen.line("these savesets, not even this server. The kit, to be printed on that host:")?;
+    for page in &held.kit_pages {
+        screen.line(Text::from("  ").bold(page))?;
+    }
+    screen.line("Then, still there, show that it is kept:")?;
+    screen.line(Text::from("  ").bold("simsim key kit prove"))?;
+    screen.aside(Text::styled(
+        Style::Warn,
+        "not shown yet: that the kit is kept; 'simsim status' says so until it is",
+    ));
+    Ok(())
+}
+
+async fn recover(cx: &Context, file: Option<&Path>) -> Result<u8, Failure> {
+    let kit = match file {
+        Some(file) => kit::read_text(file)?,
+        None if cx.screen.can_ask() => Zeroizing::new(kit::ask()?.groups().join("-")),
+        None => {
+            return Err(Failure::new(Kind::Invalid, "the client's recovery kit is needed")
+                .next("name the file with it: --kit FILE, or --kit - for standard input"));
+        }
+    };
+    let request = KeyRecoverRequest { kit: kit.to_string() };
+    let reply: KeyRecoverReply = cx.ask("key.recover", &request).await.map_err(|failure| {
+        match failure.message.contains("no verb 'key.recover'") {
+            true => {
+                Failure::new(Kind::Invalid, "a server's own keys are not brought back this way")
+                    .next("on the client that lost its keys: simsim key recover")
+                    .next("at a new server: simsim datastore rebuild-catalog --kit FILE")
+            }
+            false => failure,
+        }
+    })?;
+    cx.show(&reply, |screen, reply| {
+        let keys = counted(reply.brought, "key");
+        screen.line(match (reply.brought, reply.held) {
+            (0, 0) => "no key was brought back".to_owned(),
+            (0, held) => format!("nothing was lost: {} held here", counted(held, "key")),
+            (_, 0) => format!("{keys} brought back"),
+            (_, held) => format!("{keys} brought back, {held} held all the time"),
+        })
+    })?;
+    if reply.sealed == 0 {
+        return Ok(exit::DONE);
+    }
+    let text = format!("this kit does not open {}", counted(reply.sealed, "domain"));
+    Err(Failure::new(Kind::Denied, text)
+        .next("it is the kit of another host, or one that was replaced by a newer one"))
 }
 
 async fn prove(cx: &Context, groups: Vec<String>) -> Result<u8, Failure> {
@@ -249,6 +331,7 @@ fn table(domains: &[DomainView]) -> Table {
         Column::new("OWNER").cut_to(8),
         Column::new("DATASTORE").cut_to(8),
         Column::new("KEY HELD BY"),
+        Column::new("ITS KIT").rank(3),
         Column::new("MADE").rank(1),
         Column::new("DOMAIN").rank(2),
     ]);
@@ -258,6 +341,14 @@ fn table(domains: &[DomainView]) -> Table {
             domain.owner.as_deref().map_or_else(|| Text::new().dim("unknown"), Text::from),
             domain.datastore.as_str().into(),
             Text::styled(style, &domain.key_held_by),
+            match &domain.held {
+                None => Text::new(),
+                Some(held) if held.lost => Text::styled(Style::Bad, "key lost there"),
+                Some(held) if held.kit_proven_unix_ms.is_some() => {
+                    Text::styled(Style::Good, "kept")
+                }
+                Some(_) => Text::styled(Style::Warn, "not shown to be kept"),
+            },
             when(domain.created_unix_ms).into(),
             Text::new().dim(domain.domain.to_string()),
         ]);

@@ -122,16 +122,17 @@ pub fn write_page(file: &Path, text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kit::KitFacts;
+    use simsim_format::{KitOwner, KitPage};
 
     #[test]
     fn a_kit_is_found_in_the_page_in_a_line_and_in_pieces() {
         let kit = RecoveryKit::generate().unwrap();
         let groups = kit.groups();
-        let facts = KitFacts { server: "simsim", fingerprint: "SHA256:abcdef", groups: &groups };
+        let owner = KitOwner::Server { name: "simsim".into(), fingerprint: "SHA256:abcdef".into() };
+        let page = KitPage { owner: &owner, groups: &groups };
         let texts = [
-            facts.text(),
-            facts.page(),
+            page.text().to_string(),
+            page.html().to_string(),
             groups.join("-"),
             groups.join(" ").to_lowercase(),
             groups.join("\n"),

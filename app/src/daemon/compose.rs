@@ -8,12 +8,13 @@
 //!
 //! The port table follows from these sums: a client listens for its server (row `smssh`), a device
 //! also for data (`http`, and `https` where it is switched on), a server also for people (`console`).
+//! A local socket is for the owner of each.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use simsim_client::Client;
+use simsim_client::{Client, ClientOptions};
 use simsim_console::{Api, TlsIdentity as ConsoleIdentity};
 use simsim_control::verbs::{DataEndpoint, ListeningAddress, Roles};
 use simsim_control::{Hello, Identity, SmsshListener, Timing};
@@ -27,6 +28,7 @@ use simsim_transfer::{Entrance, ListenOptions, TransferListener};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::client_console::ClientConsole;
 use super::console::ServerConsole;
 use super::enrolment::Enrolment;
 use super::listen::{Opened, WhenTaken, open};
@@ -110,6 +112,7 @@ pub async fn start(
     let handle = tokio::runtime::Handle::current();
     let tls = Arc::new(TlsIdentity::open(state.folder(), &tls_names(settings, &name))?);
     let options = settings.client_options(Arc::clone(&tls));
+    let options = ClientOptions { host: name.clone(), ..options };
     let client = Client::new(&state.file("client"), options, handle);
     let device = match role.has_device() {
         true => Some(open_device(state, settings, &ports, &tls).await?),
@@ -309,6 +312,10 @@ impl Running {
                 let (api, ended) = (Arc::clone(&api), ended.clone());
                 simsim_console::serve_tls(one.listener, &tls, api, ended);
             }
+        } else {
+            let client = Arc::clone(&self.client);
+            let api: Arc<dyn Api> = Arc::new(ClientConsole { client, name: name.to_owned() });
+            simsim_console::serve_local(&state.socket(), api, ended.clone()).await?;
         }
         let held = self
             .listening

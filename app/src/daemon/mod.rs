@@ -4,6 +4,7 @@
 //! the first SIGTERM, SIGINT or SIGHUP and at once at the second. `compose` is the page on which
 //! stands what runs where.
 
+mod client_console;
 mod compose;
 mod console;
 mod enrolment;

@@ -83,7 +83,8 @@ fn an_rds_keeps_data_of_a_client_and_opens_no_console() {
     assert_eq!(roles, [&json!(["client", "device"])]);
     let said = rds.process.output();
     assert!(said.contains("smssh") && said.contains("http") && !said.contains("console"), "{said}");
-    assert!(!rds.state.join("console.sock").exists());
+    let refused = rds.ask("client.list", Value::Null).unwrap_err();
+    assert!(refused.to_string().contains("on the server's host"), "{refused}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod documents;
 mod hosts;
 mod identity;
 mod memory;
+mod own_keys;
 mod quickstart;
 mod recovery;
 mod refusals;

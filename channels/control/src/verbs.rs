@@ -6,6 +6,7 @@
 //! optional and defaulted, so that a peer one minor version older or newer is understood; a verb
 //! that a peer does not know is answered with *unsupported*, and the session goes on.
 
+mod ask;
 mod check;
 mod client;
 mod datastore;
@@ -17,6 +18,7 @@ mod node;
 mod probe;
 mod transfer;
 
+pub use ask::*;
 pub use check::*;
 pub use client::*;
 pub use datastore::*;
@@ -192,6 +194,10 @@ verbs! {
     22 "domain-key-held" DomainKeyHeld => DomainKeyHeldReply;
     /// Client: makes a domain key that never leaves it.
     23 "create-held-key" CreateHeldKey => CreateHeldKeyReply;
+    /// Client: does the owner of its host want something of the server?
+    24 "next-ask" NextAsk => NextAskReply;
+    /// Client: the answer to what its owner wanted.
+    25 "answer-ask" AnswerAsk => AnswerAskReply;
     /// Device: makes a datastore.
     40 "create-datastore" CreateDatastore => CreateDatastoreReply;
     /// Device: serves a datastore that exists.

@@ -5,22 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use simsim_control::verbs::{
-    CreateHeldKeyReply, DomainKeyHeldReply, Event, FollowJobReply, JobError, JobKind, Reply,
-    Request, RunningJob, StartBackupReply, StartRestoreReply,
+    AnswerAskReply, CreateHeldKeyReply, DomainKeyHeldReply, Event, FollowJobReply, JobError,
+    JobKind, Reply, Request, RunningJob, StartBackupReply, StartRestoreReply,
 };
 use simsim_control::{Job, JobBook, VerbError};
-use simsim_format::DomainKey;
+use simsim_format::{DomainKey, KitProof};
 use simsim_model::{DomainId, Kind, Problem, Secret, StoreId};
 use simsim_net::tls::TlsIdentity;
 use simsim_transfer::DialOptions;
 use tokio::runtime::Handle;
 
+use crate::asks::Asks;
 use crate::probe::{Turnstile, probe};
 use crate::{ClientError, HeldKeys, Policy, backup, restore};
 
 /// How a client works.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
+    /// This host's name, for the pages of its recovery kit.
+    pub host: String,
     /// The owner's policy file; by default `policy.toml` in the state folder.
     pub policy: Option<PathBuf>,
     /// Jobs at the same time; more are refused as `Busy`.
@@ -37,6 +40,7 @@ pub struct ClientOptions {
 impl Default for ClientOptions {
     fn default() -> Self {
         Self {
+            host: "this host".to_owned(),
             policy: None,
             jobs_max: 8,
             threads: 0,
@@ -53,6 +57,7 @@ pub struct Client {
     pub(crate) handle: Handle,
     policy: PathBuf,
     keys: HeldKeys,
+    pub(crate) asks: Asks,
     jobs: Arc<JobBook>,
     pub(crate) turnstile: Turnstile,
 }
@@ -63,7 +68,8 @@ impl Client {
         let policy = options.policy.clone().unwrap_or_else(|| state_folder.join("policy.toml"));
         Arc::new(Self {
             policy,
-            keys: HeldKeys::new(state_folder.join("keys")),
+            keys: HeldKeys::new(state_folder.join("keys"), options.host.clone()),
+            asks: Asks::default(),
             jobs: JobBook::new(options.jobs_max),
             options,
             handle,
@@ -106,8 +112,23 @@ impl Client {
             Request::DomainKeyHeld(request) => {
                 let (store, domain) = (request.store, request.domain);
                 self.with_keys(move |keys| {
-                    let held = keys.get(store, domain)?.is_some();
-                    Ok(DomainKeyHeldReply { held }.into())
+                    if keys.get(store, domain)?.is_none() {
+                        return Ok(DomainKeyHeldReply::default().into());
+                    }
+                    // A key without its kit is still a key: backups go on.
+                    let slots = keys.slots(store, domain).unwrap_or_else(|error| {
+                        tracing::error!(%error, "a held key cannot be wrapped for a recovery kit");
+                        None
+                    });
+                    let slots = slots.unwrap_or_default();
+                    let kit_proven_unix_ms = match keys.proof() {
+                        Ok(Some(KitProof::Proven { unix_ms })) => Some(unix_ms),
+                        _ => None,
+                    };
+                    let pages = keys.pages().into_iter().filter(|page| page.exists());
+                    let kit_pages = pages.map(|page| page.display().to_string()).collect();
+                    Ok(DomainKeyHeldReply { held: true, slots, kit_proven_unix_ms, kit_pages }
+                        .into())
                 })
                 .await
             }
@@ -117,6 +138,11 @@ impl Client {
                     Ok(CreateHeldKeyReply { slots: keys.create(store, domain)? }.into())
                 })
                 .await
+            }
+            Request::NextAsk(_) => Ok(self.asks.next().await.into()),
+            Request::AnswerAsk(answer) => {
+                self.asks.answer(answer.clone());
+                Ok(AnswerAskReply::default().into())
             }
             _ => return None,
         })

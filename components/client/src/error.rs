@@ -35,8 +35,19 @@ pub enum ClientError {
     Request(&'static str),
     #[error(transparent)]
     Routes(#[from] RoutesError),
-    #[error("neither the server sent a key for this domain nor does this client hold one")]
+    #[error(
+        "neither the server sent a key for this domain nor does this client hold one; if it was lost here, bring it back: simsim key recover"
+    )]
     NoKey,
+    #[error(
+        "this client holds no key alone, so it has no recovery kit of its own; who holds which: 'simsim key domain list' on the server"
+    )]
+    NoKit,
+    #[error("the server does not reach this host now, so it cannot be asked")]
+    NotReached,
+    /// The server refused or failed.
+    #[error("{message}")]
+    Refused { kind: Kind, message: String },
     #[error("cannot {action} {path}: {source}")]
     File { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{path} is damaged: {why}")]
@@ -68,6 +79,9 @@ impl ClientError {
             ClientError::Path { .. } | ClientError::Request(_) | ClientError::Routes(_) => {
                 Kind::Invalid
             }
+            ClientError::NoKit => Kind::NotFound,
+            ClientError::NotReached => Kind::Unreachable,
+            ClientError::Refused { kind, .. } => *kind,
             ClientError::File { source, .. } => Kind::of_io(source),
             ClientError::Damaged { .. } => Kind::Corrupt,
             ClientError::Command { .. } => Kind::Internal,

@@ -8,13 +8,16 @@
 //!
 //! `client` answers the verbs; `backup`, `restore`, `plan` (a restore that
 //! writes nothing) and `stream` are the jobs; `held_keys` keeps
-//! the domain keys that only this host has.
+//! the domain keys that only this host has. What the owner asks of the server goes through `asks`;
+//! `own` looks into savesets whose key is held here.
 
 mod addresses;
+mod asks;
 mod backup;
 mod client;
 mod error;
 mod held_keys;
+mod own;
 mod plan;
 mod policy;
 mod probe;
@@ -23,6 +26,6 @@ mod stream;
 
 pub use client::{Client, ClientOptions};
 pub use error::ClientError;
-pub use held_keys::HeldKeys;
+pub use held_keys::{HeldKeys, KitMade, OwnSlots, Recovered};
 pub use plan::run as plan_restore;
 pub use policy::{Policy, PolicyCommand};

@@ -36,14 +36,12 @@ pub(crate) fn run(
         Selection { paths: request.selection.clone(), patterns: request.patterns.clone() };
     allowed(&client.policy()?, &selection, &request.target)?;
     let key = client.domain_key(request.domain_key.as_ref(), ticket.store, ticket.domain)?;
-    let routes = routes_of(client, &request.device_addresses, ticket.drive, &request.device_keys)?;
     let target = match request.target.as_slice() {
         [] => ORIGINAL,
         target => target,
     };
     let target = Path::new(OsStr::from_bytes(target));
-    let (handle, dial) = (client.handle.clone(), client.options.dial.clone());
-    let transfer = Arc::new(HttpTransfer::open_with(handle, routes, ticket.clone(), dial)?);
+    let transfer = transfer(client, request)?;
     let work = RestoreJob {
         session: Arc::clone(&transfer) as _,
         key,
@@ -68,6 +66,17 @@ pub(crate) fn run(
     };
     end(&transfer, done.as_ref().err().map(ToString::to_string));
     done.map(|()| None)
+}
+
+/// Opens the transfer of a restore, or of a look into a saveset.
+pub(crate) fn transfer(
+    client: &Client,
+    request: &StartRestore,
+) -> Result<Arc<HttpTransfer>, ClientError> {
+    let ticket = request.ticket.clone();
+    let routes = routes_of(client, &request.device_addresses, ticket.drive, &request.device_keys)?;
+    let (handle, dial) = (client.handle.clone(), client.options.dial.clone());
+    Ok(Arc::new(HttpTransfer::open_with(handle, routes, ticket, dial)?))
 }
 
 /// Asks the policy. Into the original place, every place that the selection can touch counts for

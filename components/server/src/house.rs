@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use simsim_catalog::{ClientId, Datastore, DatastoreState, Saveset, SavesetFilter};
+use simsim_catalog::{ClientId, Datastore, DatastoreState, Domain, Saveset, SavesetFilter};
 use simsim_control::Identity;
 use simsim_format::WrappingKey;
 use simsim_model::TransferId;
@@ -61,6 +61,22 @@ impl House {
                 Err(ServerError::invalid(format!("say which datastore: {}", names.join(", "))))
             }
         }
+    }
+
+    /// Where a saveset lies: its datastore, its domain, and a drive that leads there.
+    pub(crate) async fn place_of(
+        &self,
+        saveset: &Saveset,
+    ) -> Result<(Datastore, Domain, u32), ServerError> {
+        let (store, domain) = (saveset.store, saveset.domain);
+        self.books
+            .run(move |catalog| {
+                let drives = catalog.drives()?;
+                let drive = drives.iter().find(|drive| drive.store == store);
+                let datastore = catalog.datastore_with_id(store)?;
+                Ok((datastore, catalog.domain(domain)?, drive.map_or(0, |drive| drive.number)))
+            })
+            .await
     }
 
     /// A saveset by its id or the beginning of it, or the newest one of a task.

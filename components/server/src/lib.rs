@@ -13,12 +13,14 @@
 //! | `desk` | answers verbs: checks the right, writes down, does |
 //! | `jobs` | queue, tickets, long calls seen through silence, the end of a job |
 //! | `nodes` | keeps every enrolled host reached |
+//! | `asks` | what clients ask on behalf of their owners |
 //! | `keys` | master key, domain keys, recovery kit |
 //! | `reconcile` | looks after a device each time it is reached |
 //! | `rights` | who may do what; default deny |
 //! | [`look`] | what is seen of a saveset whose tree is open |
 
 pub mod api;
+mod asks;
 mod audit_head;
 mod books;
 mod clock;

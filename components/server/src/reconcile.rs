@@ -1,6 +1,9 @@
-//! Each time a device is reached anew: are its datastores in service, do their key slots agree,
-//! and has it savesets that the catalog does not know? A saveset whose row was lost to a crash, or
-//! whose device was away when its job ended, is listed from here on.
+//! Each time a host is reached anew. Its device: are its datastores in service, do their key slots
+//! agree, and has it savesets that the catalog does not know? Its client: does it still hold the keys
+//! that it is to hold alone? Then what its owner asks is answered.
+//!
+//! A saveset whose row was lost to a crash, or whose device was away when its job ended, is listed
+//! from here on.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -36,7 +39,14 @@ pub(crate) async fn run(house: Weak<House>, mut reached: mpsc::UnboundedReceiver
         };
         let (Some(device), Some(house)) = (device, house.upgrade()) else { return };
         house.jobs.wake();
-        let (stop, tasks) = (house.stop.clone(), house.tasks.clone());
+        let (stop, weak, tasks) = (house.stop.clone(), Arc::downgrade(&house), house.tasks.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = client_reached(weak, device) => {}
+            }
+        });
+        let stop = house.stop.clone();
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -49,6 +59,20 @@ pub(crate) async fn run(house: Weak<House>, mut reached: mpsc::UnboundedReceiver
             }
         });
     }
+}
+
+/// Looks after the keys that a client holds alone, then answers what it asks while its line lasts.
+async fn client_reached(house: Weak<House>, client: ClientId) {
+    let looked = async {
+        let Some(house) = house.upgrade() else { return Ok(()) };
+        let client = house.books.run(move |catalog| catalog.client_numbered(client)).await?;
+        crate::keys::look_after_held(&house, &client).await
+    };
+    if let Err(error) = looked.await {
+        let error = error.full_message();
+        tracing::warn!(%error, "the keys that a client holds could not be looked after");
+    }
+    crate::asks::serve(house, client).await;
 }
 
 /// Tells devices, as soon as they can be told, which transfers are over; then looks at what they

@@ -48,10 +48,8 @@ impl KitPage<'_> {
             .collect();
         let facts: String =
             self.facts().iter().map(|(name, fact)| format!("{name:<11}  {fact}\n")).collect();
-        let steps: String = (1..)
-            .zip(self.steps())
-            .map(|(number, step)| format!("  {number}. {step}\n"))
-            .collect();
+        let steps: String =
+            (1..).zip(self.steps()).map(|(number, step)| format!("  {number}. {step}\n")).collect();
         Zeroizing::new(format!(
             "SIMSIM RECOVERY KIT\n\n{facts}\n\
              The kit, eleven groups of six letters and digits:\n\n{groups}\n\
@@ -104,7 +102,9 @@ impl KitPage<'_> {
             KitOwner::Server { name, fingerprint } => {
                 vec![("Server", name), ("Its key", fingerprint)]
             }
-            KitOwner::Client { name } => vec![("Client", name), ("Opens", "what it alone can read")],
+            KitOwner::Client { name } => {
+                vec![("Client", name), ("Opens", "what it alone can read")]
+            }
             KitOwner::Unknown => vec![("Made for", "see the page before")],
         }
     }

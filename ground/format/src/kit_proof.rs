@@ -13,8 +13,12 @@ const GROUPS_ASKED: usize = 2;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KitProof {
     /// These groups, numbered from 1 and in order, are asked for.
-    Open { asked: Vec<usize> },
-    Proven { unix_ms: i64 },
+    Open {
+        asked: Vec<usize>,
+    },
+    Proven {
+        unix_ms: i64,
+    },
 }
 
 impl KitProof {

@@ -153,6 +153,17 @@ pub struct DomainKeyHeldReply {
     #[n(0)]
     #[cbor(default)]
     pub held: bool,
+    /// The key wrapped for the client's recovery kit as it is now; empty where it is not held.
+    #[n(1)]
+    #[cbor(default, with = "minicbor::bytes")]
+    pub slots: Vec<u8>,
+    /// When the kit was shown to be kept, by the client's clock; absent: not yet.
+    #[n(2)]
+    pub kit_proven_unix_ms: Option<i64>,
+    /// Where the kit's pages to print lie on the client's host.
+    #[n(3)]
+    #[cbor(default)]
+    pub kit_pages: Vec<String>,
 }
 
 /// Makes a key for the domain that never leaves this client.

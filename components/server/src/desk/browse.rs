@@ -1,10 +1,10 @@
 //! Looking into savesets: the Server opens a transfer from the device to itself, reads the pages
 //! that are needed, and opens them with the domain's key. It cannot where the client alone holds the
-//! key; then the client's own host can ([`Server::open_own`]).
+//! key; then its owner can, on the client's own host (`asks`).
 
 use std::sync::Arc;
 
-use simsim_catalog::{KeyHolder, Saveset, SavesetState};
+use simsim_catalog::{Domain, KeyHolder, Saveset, SavesetState};
 use simsim_format::DomainKey;
 use simsim_model::Kind;
 use simsim_mover::tree::Tree;
@@ -78,30 +78,9 @@ impl Server {
         let house = &self.house;
         let mut open = Vec::new();
         for saveset in savesets {
-            let (store, domain) = (saveset.store, saveset.domain);
-            let (datastore, domain, drive) = house
-                .books
-                .run(move |catalog| {
-                    let drives = catalog.drives()?;
-                    let drive = drives.iter().find(|drive| drive.store == store);
-                    Ok((
-                        catalog.datastore_with_id(store)?,
-                        catalog.domain(domain)?,
-                        drive.map_or(0, |drive| drive.number),
-                    ))
-                })
-                .await?;
+            let (datastore, domain, drive) = house.place_of(saveset).await?;
             let Some(key) = house.domain_keys.open(&domain)? else {
-                return Err(ServerError::Refused(match domain.key_held_by {
-                    KeyHolder::Nobody => format!(
-                        "nobody has brought the key of domain {}: give the recovery kit to 'simsim datastore rebuild-catalog'",
-                        domain.domain
-                    ),
-                    KeyHolder::Client | KeyHolder::Server => {
-                        "sealed with a key that only the client holds: run this at the client"
-                            .to_owned()
-                    }
-                }));
+                return Err(no_key(saveset, &domain));
             };
             let id = saveset.saveset;
             let granted = grant_restore(house, &datastore, drive, domain.domain, id).await?;
@@ -138,6 +117,23 @@ impl Server {
             }
             _ => error,
         })
+    }
+}
+
+/// Why the Server cannot look into a saveset, who can, and how.
+fn no_key(saveset: &Saveset, domain: &Domain) -> ServerError {
+    let id = saveset.saveset.short();
+    match domain.key_held_by {
+        KeyHolder::Nobody => ServerError::Refused(format!(
+            "nobody has brought the key of domain {}: give the recovery kit to 'simsim datastore rebuild-catalog'",
+            domain.domain
+        )),
+        KeyHolder::Client | KeyHolder::Server => ServerError::Refused(format!(
+            "saveset {id} is sealed with a key that only client '{client}' holds: it can be looked into \
+             on that host, by whom its client runs as, with 'simsim ls {id}' there; or anywhere with a \
+             copy of the datastore and that client's recovery kit, with 'simsim rescue'",
+            client = saveset.client_name
+        )),
     }
 }
 

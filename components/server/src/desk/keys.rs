@@ -3,10 +3,12 @@
 use simsim_catalog::{Client, Domain, KeyHolder};
 use simsim_format::RecoveryKit;
 
-use crate::api::{CreateDomainRequest, DomainView, KitProofReply, KitProofRequest, KitReply};
+use crate::api::{
+    CreateDomainRequest, DomainView, HeldKeyView, KitProofReply, KitProofRequest, KitReply,
+};
 use crate::clock::now_unix_ms;
 use crate::jobs::DEVICE_PATIENCE;
-use crate::keys::bring_slots;
+use crate::keys::{HeldKeysSeen, bring_slots, held_keys_seen, look_after_held};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -38,7 +40,15 @@ impl Server {
                 pending.push(datastore.name);
             }
         }
-        Ok(KitReply { groups: kit.groups(), asked, domains: wrapped.len() as u64, pending })
+        Ok(KitReply {
+            of: "server".to_owned(),
+            name: house.name.clone(),
+            fingerprint: Some(house.identity.fingerprint()),
+            groups: kit.groups(),
+            asked,
+            domains: wrapped.len() as u64,
+            pending,
+        })
     }
 
     /// Shows that the kit was kept. A wrong answer changes the question.
@@ -49,15 +59,15 @@ impl Server {
     ) -> Result<KitProofReply, ServerError> {
         let house = &self.house;
         self.may_do(who, Right::Keys, "key.prove", Object::Suite, "").await?;
-        let proven = house.kit.prove(&house.books, &request.groups, now_unix_ms()).await?;
-        let asked = house.kit.asked(&house.books).await?.unwrap_or_default();
-        Ok(KitProofReply { proven, asked })
+        let proof = house.kit.prove(&house.books, &request.groups, now_unix_ms()).await?;
+        Ok(KitProofReply { proven: proof.asked().is_empty(), asked: proof.asked().to_vec() })
     }
 
     /// The groups of the kit that a proof asks for now; empty once it is proven.
     pub async fn kit_question(&self, who: &Principal) -> Result<Vec<usize>, ServerError> {
         self.may_see(who, Right::Keys, "prove the kit of", Object::Suite).await?;
-        Ok(self.house.kit.asked(&self.house.books).await?.unwrap_or_default())
+        let proof = self.house.kit.proof(&self.house.books).await?;
+        Ok(proof.map(|proof| proof.asked().to_vec()).unwrap_or_default())
     }
 
     /// Makes a client's domain in a datastore before its first backup, and decides who holds its
@@ -74,6 +84,11 @@ impl Server {
         let datastore = house.datastore(request.datastore.clone()).await?;
         let name = request.client.clone();
         let client = house.books.run(move |catalog| catalog.client(&name)).await?;
+        if request.held_by_client && client.id == house.nodes.own() {
+            return Err(ServerError::invalid(
+                "this is the server's own host: a key that its client held alone would lie here all the same",
+            ));
+        }
         let (store, owner) = (datastore.store, client.id);
         let there = house.books.run(move |catalog| catalog.domain_of(store, owner)).await?;
         let domain = match there {
@@ -88,7 +103,12 @@ impl Server {
             Some(domain) => domain,
             None => house.domain_keys.make(house, &datastore, &client, holder).await?,
         };
-        Ok(domain_view(&domain, &datastore.name, Some(&client)))
+        if let Err(error) = look_after_held(house, &client).await {
+            let error = error.full_message();
+            tracing::warn!(%error, "the keys that a client holds could not be looked after");
+        }
+        let seen = held_keys_seen(&house.books, client.id).await?;
+        Ok(domain_view(&domain, &datastore.name, Some(&client), seen.as_ref()))
     }
 
     /// All domains.
@@ -99,23 +119,37 @@ impl Server {
             .books
             .run(|catalog| Ok((catalog.domains()?, catalog.clients()?, catalog.datastore_names()?)))
             .await?;
-        Ok(domains
-            .iter()
-            .map(|domain| {
-                let owner = clients.iter().find(|client| Some(client.id) == domain.owner);
-                let store = stores.get(&domain.store).map_or("", String::as_str);
-                domain_view(domain, store, owner)
-            })
-            .collect())
+        let mut views = Vec::new();
+        for domain in &domains {
+            let owner = clients.iter().find(|client| Some(client.id) == domain.owner);
+            let store = stores.get(&domain.store).map_or("", String::as_str);
+            let seen = match owner {
+                Some(owner) => held_keys_seen(&self.house.books, owner.id).await?,
+                None => None,
+            };
+            views.push(domain_view(domain, store, owner, seen.as_ref()));
+        }
+        Ok(views)
     }
 }
 
-fn domain_view(domain: &Domain, datastore: &str, owner: Option<&Client>) -> DomainView {
+fn domain_view(
+    domain: &Domain,
+    datastore: &str,
+    owner: Option<&Client>,
+    seen: Option<&HeldKeysSeen>,
+) -> DomainView {
+    let seen = seen.filter(|_| domain.key_held_by == KeyHolder::Client);
     DomainView {
         domain: domain.domain,
         datastore: datastore.to_owned(),
         owner: owner.map(|client| client.name.clone()),
         key_held_by: domain.key_held_by.as_str().to_owned(),
         created_unix_ms: domain.created_unix_ms,
+        held: seen.map(|seen| HeldKeyView {
+            lost: seen.lost.iter().any(|name| name == datastore),
+            kit_proven_unix_ms: seen.proven_unix_ms,
+            kit_pages: seen.pages.clone(),
+        }),
     }
 }

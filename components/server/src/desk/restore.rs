@@ -144,14 +144,6 @@ impl Server {
     ) -> Result<(), ServerError> {
         let house = &self.house;
         let id = saveset.saveset.short();
-        if datastore.device != house.nodes.own() && !keys_to_device {
-            return Err(ServerError::invalid(format!(
-                "saveset {id} lies on another host's device, which does not know its key: hand \
-                 the key over for this check with --bytes --keys-to-device, or check all of the \
-                 datastore without keys: simsim verify --datastore {}",
-                datastore.name
-            )));
-        }
         let domain = saveset.domain;
         let domain = house.books.run(move |catalog| catalog.domain(domain)).await?;
         if domain.sealed_key.is_none() {
@@ -159,6 +151,14 @@ impl Server {
                 "the server does not hold the key of saveset {id}, and one saveset cannot be \
                  checked without it; check all of the datastore, where its ciphertext is checked \
                  as well: simsim verify --bytes --datastore {}",
+                datastore.name
+            )));
+        }
+        if datastore.device != house.nodes.own() && !keys_to_device {
+            return Err(ServerError::invalid(format!(
+                "saveset {id} lies on another host's device, which does not know its key: hand \
+                 the key over for this check with --bytes --keys-to-device, or check all of the \
+                 datastore without keys: simsim verify --datastore {}",
                 datastore.name
             )));
         }

@@ -1,11 +1,12 @@
 //! How the suite is.
 
 use simsim_catalog::{DatastoreState, Job, JobFilter, JobKind, JobState};
+use simsim_format::KitProof;
 use simsim_model::Outcome;
 
 use crate::api::{KitState, Status};
 use crate::clock::{lasting_ms, now_unix_ms};
-use crate::keys::KitCondition;
+use crate::keys::{HeldKeysSeen, held_keys_seen};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -60,8 +61,8 @@ impl Server {
                 None => {}
             }
         }
-        let kit = match house.kit.condition(&house.books).await? {
-            KitCondition::None => {
+        let kit = match house.kit.proof(&house.books).await? {
+            None => {
                 warnings.push(
                     "there is no recovery kit: with this server all its keys would be lost; make \
                      one with 'simsim key kit new'"
@@ -69,19 +70,23 @@ impl Server {
                 );
                 KitState::None
             }
-            KitCondition::Unproven => {
+            Some(KitProof::Open { .. }) => {
                 warnings.push(
                     "nobody has shown that the recovery kit was kept: do it with 'simsim key kit prove'"
                         .to_owned(),
                 );
                 KitState::Unproven
             }
-            KitCondition::Proven { unix_ms } => KitState::Proven { proven_unix_ms: unix_ms },
+            Some(KitProof::Proven { unix_ms }) => KitState::Proven { proven_unix_ms: unix_ms },
         };
         for datastore in &datastores {
             if datastore.state == DatastoreState::Detached {
                 warnings.push(format!("datastore '{}' is out of service", datastore.name));
             }
+        }
+        for client in &enrolled {
+            let Some(seen) = held_keys_seen(&house.books, client.id).await? else { continue };
+            warnings.extend(held_key_warnings(&client.name, &seen));
         }
         let now = now_unix_ms();
         warnings.extend(last.iter().filter_map(|job| backup_warning(job, now)));
@@ -103,6 +108,27 @@ impl Server {
             warnings,
         })
     }
+}
+
+/// What there is to say about the keys that a client holds alone.
+fn held_key_warnings(client: &str, seen: &HeldKeysSeen) -> Vec<String> {
+    let mut warnings: Vec<String> = seen
+        .lost
+        .iter()
+        .map(|datastore| {
+            format!(
+                "client '{client}' alone should hold the key of its savesets in '{datastore}', and does \
+                 not hold it any more: bring it back on that host with 'simsim key recover'"
+            )
+        })
+        .collect();
+    if seen.proven_unix_ms.is_none() && warnings.is_empty() {
+        warnings.push(format!(
+            "nobody has shown that the recovery kit of client '{client}' was kept: do it on that host \
+             with 'simsim key kit prove'"
+        ));
+    }
+    warnings
 }
 
 /// What there is to say about the last backup of a task; nothing about one that is *finished*.

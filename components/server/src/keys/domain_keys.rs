@@ -52,7 +52,7 @@ impl DomainKeys {
                     return Ok((domain, None));
                 }
                 Err(ServerError::Key(format!(
-                    "client '{}' is to hold the key of its domain {} alone, and does not hold it any more: bring it back there from its own kit",
+                    "client '{}' is to hold the key of its domain {} alone, and does not hold it any more: bring it back on that host with 'simsim key recover'",
                     client.name, domain.domain
                 )))
             }

@@ -7,12 +7,15 @@
 //! kit        ──► has a slot there too                                   ┘ beside the data
 //! ```
 //! So a lost catalog comes back from the datastores and the master key, and a lost Server from
-//! a datastore and the kit. A key that a client holds alone passes none of these hands.
+//! a datastore and the kit. A key that a client holds alone passes none of these hands; `held` looks
+//! whether it is still there, and whether its own kit was shown to be kept.
 
 mod domain_keys;
+mod held;
 mod kit;
 mod master;
 
 pub(crate) use domain_keys::{DomainKeys, bring_slots};
-pub(crate) use kit::{KitCondition, KitStore};
+pub(crate) use held::{HeldKeysSeen, look_after_held, seen as held_keys_seen};
+pub(crate) use kit::KitStore;
 pub(crate) use master::MasterKey;

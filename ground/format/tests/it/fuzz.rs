@@ -159,4 +159,11 @@ fn fuzz_key_slots_and_kits() {
     fuzz("recovery kit", &[text.into_bytes(), "0".repeat(66).into_bytes()], |bytes| {
         let _ = RecoveryKit::parse(&String::from_utf8_lossy(bytes));
     });
+    let kit = RecoveryKit::generate().unwrap();
+    fuzz("proof of a kit", &[b"ask 3 7".to_vec(), b"proven 1700000000000".to_vec()], |bytes| {
+        if let Some(proof) = KitProof::parse(&String::from_utf8_lossy(bytes)) {
+            let answered = proof.answer(&kit, &["AAAAAA".to_owned()], 5).unwrap();
+            assert!(KitProof::parse(&answered.text()).is_some());
+        }
+    });
 }
