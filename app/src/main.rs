@@ -16,7 +16,6 @@ mod daemon;
 mod exit;
 mod kit;
 mod quickstart;
-mod show;
 mod state;
 
 /// Tests name points here at which a debug build dies or stops; release builds ignore it.

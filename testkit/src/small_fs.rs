@@ -39,6 +39,19 @@ impl SmallFs {
         &self.path
     }
 
+    /// From now on nothing can be written to it, not even by root.
+    pub fn make_read_only(&self) -> Result<(), String> {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "remount,ro"]).arg(&self.path);
+        let output = mount.output().map_err(|error| format!("cannot run mount: {error}"))?;
+        let why = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(format!("cannot remount: {}", why.trim()))
+        }
+    }
+
     /// Takes all free bytes with one file of this name, until it is removed.
     pub fn fill(&self, name: &str) -> std::io::Result<PathBuf> {
         use std::io::Write;

@@ -42,7 +42,7 @@ pub async fn run(cx: &Context, verb: ClientVerb) -> Result<u8, Failure> {
     match verb {
         ClientVerb::List => {
             let clients: Vec<ClientView> = cx.ask_plain("client.list").await?;
-            cx.show(&clients, |screen, clients| screen.table(&table(clients)))?;
+            cx.show(&clients, |screen, clients| list_text(screen, clients))?;
         }
         ClientVerb::Code { name } => {
             let reply: JoinCodeReply =
@@ -62,7 +62,7 @@ pub async fn run(cx: &Context, verb: ClientVerb) -> Result<u8, Failure> {
         ClientVerb::Addresses { name, addresses, port } => {
             let request = ClientAddressesRequest { name, addresses, listen_port: port };
             let client: ClientView = cx.ask("client.addresses", &request).await?;
-            cx.show(&client, |screen, client| screen.table(&table(std::slice::from_ref(client))))?;
+            cx.show(&client, |screen, client| list_text(screen, std::slice::from_ref(client)))?;
         }
     }
     Ok(exit::DONE)
@@ -80,6 +80,19 @@ fn code_text(screen: &Screen, reply: &JoinCodeReply) -> Result<(), Failure> {
     screen.line(Text::new().dim(format!("It serves once, until {}.", when(reply.expires_unix_ms))))
 }
 
+/// The table, and beneath it why somebody is not reached: a sentence, which no column has room for.
+fn list_text(screen: &Screen, clients: &[ClientView]) -> Result<(), Failure> {
+    screen.table(&table(clients))?;
+    for client in clients.iter().filter(|client| !client.connected && client.state == "enrolled") {
+        if let Some(trouble) = &client.trouble {
+            let prefix = format!("{}: ", client.name);
+            let why = trouble.strip_prefix(&prefix).unwrap_or(trouble);
+            screen.line(Text::styled(Style::Warn, format!("{prefix}{why}")))?;
+        }
+    }
+    Ok(())
+}
+
 fn table(clients: &[ClientView]) -> Table {
     let mut table = Table::new([
         Column::new("CLIENT").cut_to(10),
@@ -87,9 +100,8 @@ fn table(clients: &[ClientView]) -> Table {
         Column::new("ROLES").rank(3),
         Column::new("ADDRESSES").cut_to(12).rank(2),
         Column::new("LAST SEEN").rank(1),
-        Column::new("PLATFORM").rank(5),
-        Column::new("VERSION").rank(6),
-        Column::new("WHY NOT").cut_to(16).rank(4),
+        Column::new("PLATFORM").rank(4),
+        Column::new("VERSION").rank(5),
     ]);
     for client in clients {
         let state = match (client.state.as_str(), client.connected) {
@@ -105,11 +117,6 @@ fn table(clients: &[ClientView]) -> Table {
             client.last_seen_unix_ms.map_or_else(Text::new, |at| ago(at).into()),
             client.platform.as_str().into(),
             client.suite_version.as_str().into(),
-            client
-                .trouble
-                .as_deref()
-                .filter(|_| !client.connected)
-                .map_or_else(Text::new, Text::from),
         ]);
     }
     table

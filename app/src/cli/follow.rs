@@ -13,6 +13,7 @@ mod pace;
 
 use std::time::{Duration, Instant};
 
+use simsim_catalog::Severity;
 use simsim_model::{Kind, Outcome, Problem};
 use simsim_server::api::{JobDetail, JobReply, JobRequest, JobView};
 use simsim_server::{JobEvent, JobEventKind};
@@ -146,7 +147,11 @@ fn show(cx: &Context, line: serde_json::Value, view: &mut View) -> Result<(), Fa
     match event.kind {
         JobEventKind::State { state } => view.state(state),
         JobEventKind::Progress { progress } => view.progress(event.at_unix_ms, progress),
-        // They are counted in the progress, and listed at the end.
+        // Somebody is waited for: to be silent about it would look like working.
+        JobEventKind::Log { severity: Severity::Warning, line } => {
+            view.say(&cx.screen, &line);
+        }
+        // Problems are counted in the progress, and listed at the end.
         JobEventKind::Problem { .. } | JobEventKind::Log { .. } => {}
     }
     Ok(())

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use simsim_catalog::{JobState, Severity};
-use simsim_server::api::{JobDetail, JobListRequest, JobRequest, JobView, LogReply, LogRequest};
+use simsim_model::Overwrite;
+use simsim_server::api::{
+    JobDetail, JobListRequest, JobRequest, JobView, LogReply, LogRequest, VerifyDepth,
+};
 
 use super::context::Context;
 use super::follow::{self, problem_line};
@@ -83,6 +86,11 @@ pub async fn list(cx: &Context, arguments: ListArguments) -> Result<u8, Failure>
             return Ok(());
         }
         screen.table(&table(jobs))?;
+        for job in jobs {
+            if let Some(waits) = &job.waits {
+                screen.line(Text::styled(Style::Warn, format!("job {}: {waits}", job.job)))?;
+            }
+        }
         if let Some(last) = jobs.last().filter(|_| jobs.len() == limit as usize) {
             screen.aside(Text::new().dim(format!("what came before: --before {}", last.job)));
         }
@@ -212,7 +220,12 @@ fn detail_text(screen: &Screen, detail: &JobDetail) -> Result<(), Failure> {
         ("task", job.task.as_str().into()),
         ("client", job.client.as_str().into()),
         ("datastore", on_drive(job).into()),
+        ("paths", job.asked.paths.join("  ").into()),
+        ("only", job.asked.patterns.join("  ").into()),
+        ("into", place(job)),
+        ("what is there", policy(job).into()),
         ("state", state),
+        ("waits", Text::styled(Style::Warn, job.waits.as_deref().unwrap_or_default())),
         ("asked by", job.requested_by.as_str().into()),
         ("queued", instant(Some(job.queued_unix_ms))),
         ("begun", instant(job.started_unix_ms)),
@@ -306,9 +319,10 @@ fn checked(detail: &JobDetail) -> Option<String> {
     ))
 }
 
-/// Whether a check could have looked deeper with keys that the device did not have.
+/// Whether a check could have looked deeper with keys that the server did not hand out.
 fn lacked_keys(detail: &JobDetail) -> bool {
     detail.checked.is_some()
+        && detail.job.asked.keys_withheld
         && detail.problem_list.iter().any(|problem| {
             problem.kind == simsim_model::ProblemKind::Note
                 && problem.message.contains("without a key")
@@ -321,9 +335,33 @@ fn lasted(job: &JobView) -> Option<i64> {
 }
 
 fn what(job: &JobView) -> String {
-    match job.level {
-        Some(level) => format!("{}, {}", job.kind, level.as_str()),
-        None => job.kind.clone(),
+    let asked = &job.asked;
+    let how = match (job.level, asked.depth) {
+        (Some(level), _) => level.as_str(),
+        _ if asked.dry_run => "dry run",
+        (None, Some(VerifyDepth::Bytes)) => "every byte",
+        (None, Some(VerifyDepth::Structure) | None) => return job.kind.clone(),
+    };
+    format!("{}, {how}", job.kind)
+}
+
+/// Where a restore writes.
+fn place(job: &JobView) -> Text {
+    match (&job.asked.target, job.kind.as_str()) {
+        (Some(target), _) => target.as_str().into(),
+        (None, "restore") => "where the files were".into(),
+        (None, _) => Text::new(),
+    }
+}
+
+/// What a restore does where something already is.
+fn policy(job: &JobView) -> &'static str {
+    match job.asked.overwrite {
+        None => "",
+        Some(Overwrite::Never) => "left, and reported",
+        Some(Overwrite::IfChanged) => "replaced where it differs in size or time",
+        Some(Overwrite::IfNewer) => "replaced where it is older",
+        Some(Overwrite::Always) => "replaced",
     }
 }
 
@@ -340,12 +378,14 @@ fn table(jobs: &[JobView]) -> Table {
         Column::new("WHAT"),
         Column::new("TASK").cut_to(8).rank(1),
         Column::new("CLIENT").cut_to(6).rank(4),
+        Column::new("DATASTORE").cut_to(6).rank(8),
         Column::new("STATE"),
         Column::new("BEGUN").rank(2),
         Column::new("TOOK").rank(3),
         Column::new("FILES").right().rank(6),
         Column::new("SIZE").right().rank(5),
         Column::new("PROBLEMS").right().rank(7),
+        Column::new("TO").cut_to(8).rank(9),
     ]);
     for job in jobs {
         let begun = job.started_unix_ms.unwrap_or(job.queued_unix_ms);
@@ -358,12 +398,14 @@ fn table(jobs: &[JobView]) -> Table {
             what(job).into(),
             job.task.as_str().into(),
             job.client.as_str().into(),
+            job.datastore.as_str().into(),
             words::state(job.state),
             begun.into(),
             lasted(job).map_or_else(Text::new, |ms| lasting_ms(ms).into()),
             number(done.files_done, count(done.files_done)),
             number(done.bytes_done, size(done.bytes_done)),
             number(job.problems, count(job.problems)),
+            place(job),
         ]);
     }
     table

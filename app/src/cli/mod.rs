@@ -18,7 +18,7 @@ mod browse;
 mod clients;
 mod context;
 mod datastores;
-mod follow;
+pub mod follow;
 mod jobs;
 mod keys;
 mod kit;
@@ -36,7 +36,7 @@ mod table;
 mod tasks;
 pub mod text;
 mod verify;
-mod words;
+pub mod words;
 
 use simsim_console::LocalClient;
 use simsim_model::Kind;

@@ -122,7 +122,8 @@ impl Screen {
     }
 }
 
-fn width_of(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
+/// Columns of the terminal that a stream is now, if it is one.
+pub fn width_of(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     if !stream.is_terminal() {
         return None;
     }

@@ -9,7 +9,30 @@ use simsim_model::Outcome;
 
 use super::text::{Style, Text};
 
-pub use crate::show::{rate, size};
+/// A size with a decimal unit, three digits.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else if value < 10.0 {
+        format!("{value:.2} {}", UNITS[unit])
+    } else if value < 100.0 {
+        format!("{value:.1} {}", UNITS[unit])
+    } else {
+        format!("{value:.0} {}", UNITS[unit])
+    }
+}
+
+/// Bytes in a time, as a rate.
+pub fn rate(bytes: u64, time: Duration) -> String {
+    format!("{}/s", size((bytes as f64 / time.as_secs_f64().max(0.001)) as u64))
+}
 
 /// Groups of three digits.
 pub fn count(number: u64) -> String {
@@ -160,6 +183,16 @@ mod tests {
         assert_eq!(when(i64::MAX), "an impossible time");
         assert_eq!(seconds(40), "40 ms");
         assert_eq!(lasting_ms(-5), "0 ms");
+    }
+
+    #[test]
+    fn sizes_have_three_digits() {
+        assert_eq!(size(999), "999 B");
+        assert_eq!(size(1_234), "1.23 kB");
+        assert_eq!(size(45_600_000), "45.6 MB");
+        assert_eq!(size(789_000_000_000), "789 GB");
+        assert_eq!(size(999_999), "1.00 MB");
+        assert_eq!(rate(3_000_000, Duration::from_secs(2)), "1.50 MB/s");
     }
 
     #[test]

@@ -23,8 +23,6 @@ use simsim_server::{ServerError, look};
 
 pub struct ClientConsole {
     pub client: Arc<Client>,
-    /// This host's name at its server.
-    pub name: String,
 }
 
 impl Api for ClientConsole {
@@ -89,7 +87,7 @@ impl ClientConsole {
                 };
                 write(&KitReply {
                     of: "client".to_owned(),
-                    name: self.name.clone(),
+                    name: client.held_keys().host(),
                     fingerprint: None,
                     groups: made.groups.to_vec(),
                     asked: made.asked,
@@ -113,7 +111,7 @@ impl ClientConsole {
                     "'{other}' is asked on the server's host: this is client '{}', which answers for \
                      its own savesets and keys only (savesets, saveset, ls, find, diff, key kit, key \
                      recover)",
-                    self.name
+                    client.held_keys().host()
                 ),
             }),
         }

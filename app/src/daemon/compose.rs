@@ -314,7 +314,7 @@ impl Running {
             }
         } else {
             let client = Arc::clone(&self.client);
-            let api: Arc<dyn Api> = Arc::new(ClientConsole { client, name: name.to_owned() });
+            let api: Arc<dyn Api> = Arc::new(ClientConsole { client });
             simsim_console::serve_local(&state.socket(), api, ended.clone()).await?;
         }
         let held = self

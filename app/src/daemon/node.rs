@@ -41,11 +41,14 @@ pub enum Orders {
 }
 
 impl Orders {
-    fn key(&self) -> Option<PublicKey> {
+    /// The server's key, and the name under which it knows this host.
+    fn server(&self) -> Option<(PublicKey, Option<String>)> {
         match self {
-            Orders::Own(key) => Some(*key),
+            Orders::Own(key) => Some((*key, None)),
             Orders::Enrolled(file) => match Enrolment::load(file) {
-                Ok(enrolment) => enrolment.and_then(|enrolment| enrolment.key()),
+                Ok(enrolment) => {
+                    enrolment.and_then(|joined| Some((joined.key()?, Some(joined.name))))
+                }
                 Err(error) => {
                     tracing::error!(%error, "no server is obeyed");
                     None
@@ -121,7 +124,15 @@ impl VerbHandler for Node {
 /// Who may log in.
 impl ListenPolicy for Node {
     fn principal(&self, user: &str, key: &PublicKey) -> Option<Principal> {
-        (user == SERVER_USER && self.orders.key() == Some(*key)).then_some(Principal::Server)
+        if user != SERVER_USER {
+            return None;
+        }
+        let (_, name) = self.orders.server().filter(|(server, _)| server == key)?;
+        if let Some(name) = name {
+            // A host may have joined under another name since its daemon started.
+            self.client.held_keys().set_host(&name);
+        }
+        Some(Principal::Server)
     }
 
     fn joins_open(&self) -> bool {

@@ -49,8 +49,15 @@ fn hosts_join_are_backed_up_restored_to_another_and_revoked() {
     assert_eq!(restore["state"], "finished", "{restore:#}");
     assert_eq!(differences(&tree, &target), Vec::<String>::new());
 
-    let revoked = server.must("client.revoke", json!({ "name": "second" }));
-    assert_eq!(revoked["client"]["state"], "revoked");
+    let state = server.state.to_str().unwrap();
+    let revoked = output(&["--state", state, "client", "revoke", "second", "--json"]);
+    assert_done(&revoked);
+    let revoked: Value = serde_json::from_slice(&revoked.stdout).unwrap();
+    crate::cli::documents::check("Revoked", &revoked);
+    assert_eq!(
+        (&revoked["client"]["state"], &revoked["jobs_ended"]),
+        (&json!("revoked"), &json!([]))
+    );
     let refused = server
         .ask("restore", json!({ "task": "home", "client": "second", "target": target }))
         .unwrap_err();

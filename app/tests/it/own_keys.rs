@@ -5,6 +5,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
+use crate::cli::documents::check;
 use crate::hosts::{Daemon, assert_done, simsim, tree};
 
 fn run(state: &Path, arguments: &[&str]) -> Output {
@@ -104,6 +105,12 @@ fn a_client_that_holds_its_key_alone_lists_its_savesets_and_the_server_says_so()
     assert!(err.contains("on the client that lost its keys"), "{err}");
     let (out, _) = ends_with(0, at_client, &["key", "recover", "--kit", kit]);
     assert_eq!(out, "1 key brought back\n");
+    let again = run(at_client, &["key", "recover", "--kit", kit, "--json"]);
+    let again: Value = serde_json::from_slice(&again.stdout).unwrap();
+    check("Recovered", &again);
+    assert_eq!((&again["brought"], &again["held"]), (&0.into(), &1.into()));
+    let domains = run(at_server, &["key", "domain", "list", "--json"]);
+    check("Domain[]", &serde_json::from_slice(&domains.stdout).unwrap());
     ends_with(0, at_client, &["ls", "home"]);
     // A mislaid page is replaced by a new kit; the old page opens nothing more.
     let (out, err) = ends_with(0, at_client, &["key", "kit", "new", "--yes"]);

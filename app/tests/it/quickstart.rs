@@ -202,6 +202,28 @@ fn a_reader_that_goes_away_or_a_full_disk_ends_it_in_order_and_what_is_next_can_
 }
 
 #[test]
+fn a_port_that_is_taken_is_named_with_its_holder_and_a_free_one_is_used() {
+    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let port = simsim_model::port_registry::SMSSH.ports.first();
+    // Somebody else may have it already, which is as good; then not this process is named.
+    let held = TcpListener::bind(("127.0.0.1", port));
+    let scratch = tempfile::tempdir().unwrap();
+    let (folder, state) = (scratch.path().join("folder"), scratch.path().join("state"));
+    sample(&folder);
+    let (folder, state) = (folder.to_str().unwrap(), state.to_str().unwrap());
+    let output = simsim(&["quickstart", folder, "--state", state, "--yes"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}{output:?}");
+    assert!(text.contains(&format!("port {port} is taken by")), "{text}");
+    assert!(text.contains("free port"), "{text}");
+    if held.is_ok() {
+        assert!(text.contains(&format!("{}", std::process::id())), "its holder: {text}");
+    }
+    // Sizes and rates have one kind of unit.
+    assert!(!text.contains("iB"), "{text}");
+}
+
+#[test]
 fn bad_requests_have_their_status_and_a_sentence() {
     let scratch = tempfile::tempdir().unwrap();
     let missing = scratch.path().join("missing");

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use simsim_model::{
-    CommitReply, Kind, Outcome, PROBLEMS_KEPT_MAX, Problem, ProblemKind, Progress, ProgressSnapshot,
+    Checked, CommitReply, Kind, Outcome, PROBLEMS_KEPT_MAX, Problem, ProblemKind, Progress,
+    ProgressSnapshot,
 };
 use tokio::sync::{broadcast, watch};
 
@@ -52,6 +53,7 @@ pub struct Job {
     interrupted: AtomicBool,
     told: broadcast::Sender<Problem>,
     pace: Mutex<(Option<Instant>, u32)>,
+    checked: Mutex<Option<Checked>>,
     result: watch::Sender<Option<JobResult>>,
 }
 
@@ -216,6 +218,7 @@ impl Job {
             interrupted: AtomicBool::new(false),
             told: broadcast::channel(PROBLEM_EVENTS_QUEUED).0,
             pace: Mutex::new((None, 0)),
+            checked: Mutex::default(),
             result: watch::Sender::new(None),
         }
     }
@@ -231,6 +234,11 @@ impl Job {
     /// The counters; cancelling them cancels the job.
     pub fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
+    }
+
+    /// Says what a verification looked at; it stands in the result.
+    pub fn checked(&self, checked: Checked) {
+        *lock(&self.checked) = Some(checked);
     }
 
     /// Reports a problem. Every kind but a note makes the outcome *finished with errors*.
@@ -297,6 +305,7 @@ impl Job {
             commit,
             started_unix_ns: self.started_unix_ns,
             finished_unix_ns: now_unix_ns(),
+            checked: *lock(&self.checked),
         };
         result.snapshot.current.clear();
         result.fit();

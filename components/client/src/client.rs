@@ -22,7 +22,7 @@ use crate::{ClientError, HeldKeys, Policy, backup, restore};
 /// How a client works.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// This host's name, for the pages of its recovery kit.
+    /// This host's name, for the pages of its recovery kit; see [`HeldKeys::set_host`].
     pub host: String,
     /// The owner's policy file; by default `policy.toml` in the state folder.
     pub policy: Option<PathBuf>,

@@ -31,7 +31,7 @@ const KEY_ENDING: &str = "key";
 pub struct HeldKeys {
     folder: PathBuf,
     /// This host's name, for the page.
-    host: String,
+    host: Mutex<String>,
     /// One maker at a time.
     making: Mutex<()>,
 }
@@ -73,7 +73,17 @@ struct Kit {
 impl HeldKeys {
     /// Keys are kept in `folder`, which is made with the first key.
     pub fn new(folder: impl Into<PathBuf>, host: impl Into<String>) -> Self {
-        Self { folder: folder.into(), host: host.into(), making: Mutex::new(()) }
+        Self { folder: folder.into(), host: Mutex::new(host.into()), making: Mutex::new(()) }
+    }
+
+    /// The name under which this host is known from now on.
+    pub fn set_host(&self, name: &str) {
+        name.clone_into(&mut self.host.lock());
+    }
+
+    /// This host's name.
+    pub fn host(&self) -> String {
+        self.host.lock().clone()
     }
 
     /// The pages to print: text and HTML.
@@ -214,7 +224,7 @@ impl HeldKeys {
         self.make_folder()?;
         let kit = RecoveryKit::generate()?;
         let groups = Zeroizing::new(kit.groups());
-        let owner = KitOwner::Client { name: self.host.clone() };
+        let owner = KitOwner::Client { name: self.host() };
         let page = KitPage { owner: &owner, groups: &groups };
         let [text, html] = self.pages();
         self.replace(&text, page.text().as_bytes())?;

@@ -10,7 +10,7 @@ use simsim_control::verbs::{
     RebuildIndex, RebuildIndexReply, VerifyDatastore, VerifyDatastoreReply, VerifyMode,
 };
 use simsim_format::{DomainKey, Manifest, Opener, SegmentKind, SegmentView};
-use simsim_model::{DomainId, Problem, ProblemKind, RestoreSession, SavesetId};
+use simsim_model::{Checked, DomainId, Problem, ProblemKind, RestoreSession, SavesetId};
 use simsim_mover::{MoverError, Verified, verify};
 
 use crate::DeviceError;
@@ -37,6 +37,16 @@ impl Found {
         self.damaged.push(what);
     }
 
+    fn checked(&self) -> Checked {
+        Checked {
+            packs: self.packs,
+            segments: self.segments,
+            chunks: self.chunks,
+            bytes: self.bytes,
+            damaged: self.damaged.len() as u64 + self.unnamed,
+        }
+    }
+
     pub(crate) fn reply(self, result: simsim_control::verbs::JobResult) -> VerifyDatastoreReply {
         let mut reply = VerifyDatastoreReply {
             result,
@@ -57,6 +67,18 @@ impl Found {
 /// damaged is then looked for in the savesets. A saveset narrows both to what it needs; then only
 /// its tree is read.
 pub(crate) fn run(
+    lease: &Lease,
+    request: &VerifyDatastore,
+    job: &Arc<Job>,
+    threads: usize,
+    found: &mut Found,
+) -> Result<(), DeviceError> {
+    let done = look(lease, request, job, threads, found);
+    job.checked(found.checked());
+    done
+}
+
+fn look(
     lease: &Lease,
     request: &VerifyDatastore,
     job: &Arc<Job>,

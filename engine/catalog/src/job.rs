@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use simsim_model::{
-    DomainId, Kind, Level, Outcome, Problem, ProgressSnapshot, SavesetId, StoreId, TransferId,
+    Checked, DomainId, Kind, Level, Outcome, Problem, ProgressSnapshot, SavesetId, StoreId,
+    TransferId,
 };
 
 use crate::cells::{Cells, kind_from_cell};
@@ -87,6 +88,8 @@ pub struct JobEnd {
     pub problems: Vec<Problem>,
     /// All problems, kept or not.
     pub problems_total: u64,
+    /// What a verification looked at.
+    pub checked: Option<Checked>,
     /// The saveset that a backup committed.
     pub saveset: Option<Saveset>,
 }
@@ -100,6 +103,7 @@ impl JobEnd {
             progress: ProgressSnapshot::default(),
             problems: Vec::new(),
             problems_total: 0,
+            checked: None,
             saveset: None,
         }
     }

@@ -34,6 +34,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(4, "savesets"),
     step!(5, "audit"),
     step!(6, "settings"),
+    step!(7, "checked"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

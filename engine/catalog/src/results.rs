@@ -1,10 +1,10 @@
 //! Results: one row for each job that ended. They stay when savesets go.
 
 use rusqlite::{Transaction, params};
-use simsim_model::{Level, Outcome, SavesetId};
+use simsim_model::{Checked, Level, Outcome, SavesetId};
 
 use crate::catalog::Catalog;
-use crate::cells::{Cells, count_cell};
+use crate::cells::{Cells, count_cell, json_cell};
 use crate::{CatalogError, Job, JobEnd};
 
 /// One result.
@@ -65,6 +65,20 @@ impl Catalog {
             Ok(results)
         })
     }
+
+    /// What a verification looked at; `None` for one that has not ended, and for every other job.
+    pub fn checked(&self, job: u64) -> Result<Option<Checked>, CatalogError> {
+        self.read("look up what was checked", |catalog| {
+            let mut ask = catalog.prepare_cached("SELECT checked FROM results WHERE job = ?1")?;
+            let mut rows = ask.query([count_cell(job)?])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            let cells = Cells::new("results", row);
+            match cells.get::<Option<String>>("checked")? {
+                Some(_) => cells.json("checked").map(Some),
+                None => Ok(None),
+            }
+        })
+    }
 }
 
 /// Part of the transaction that ends the job. A backup that committed nothing names no saveset.
@@ -80,8 +94,8 @@ pub(crate) fn add_result(
     };
     transaction.execute(
         "INSERT INTO results (job, saveset, kind, task_name, client_name, level, outcome,
-             started_unix_ms, ended_unix_ms, files, bytes, bytes_new, bytes_wire, problems)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             started_unix_ms, ended_unix_ms, files, bytes, bytes_new, bytes_wire, problems, checked)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         params![
             count_cell(job.number)?,
             saveset.as_ref().map(SavesetId::as_bytes),
@@ -97,6 +111,7 @@ pub(crate) fn add_result(
             count_cell(end.progress.bytes_new)?,
             count_cell(end.progress.bytes_wire)?,
             count_cell(end.problems_total)?,
+            end.checked.as_ref().map(json_cell).transpose()?,
         ],
     )?;
     Ok(())

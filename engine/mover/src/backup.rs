@@ -528,6 +528,7 @@ impl TreeThread<'_> {
         if !self.stack.is_empty() {
             return Ok(Some(entry));
         }
+        self.reading.progress.add(|p| &p.dirs_done, 1);
         let writer = &self.reading.writer;
         let root = Node::new(writer.key(), &Page::Entries(vec![entry]));
         let root = writer.add_node(root, 0)?;

@@ -4,6 +4,7 @@
 //! every listener holds, error kinds, outcomes, tickets, and the verbs of a chunk session (the
 //! traits that let one mover run at the client or at the device).
 
+mod checked;
 mod cut;
 pub mod failpoint;
 mod ids;
@@ -19,6 +20,7 @@ mod session;
 mod ticket;
 mod time;
 
+pub use checked::Checked;
 pub use cut::CutParameters;
 pub use ids::{DomainId, Name, ParseIdError, SavesetId, StoreId, TransferId};
 pub use kind::Kind;

@@ -9,7 +9,7 @@ use simsim_model::ProgressSnapshot;
 
 use super::pace::Pace;
 use super::{amount, moved};
-use crate::cli::screen::Screen;
+use crate::cli::screen::{Screen, width_of};
 use crate::cli::text::{Style, Text, plain, tail};
 use crate::cli::words;
 
@@ -60,7 +60,7 @@ impl View {
 
     pub fn tick(&mut self) {
         match self {
-            View::Bar(bar) => bar.bar.tick(),
+            View::Bar(bar) => bar.tick(),
             View::Plain(lines) => lines.tick(),
             View::Silent | View::Events => {}
         }
@@ -130,6 +130,15 @@ impl Bar {
         let mut bar = Self { bar, name, width, color, state, now, pace, _quiet };
         bar.draw();
         bar
+    }
+
+    /// Moves the spinner, and draws anew when the terminal has another size.
+    fn tick(&mut self) {
+        if let Some(width) = width_of(&std::io::stderr()).filter(|width| *width != self.width) {
+            self.width = width;
+            self.draw();
+        }
+        self.bar.tick();
     }
 
     fn draw(&mut self) {

@@ -132,6 +132,12 @@ fn every_document_is_as_its_page_says() {
         proof.push(groups["groups"][place.as_u64().unwrap() as usize - 1].as_str().unwrap());
     }
     assert_eq!(check("Proof", &proof)["proven"], true);
+    let (kit, print) = (house.path("kit.txt"), ["key", "kit", "print", "--kit"]);
+    std::fs::write(&kit, groups["groups"].to_string()).unwrap();
+    for more in [vec![kit.as_str()], vec![kit.as_str(), "--html"]] {
+        let printed = check("KitPage", &[&print[..], &more].concat());
+        assert_eq!(printed["groups"], groups["groups"]);
+    }
     check("Status", &["status"]);
     check("Domain[]", &["key", "domain", "list"]);
     let plan = check("PortPlan", &["ports", "plan"]);
@@ -183,6 +189,8 @@ fn every_document_is_as_its_page_says() {
         "Revoked",
         "Joined",
         "ProbedRow",
+        "HeldKey",
+        "Recovered",
     ];
     let used = page.used.borrow();
     let never: Vec<_> = page

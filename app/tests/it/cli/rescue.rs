@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use simsim_testkit::compare_trees;
+use simsim_testkit::{SmallFs, compare_trees, skip};
 
 use super::documents::check;
 use super::house::{EVIL_SHOWN, House, simsim, text};
@@ -116,6 +116,39 @@ fn a_copy_and_the_kit_are_enough_and_the_copy_is_not_written_to() {
     let verified = lost.good(&["verify"]);
     assert!(verified.starts_with("finished in "), "{verified}");
     assert_eq!(all_of(&lost.store()), before, "the copy was changed");
+}
+
+#[test]
+fn a_medium_that_nobody_can_write_to_is_rescued_from() {
+    let small = match SmallFs::tmpfs(256 << 20, None) {
+        Ok(small) => small,
+        Err(why) => return skip(&why),
+    };
+    let lost = Lost::new();
+    let copy = small.path().join("copy");
+    // Room that the datastore kept for itself, and that a copy need not have.
+    let _ = std::fs::remove_file(lost.store().join("reserve"));
+    let copied = Command::new("cp").arg("-a").arg(lost.store()).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    // Parts of the index are missing, which would have to be written.
+    std::fs::remove_dir_all(copy.join("index")).unwrap();
+    small.make_read_only().unwrap();
+    assert!(std::fs::write(copy.join("probe"), "x").is_err(), "it is truly read-only");
+    let rescue = |arguments: &[&str]| {
+        let mut command = simsim(&lost.scratch.path().join("no-such-state"));
+        command.arg("rescue").arg(&copy).arg("--kit").arg(&lost.kit).args(arguments);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?} {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert!(rescue(&["list"]).contains("home"));
+    let tree = lost.scratch.path().join("tree");
+    assert!(rescue(&["ls", "home", tree.to_str().unwrap()]).contains("later\n"));
+    let back = lost.scratch.path().join("back");
+    rescue(&["restore", "home", "--to", back.to_str().unwrap()]);
+    let differences = compare_trees(&tree, &back.join(tree.strip_prefix("/").unwrap()));
+    assert!(differences.is_empty(), "{differences:?}");
+    assert!(rescue(&["verify"]).starts_with("finished in "));
 }
 
 #[test]

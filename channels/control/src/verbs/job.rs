@@ -4,7 +4,7 @@
 //! asks `JobState` and attaches again with `FollowJob`.
 
 use minicbor::{Decode, Encode};
-use simsim_model::{CommitReply, Kind, Outcome, Problem, ProgressSnapshot};
+use simsim_model::{Checked, CommitReply, Kind, Outcome, Problem, ProgressSnapshot};
 
 /// Bytes of problems that one result carries at most, so that it stays well below
 /// `limits::CONTROL_MESSAGE_BYTES_MAX`.
@@ -88,6 +88,9 @@ pub struct JobResult {
     #[n(7)]
     #[cbor(default)]
     pub finished_unix_ns: i64,
+    /// What a verification looked at.
+    #[n(8)]
+    pub checked: Option<Checked>,
 }
 
 impl JobResult {
@@ -208,6 +211,7 @@ mod tests {
             commit: None,
             started_unix_ns: 0,
             finished_unix_ns: 0,
+            checked: None,
         };
         result.fit();
         assert_eq!(result.problems_total, 400);

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use simsim_catalog::{JobError, JobState, LogLine};
-use simsim_model::{Level, Problem, ProgressSnapshot, SavesetId};
+pub use simsim_model::Checked;
+use simsim_model::{Level, Overwrite, Problem, ProgressSnapshot, SavesetId};
 
-use super::TaskOptions;
+use super::{TaskOptions, VerifyDepth};
 
 /// Runs a task now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -98,6 +99,31 @@ pub struct JobView {
     pub progress: ProgressSnapshot,
     pub error: Option<JobError>,
     pub problems: u64,
+    #[serde(default)]
+    pub asked: Asked,
+    /// What it waits for, while it does.
+    #[serde(default)]
+    pub waits: Option<String>,
+}
+
+/// What a job was asked to do, as far as its task or saveset does not say it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// Backup: what is read. Restore: what is wanted; empty: everything.
+    pub paths: Vec<String>,
+    /// Restore: of the paths only what matches.
+    pub patterns: Vec<String>,
+    /// Restore: the folder to restore beneath; `None`: where the files were.
+    pub target: Option<String>,
+    /// Restore only.
+    pub overwrite: Option<Overwrite>,
+    /// Restore: nothing is written.
+    pub dry_run: bool,
+    /// Verify only.
+    pub depth: Option<VerifyDepth>,
+    /// Verify: names are not checked, because the device is on another host and was not given keys.
+    pub keys_withheld: bool,
 }
 
 /// A job with what it has to report.
@@ -109,46 +135,6 @@ pub struct JobDetail {
     pub problem_list: Vec<Problem>,
     /// What a check looked at, once it has ended.
     pub checked: Option<Checked>,
-}
-
-/// What a check of a datastore or saveset looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Checked {
-    /// Whole packs; 0 where only one saveset was checked.
-    pub packs: u64,
-    pub segments: u64,
-    pub chunks: u64,
-    pub bytes: u64,
-    /// Damages that were found.
-    pub damaged: u64,
-}
-
-/// The line of the job's log, which is where it is kept.
-impl std::fmt::Display for Checked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { packs, segments, chunks, bytes, damaged } = self;
-        write!(
-            f,
-            "checked {packs} packs, {segments} segments, {chunks} chunks, {bytes} bytes; {damaged} damaged"
-        )
-    }
-}
-
-impl Checked {
-    /// Reads what was written as a line of a log; `None` for every other line.
-    pub(crate) fn of_line(line: &str) -> Option<Self> {
-        let rest = line.strip_prefix("checked ")?;
-        let mut parts = rest.split([',', ';']);
-        let mut number = |noun: &str| -> Option<u64> {
-            parts.next()?.trim().strip_suffix(noun)?.trim_end().parse().ok()
-        };
-        let packs = number("packs")?;
-        let segments = number("segments")?;
-        let chunks = number("chunks")?;
-        let bytes = number("bytes")?;
-        let damaged = number("damaged")?;
-        Some(Self { packs, segments, chunks, bytes, damaged })
-    }
 }
 
 /// Lines of a job's log.
@@ -167,18 +153,4 @@ pub struct LogRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogReply {
     pub lines: Vec<LogLine>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_checked_is_read_back_from_its_line_and_from_no_other() {
-        let checked = Checked { packs: 1, segments: 20, chunks: 300, bytes: 4_000_000, damaged: 5 };
-        assert_eq!(Checked::of_line(&checked.to_string()), Some(checked));
-        for other in ["", "checked", "checked 1 packs", "finished", "checked a packs, 1 segments"] {
-            assert_eq!(Checked::of_line(other), None, "{other}");
-        }
-    }
 }

@@ -7,16 +7,13 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::tasks::{check_size, options_of, sources_of};
 use crate::api::{
-    BackupRequest, Checked, JobDetail, JobListRequest, JobReply, JobRequest, JobView, LogReply,
-    LogRequest, RunTaskRequest,
+    Asked, BackupRequest, JobDetail, JobListRequest, JobReply, JobRequest, JobView, LogReply,
+    LogRequest, RunTaskRequest, VerifyDepth,
 };
 use crate::clock::now_unix_ms;
 use crate::jobs::{BackupWish, JobEvent, JobEventKind, Wish};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
-
-/// Lines of a log that are looked through.
-const LOG_LINES_MAX: u32 = simsim_catalog::LOG_LINES_KEPT_MAX as u32;
 
 /// Paths that are longer together are shortened where they stand for a task's name.
 const PATHS_NAME_BYTES_MAX: usize = 256;
@@ -159,18 +156,12 @@ impl Server {
         request: JobRequest,
     ) -> Result<JobDetail, ServerError> {
         let job = self.seen_job(who, request.job).await?;
-        let is_check = job.kind == JobKind::Verify;
         let (problem_list, stores, checked) = self
             .house
             .books
             .run(move |catalog| {
                 let problems = catalog.job_problems(request.job)?;
-                let lines = match is_check {
-                    true => catalog.job_log(request.job, 0, LOG_LINES_MAX)?,
-                    false => Vec::new(),
-                };
-                let checked = lines.iter().rev().find_map(|line| Checked::of_line(&line.line));
-                Ok((problems, catalog.datastore_names()?, checked))
+                Ok((problems, catalog.datastore_names()?, catalog.checked(request.job)?))
             })
             .await?;
         Ok(JobDetail { job: self.job_view(job, &stores), problem_list, checked })
@@ -250,6 +241,7 @@ impl Server {
     }
 
     fn job_view(&self, job: Job, stores: &StoreNames) -> JobView {
+        let asked = self.asked(&job);
         let progress = match job.state {
             JobState::Running => self.house.jobs.progress(job.number).unwrap_or(job.progress),
             _ => job.progress,
@@ -278,8 +270,32 @@ impl Server {
             ended_unix_ms: job.ended_unix_ms,
             cancel_asked: job.cancel_asked_unix_ms.is_some(),
             progress,
+            asked,
+            waits: self.house.jobs.waits(job.number),
             error: job.error,
             problems: job.problems_total,
+        }
+    }
+
+    fn asked(&self, job: &Job) -> Asked {
+        match Wish::of(job) {
+            Ok(Wish::Backup(wish)) => Asked { paths: wish.sources, ..Asked::default() },
+            Ok(Wish::Restore(wish)) => Asked {
+                paths: wish.paths,
+                patterns: wish.patterns,
+                target: wish.target,
+                overwrite: Some(wish.overwrite),
+                dry_run: wish.dry_run,
+                ..Asked::default()
+            },
+            Ok(Wish::Verify(wish)) => Asked {
+                depth: Some(wish.depth),
+                keys_withheld: wish.depth == VerifyDepth::Bytes
+                    && !wish.keys_to_device
+                    && job.client != self.house.nodes.own(),
+                ..Asked::default()
+            },
+            Ok(Wish::Rebuild) | Err(_) => Asked::default(),
         }
     }
 }

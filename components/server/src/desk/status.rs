@@ -28,8 +28,12 @@ impl Server {
                     ..JobFilter::default()
                 })?;
                 let tasks = catalog.tasks()?;
-                let ended: Vec<_> =
-                    JobState::ALL.into_iter().filter(|state| state.is_ended()).collect();
+                // One that somebody cancelled says nothing about how the task is saved.
+                let cancelled = JobState::Ended(Outcome::Cancelled);
+                let ended: Vec<_> = JobState::ALL
+                    .into_iter()
+                    .filter(|state| state.is_ended() && *state != cancelled)
+                    .collect();
                 let mut last = Vec::new();
                 for task in &tasks {
                     // One that runs now does not make good what the one before it left.

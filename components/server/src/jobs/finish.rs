@@ -107,6 +107,7 @@ async fn told(house: &House, job: &Job, running: &Arc<Running>, result: JobResul
         progress: result.snapshot,
         problems_total: result.problems_total.max(result.problems.len() as u64),
         problems: result.problems,
+        checked: result.checked,
         saveset: None,
     };
     let done = matches!(end.outcome, Outcome::Finished | Outcome::FinishedWithErrors);
@@ -180,6 +181,7 @@ async fn lost(
             progress: running.progress(),
             problems,
             problems_total: told.max(saveset.problems),
+            checked: None,
             saveset: Some(saveset),
         };
     }
@@ -204,6 +206,7 @@ fn failed(running: &Arc<Running>, error: &ServerError) -> JobEnd {
         progress: running.progress(),
         problems,
         problems_total,
+        checked: None,
         saveset: None,
     }
 }

@@ -12,12 +12,11 @@ use simsim_control::verbs::{
     RebuildIndex, RebuildIndexReply, StartBackup, StartBackupReply, StartRestore,
     StartRestoreReply, Verb, VerifyDatastore, VerifyDatastoreReply,
 };
-use simsim_model::{Kind, limits};
+use simsim_model::{Checked, Kind, limits};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::running::Running;
 use crate::ServerError;
-use crate::api::Checked;
 use crate::nodes::{Line, Nodes};
 
 /// How often a running call is looked at.
@@ -55,18 +54,22 @@ ends!(StartBackupReply, StartRestoreReply, FollowJobReply);
 
 impl Ends for VerifyDatastoreReply {
     fn into_result(self) -> JobResult {
-        self.result
-    }
-
-    fn remarks(&self) -> Vec<String> {
-        let checked = Checked {
+        // A device of an older version counts beside its result only.
+        let checked = self.result.checked.unwrap_or(Checked {
             packs: self.packs,
             segments: self.segments,
             chunks: self.chunks,
             bytes: self.bytes,
             damaged: self.damaged_total,
-        };
-        let mut lines = vec![checked.to_string()];
+        });
+        JobResult { checked: Some(checked), ..self.result }
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        let Self { packs, segments, chunks, bytes, damaged_total: damaged, .. } = self;
+        let mut lines = vec![format!(
+            "checked {packs} packs, {segments} segments, {chunks} chunks, {bytes} bytes; {damaged} damaged"
+        )];
         lines.extend(self.damaged.iter().cloned());
         lines
     }

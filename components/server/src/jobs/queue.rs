@@ -57,6 +57,11 @@ impl Jobs {
         self.running(number).map(|running| running.progress())
     }
 
+    /// What a job waits for now, if it does.
+    pub(crate) fn waits(&self, number: u64) -> Option<String> {
+        self.running(number)?.waits()
+    }
+
     /// Tells a running job to end; false when it does not run.
     pub(crate) fn cancel(&self, number: u64) -> bool {
         self.running(number).map(|running| running.cancel.cancel()).is_some()
@@ -181,6 +186,7 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
     } else if running.cancel.is_cancelled() {
         CallEnd::Refused(ServerError::Refused("cancelled before it began".to_owned()))
     } else {
+        tell_who_is_away(&house, job, running).await;
         match Wish::of(job) {
             Ok(Wish::Backup(wish)) => backup::run(&house, job, &wish, running).await,
             Ok(Wish::Restore(wish)) => restore::run(&house, job, &wish, running).await,
@@ -190,6 +196,30 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
         }
     };
     finish::finish(&house, job, running, end).await;
+}
+
+/// Says at once which host is being tried, before its patience runs out in silence.
+async fn tell_who_is_away(house: &House, job: &Job, running: &Running) {
+    let store = job.store;
+    let Ok(datastore) = house.books.run(move |catalog| catalog.datastore_with_id(store)).await
+    else {
+        return;
+    };
+    for id in [datastore.device, job.client] {
+        let Some(status) = house.nodes.status(id) else { continue };
+        if status.line.is_some_and(|line| !line.is_lost()) {
+            continue;
+        }
+        let name = house.books.run(move |catalog| catalog.client_numbered(id)).await;
+        let name = name.map_or_else(|_| "a host".to_owned(), |client| client.name);
+        let why = status.last_error.map_or("not dialled yet".to_owned(), |(_, why)| why);
+        let why = why.strip_prefix(&format!("{name}: ")).unwrap_or(&why);
+        let line = format!("'{name}' is not reached now ({why}); trying again");
+        running.log(Severity::Warning, line).await;
+        if id == job.client {
+            return;
+        }
+    }
 }
 
 async fn follow(house: &House, job: &Job, running: &Arc<Running>) -> CallEnd {

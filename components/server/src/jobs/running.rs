@@ -38,6 +38,8 @@ struct Told {
     problems: Vec<Problem>,
     problems_total: u64,
     written: Instant,
+    /// The last warning since it was heard of.
+    waits: Option<String>,
 }
 
 impl Running {
@@ -57,6 +59,7 @@ impl Running {
                 problems: Vec::new(),
                 problems_total: 0,
                 written: Instant::now(),
+                waits: None,
             }),
             way: OnceLock::new(),
         };
@@ -83,6 +86,7 @@ impl Running {
                 let write = {
                     let mut told = self.told.lock();
                     told.progress = progress.clone();
+                    told.waits = None;
                     let due = told.written.elapsed() >= PROGRESS_INTERVAL;
                     if due {
                         told.written = Instant::now();
@@ -122,6 +126,11 @@ impl Running {
         self.told.lock().progress.clone()
     }
 
+    /// What it waits for, as far as it was written into its log.
+    pub(crate) fn waits(&self) -> Option<String> {
+        self.told.lock().waits.clone()
+    }
+
     /// The problems that were told, and how many there were.
     pub(crate) fn problems(&self) -> (Vec<Problem>, u64) {
         let told = self.told.lock();
@@ -131,6 +140,9 @@ impl Running {
     /// Adds a line to the job's log.
     pub(crate) async fn log(&self, severity: Severity, line: impl Into<String>) {
         let line = line.into();
+        if severity >= Severity::Warning {
+            self.told.lock().waits = Some(line.clone());
+        }
         tracing::info!(job = self.number, severity = severity.as_str(), "{line}");
         self.announcer.tell(self.number, JobEventKind::Log { severity, line: line.clone() });
         let number = self.number;

@@ -179,7 +179,10 @@ async fn a_datastore_is_verified_and_its_index_made_again() {
         let log = suite.log_text(job.job).await;
         assert!(log.contains("checked") && !log.contains("0 files"), "{log}");
         let checked = suite.job(job.job).await.checked.unwrap();
-        assert!(checked.segments > 0 && checked.chunks > 0 && checked.bytes > 300_000, "{checked}");
+        assert!(
+            checked.segments > 0 && checked.chunks > 0 && checked.bytes > 300_000,
+            "{checked:?}"
+        );
         assert_eq!(checked.damaged, 0);
     }
     let request = RebuildIndexRequest::default();

@@ -8,12 +8,13 @@ use simsim_control::verbs::{JobError, JobResult, Reply, Request, StartBackupRepl
 use simsim_model::{
     CommitReply, Kind, Level, Outcome, Problem, ProblemKind, ProgressSnapshot, SavesetId,
 };
-use simsim_server::api::RestoreRequest;
+use simsim_server::api::{RestoreRequest, VerifyDepth, VerifyRequest};
 
 use crate::suite::{Suite, root};
 
 fn finished(commit: Option<CommitReply>) -> JobResult {
     JobResult {
+        checked: None,
         outcome: Outcome::Finished,
         error: None,
         snapshot: ProgressSnapshot { files_done: 5, ..ProgressSnapshot::default() },
@@ -123,4 +124,35 @@ async fn a_device_that_refuses_the_grant_fails_the_job_and_nothing_is_started() 
     assert!(error.kind == Kind::Full && error.message.contains("'main'"), "{error:?}");
     assert_eq!(started.load(Ordering::Relaxed), 0);
     let _ = root();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_checked_stands_in_the_result_also_when_the_line_was_lost_meanwhile() {
+    let mut suite = Suite::with_datastore().await;
+    suite.add_task("home", "vault", &suite.tree("tree")).await;
+    suite.saved("home", Level::Full).await;
+    let verify = VerifyRequest { depth: VerifyDepth::Bytes, ..VerifyRequest::default() };
+    let job = suite.server().verify(&root(), verify.clone()).await.unwrap().job;
+    suite.ended(job).await;
+    let before = suite.job(job).await.checked.unwrap();
+    assert!(before.packs > 0 && before.chunks > 0 && before.damaged == 0, "{before:?}");
+
+    // The device does the work, and its answer is lost with the line: it is asked for again.
+    let device = Arc::clone(suite.host.desk.device.as_ref().unwrap());
+    let handle = tokio::runtime::Handle::current();
+    suite.host.answer_first(Arc::new(move |request: &Request| match request {
+        Request::VerifyDatastore(_) => {
+            let (device, request) = (Arc::clone(&device), request.clone());
+            handle.spawn(async move { drop(device.handle(&request, &|_| {}).await) });
+            Some(Err(VerbError::new(Kind::Unreachable, "the line is lost")))
+        }
+        _ => None,
+    }));
+    let job = suite.server().verify(&root(), verify).await.unwrap().job;
+    let ended = suite.ended(job).await;
+    assert_eq!(ended.state.outcome(), Some(Outcome::Finished), "{ended:#?}");
+    assert_eq!(suite.job(job).await.checked, Some(before));
+    suite.stop_server().await;
+    suite.start_server().await.unwrap();
+    assert_eq!(suite.job(job).await.checked, Some(before), "and it stays");
 }

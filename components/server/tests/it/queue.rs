@@ -1,9 +1,9 @@
 //! Several jobs at once, and no more than a drive takes.
 
-use simsim_model::{Kind, Level, Outcome};
+use simsim_model::{Kind, Level, Outcome, Overwrite};
 use simsim_server::api::*;
 
-use crate::suite::{Suite, root};
+use crate::suite::{Suite, root, until};
 
 /// A suite with `count` stream tasks `t0`, `t1`, … that wait for a file `go`.
 async fn waiting_tasks(jobs_max: u32, count: usize) -> (Suite, std::path::PathBuf) {
@@ -111,4 +111,95 @@ async fn cancelling_ends_waiting_and_running_jobs() {
     let (client, tree) = ("vault", suite.tree("tree"));
     suite.add_task("home", client, &tree).await;
     suite.saved("home", Level::Full).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_somebody_cancelled_is_no_warning_and_hides_none() {
+    let suite = Suite::with_datastore().await;
+    suite.host.allow_commands(&[("slow", "sleep 60".to_owned()), ("bad", "exit 3".to_owned())]);
+    for name in ["slow", "bad"] {
+        suite.add_stream_task(name, "vault").await;
+    }
+    let warned = async |task: &str| {
+        let status = suite.server().status(&root()).await.unwrap();
+        status.warnings.iter().any(|warning| warning.contains(&format!("task '{task}'")))
+    };
+    let job = suite.run("slow", Level::Full).await;
+    suite.until_state(job, "running").await;
+    suite.server().cancel_job(&root(), JobRequest { job }).await.unwrap();
+    assert_eq!(suite.ended(job).await.state.outcome(), Some(Outcome::Cancelled));
+    assert!(!warned("slow").await);
+
+    assert_eq!(suite.backup("bad", Level::Full).await.state.outcome(), Some(Outcome::Failed));
+    assert!(warned("bad").await);
+    suite.host.allow_commands(&[("bad", "sleep 60".to_owned())]);
+    let job = suite.run("bad", Level::Full).await;
+    suite.until_state(job, "running").await;
+    suite.server().cancel_job(&root(), JobRequest { job }).await.unwrap();
+    suite.ended(job).await;
+    assert!(warned("bad").await, "the one before it failed all the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_says_at_once_which_host_it_waits_for_and_what_it_was_asked() {
+    let suite = Suite::with_datastore().await;
+    let far = suite.join_host("far", true).await;
+    let request = CreateDatastoreRequest {
+        name: "remote".to_owned(),
+        node: Some("far".to_owned()),
+        path: suite.folder.path().join("store-remote").display().to_string(),
+        drive: None,
+        jobs_max: None,
+        cut: None,
+    };
+    suite.server().create_datastore(&root(), request).await.unwrap();
+    let tree = suite.tree("tree").display().to_string();
+    let paths = BackupRequest {
+        client: None,
+        sources: vec![tree.clone()],
+        excludes: Vec::new(),
+        options: TaskOptions::default(),
+        datastore: Some("remote".to_owned()),
+        drive: None,
+        eol_days: 0,
+        level: Level::Full,
+    };
+    let job = suite.server().backup_paths(&root(), paths.clone()).await.unwrap().job;
+    let ended = suite.ended(job).await;
+    assert_eq!((ended.asked.paths.as_slice(), ended.waits), (&[tree.clone()][..], None));
+    let saveset = suite.savesets().await.remove(0);
+    assert_eq!(ended.progress.dirs_done, saveset.dirs, "job and saveset count alike");
+    let target = suite.folder.path().join("back").display().to_string();
+    let restore = RestoreRequest {
+        saveset: saveset.saveset.to_string(),
+        target: Some(target.clone()),
+        dry_run: true,
+        ..RestoreRequest::default()
+    };
+    let asked = suite.restore(restore).await.asked;
+    assert_eq!(
+        (asked.target, asked.dry_run, asked.overwrite),
+        (Some(target), true, Some(Overwrite::Never))
+    );
+
+    far.vanish();
+    until("far is away", || async {
+        let clients = suite.server().clients(&root()).await.unwrap();
+        clients.iter().any(|client| client.name == "far" && !client.connected)
+    })
+    .await;
+    let begun = std::time::Instant::now();
+    let job = suite.server().backup_paths(&root(), paths).await.unwrap().job;
+    until("it says whom it waits for", || async {
+        suite.job(job).await.job.waits.is_some_and(|waits| waits.contains("'far' is not reached"))
+    })
+    .await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    until("its log says so too", || async {
+        suite.log_text(job).await.contains("'far' is not reached now")
+    })
+    .await;
+    suite.server().cancel_job(&root(), JobRequest { job }).await.unwrap();
+    let ended = suite.ended(job).await;
+    assert_eq!(ended.waits, None, "it waits no more");
 }

@@ -20,6 +20,7 @@ fn work_until_killed(file: &std::ffi::OsStr) -> ! {
             JobStart { drive: None, transfer: None, domain: None, saveset: None, level: None };
         catalog.start_job(job, &start, 2).unwrap();
         let end = JobEnd {
+            checked: None,
             outcome: Outcome::FinishedWithErrors,
             error: None,
             progress: ProgressSnapshot::default(),
@@ -89,6 +90,7 @@ fn assert_consistent(place: &Place, acknowledged: u64) -> u64 {
     // Unclear jobs are brought to an end, as a server does when it starts.
     for job in catalog.recover_jobs().unwrap() {
         let end = JobEnd {
+            checked: None,
             outcome: Outcome::FinishedWithErrors,
             error: None,
             progress: ProgressSnapshot::default(),
@@ -104,6 +106,7 @@ fn assert_consistent(place: &Place, acknowledged: u64) -> u64 {
             JobStart { drive: None, transfer: None, domain: None, saveset: None, level: None };
         catalog.start_job(job.number, &start, 2).unwrap();
         let end = JobEnd {
+            checked: None,
             outcome: Outcome::FinishedWithErrors,
             error: None,
             progress: ProgressSnapshot::default(),

@@ -36,6 +36,7 @@ fn a_backup_goes_from_the_queue_to_its_saveset() {
     catalog.set_job_progress(1, &progress).unwrap();
     assert_eq!(catalog.job(1).unwrap().progress, progress);
     let end = JobEnd {
+        checked: None,
         outcome: Outcome::FinishedWithErrors,
         error: None,
         progress: progress.clone(),
@@ -157,6 +158,7 @@ fn problems_beyond_the_limit_are_counted_and_not_kept() {
     catalog.start_job(1, &start(), 2).unwrap();
     let many = PROBLEMS_KEPT_MAX + 1;
     let end = JobEnd {
+        checked: None,
         outcome: Outcome::FinishedWithErrors,
         error: None,
         progress: ProgressSnapshot::default(),
@@ -200,6 +202,7 @@ fn an_end_whose_saveset_is_refused_leaves_the_job_running() {
     let mut stray = saveset(1);
     stray.domain = simsim_model::DomainId([0xee; 16]);
     let mut end = JobEnd {
+        checked: None,
         outcome: Outcome::Finished,
         error: None,
         progress: ProgressSnapshot::default(),

@@ -34,6 +34,7 @@ fn readers_beside_a_writer_see_whole_transactions() {
                 JobStart { drive: None, transfer: None, domain: None, saveset: None, level: None };
             catalog.start_job(number, &start, 2).unwrap();
             let end = JobEnd {
+                checked: None,
                 outcome: Outcome::Finished,
                 error: None,
                 progress: ProgressSnapshot::default(),
