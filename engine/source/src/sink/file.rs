@@ -307,3 +307,62 @@ fn write_all(fd: &OwnedFd, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use simsim_format::{Content, DirTotals, EntryKind};
+    use simsim_model::{Overwrite, Timestamp};
+
+    use super::super::SinkOptions;
+    use super::*;
+
+    fn entry(name: &[u8], kind: EntryKind, mode: u32, size: u64) -> Entry {
+        Entry {
+            name: name.to_vec(),
+            kind,
+            mode,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            mtime: Timestamp::new(1_600_000_000, 7),
+            ctime: Timestamp::default(),
+            ino: 0,
+            dev: 0,
+            nlink: 1,
+            size,
+            flags: 0,
+            xattrs: Vec::new(),
+            content: Content::None,
+        }
+    }
+
+    /// Whatever the file system can, the same comes of it.
+    #[test]
+    fn small_files_of_new_directories_are_the_same_with_and_without_unnamed_files() {
+        for unnamed in [true, false] {
+            let home = tempfile::tempdir().unwrap();
+            let options =
+                SinkOptions { overwrite: Overwrite::Never, owners: true, specials: false };
+            let sink = FsSink::open(home.path(), options).unwrap();
+            sink.shared.unnamed.store(unnamed, Ordering::Relaxed);
+            let kind = EntryKind::Directory(DirTotals::default());
+            let dir = sink.enter(&sink.root(), &entry(b"d", kind, 0o755, 0)).unwrap();
+            for (name, mode) in [(&b"a"[..], 0o640), (b"b", 0o4751), (b"c", 0)] {
+                let placed = sink.put(&dir, &entry(name, EntryKind::File, mode, 3), b"abc");
+                assert_eq!(placed.unwrap().kept, None, "{unnamed}");
+                let path = home.path().join("d").join(String::from_utf8(name.to_vec()).unwrap());
+                let meta = path.metadata().unwrap();
+                // A setuid bit comes back only when asked for.
+                assert_eq!(meta.mode() & 0o7777, mode & 0o777, "{unnamed}");
+                assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_600_000_000, 7), "{unnamed}");
+                assert_eq!((meta.len(), meta.nlink()), (3, 1), "{unnamed}");
+            }
+            // A name that the target has already under another spelling.
+            let twice = sink.put(&dir, &entry(b"a", EntryKind::File, 0o600, 1), b"x");
+            assert!(matches!(twice, Err(SinkError::Twin { .. })), "{unnamed}");
+            assert_eq!(std::fs::read_dir(home.path().join("d")).unwrap().count(), 3);
+            assert_eq!(std::fs::read(home.path().join("d/a")).unwrap(), b"abc");
+        }
+    }
+}
