@@ -19,6 +19,7 @@ mod clients;
 mod context;
 mod datastores;
 pub mod follow;
+mod interfaces;
 mod jobs;
 mod keys;
 mod kit;
@@ -87,6 +88,11 @@ pub enum Verb {
         #[command(subcommand)]
         verb: datastores::DatastoreVerb,
     },
+    /// Interfaces: by which addresses backup data goes
+    Interface {
+        #[command(subcommand)]
+        verb: interfaces::InterfaceVerb,
+    },
     /// The recovery kit, and who holds keys
     Key {
         #[command(subcommand)]
@@ -116,6 +122,7 @@ pub fn run(verb: Verb, console: LocalClient, common: &CommonArguments) -> Result
         Verb::Logs(arguments) => jobs::logs(cx, arguments).await,
         Verb::Task { verb } => tasks::run(cx, verb).await,
         Verb::Datastore { verb } => datastores::run(cx, verb).await,
+        Verb::Interface { verb } => interfaces::run(cx, verb).await,
         Verb::Key { verb } => keys::run(cx, verb).await,
         Verb::Audit { verb } => audit::run(cx, verb).await,
     })

@@ -61,6 +61,10 @@ pub struct Arguments {
     client: Option<String>,
     #[command(flatten)]
     how: HowArguments,
+    /// Fetch the data by this interface of the device, or by this protocol (http, https); may be
+    /// repeated, in order of preference [default: as the client says]
+    #[arg(long = "interface", value_name = "INTERFACE")]
+    interfaces: Vec<String>,
     /// Do not wait for the end
     #[arg(long)]
     detach: bool,
@@ -133,6 +137,7 @@ pub async fn run(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
         specials: how.specials,
         owners: Some(!how.no_owners),
         dry_run: how.dry_run,
+        interfaces: arguments.interfaces,
     };
     if how.dry_run && !cx.screen.is_json() {
         cx.screen.aside(Text::new().dim("dry run: nothing is written"));

@@ -96,6 +96,10 @@ pub struct OptionArguments {
     /// Days for which a saveset cannot be removed
     #[arg(long, value_name = "DAYS")]
     keep_days: Option<u32>,
+    /// Send the data by this interface of the device, or by this protocol (http, https); may be
+    /// repeated, in order of preference; 'default': as the client says
+    #[arg(long = "interface", value_name = "INTERFACE")]
+    interfaces: Vec<String>,
 }
 
 impl OptionArguments {
@@ -116,6 +120,7 @@ impl OptionArguments {
             ("--datastore", self.datastore.is_some()),
             ("--drive", self.drive.is_some()),
             ("--keep-days", self.keep_days.is_some()),
+            ("--interface", !self.interfaces.is_empty()),
         ]
         .into_iter()
         .filter_map(|(name, is_given)| is_given.then_some(name))
@@ -131,6 +136,10 @@ impl OptionArguments {
         }
         if let Some(bytes) = self.max_file_size {
             options.file_bytes_max = Some(bytes).filter(|bytes| *bytes > 0);
+        }
+        if !self.interfaces.is_empty() {
+            options.interfaces.clone_from(&self.interfaces);
+            options.interfaces.retain(|choice| choice != "default");
         }
     }
 }

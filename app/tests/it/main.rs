@@ -5,6 +5,7 @@ mod daemons;
 mod documents;
 mod hosts;
 mod identity;
+mod interfaces;
 mod memory;
 mod own_keys;
 mod quickstart;

@@ -31,6 +31,7 @@ mod drives;
 mod dump;
 mod error;
 mod fence;
+mod interfaces;
 mod job;
 mod job_log;
 mod job_state;

@@ -35,6 +35,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(5, "audit"),
     step!(6, "settings"),
     step!(7, "checked"),
+    step!(8, "interfaces"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

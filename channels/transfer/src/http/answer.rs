@@ -40,6 +40,8 @@ type Reply = Response<OutBody>;
 /// A connection as the requests on it see it.
 pub(crate) struct Caller {
     pub ip: IpAddr,
+    /// At which kind of entrance it came in, for the log.
+    pub door: &'static str,
     /// The drive whose port it came to.
     pub drive: Option<u32>,
     /// The TLS key that it showed.
@@ -172,7 +174,10 @@ async fn open_ticket(
         Opened::Yes(reply) => {
             caller.proved();
             device.handler.heard(&transfer);
-            tracing::info!(peer = %caller.ip, transfer = %transfer.short(), "transfer opened");
+            tracing::info!(
+                peer = %caller.ip, transfer = %transfer.short(), door = caller.door,
+                "transfer opened"
+            );
             Ok(plain(StatusCode::OK, reply.to_vec()))
         }
         Opened::Refused(why) => Err((StatusCode::FORBIDDEN, REFUSED, why.into())),

@@ -49,6 +49,16 @@ impl Entrance {
         Self { way: Way::Brought(wires), drive: None }
     }
 
+    /// For the log.
+    pub(super) fn kind(&self) -> &'static str {
+        match (&self.way, self.drive) {
+            (_, Some(_)) => "drive",
+            (Way::Tcp(_), None) => "http",
+            (Way::Tls(..), None) => "https",
+            (Way::Brought(_), None) => "brought",
+        }
+    }
+
     pub(super) fn only_drive(&self) -> Option<u32> {
         self.drive
     }

@@ -134,12 +134,12 @@ async fn serve(
                         continue;
                     };
                     let (device, stopping) = (Arc::clone(device), stopping.clone());
-                    let drive = entrance.only_drive();
+                    let (drive, door) = (entrance.only_drive(), entrance.kind());
                     connections.spawn(async move {
                         let stranger = Mutex::new(Some(stranger));
                         match arrival.wire(device.options.handshake_timeout).await {
                             Ok((wire, pin)) => {
-                                let caller = Caller { ip: from, drive, pin, stranger };
+                                let caller = Caller { ip: from, door, drive, pin, stranger };
                                 connection(device, wire, caller, stopping).await;
                             }
                             Err(why) => {

@@ -28,6 +28,8 @@ pub struct RestoreRequest {
     pub owners: Option<bool>,
     /// Say what would be done, and write nothing.
     pub dry_run: bool,
+    /// By which of the device's interfaces the data comes; empty: as the client says.
+    pub interfaces: Vec<String>,
 }
 
 /// How deep a check goes.

@@ -15,6 +15,9 @@ pub struct TaskOptions {
     pub file_bytes_max: Option<u64>,
     /// Stream tasks: the local name of a command in the policy of the client's owner.
     pub stream_command: Option<String>,
+    /// By which of the device's interfaces the data goes: URLs, or protocols such as `https`, in
+    /// order of preference; empty: as the client says.
+    pub interfaces: Vec<String>,
 }
 
 /// A task, to be added or changed.

@@ -66,6 +66,12 @@ verbs! {
     "client.revoke" => revoke_client [ClientRequest];
     /// Changes where a client is dialled.
     "client.addresses" => set_client_addresses [ClientAddressesRequest];
+    /// The data addresses of device hosts.
+    "interface.list" => interfaces;
+    /// Gives a host its interfaces.
+    "interface.set" => set_interfaces [SetInterfacesRequest];
+    /// Lets a client's data go by some interfaces.
+    "interface.choose" => choose_interfaces [ChooseInterfacesRequest];
     /// Makes a datastore, with its first drive.
     "datastore.create" => create_datastore [CreateDatastoreRequest];
     /// Takes an existing datastore into service.

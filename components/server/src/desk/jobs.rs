@@ -67,6 +67,7 @@ impl Server {
             return Err(ServerError::invalid("say what to back up: at least one path"));
         }
         check_size(&sources, &request.excludes)?;
+        self.check_choices(&request.options.interfaces).await?;
         let object = Object::Client(&client);
         let name = name_of_paths(&sources);
         let detail = format!("{name}, {}", request.level.as_str());

@@ -44,6 +44,7 @@ impl Server {
         }
         // What cannot be read is refused now, and not when the job begins.
         paths_of(&request.paths)?;
+        self.check_choices(&request.interfaces).await?;
         if let Some(target) = &request.target {
             let target = paths_of(std::slice::from_ref(target))?;
             if target.first().and_then(|path| path.first()) != Some(&b'/') {
@@ -65,6 +66,7 @@ impl Server {
             specials: request.specials,
             owners: request.owners.unwrap_or(true),
             dry_run: request.dry_run,
+            interfaces: request.interfaces,
         });
         self.queue(NewJob {
             kind: JobKind::Restore,

@@ -94,6 +94,7 @@ impl Server {
             )));
         }
         check_size(&sources, &request.excludes)?;
+        self.check_choices(&request.options.interfaces).await?;
         let datastore = self.house.datastore(request.datastore.clone()).await?;
         Ok(TaskSettings {
             name: request.name.clone(),

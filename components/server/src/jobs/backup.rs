@@ -101,6 +101,7 @@ async fn prepare(
         direction: Direction::Backup,
         saveset,
         bytes_max: house.config.backup_bytes_max,
+        interfaces: &wish.options.interfaces,
     };
     let backup = BackupGrant { level, eol_days: wish.eol_days, stream };
     let granted = grant(house, &wanted, Some(backup), client.id).await?;

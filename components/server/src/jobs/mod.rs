@@ -22,6 +22,7 @@ mod queue;
 mod restore;
 mod running;
 mod transfer;
+mod ways;
 mod wish;
 
 pub(crate) use announce::Announcer;
@@ -31,5 +32,6 @@ pub(crate) use queue::Jobs;
 pub(crate) use transfer::{
     BackupGrant, DEVICE_PATIENCE, TransferWish, address_towards, grant, grant_restore, revoke,
 };
+pub(crate) use ways::{Choice, DeviceDoors};
 pub(crate) use wish::paths_of;
 pub(crate) use wish::{BackupWish, RestoreWish, VerifyWish, Wish};

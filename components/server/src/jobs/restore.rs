@@ -97,6 +97,7 @@ async fn prepare(
         direction: Direction::Restore,
         saveset: saveset.saveset,
         bytes_max: 0,
+        interfaces: &wish.interfaces,
     };
     let granted = grant(house, &wanted, None, client.id).await?;
     running.takes(granted.way.clone());

@@ -5,14 +5,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use simsim_catalog::{Client, ClientId, Datastore};
-use simsim_control::verbs::{GrantTransfer, Ping, RevokeTransfer, SavesetNames};
-use simsim_format::random_bytes;
-use simsim_model::{
-    Direction, DomainId, Kind, Level, SavesetId, Secret, Ticket, TransferId, port_registry,
+use simsim_control::verbs::{
+    DataEndpoint, GrantTransfer, NodeState, Ping, RevokeTransfer, SavesetNames,
 };
+use simsim_format::random_bytes;
+use simsim_model::interface::{Interface, Scheme};
+use simsim_model::{Direction, DomainId, Kind, Level, SavesetId, Secret, Ticket, TransferId};
 use simsim_net::tls::Pin;
 use simsim_transfer::{Route, routes};
 
+use super::ways::{Choice, DeviceDoors};
 use crate::ServerError;
 use crate::house::House;
 use crate::nodes::Line;
@@ -32,6 +34,8 @@ pub(crate) struct TransferWish<'a> {
     pub direction: Direction,
     pub saveset: SavesetId,
     pub bytes_max: u64,
+    /// What the job itself says about the interfaces; empty: as the client says.
+    pub interfaces: &'a [String],
 }
 
 /// A transfer that the device expects.
@@ -100,6 +104,11 @@ pub(crate) async fn grant(
         }
     };
     let (domain_key, names) = stream.unzip();
+    let guide = Guide::of(house, wish, to).await?;
+    let client_keys = match guide.mentions(Scheme::Drive) {
+        true => tls_keys_of(house, to).await,
+        false => Vec::new(),
+    };
     let reply = device
         .call(GrantTransfer {
             ticket: ticket.clone(),
@@ -107,27 +116,93 @@ pub(crate) async fn grant(
             lock_until_unix_s,
             level,
             names,
-            client_keys: Vec::new(),
+            client_keys,
         })
         .await?;
-    let port = reply
-        .endpoints
-        .iter()
-        .find(|endpoint| endpoint.row == port_registry::HTTP.id)
-        .map(|endpoint| endpoint.port)
-        .ok_or_else(|| {
-            ServerError::node(
-                "the device",
-                Kind::Invalid,
-                "it has no HTTP listener open: look at its configuration",
-            )
-        })?;
-    let addresses = device_addresses(house, wish.datastore.device, to, port).await?;
-    let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
-    let device = wish.datastore.device;
-    let device = house.books.run(move |catalog| catalog.client_numbered(device)).await?;
-    let way = Way::of_urls(wish.client, &device.name, &urls, wish.drive);
-    Ok(Granted { ticket, urls, device_keys: reply.device_keys, way })
+    let ways = guide.ways(house, &reply.endpoints, to).await?;
+    let way = Way::of_urls(wish.client, &guide.device, &ways, wish.drive);
+    Ok(Granted { ticket, urls: ways, device_keys: reply.device_keys, way })
+}
+
+/// The TLS keys that the host may show at the port of a drive. One that is not reached has none:
+/// it is reached, or fails, when the job begins.
+async fn tls_keys_of(house: &House, host: ClientId) -> Vec<Vec<u8>> {
+    let asked = async {
+        let line = house.nodes.line(host, DEVICE_PATIENCE).await?;
+        line.call(NodeState {}).await
+    };
+    match asked.await {
+        Ok(state) if !state.tls_key.is_empty() => vec![state.tls_key],
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            tracing::debug!(%error, "the TLS key of a host is not known");
+            Vec::new()
+        }
+    }
+}
+
+/// What was said about the interfaces for a transfer.
+struct Guide {
+    /// The device, by name.
+    device: String,
+    number: ClientId,
+    given: Vec<Interface>,
+    choices: Vec<Choice>,
+    able: &'static [Scheme],
+}
+
+impl Guide {
+    async fn of(
+        house: &House,
+        wish: &TransferWish<'_>,
+        to: ClientId,
+    ) -> Result<Self, ServerError> {
+        let number = wish.datastore.device;
+        let (device, given, of_client) = house
+            .books
+            .run(move |catalog| {
+                let device = catalog.client_numbered(number)?.name;
+                Ok((device, catalog.interfaces(number)?, catalog.client_choices(to)?))
+            })
+            .await?;
+        let said = if wish.interfaces.is_empty() { &of_client } else { wish.interfaces };
+        let choices: Result<Vec<Choice>, String> =
+            said.iter().map(|text| Choice::parse(text)).collect();
+        Ok(Self {
+            device,
+            number,
+            // What is kept was checked; a newer server's protocol is passed over.
+            given: given.iter().filter_map(|url| url.parse().ok()).collect(),
+            choices: choices.map_err(ServerError::invalid)?,
+            // To look into a saveset this process dials itself, and has no key for drives' ports.
+            able: match wish.job {
+                0 => &[Scheme::Http, Scheme::Https],
+                _ => &[Scheme::Http, Scheme::Https, Scheme::Drive],
+            },
+        })
+    }
+
+    fn mentions(&self, scheme: Scheme) -> bool {
+        let chosen = self.choices.iter().any(|choice| match choice {
+            Choice::Scheme(chosen) => *chosen == scheme,
+            Choice::Interface(interface) => interface.scheme == scheme,
+        });
+        chosen || self.given.iter().any(|given| given.scheme == scheme)
+    }
+
+    /// The interfaces for host `to`, in order, as texts.
+    async fn ways(
+        &self,
+        house: &House,
+        endpoints: &[DataEndpoint],
+        to: ClientId,
+    ) -> Result<Vec<String>, ServerError> {
+        let hosts = device_addresses(house, self.number, to).await?;
+        let (name, given) = (self.device.as_str(), self.given.clone());
+        let doors = DeviceDoors { name, given, endpoints, hosts: &hosts };
+        let ways = doors.choose(&self.choices, self.able).map_err(ServerError::invalid)?;
+        Ok(ways.iter().map(Interface::to_string).collect())
+    }
 }
 
 /// A transfer from a device to the Server itself, to look into a saveset.
@@ -148,6 +223,7 @@ pub(crate) async fn grant_restore(
         direction: Direction::Restore,
         saveset,
         bytes_max: 0,
+        interfaces: &[],
     };
     grant(house, &wish, None, house.nodes.own()).await
 }
@@ -178,7 +254,6 @@ async fn device_addresses(
     house: &House,
     device: ClientId,
     to: ClientId,
-    port: u16,
 ) -> Result<Vec<String>, ServerError> {
     let (device, client) = house
         .books
@@ -195,9 +270,8 @@ async fn device_addresses(
     }
     let mut addresses: Vec<String> = Vec::new();
     for host in hosts {
-        let address = crate::nodes::with_port(&host, port);
-        if !addresses.contains(&address) {
-            addresses.push(address);
+        if !addresses.contains(&host) {
+            addresses.push(host);
         }
     }
     Ok(addresses)

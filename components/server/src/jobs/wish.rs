@@ -42,6 +42,8 @@ pub(crate) struct RestoreWish {
     pub specials: bool,
     pub owners: bool,
     pub dry_run: bool,
+    #[serde(default)]
+    pub interfaces: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

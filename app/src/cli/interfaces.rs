@@ -1,0 +1,89 @@
+//! `simsim interface list | set | choose`: by which addresses backup data goes.
+
+use simsim_server::api::{
+    ChooseInterfacesRequest, InterfacesView, SetInterfacesReply, SetInterfacesRequest,
+};
+
+use super::context::Context;
+use super::table::{Column, Table};
+use super::text::{Style, Text};
+use crate::exit::{self, Failure};
+
+#[derive(clap::Subcommand, Debug)]
+pub enum InterfaceVerb {
+    /// List the interfaces of the hosts that take data
+    List,
+    /// Give a host these interfaces, in order of preference; without any: back to HTTP at its
+    /// addresses
+    Set {
+        /// The host
+        host: String,
+        /// Such as https://vault:11443 or http://192.0.2.1; a bare host means FTP
+        #[arg(value_name = "INTERFACE")]
+        interfaces: Vec<String>,
+    },
+    /// Let a client's data go by these interfaces, in order; without any: whatever the device has
+    Choose {
+        /// The client whose data it is
+        client: String,
+        /// Interfaces, or protocols: http, https
+        #[arg(value_name = "INTERFACE|PROTOCOL")]
+        choices: Vec<String>,
+    },
+}
+
+pub async fn run(cx: &Context, verb: InterfaceVerb) -> Result<u8, Failure> {
+    match verb {
+        InterfaceVerb::List => {
+            let views: Vec<InterfacesView> = cx.ask_plain("interface.list").await?;
+            cx.show(&views, |screen, views| screen.table(&table(views)))?;
+        }
+        InterfaceVerb::Set { host, interfaces } => {
+            let request = SetInterfacesRequest { host, interfaces };
+            let reply: SetInterfacesReply = cx.ask("interface.set", &request).await?;
+            cx.show(&reply, |screen, reply| {
+                for warning in &reply.warnings {
+                    screen.aside(warning.as_str());
+                }
+                screen.table(&table(std::slice::from_ref(&reply.view)))
+            })?;
+        }
+        InterfaceVerb::Choose { client, choices } => {
+            let request = ChooseInterfacesRequest { client, choices };
+            let view: InterfacesView = cx.ask("interface.choose", &request).await?;
+            cx.show(&view, |screen, view| {
+                screen.line(match view.choices.is_empty() {
+                    true => format!("data of '{}' goes by what the device has", view.host),
+                    false => {
+                        format!("data of '{}' goes by {}", view.host, view.choices.join(", "))
+                    }
+                })
+            })?;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+fn table(views: &[InterfacesView]) -> Table {
+    let mut table = Table::new([
+        Column::new("HOST").cut_to(10),
+        Column::new("INTERFACE"),
+        Column::new("FROM").rank(2),
+        Column::new("CHOSEN BY").cut_to(16).rank(1),
+    ]);
+    for view in views {
+        for one in &view.interfaces {
+            let from = match view.set {
+                true => Text::from("set"),
+                false => Text::styled(Style::Dim, "default"),
+            };
+            table.row([
+                Text::new().bold(&view.host),
+                one.url.as_str().into(),
+                from,
+                one.chosen_by.join(", ").into(),
+            ]);
+        }
+    }
+    table
+}

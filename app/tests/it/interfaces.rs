@@ -1,0 +1,156 @@
+//! By which interface data goes: chosen, given, tried one after the other, and never another one.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::hosts::{Daemon, differences, tree};
+
+/// A server with HTTPS open, a datastore, and a task.
+struct Desk {
+    scratch: tempfile::TempDir,
+    server: Daemon,
+    own: String,
+    https: u16,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let state = scratch.path().join("server");
+        std::fs::create_dir_all(&state).unwrap();
+        let https = simsim_testkit::free_ports(1)[0];
+        let settings = format!("[listen]\nhttps = [\"127.0.0.1:{https}\"]\n");
+        std::fs::write(state.join("simsim.toml"), settings).unwrap();
+        let server = Daemon::start("server", &state);
+        let own = server.own_name();
+        let store = scratch.path().join("store");
+        server.must("datastore.create", json!({ "name": "main", "path": store }));
+        server.add_task("home", &own, &tree(scratch.path()));
+        Self { scratch, server, own, https }
+    }
+
+    fn backup(&self) -> Value {
+        self.server.backup("home")
+    }
+
+    fn source(&self) -> std::path::PathBuf {
+        self.scratch.path().join("tree")
+    }
+
+    fn doors(&self) -> Vec<String> {
+        let log = self.server.process.output();
+        let opened = log.lines().filter(|line| line.contains("transfer opened"));
+        let door = |line: &str| {
+            let (_, rest) = line.split_once("door=").unwrap_or_default();
+            rest.trim_matches('"').split([' ', '"']).next().unwrap_or_default().to_owned()
+        };
+        opened.map(door).collect()
+    }
+
+    fn address(&self, row: &str) -> String {
+        let log = self.server.process.output();
+        let line = log.lines().find(|line| line.contains(&format!("row={row:?}")));
+        let line = line.unwrap_or_else(|| panic!("no listener {row}: {log}"));
+        let at = line.find("127.0.0.1:").unwrap();
+        line[at..].split([' ', ',']).next().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn data_goes_by_what_was_chosen_for_job_task_and_client() {
+    let desk = Desk::new();
+    assert_eq!(desk.backup()["state"], "finished");
+    assert_eq!(desk.doors(), ["http"], "where nobody chooses");
+
+    let choose = json!({ "client": desk.own, "choices": ["https"] });
+    desk.server.must("interface.choose", choose);
+    assert_eq!(desk.backup()["state"], "finished");
+    assert_eq!(desk.doors(), ["http", "https"]);
+
+    let target = desk.scratch.path().join("back");
+    let restore = json!({ "task": "home", "target": target, "interfaces": ["http"] });
+    let ended = desk.server.ended(&desk.server.must("restore", restore));
+    assert_eq!(ended["state"], "finished", "{ended:#}");
+    assert_eq!(desk.doors().last().unwrap(), "http", "the job's own choice comes first");
+    assert_eq!(differences(&desk.source(), &target), [""; 0]);
+}
+
+#[test]
+fn interfaces_are_tried_in_their_order_and_no_other_is_taken() {
+    let desk = Desk::new();
+    let closed = simsim_testkit::free_ports(1)[0];
+    let (dead, alive) =
+        (format!("https://127.0.0.1:{closed}"), format!("https://127.0.0.1:{}", desk.https));
+    let set = json!({ "host": desk.own, "interfaces": [dead, alive] });
+    desk.server.must("interface.set", set);
+    assert_eq!(desk.backup()["state"], "finished");
+    assert_eq!(desk.doors(), ["https"]);
+
+    // HTTP is open and would work, and nobody chose it.
+    let set = json!({ "host": desk.own, "interfaces": [dead] });
+    desk.server.must("interface.set", set);
+    let failed = desk.backup();
+    assert_eq!(failed["state"], "failed", "{failed:#}");
+    let why = failed["error"]["message"].as_str().unwrap();
+    assert!(why.contains(&format!("127.0.0.1:{closed}")) && why.contains("https"), "{why}");
+    assert_eq!(desk.doors(), ["https"]);
+
+    let choose = json!({ "client": desk.own, "choices": ["drive"] });
+    desk.server.must("interface.choose", choose);
+    let failed = desk.backup();
+    let why = failed["error"]["message"].as_str().unwrap();
+    assert!(why.contains("drive") && why.contains(&dead), "{why}");
+}
+
+#[test]
+fn an_interface_in_use_cannot_be_taken_away() {
+    let desk = Desk::new();
+    let url = format!("https://127.0.0.1:{}", desk.https);
+    let set = |interfaces: Value| {
+        desk.server.ask("interface.set", json!({ "host": desk.own, "interfaces": interfaces }))
+    };
+    let choose = |choices: Value| {
+        desk.server.ask("interface.choose", json!({ "client": desk.own, "choices": choices }))
+    };
+    let unknown = choose(json!([url])).unwrap_err().to_string();
+    assert!(unknown.contains("no host has the interface"), "{unknown}");
+    set(json!([url, "http://127.0.0.1"])).unwrap();
+    choose(json!([url])).unwrap();
+    let refused = set(json!(["http://127.0.0.1"])).unwrap_err().to_string();
+    assert!(refused.contains(&url) && refused.contains(&desk.own), "{refused}");
+    set(json!([url])).expect("another one may go");
+    choose(json!([])).unwrap();
+    set(json!([])).expect("nobody uses it any more");
+    let wrong = set(json!(["gopher://x"])).unwrap_err().to_string();
+    assert!(wrong.contains("gopher://x") && wrong.contains("https://host:port"), "{wrong}");
+}
+
+#[test]
+fn another_host_at_the_address_is_found_out_by_its_key() {
+    let desk = Desk::new();
+    // The console has TLS too, and another key.
+    let console = desk.address("console");
+    let set = json!({ "host": desk.own, "interfaces": [format!("https://{console}")] });
+    desk.server.must("interface.set", set);
+    let failed = desk.backup();
+    assert_eq!(failed["state"], "failed", "{failed:#}");
+    let why = failed["error"]["message"].as_str().unwrap();
+    assert!(why.contains("another key") && why.contains(&console), "{why}");
+}
+
+#[test]
+fn tls_is_what_strangers_expect_and_nothing_older() {
+    let desk = Desk::new();
+    let talk = |options: &[&str]| {
+        let mut openssl = std::process::Command::new("openssl");
+        openssl.args(["s_client", "-connect", &format!("127.0.0.1:{}", desk.https)]);
+        let output = openssl.args(options).stdin(std::process::Stdio::null()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(talk(&["-tls1_3"]).contains("TLSv1.3"));
+    assert!(!talk(&["-tls1_2"]).contains("Cipher    : ECDHE"));
+    let state: &Path = &desk.server.state;
+    let key = std::fs::metadata(state.join("tls.key")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
+}
