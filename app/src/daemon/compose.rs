@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 
 use super::client_console::ClientConsole;
 use super::console::ServerConsole;
+use super::drives::DrivePorts;
 use super::enrolment::Enrolment;
 use super::listen::{Opened, WhenTaken, open};
 use super::node::{Node, Orders};
@@ -291,6 +292,12 @@ impl Running {
             for entrance in entrances {
                 self.tasks.push(tokio::spawn(doors.serve(entrance, until(ended.clone()))));
             }
+            let bases = settings.drive();
+            if !bases.is_empty() {
+                let (door, device) = (DrivePorts::door(&node.tls, device)?, Arc::clone(device));
+                let ports = DrivePorts { device, doors, door, bases };
+                self.tasks.push(tokio::spawn(ports.keep(ended.clone())));
+            }
         }
         if role == Role::Server {
             let mut config = settings.server.clone();
@@ -348,6 +355,7 @@ impl Running {
     }
 }
 
-async fn until(mut ended: watch::Receiver<bool>) {
+/// Waits for the end.
+pub async fn until(mut ended: watch::Receiver<bool>) {
     let _ = ended.wait_for(|end| *end).await;
 }

@@ -7,6 +7,7 @@
 mod client_console;
 mod compose;
 mod console;
+mod drives;
 mod enrolment;
 mod join;
 mod listen;

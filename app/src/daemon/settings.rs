@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use simsim_client::ClientOptions;
 use simsim_device::DeviceOptions;
 use simsim_model::Kind;
-use simsim_model::port_registry::{CONSOLE, HTTP, HTTPS, Listen, SMSSH};
+use simsim_model::port_registry::{CONSOLE, DRIVE, HTTP, HTTPS, Listen, SMSSH};
 use simsim_net::tls::TlsIdentity;
 use simsim_server::ServerConfig;
 
@@ -44,6 +44,8 @@ pub struct ListenSettings {
     pub http: Vec<ListenAddress>,
     /// Empty: not open.
     pub https: Vec<ListenAddress>,
+    /// Empty: not open. The number of each drive is added to the port.
+    pub drive: Vec<ListenAddress>,
     /// Only on loopback unless told otherwise: until the suite has users, the page is for
     /// whoever sits at the server.
     pub console: Vec<ListenAddress>,
@@ -53,7 +55,13 @@ impl Default for ListenSettings {
     fn default() -> Self {
         let any = ListenAddress { ip: Ipv6Addr::UNSPECIFIED.into(), port: None };
         let loopback = ListenAddress { ip: Ipv4Addr::LOCALHOST.into(), port: None };
-        Self { smssh: vec![any], http: vec![any], https: Vec::new(), console: vec![loopback] }
+        Self {
+            smssh: vec![any],
+            http: vec![any],
+            https: Vec::new(),
+            drive: Vec::new(),
+            console: vec![loopback],
+        }
     }
 }
 
@@ -187,8 +195,12 @@ impl Settings {
     pub fn on_loopback(mut self) -> Self {
         let loopback = ListenAddress { ip: Ipv4Addr::LOCALHOST.into(), port: None };
         let listen = &mut self.listen;
-        for row in [&mut listen.smssh, &mut listen.http, &mut listen.https, &mut listen.console] {
+        for row in [&mut listen.smssh, &mut listen.http, &mut listen.console] {
             *row = vec![loopback];
+        }
+        for row in [&mut listen.https, &mut listen.drive] {
+            row.truncate(1);
+            row.fill(loopback);
         }
         self
     }
@@ -226,6 +238,10 @@ impl Settings {
 
     pub fn https(&self) -> Vec<SocketAddr> {
         addresses(&HTTPS, &self.listen.https)
+    }
+
+    pub fn drive(&self) -> Vec<SocketAddr> {
+        addresses(&DRIVE, &self.listen.drive)
     }
 
     pub fn console(&self) -> Vec<SocketAddr> {

@@ -12,6 +12,8 @@ struct Desk {
     server: Daemon,
     own: String,
     https: u16,
+    /// The port of drive 0, if there were one.
+    base: u16,
 }
 
 impl Desk {
@@ -20,14 +22,16 @@ impl Desk {
         let state = scratch.path().join("server");
         std::fs::create_dir_all(&state).unwrap();
         let https = simsim_testkit::free_ports(1)[0];
-        let settings = format!("[listen]\nhttps = [\"127.0.0.1:{https}\"]\n");
+        let base = simsim_testkit::free_ports(1)[0].min(65_000);
+        let settings =
+            format!("[listen]\nhttps = [\"127.0.0.1:{https}\"]\ndrive = [\"127.0.0.1:{base}\"]\n");
         std::fs::write(state.join("simsim.toml"), settings).unwrap();
         let server = Daemon::start("server", &state);
         let own = server.own_name();
         let store = scratch.path().join("store");
         server.must("datastore.create", json!({ "name": "main", "path": store }));
         server.add_task("home", &own, &tree(scratch.path()));
-        Self { scratch, server, own, https }
+        Self { scratch, server, own, https, base }
     }
 
     fn backup(&self) -> Value {
@@ -96,11 +100,47 @@ fn interfaces_are_tried_in_their_order_and_no_other_is_taken() {
     assert!(why.contains(&format!("127.0.0.1:{closed}")) && why.contains("https"), "{why}");
     assert_eq!(desk.doors(), ["https"]);
 
+    let choose = json!({ "client": desk.own, "choices": ["http"] });
+    desk.server.must("interface.choose", choose);
+    assert_eq!(desk.backup()["state"], "finished", "a protocol, and whatever the device has");
+    assert_eq!(desk.doors(), ["https", "http"]);
+}
+
+#[test]
+fn each_drive_has_a_port_that_only_a_granted_host_enters() {
+    let mut desk = Desk::new();
     let choose = json!({ "client": desk.own, "choices": ["drive"] });
     desk.server.must("interface.choose", choose);
-    let failed = desk.backup();
-    let why = failed["error"]["message"].as_str().unwrap();
-    assert!(why.contains("drive") && why.contains(&dead), "{why}");
+    let saved = desk.backup();
+    assert_eq!(saved["state"], "finished", "{saved:#}");
+    assert_eq!(desk.doors(), ["drive"]);
+    assert_eq!(saved["drive"], 1);
+
+    // A stranger with a key of its own, while nothing is granted.
+    let port = desk.base + 1;
+    let stranger = desk.scratch.path().join("stranger");
+    std::fs::create_dir_all(&stranger).unwrap();
+    let shell = format!(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x \
+         -keyout {0}/k -out {0}/c 2>/dev/null; \
+         (printf 'GET / HTTP/1.0\r\n\r\n'; sleep 1) | \
+         openssl s_client -connect 127.0.0.1:{port} -cert {0}/c -key {0}/k 2>&1",
+        stranger.display()
+    );
+    let output = std::process::Command::new("sh").args(["-c", &shell]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("alert"), "{said}");
+    assert!(!said.contains("HTTP/1."), "{said}");
+
+    // The number stays with the drive over a restart, and a new drive gets a port at once.
+    desk.server.must("drive.add", json!({ "datastore": "main" }));
+    let new = |log: &str| log.contains("drive=2");
+    crate::hosts::until("the new drive listens", || new(&desk.server.process.output()));
+    desk.server.again();
+    assert!(new(&desk.server.process.output()), "{}", desk.server.process.output());
+    desk.server.until_connected(&desk.own);
+    let again = desk.backup();
+    assert_eq!(again["state"], "finished", "{again:#}");
 }
 
 #[test]

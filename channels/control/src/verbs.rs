@@ -228,6 +228,8 @@ verbs! {
     53 "get-key-slots" GetKeySlots => GetKeySlotsReply;
     /// Device: domains of a datastore.
     54 "list-domains" ListDomains => ListDomainsReply;
+    /// Device: the numbers of a datastore's drives.
+    55 "set-drives" SetDrives => SetDrivesReply;
     /// Server: enrols the caller.
     80 "join" Join => JoinReply;
 }

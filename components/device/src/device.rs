@@ -1,5 +1,6 @@
 //! The device's verbs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,13 @@ use simsim_control::verbs::{
     CreateDatastoreReply, DataEndpoint, DetachDatastoreReply, Event, FollowJobReply,
     GetKeySlotsReply, GrantTransferReply, JobError, JobKind, JobResult, ListDatastoresReply,
     ListDomainsReply, PutKeySlotsReply, Reply, Request, RevokeTransferReply, RunningJob,
+    SetDrivesReply,
 };
 use simsim_control::{Job, JobBook, VerbError};
 use simsim_format::KeySlots;
-use simsim_model::{Kind, limits};
+use simsim_model::{Kind, limits, port_registry};
 use simsim_net::tls::Pin;
+use tokio::sync::watch;
 
 use crate::check::{self, Found};
 use crate::grants::Grants;
@@ -57,6 +60,8 @@ pub struct Device {
     jobs: Arc<JobBook>,
     endpoints: RwLock<Vec<DataEndpoint>>,
     tls_keys: RwLock<Vec<Pin>>,
+    /// Open ports of drives, by number.
+    drive_ports: RwLock<BTreeMap<u32, u16>>,
 }
 
 impl Device {
@@ -72,6 +77,7 @@ impl Device {
             jobs: JobBook::new(options.jobs_max),
             endpoints: RwLock::default(),
             tls_keys: RwLock::default(),
+            drive_ports: RwLock::default(),
             options,
         }))
     }
@@ -84,6 +90,29 @@ impl Device {
     /// The TLS keys that the data listeners may show; every grant names them.
     pub fn set_tls_keys(&self, keys: Vec<Pin>) {
         *self.tls_keys.write() = keys;
+    }
+
+    /// The drives whose ports should be open, as they change.
+    pub fn drives(&self) -> watch::Receiver<Vec<u32>> {
+        self.shelf.drives()
+    }
+
+    /// The port of a drive is open now, or not any more.
+    pub fn set_drive_port(&self, drive: u32, port: Option<u16>) {
+        let mut ports = self.drive_ports.write();
+        match port {
+            Some(port) => ports.insert(drive, port),
+            None => ports.remove(&drive),
+        };
+    }
+
+    /// The listeners that take a transfer of this drive.
+    fn endpoints_for(&self, drive: u32) -> Vec<DataEndpoint> {
+        let mut endpoints = self.endpoints.read().clone();
+        if let Some(port) = self.drive_ports.read().get(&drive) {
+            endpoints.push(DataEndpoint { row: port_registry::DRIVE.id.to_owned(), port: *port });
+        }
+        endpoints
     }
 
     /// Was any transfer granted to a host with this TLS key, and is not over? Asked at the
@@ -141,7 +170,8 @@ impl Device {
             | Request::GetManifest(_)
             | Request::PutKeySlots(_)
             | Request::GetKeySlots(_)
-            | Request::ListDomains(_) => {
+            | Request::ListDomains(_)
+            | Request::SetDrives(_) => {
                 let (device, request) = (Arc::clone(self), request.clone());
                 let work = move || device.answer(&request);
                 let done = tokio::task::spawn_blocking(work).await;
@@ -159,10 +189,14 @@ impl Device {
                 self.shelf.lend(request.ticket.store)?;
                 self.grants.grant(request)?;
                 GrantTransferReply {
-                    endpoints: self.endpoints.read().clone(),
+                    endpoints: self.endpoints_for(request.ticket.drive),
                     device_keys: self.tls_keys.read().iter().map(|key| key.0.to_vec()).collect(),
                 }
                 .into()
+            }
+            Request::SetDrives(request) => {
+                self.shelf.set_drives(request.store, &request.drives)?;
+                SetDrivesReply::default().into()
             }
             Request::RevokeTransfer(request) => {
                 let was_known = self.grants.revoke(&request.transfer);

@@ -21,6 +21,8 @@ pub enum DeviceError {
     InUse { store: StoreId, users: usize },
     #[error("'{0}' is not an absolute path without '..'")]
     Path(String),
+    #[error("a drive with such a number leads to datastore '{by}' here already")]
+    DriveTaken { by: String },
     #[error("{0} is not empty; a datastore is made in an empty folder")]
     NotEmpty(PathBuf),
     #[error("datastore {store} is attached already, at {path}")]
@@ -73,6 +75,7 @@ impl DeviceError {
             DeviceError::Path(_)
             | DeviceError::NotEmpty(_)
             | DeviceError::Attached { .. }
+            | DeviceError::DriveTaken { .. }
             | DeviceError::Request(_) => Kind::Invalid,
             DeviceError::File { source, .. } => Kind::of_io(source),
             DeviceError::List { .. } => Kind::Corrupt,

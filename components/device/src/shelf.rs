@@ -20,6 +20,7 @@ use simsim_datastore::{
 };
 use simsim_model::{Kind, StoreId};
 use simsim_storage::{BoundedStorage, LocalStorage, Storage, StorageError};
+use tokio::sync::watch;
 
 use crate::DeviceError;
 
@@ -32,6 +33,8 @@ struct Record {
     name: String,
     #[serde(default)]
     owner: String,
+    #[serde(default)]
+    drives: Vec<u32>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -66,6 +69,8 @@ pub(crate) struct Shelf {
     places: Mutex<Vec<Place>>,
     /// One change at a time; opening takes long and must not hold up who only reads.
     changing: Mutex<()>,
+    /// The drives of all datastores on the list, in order.
+    drives: watch::Sender<Vec<u32>>,
 }
 
 impl Shelf {
@@ -86,7 +91,10 @@ impl Shelf {
             Place { record, state, lent: Arc::new(()) }
         });
         let places = Mutex::new(places.collect());
-        Ok(Self { places, file, patience, changing: Mutex::new(()) })
+        let drives = watch::Sender::new(Vec::new());
+        let shelf = Self { places, file, patience, changing: Mutex::new(()), drives };
+        shelf.tell_drives();
+        Ok(shelf)
     }
 
     /// Lends a datastore.
@@ -140,6 +148,7 @@ impl Shelf {
             store: request.store,
             name: request.name.clone(),
             owner: request.owner.clone(),
+            drives: Vec::new(),
         };
         self.put_up(record, Open { datastore, storage })
     }
@@ -160,13 +169,19 @@ impl Shelf {
         }
         let open = open_at(&path, self.patience)?;
         let store = open.datastore.store();
-        let mut record =
-            Record { path, store, name: open.datastore.name().to_owned(), owner: String::new() };
+        let mut record = Record {
+            path,
+            store,
+            name: open.datastore.name().to_owned(),
+            owner: String::new(),
+            drives: Vec::new(),
+        };
         if let Some(place) = self.places.lock().iter().find(|place| place.record.store == store) {
             if place.state.is_ok() {
                 return Err(DeviceError::Attached { store, path: place.record.path.clone() });
             }
             record.owner.clone_from(&place.record.owner);
+            record.drives.clone_from(&place.record.drives);
         }
         let reply = reply_of(&record);
         self.put_up(record, open)?;
@@ -198,7 +213,51 @@ impl Shelf {
         let mut places = self.places.lock();
         places.retain(|old| old.record.store != record.store && old.record.path != record.path);
         places.push(Place { record, state: Ok(open), lent: Arc::new(()) });
+        drop(places);
+        self.tell_drives();
         Ok(())
+    }
+
+    /// The numbers of a datastore's drives, from now on and after a restart.
+    pub(crate) fn set_drives(&self, store: StoreId, drives: &[u32]) -> Result<(), DeviceError> {
+        let _one = self.changing.lock();
+        let mut drives = drives.to_vec();
+        drives.sort_unstable();
+        drives.dedup();
+        let mut records = self.records();
+        if let Some(other) = records.iter().find(|record| {
+            record.store != store && record.drives.iter().any(|n| drives.contains(n))
+        }) {
+            return Err(DeviceError::DriveTaken { by: other.name.clone() });
+        }
+        let record = records.iter_mut().find(|record| record.store == store);
+        let record = record.ok_or(DeviceError::NoStore(store))?;
+        if record.drives == drives {
+            return Ok(());
+        }
+        record.drives.clone_from(&drives);
+        write_list(&self.file, records)?;
+        if let Some(place) = self.places.lock().iter_mut().find(|one| one.record.store == store) {
+            place.record.drives = drives;
+        }
+        self.tell_drives();
+        Ok(())
+    }
+
+    /// The drives of all datastores, as they change.
+    pub(crate) fn drives(&self) -> watch::Receiver<Vec<u32>> {
+        self.drives.subscribe()
+    }
+
+    fn tell_drives(&self) {
+        let mut all: Vec<u32> =
+            self.places.lock().iter().flat_map(|place| place.record.drives.clone()).collect();
+        all.sort_unstable();
+        self.drives.send_if_modified(|told| {
+            let changed = *told != all;
+            *told = all;
+            changed
+        });
     }
 
     fn records(&self) -> Vec<Record> {
@@ -225,6 +284,7 @@ impl Shelf {
             self.places.lock().push(place);
             return written;
         }
+        self.tell_drives();
         // What was committed is durable without it.
         if let Ok(open) = place.state
             && let Err(error) = open.datastore.close()

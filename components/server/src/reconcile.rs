@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use simsim_catalog::{ClientId, Datastore, DatastoreState, Saveset};
 use simsim_control::verbs::{
-    AttachDatastore, DatastoreState as AskState, ListManifests, ManifestEntry,
+    AttachDatastore, DatastoreState as AskState, ListManifests, ManifestEntry, SetDrives,
 };
 use simsim_format::{DomainKey, Manifest, ManifestDetails};
 use simsim_model::{Kind, StoreId, escape_path};
@@ -120,6 +120,12 @@ async fn device_reached(house: &Arc<House>, device: ClientId) -> Result<(), Serv
             }
             Err(error) => return Err(error),
         }
+        if let Err(error) = tell_drives(house, &line, datastore.store).await {
+            // Drives are still served at the other ports; a device of an older version has no own
+            // ports for them.
+            let error = error.full_message();
+            tracing::warn!(datastore = %datastore.name, %error, "the device does not know its drives");
+        }
         bring_slots(house, &line, datastore.store).await?;
         let added = list_new(house, &line, datastore.store).await?;
         if added > 0 {
@@ -127,6 +133,17 @@ async fn device_reached(house: &Arc<House>, device: ClientId) -> Result<(), Serv
         }
     }
     Ok(())
+}
+
+/// Tells a device the numbers of a datastore's drives.
+pub(crate) async fn tell_drives(
+    house: &House,
+    line: &Line,
+    store: StoreId,
+) -> Result<(), ServerError> {
+    let drives = house.books.run(|catalog| catalog.drives()).await?;
+    let drives = drives.iter().filter(|drive| drive.store == store).map(|drive| drive.number);
+    line.call(SetDrives { store, drives: drives.collect() }).await.map(drop)
 }
 
 async fn attach_again(line: &Line, datastore: &Datastore) -> Result<(), ServerError> {

@@ -175,3 +175,20 @@ pub struct ListDomainsReply {
     #[cbor(default)]
     pub domains: Vec<DomainId>,
 }
+
+/// Tells a device which drives a datastore has. The device keeps the numbers, and listens on the
+/// port of each where its settings open these ports. Said again it changes nothing.
+#[derive(Debug, Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct SetDrives {
+    #[n(0)]
+    pub store: StoreId,
+    /// In any order; a number that another datastore of the device has is refused.
+    #[n(1)]
+    #[cbor(default)]
+    pub drives: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct SetDrivesReply {}

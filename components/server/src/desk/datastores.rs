@@ -15,6 +15,7 @@ use crate::api::{
 };
 use crate::clock::now_unix_ms;
 use crate::jobs::DEVICE_PATIENCE;
+use crate::reconcile::tell_drives;
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -104,6 +105,7 @@ impl Server {
                     catalog.move_datastore(found.store, node.id, &path, state)
                 })
                 .await?;
+            self.tell_drives(&datastore).await;
             return self.datastore_view(datastore, DEVICE_PATIENCE).await;
         }
         let mut name = if check_name(&found.name).is_ok() {
@@ -171,13 +173,27 @@ impl Server {
         self.may_do(who, Right::Administer, "drive.add", object, "").await?;
         let datastore = self.house.datastore(Some(request.datastore)).await?;
         let jobs_max = request.jobs_max.unwrap_or(self.house.config.drive_jobs_max);
+        let store = datastore.store;
         let drive = self
             .house
             .books
-            .run(move |catalog| catalog.add_drive(datastore.store, request.number, jobs_max))
+            .run(move |catalog| catalog.add_drive(store, request.number, jobs_max))
             .await?;
+        self.tell_drives(&datastore).await;
         self.house.jobs.wake();
         Ok(drive_view(&drive))
+    }
+
+    /// A device that does not hear it now is told when it is reached next.
+    async fn tell_drives(&self, datastore: &Datastore) {
+        let told = async {
+            let line = self.house.nodes.line(datastore.device, LIST_PATIENCE).await?;
+            tell_drives(&self.house, &line, datastore.store).await
+        };
+        if let Err(error) = told.await {
+            let error = error.full_message();
+            tracing::warn!(datastore = %datastore.name, %error, "the device does not know its drives yet");
+        }
     }
 
     async fn keep_datastore(
@@ -195,6 +211,7 @@ impl Server {
                 catalog.add_drive(kept.store, drive, jobs_max)
             })
             .await?;
+        self.tell_drives(&datastore).await;
         self.datastore_view(datastore, DEVICE_PATIENCE).await
     }
 

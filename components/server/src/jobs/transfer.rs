@@ -152,11 +152,7 @@ struct Guide {
 }
 
 impl Guide {
-    async fn of(
-        house: &House,
-        wish: &TransferWish<'_>,
-        to: ClientId,
-    ) -> Result<Self, ServerError> {
+    async fn of(house: &House, wish: &TransferWish<'_>, to: ClientId) -> Result<Self, ServerError> {
         let number = wish.datastore.device;
         let (device, given, of_client) = house
             .books
