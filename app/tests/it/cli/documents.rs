@@ -90,7 +90,8 @@ fn every_document_is_as_its_page_says() {
         page.check(&format!("simsim {}", arguments.join(" ")), kind, &value);
         value
     };
-    check("Status", &["status"]);
+    let status = check("Status", &["status"]);
+    let own = status["own_client"].as_str().unwrap().to_owned();
     check("Datastore", &["datastore", "create", "main", &store]);
     check("Datastore[]", &["datastore", "list"]);
     check("Drive", &["datastore", "add-drive", "main", "--jobs", "2"]);
@@ -104,6 +105,11 @@ fn every_document_is_as_its_page_says() {
     let job = check("JobDetail", &["backup", &tree]);
     assert_eq!((&job["state"], &job["task"]), (&"finished".into(), &tree.as_str().into()));
     check("Task[]", &["task", "list"]);
+    check("Interfaces[]", &["interface", "list"]);
+    check("InterfacesSet", &["interface", "set", &own, "http://127.0.0.1"]);
+    check("Interfaces", &["interface", "choose", &own, "http"]);
+    check("Interfaces", &["interface", "choose", &own]);
+    check("InterfacesSet", &["interface", "set", &own]);
     check("Saveset[]", &["savesets"]);
     check("SavesetDetail", &["saveset", "home"]);
     check("Listing", &["ls", "home", &tree]);
