@@ -18,7 +18,7 @@ pub enum InterfaceVerb {
     Set {
         /// The host
         host: String,
-        /// Such as https://vault:11443 or http://192.0.2.1; a bare host means FTP
+        /// Such as https://vault or http://192.0.2.1:8000; a bare host means FTP
         #[arg(value_name = "INTERFACE")]
         interfaces: Vec<String>,
     },

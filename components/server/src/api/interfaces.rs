@@ -16,7 +16,7 @@ pub struct InterfacesView {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceView {
-    /// Such as `https://vault:11443`.
+    /// Such as `https://vault`.
     pub url: String,
     /// Who chose it: `client NAME`, `task NAME`.
     pub chosen_by: Vec<String>,
