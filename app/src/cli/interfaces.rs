@@ -1,7 +1,7 @@
 //! `simsim interface list | set | choose`: by which addresses backup data goes.
 
 use simsim_server::api::{
-    ChooseInterfacesRequest, InterfacesView, SetInterfacesReply, SetInterfacesRequest,
+    AuthorityView, ChooseInterfacesRequest, InterfacesView, SetInterfacesReply, SetInterfacesRequest,
 };
 
 use super::context::Context;
@@ -13,6 +13,8 @@ use crate::exit::{self, Failure};
 pub enum InterfaceVerb {
     /// List the interfaces of the hosts that take data
     List,
+    /// Print the certificate of the suite's authority, for tools such as curl --cacert FILE
+    Authority,
     /// Give a host these interfaces, in order of preference; without any: back to HTTP at its
     /// addresses
     Set {
@@ -37,6 +39,10 @@ pub async fn run(cx: &Context, verb: InterfaceVerb) -> Result<u8, Failure> {
         InterfaceVerb::List => {
             let views: Vec<InterfacesView> = cx.ask_plain("interface.list").await?;
             cx.show(&views, |screen, views| screen.table(&table(views)))?;
+        }
+        InterfaceVerb::Authority => {
+            let view: AuthorityView = cx.ask_plain("interface.authority").await?;
+            cx.show(&view, |screen, view| screen.line(view.certificate.trim_end()))?;
         }
         InterfaceVerb::Set { host, interfaces } => {
             let request = SetInterfacesRequest { host, interfaces };

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use simsim_client::Client;
-use simsim_control::verbs::{ListeningAddress, NodeStateReply, PingReply, Reply, Request, Roles};
+use simsim_control::verbs::{InstallCertificateReply, ListeningAddress, NodeStateReply, PingReply, Reply, Request, Roles};
 use simsim_control::{
     Answer, Caller, EventSender, ListenPolicy, Principal, PublicKey, SERVER_USER, VerbError,
     VerbHandler,
@@ -88,6 +88,12 @@ impl Node {
             },
             Request::Ping(_) => return Ok(PingReply { unix_ns: unix_ns() }.into()),
             Request::NodeState(_) => return Ok(self.state().into()),
+            Request::InstallCertificate(request) => {
+                return match self.tls.install(&request.chain) {
+                    Ok(()) => Ok(InstallCertificateReply::default().into()),
+                    Err(error) => Err(VerbError::new(error.kind(), error.to_string())),
+                };
+            }
             _ => {}
         }
         let tell = |event| {

@@ -194,3 +194,29 @@ fn tls_is_what_strangers_expect_and_nothing_older() {
     let key = std::fs::metadata(state.join("tls.key")).unwrap();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
 }
+
+#[test]
+fn strangers_trust_every_host_by_the_one_authority() {
+    let desk = Desk::new();
+    crate::hosts::until("a certificate is given", || {
+        desk.server.process.output().contains("a certificate was given")
+    });
+    let authority = desk.server.must("interface.authority", Value::Null);
+    let file = desk.scratch.path().join("authority.pem");
+    std::fs::write(&file, authority["certificate"].as_str().unwrap()).unwrap();
+    let curl = |options: &[&str]| {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["--silent", "--show-error", &format!("https://localhost:{}/", desk.https)]);
+        curl.args(options).output().unwrap()
+    };
+    let trusted = curl(&["--cacert", file.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&trusted.stdout).into_owned();
+    assert!(said.contains("simsim data port"), "{trusted:?}");
+    assert!(!curl(&[]).status.success(), "nobody else vouches for it");
+    // What was given is kept over a restart, and not given again.
+    let mut desk = desk;
+    desk.server.again();
+    desk.server.until_connected(&desk.own);
+    assert_eq!(desk.backup()["state"], "finished");
+    assert!(!desk.server.process.output().contains("a certificate was given"));
+}

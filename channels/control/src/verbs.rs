@@ -180,6 +180,8 @@ verbs! {
     2 "node-state" NodeState => NodeStateReply;
     /// Tries ways to other hosts.
     3 "probe" Probe => ProbeReply;
+    /// Shows this certificate from now on.
+    4 "install-certificate" InstallCertificate => InstallCertificateReply;
     /// Ends a running job.
     10 "cancel-job" CancelJob => CancelJobReply;
     /// What became of a job?

@@ -8,6 +8,8 @@ use simsim_catalog::{ClientId, Datastore, DatastoreState, Domain, Saveset, Saves
 use simsim_control::Identity;
 use simsim_format::WrappingKey;
 use simsim_model::TransferId;
+use simsim_net::tls::Authority;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +36,8 @@ pub(crate) struct House {
     pub master: WrappingKey,
     pub domain_keys: DomainKeys,
     pub kit: KitStore,
+    /// Signs certificates for the tools of others.
+    pub authority: OnceCell<Authority>,
     pub started_unix_ms: i64,
     /// How long a job waits for a silent node, from the first moment of silence.
     pub silence_max: Duration,

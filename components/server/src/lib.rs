@@ -15,6 +15,7 @@
 //! | `nodes` | keeps every enrolled host reached |
 //! | `asks` | what clients ask on behalf of their owners |
 //! | `keys` | master key, domain keys, recovery kit |
+//! | `certificates` | the suite's authority, for the tools of others |
 //! | `reconcile` | looks after a device each time it is reached |
 //! | `rights` | who may do what; default deny |
 //! | [`look`] | what is seen of a saveset whose tree is open |
@@ -23,6 +24,7 @@ pub mod api;
 mod asks;
 mod audit_head;
 mod books;
+mod certificates;
 mod clock;
 mod config;
 mod desk;

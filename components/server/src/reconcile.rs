@@ -17,6 +17,7 @@ use simsim_model::{Kind, StoreId, escape_path};
 use tokio::sync::mpsc;
 
 use crate::ServerError;
+use crate::certificates;
 use crate::house::House;
 use crate::jobs::saveset_of;
 use crate::keys::bring_slots;
@@ -28,12 +29,18 @@ const AGAIN: Duration = Duration::from_secs(3);
 /// Looks after every device that is reached, until the Server stops.
 pub(crate) async fn run(house: Weak<House>, mut reached: mpsc::UnboundedReceiver<ClientId>) {
     let mut again = tokio::time::interval(AGAIN);
+    let mut renew = tokio::time::interval(certificates::LOOK_INTERVAL);
     loop {
         let device = tokio::select! {
             device = reached.recv() => device,
             _ = again.tick() => {
                 let Some(house) = house.upgrade() else { return };
                 make_up(&house);
+                continue;
+            }
+            _ = renew.tick() => {
+                let Some(house) = house.upgrade() else { return };
+                renew_all(&house);
                 continue;
             }
         };
@@ -50,7 +57,7 @@ pub(crate) async fn run(house: Weak<House>, mut reached: mpsc::UnboundedReceiver
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                looked = device_reached(&house, device) => {
+                looked = host_reached(&house, device) => {
                     if let Err(error) = looked {
                         let error = error.full_message();
                         tracing::warn!(%error, "a device could not be looked after");
@@ -73,6 +80,22 @@ async fn client_reached(house: Weak<House>, client: ClientId) {
         tracing::warn!(%error, "the keys that a client holds could not be looked after");
     }
     crate::asks::serve(house, client).await;
+}
+
+/// Looks at the certificates of all hosts that are reached.
+fn renew_all(house: &Arc<House>) {
+    let (house, stop, tasks) = (Arc::clone(house), house.stop.clone(), house.tasks.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            looked = certificates::look_after_all(&house) => {
+                if let Err(error) = looked {
+                    let error = error.full_message();
+                    tracing::warn!(%error, "certificates could not be looked after");
+                }
+            }
+        }
+    });
 }
 
 /// Tells devices, as soon as they can be told, which transfers are over; then looks at what they
@@ -103,6 +126,14 @@ fn make_up(house: &Arc<House>) {
             () = work => {}
         }
     });
+}
+
+async fn host_reached(house: &Arc<House>, host: ClientId) -> Result<(), ServerError> {
+    if let Err(error) = certificates::certify(house, host).await {
+        let error = error.full_message();
+        tracing::warn!(%error, "no certificate could be given");
+    }
+    device_reached(house, host).await
 }
 
 async fn device_reached(house: &Arc<House>, device: ClientId) -> Result<(), ServerError> {

@@ -106,6 +106,7 @@ fn every_document_is_as_its_page_says() {
     assert_eq!((&job["state"], &job["task"]), (&"finished".into(), &tree.as_str().into()));
     check("Task[]", &["task", "list"]);
     check("Interfaces[]", &["interface", "list"]);
+    check("Authority", &["interface", "authority"]);
     check("InterfacesSet", &["interface", "set", &own, "http://127.0.0.1"]);
     check("Interfaces", &["interface", "choose", &own, "http"]);
     check("Interfaces", &["interface", "choose", &own]);

@@ -109,3 +109,17 @@ pub struct ListeningAddress {
     #[n(1)]
     pub address: String,
 }
+
+/// The certificate that a node shows from now on: of the key that it told in its state.
+#[derive(Debug, Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct InstallCertificate {
+    /// PEM: the node's own certificate first.
+    #[n(0)]
+    #[cbor(default)]
+    pub chain: String,
+}
+
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct InstallCertificateReply {}

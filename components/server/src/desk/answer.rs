@@ -68,6 +68,8 @@ verbs! {
     "client.addresses" => set_client_addresses [ClientAddressesRequest];
     /// The data addresses of device hosts.
     "interface.list" => interfaces;
+    /// The certificate that others' tools must trust.
+    "interface.authority" => authority;
     /// Gives a host its interfaces.
     "interface.set" => set_interfaces [SetInterfacesRequest];
     /// Lets a client's data go by some interfaces.

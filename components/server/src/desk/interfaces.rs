@@ -7,9 +7,10 @@ use simsim_model::interface::{Interface, Scheme};
 
 use super::tasks::options_of;
 use crate::api::{
-    ChooseInterfacesRequest, InterfaceView, InterfacesView, SetInterfacesReply,
+    AuthorityView, ChooseInterfacesRequest, InterfaceView, InterfacesView, SetInterfacesReply,
     SetInterfacesRequest,
 };
+use crate::certificates;
 use crate::jobs::{Choice, DeviceDoors};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
@@ -67,6 +68,13 @@ impl Server {
         let host = request.host.clone();
         self.house.books.run(move |catalog| catalog.set_interfaces(&host, &wanted)).await?;
         Ok(SetInterfacesReply { view: self.interfaces_of(&request.host).await?, warnings })
+    }
+
+    /// The certificate of the suite's authority, which others' tools must trust: PEM.
+    pub async fn authority(&self, who: &Principal) -> Result<AuthorityView, ServerError> {
+        self.may_see(who, Right::View, "see the authority of", Object::Suite).await?;
+        let certificate = certificates::authority(&self.house).await?.certificate_pem().to_owned();
+        Ok(AuthorityView { certificate })
     }
 
     /// Lets a client's data go by some interfaces.

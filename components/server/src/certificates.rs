@@ -1,0 +1,155 @@
+//! Certificates for the tools of others: the suite's authority signs one for each host's TLS key
+//! when the host is reached, and another before it runs out. Hosts of the suite know each other by
+//! their keys and do not look at certificates.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use simsim_catalog::{Client, ClientId, ClientState};
+use simsim_control::verbs::{InstallCertificate, NodeState};
+use simsim_net::tls::{Authority, CertificateWish};
+
+use crate::ServerError;
+use crate::clock::now_unix_ms;
+use crate::house::House;
+use crate::jobs::DEVICE_PATIENCE;
+
+/// The authority: its name and certificate; its key, sealed.
+const AUTHORITY: &str = "tls.authority";
+const AUTHORITY_KEY: &str = "tls.authority.key";
+const PURPOSE: &[u8] = b"simsim tls authority key v1";
+
+/// A certificate of 397 days is renewed when a third of its life is left.
+const RENEW_AFTER_MS: i64 = 265 * 86_400_000;
+/// How often hosts that stay reached are looked at.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(12 * 3600);
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    server: String,
+    certificate: String,
+}
+
+/// What a host was given last.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Given {
+    key: Vec<u8>,
+    hosts: Vec<String>,
+    authority: String,
+    issued_unix_ms: i64,
+}
+
+/// The suite's authority; made when it is needed first.
+pub(crate) async fn authority(house: &House) -> Result<&Authority, ServerError> {
+    house
+        .authority
+        .get_or_try_init(|| async {
+            let kept = house
+                .books
+                .run(|catalog| Ok((catalog.setting(AUTHORITY)?, catalog.setting(AUTHORITY_KEY)?)))
+                .await?;
+            let broken = |why: String| ServerError::Lost(format!("the certificate authority: {why}"));
+            if let (Some(kept), Some(sealed)) = kept {
+                let kept: Kept =
+                    serde_json::from_slice(&kept).map_err(|error| broken(error.to_string()))?;
+                let key = house.master.open(PURPOSE, &sealed)?;
+                let key = std::str::from_utf8(&key).map_err(|error| broken(error.to_string()))?;
+                return Authority::open(&kept.server, &kept.certificate, key)
+                    .map_err(|error| broken(error.to_string()));
+            }
+            let now_unix_s = u64::try_from(now_unix_ms() / 1000).unwrap_or(0);
+            let made = Authority::create(&house.name, now_unix_s)
+                .map_err(|error| broken(error.to_string()))?;
+            let sealed = house.master.seal(PURPOSE, made.key_pem().as_bytes())?;
+            let kept = Kept {
+                server: house.name.clone(),
+                certificate: made.certificate_pem().to_owned(),
+            };
+            let kept = serde_json::to_vec(&kept).map_err(|error| broken(error.to_string()))?;
+            house
+                .books
+                .run(move |catalog| {
+                    // The key first: a certificate without its key is made anew.
+                    catalog.set_setting(AUTHORITY_KEY, &sealed)?;
+                    catalog.set_setting(AUTHORITY, &kept)
+                })
+                .await?;
+            tracing::info!("the suite's certificate authority is made");
+            Ok(made)
+        })
+        .await
+}
+
+/// Gives a host that is reached a certificate, where it needs another one. A host whose pair is
+/// its administrator's gets none.
+pub(crate) async fn certify(house: &House, id: ClientId) -> Result<(), ServerError> {
+    let client = house.books.run(move |catalog| catalog.client_numbered(id)).await?;
+    if client.state != ClientState::Enrolled {
+        return Ok(());
+    }
+    let line = house.nodes.line(id, DEVICE_PATIENCE).await?;
+    let state = line.call(NodeState {}).await?;
+    if state.tls_public_key.is_empty() {
+        return Ok(());
+    }
+    let authority = authority(house).await?;
+    let now = now_unix_ms();
+    let wanted = Given {
+        key: state.tls_key,
+        hosts: hosts_of(house, &client),
+        authority: authority.certificate_pem().to_owned(),
+        issued_unix_ms: now,
+    };
+    let name = format!("tls.certificate.{}", id.0);
+    let asked = name.clone();
+    let given = house.books.run(move |catalog| catalog.setting(&asked)).await?;
+    let given = given.and_then(|given| serde_json::from_slice::<Given>(&given).ok());
+    if given.is_some_and(|given| {
+        let fresh = now.saturating_sub(given.issued_unix_ms) < RENEW_AFTER_MS;
+        let issued_unix_ms = wanted.issued_unix_ms;
+        fresh && Given { issued_unix_ms, ..given } == wanted
+    }) {
+        return Ok(());
+    }
+    let wish = CertificateWish {
+        name: &client.name,
+        hosts: &wanted.hosts,
+        public_key: &state.tls_public_key,
+        now_unix_s: u64::try_from(now / 1000).unwrap_or(0),
+    };
+    let chain = authority
+        .sign(&wish)
+        .map_err(|error| ServerError::node(&client.name, error.kind(), error.to_string()))?;
+    line.call(InstallCertificate { chain }).await?;
+    let kept = serde_json::to_vec(&wanted).map_err(|error| ServerError::Lost(error.to_string()))?;
+    house.books.run(move |catalog| catalog.set_setting(&name, &kept)).await?;
+    tracing::info!(client = %client.name, "a certificate was given");
+    Ok(())
+}
+
+/// Gives certificates to every host that is reached now.
+pub(crate) async fn look_after_all(house: &House) -> Result<(), ServerError> {
+    for client in house.books.run(|catalog| catalog.clients()).await? {
+        let reached = house.nodes.status(client.id).is_some_and(|status| status.line.is_some());
+        if reached && let Err(error) = certify(house, client.id).await {
+            let error = error.full_message();
+            tracing::warn!(client = %client.name, %error, "no certificate could be given");
+        }
+    }
+    Ok(())
+}
+
+/// The names and addresses that stand in a host's certificate.
+fn hosts_of(house: &House, client: &Client) -> Vec<String> {
+    let mut hosts = vec![client.name.clone()];
+    hosts.extend(client.addresses.iter().cloned());
+    if client.id == house.nodes.own() {
+        hosts.extend(house.config.advertise.iter().cloned());
+        hosts.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    }
+    // An address with a zone cannot stand in a certificate.
+    hosts.retain(|host| host.is_ascii() && !host.contains('%'));
+    let mut seen = std::collections::HashSet::new();
+    hosts.retain(|host| seen.insert(host.clone()));
+    hosts
+}
