@@ -1,7 +1,8 @@
 //! `simsim interface list | set | choose`: by which addresses backup data goes.
 
 use simsim_server::api::{
-    AuthorityView, ChooseInterfacesRequest, InterfacesView, SetInterfacesReply, SetInterfacesRequest,
+    AuthorityView, ChooseInterfacesRequest, InterfacesView, SetInterfacesReply,
+    SetInterfacesRequest,
 };
 
 use super::context::Context;

@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use simsim_client::Client;
-use simsim_control::verbs::{InstallCertificateReply, ListeningAddress, NodeStateReply, PingReply, Reply, Request, Roles};
+use simsim_control::verbs::{
+    InstallCertificateReply, ListeningAddress, NodeStateReply, PingReply, Reply, Request, Roles,
+};
 use simsim_control::{
     Answer, Caller, EventSender, ListenPolicy, Principal, PublicKey, SERVER_USER, VerbError,
     VerbHandler,

@@ -48,7 +48,8 @@ pub(crate) async fn authority(house: &House) -> Result<&Authority, ServerError> 
                 .books
                 .run(|catalog| Ok((catalog.setting(AUTHORITY)?, catalog.setting(AUTHORITY_KEY)?)))
                 .await?;
-            let broken = |why: String| ServerError::Lost(format!("the certificate authority: {why}"));
+            let broken =
+                |why: String| ServerError::Lost(format!("the certificate authority: {why}"));
             if let (Some(kept), Some(sealed)) = kept {
                 let kept: Kept =
                     serde_json::from_slice(&kept).map_err(|error| broken(error.to_string()))?;
@@ -61,10 +62,8 @@ pub(crate) async fn authority(house: &House) -> Result<&Authority, ServerError> 
             let made = Authority::create(&house.name, now_unix_s)
                 .map_err(|error| broken(error.to_string()))?;
             let sealed = house.master.seal(PURPOSE, made.key_pem().as_bytes())?;
-            let kept = Kept {
-                server: house.name.clone(),
-                certificate: made.certificate_pem().to_owned(),
-            };
+            let kept =
+                Kept { server: house.name.clone(), certificate: made.certificate_pem().to_owned() };
             let kept = serde_json::to_vec(&kept).map_err(|error| broken(error.to_string()))?;
             house
                 .books

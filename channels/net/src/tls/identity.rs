@@ -22,12 +22,15 @@ use super::{Pin, TlsError};
 /// instead.
 pub struct TlsIdentity {
     certificate_file: PathBuf,
-    /// The raw public key where this suite made it; an administrator's may be of another kind.
+    /// The raw public key where this suite made it.
     own_public: Option<Vec<u8>>,
     key: Arc<dyn rustls::sign::SigningKey>,
     pin: Pin,
     shown: Arc<Shown>,
 }
+
+/// First line of a key file that this suite made.
+const MADE_HERE: &str = "made by simsim; a pair of your own may stand here and in tls.crt instead";
 
 /// What is shown now. Replaced as a whole; connections under way keep theirs.
 #[derive(Debug)]
@@ -74,11 +77,15 @@ impl TlsIdentity {
         let (key_file, certificate_file) = (folder.join("tls.key"), folder.join("tls.crt"));
         if !key_file.exists() {
             let key = KeyPair::generate().map_err(TlsError::setup)?;
-            write(&key_file, key.serialize_pem().as_bytes(), 0o600)?;
+            let text = format!("{MADE_HERE}\n{}", key.serialize_pem());
+            write(&key_file, text.as_bytes(), 0o600)?;
         }
         let key_pem = read(&key_file)?;
         let content = |file: &Path, why: String| TlsError::Content { file: file.to_owned(), why };
-        let own = KeyPair::from_pem(&String::from_utf8_lossy(&key_pem)).ok();
+        // What stands above a PEM block is for people: an administrator's key has no such line.
+        let own = KeyPair::from_pem(&String::from_utf8_lossy(&key_pem))
+            .ok()
+            .filter(|_| key_pem.starts_with(MADE_HERE.as_bytes()));
         if !certificate_file.exists() {
             let Some(own) = &own else {
                 let why = "there is a key and no certificate: put the certificate there as tls.crt";
@@ -108,7 +115,7 @@ impl TlsIdentity {
     }
 
     /// The public key for a certificate: an uncompressed P-256 point of 65 bytes. `None` where the
-    /// pair is an administrator's of another kind, which has a certificate of its own.
+    /// pair is an administrator's, which has a certificate of its own.
     pub fn public_key(&self) -> Option<&[u8]> {
         self.own_public.as_deref()
     }
@@ -190,4 +197,53 @@ fn write(file: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
         fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
     })();
     wrote.map_err(|source| TlsError::File { file: file.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{Authority, CertificateWish};
+
+    fn wish<'w>(key: &'w [u8], hosts: &'w [String]) -> CertificateWish<'w> {
+        CertificateWish { name: "vault", hosts, public_key: key, now_unix_s: 1_800_000_000 }
+    }
+
+    #[test]
+    fn a_pair_is_made_once_and_takes_a_certificate_of_its_own_key_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["vault".to_owned()];
+        let first = TlsIdentity::open(folder.path(), &names).unwrap();
+        let again = TlsIdentity::open(folder.path(), &names).unwrap();
+        assert_eq!(first.pin(), again.pin());
+        let other = tempfile::tempdir().unwrap();
+        let other = TlsIdentity::open(other.path(), &names).unwrap();
+        assert_ne!(first.pin(), other.pin());
+
+        let authority = Authority::create("main", 1_800_000_000).unwrap();
+        let hosts = ["vault".to_owned(), "192.0.2.1".to_owned(), "2001:db8::1".to_owned()];
+        let chain = authority.sign(&wish(first.public_key().unwrap(), &hosts)).unwrap();
+        let before = first.chain();
+        assert!(other.install(&chain).is_err(), "it is another key's");
+        assert!(first.install("no certificate").is_err());
+        assert_eq!(first.chain(), before);
+        first.install(&chain).unwrap();
+        assert_eq!(first.chain().len(), 2);
+        let again = TlsIdentity::open(folder.path(), &names).unwrap();
+        assert_eq!((again.chain(), again.pin()), (first.chain(), first.pin()));
+        assert!(authority.sign(&wish(&[4; 64], &hosts)).is_err());
+        assert!(authority.sign(&wish(&[3; 65], &hosts)).is_err());
+    }
+
+    #[test]
+    fn a_pair_of_the_administrator_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = self_signed(&key, &["vault".to_owned()]).unwrap();
+        std::fs::write(folder.path().join("tls.key"), key.serialize_pem()).unwrap();
+        let alone = TlsIdentity::open(folder.path(), &[]).unwrap_err().to_string();
+        assert!(alone.contains("tls.crt") || alone.contains("tls.key"), "{alone}");
+        std::fs::write(folder.path().join("tls.crt"), certificate).unwrap();
+        let identity = TlsIdentity::open(folder.path(), &[]).unwrap();
+        assert_eq!(identity.public_key(), None, "nobody signs another one for it");
+    }
 }
