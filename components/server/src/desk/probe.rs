@@ -199,6 +199,7 @@ impl Server {
             direction: Direction::Backup,
             saveset: SavesetId(random_bytes()?),
             bytes_max: 1,
+            interfaces: &[],
         };
         let backup = BackupGrant { level: Level::Full, eol_days: 0, stream: None };
         let granted = grant(&self.house, &wish, Some(backup), dialler.id).await?;
