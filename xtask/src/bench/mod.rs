@@ -65,7 +65,10 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let corpora = corpus::find(&options, &place)?;
     let mut tools: Vec<Box<dyn Tool>> = Vec::new();
     if options.with_simsim {
-        tools.push(Box::new(simsim::Simsim::new(options.binary()?)));
+        let binary = options.binary()?;
+        for interface in &options.interfaces {
+            tools.push(Box::new(simsim::Simsim::new(binary.clone(), interface)));
+        }
     }
     for peer in peers::installed(&options.peers)? {
         tools.push(Box::new(peer));
@@ -97,6 +100,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     }
     print!("{}", report.tables());
     print!("{}", report.summary());
+    print!("{}", report.interfaces());
     if let Some(path) = &options.json {
         std::fs::write(path, report.json()?).with_context(|| path.display().to_string())?;
     }

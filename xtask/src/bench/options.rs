@@ -22,6 +22,8 @@ The second one fills the index of a datastore with synthetic names (default: 100
   --peers NAMES     only these of the installed peers; `none` for none; default: all
   --no-simsim       only the peers
   --simsim FILE     the binary to measure; default: the release build, made now
+  --interfaces LIST of http, https, drive: how simsim's data goes; each is measured beside the others;
+                    default: http
   --runs N          runs of each tool, interleaved; medians are printed; default 3
   --place DIR       where one corpus, one repository and one restored tree lie; default: /dev/shm
                     where there is room, else /var/tmp. SIMSIM_BENCH_PLACE does the same
@@ -43,6 +45,7 @@ pub struct Options {
     /// Empty: all that are installed.
     pub peers: Vec<String>,
     pub with_simsim: bool,
+    pub interfaces: Vec<String>,
     pub runs: usize,
     pub compare: bool,
     pub json: Option<PathBuf>,
@@ -60,6 +63,7 @@ impl Options {
             store_of_corpora: "/var/tmp/simsim-bench-corpora".into(),
             peers: Vec::new(),
             with_simsim: true,
+            interfaces: vec!["http".to_owned()],
             runs: 3,
             compare: true,
             json: None,
@@ -79,6 +83,7 @@ impl Options {
                 "--peers" => options.peers = names(value()?),
                 "--no-simsim" => options.with_simsim = false,
                 "--simsim" => options.binary = Some(value()?.into()),
+                "--interfaces" => options.interfaces = names(value()?),
                 "--runs" => options.runs = value()?.parse().context("--runs needs a number")?,
                 "--place" => options.place = Some(value()?.into()),
                 "--no-compare" => options.compare = false,
@@ -89,6 +94,10 @@ impl Options {
         }
         if options.runs == 0 {
             bail!("--runs needs a number above 0");
+        }
+        let known = ["http", "https", "drive"];
+        if let Some(name) = options.interfaces.iter().find(|name| !known.contains(&name.as_str())) {
+            bail!("no interface '{name}': there are http, https and drive");
         }
         if let Some(name) =
             options.corpora.iter().find(|n| !["src", "vm", "mixed"].contains(&n.as_str()))

@@ -110,7 +110,7 @@ impl Report {
         for (corpus, tools) in &self.runs {
             let mut names: Vec<&String> = tools.keys().collect();
             // Ours first, the one that does less last, peers between them.
-            names.sort_by_key(|name| (*name != OURS, *name == REFERENCE, name.as_str()));
+            names.sort_by_key(|name| (!is_ours(name), *name == REFERENCE, name.as_str()));
             let _ = write!(text, "\n### {corpus}\n\n| |");
             for name in &names {
                 let _ = write!(text, " {name} |");
@@ -154,6 +154,27 @@ impl Report {
                 };
                 let _ = write!(text, " {ours} | {peer} | {ratio} |");
             }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The other interfaces beside HTTP, where more than one was measured.
+    pub fn interfaces(&self) -> String {
+        let mut text = String::new();
+        for (corpus, tools) in &self.runs {
+            for (name, runs) in tools.iter().filter(|(name, _)| is_ours(name) && *name != OURS) {
+                let _ = write!(text, "\n- {corpus}, {name}, to HTTP:");
+                for step in STEPS {
+                    let row = format!("{step} wall s");
+                    let http = tools.get(OURS).and_then(|http| median(http, &row));
+                    if let (Some(own), Some(http)) = (median(runs, &row), http) {
+                        let _ = write!(text, " {step} {:.2}×", own / http.max(0.001));
+                    }
+                }
+            }
+        }
+        if !text.is_empty() {
             text.push('\n');
         }
         text
@@ -203,6 +224,11 @@ fn median(runs: &[Figures], row: &str) -> Option<f64> {
 }
 
 /// Ours to the best peer's, and who that is.
+/// simsim by any interface.
+fn is_ours(name: &str) -> bool {
+    name.starts_with(OURS)
+}
+
 fn ratio(tools: &BTreeMap<String, Vec<Figures>>, row: &str) -> Option<(f64, String)> {
     let ours = median(tools.get(OURS)?, row)?;
     let (best, name) = best_peer(tools, row)?;
@@ -212,7 +238,7 @@ fn ratio(tools: &BTreeMap<String, Vec<Figures>>, row: &str) -> Option<(f64, Stri
 fn best_peer<'a>(tools: &'a BTreeMap<String, Vec<Figures>>, row: &str) -> Option<(f64, &'a str)> {
     tools
         .iter()
-        .filter(|(name, _)| *name != OURS && *name != REFERENCE)
+        .filter(|(name, _)| !is_ours(name) && *name != REFERENCE)
         .filter_map(|(name, runs)| Some((median(runs, row)?, name.as_str())))
         .min_by(|a, b| a.0.total_cmp(&b.0))
 }
@@ -283,6 +309,17 @@ mod tests {
         assert!(report(&[1.0], &[2.0]).verdict().is_ok());
         let error = report(&[3.0], &[2.0]).verdict().unwrap_err().to_string();
         assert!(error.contains("src, first wall s: 1.50× of restic"), "{error}");
+    }
+
+    #[test]
+    fn another_interface_is_no_peer_and_stands_beside_http() {
+        let mut report = report(&[2.0], &[4.0]);
+        let mut figures = Figures::default();
+        figures.cost("first", Cost { wall_s: 1.0, ..Cost::default() });
+        report.add("src", "simsim by https", figures);
+        assert!(report.verdict().is_ok());
+        assert!(report.summary().contains("restic 4.00"), "{}", report.summary());
+        assert_eq!(report.interfaces(), "\n- src, simsim by https, to HTTP: first 0.50×\n");
     }
 
     #[test]

@@ -21,6 +21,9 @@ const CLIENT: &str = "bench";
 
 pub struct Simsim {
     binary: PathBuf,
+    /// The protocol by which data goes.
+    interface: String,
+    name: String,
     running: Option<Running>,
 }
 
@@ -33,8 +36,12 @@ struct Running {
 }
 
 impl Simsim {
-    pub fn new(binary: PathBuf) -> Self {
-        Self { binary, running: None }
+    pub fn new(binary: PathBuf, interface: &str) -> Self {
+        let name = match interface {
+            "http" => "simsim".to_owned(),
+            other => format!("simsim by {other}"),
+        };
+        Self { binary, interface: interface.to_owned(), name, running: None }
     }
 
     fn running(&mut self) -> Result<&mut Running> {
@@ -76,7 +83,7 @@ impl Running {
 
 impl Tool for Simsim {
     fn name(&self) -> &str {
-        "simsim"
+        &self.name
     }
 
     fn version(&self) -> String {
@@ -89,6 +96,8 @@ impl Tool for Simsim {
         for folder in ["server", "client"] {
             std::fs::create_dir_all(work.join(folder))?;
         }
+        let settings = "[listen]\nhttps = [\"127.0.0.1\"]\ndrive = [\"127.0.0.1\"]\n";
+        std::fs::write(work.join("server/simsim.toml"), settings)?;
         let wire = Wire::new();
         let ports = simsim_testkit::free_ports(1);
         let mut server = wire.command(&self.binary);
@@ -100,10 +109,13 @@ impl Tool for Simsim {
         let client = ChildProcess::start(&mut client);
         let running = Running { work, wire, server, client, has_task: false };
         self.running = Some(running);
-        let binary = self.binary.clone();
+        let (binary, interface) = (self.binary.clone(), self.interface.clone());
         let running = self.running()?;
         wait_until_ready(running, &binary)?;
         enrol(running, &binary)?;
+        let mut choose = running.cli(&binary);
+        choose.args(["interface", "choose", CLIENT, &interface]);
+        step::output(&mut choose)?;
         let mut create = running.cli(&binary);
         create.args(["datastore", "create", "measured"]).arg(running.work.join("store"));
         step::output(&mut create)?;
