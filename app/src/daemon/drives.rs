@@ -77,9 +77,13 @@ impl DrivePorts {
     async fn open(&self, drive: u32, ended: &watch::Receiver<bool>) -> Option<Open> {
         let mut opened = Vec::new();
         for base in &self.bases {
-            let port = u16::try_from(u32::from(base.port()) + drive).ok();
-            let Some(port) = port.filter(|_| base.port() != 0).or((base.port() == 0).then_some(0))
-            else {
+            let port = match base.port() {
+                0 => Some(0),
+                base => {
+                    u32::from(base).checked_add(drive).and_then(|port| u16::try_from(port).ok())
+                }
+            };
+            let Some(port) = port else {
                 tracing::warn!(drive, "there is no port for a drive of this number");
                 continue;
             };

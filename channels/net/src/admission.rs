@@ -100,12 +100,19 @@ impl Admitted {
     /// The peer has proved who it is: the place is free for the next stranger.
     pub fn authenticated(self) {}
 
+    /// As [`Admitted::evicted`], for who does not keep the place itself.
+    pub fn eviction(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut evicted = self.evicted.clone();
+        async move {
+            if evicted.wait_for(|evicted| *evicted).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Resolves when the place was given to someone else. Never resolves otherwise.
     pub async fn evicted(&self) {
-        let mut evicted = self.evicted.clone();
-        if evicted.wait_for(|evicted| *evicted).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        self.eviction().await;
     }
 }
 

@@ -179,6 +179,12 @@ impl FrameOpener {
         }
     }
 
+    /// Makes room for a body of so many bytes, now that its first frame was genuine.
+    pub fn expect(&mut self, bytes: usize) {
+        let room = bytes.min(self.plain_max) + TAG_BYTES + COUNT_BYTES;
+        self.plain.reserve(room.saturating_sub(self.plain.len()));
+    }
+
     /// Frames that were whole and genuine so far.
     pub fn frames(&self) -> u32 {
         self.number

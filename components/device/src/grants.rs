@@ -106,7 +106,7 @@ impl Grants {
 
     /// Is a transfer of a host with this TLS key granted or open?
     pub(crate) fn expects(&self, key: &Pin) -> bool {
-        self.table.lock().values().any(|grant| grant.is_of(key) && !grant.is_ended())
+        self.table.lock().values().any(|grant| grant.is_of(key) && grant.is_awaited())
     }
 
     /// Uses a ticket: at most once, only while it is valid, and only while there is room.
@@ -174,8 +174,13 @@ impl Grant {
         }
     }
 
-    fn is_ended(&self) -> bool {
-        matches!(*self.phase.lock(), Phase::Ended { .. })
+    /// May its host come, or come again?
+    fn is_awaited(&self) -> bool {
+        match &*self.phase.lock() {
+            Phase::Granted => self.ticket.expires_unix_s > now_unix_s(),
+            Phase::Open(_) => true,
+            Phase::Ended { .. } => false,
+        }
     }
 
     /// Was the transfer granted to the host with this TLS key?

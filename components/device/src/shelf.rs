@@ -24,6 +24,9 @@ use tokio::sync::watch;
 
 use crate::DeviceError;
 
+/// Drives of one datastore.
+const DRIVES_MAX: usize = 1000;
+
 /// One line of the list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Record {
@@ -224,6 +227,9 @@ impl Shelf {
         let mut drives = drives.to_vec();
         drives.sort_unstable();
         drives.dedup();
+        if drives.len() > DRIVES_MAX {
+            return Err(DeviceError::Request("a datastore has at most 1,000 drives"));
+        }
         let mut records = self.records();
         if let Some(other) = records.iter().find(|record| {
             record.store != store && record.drives.iter().any(|n| drives.contains(n))

@@ -1,5 +1,6 @@
 //! Certificates for the tools of others: the suite's authority signs one for each host's TLS key
-//! when the host is reached, and another before it runs out. Hosts of the suite know each other by
+//! when the host is reached, and another before it runs out. In it stand names only that an
+//! administrator gave the host. Hosts of the suite know each other by
 //! their keys and do not look at certificates.
 
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use simsim_catalog::{Client, ClientId, ClientState};
 use simsim_control::verbs::{InstallCertificate, NodeState};
+use simsim_model::interface::Interface;
 use simsim_net::tls::{Authority, CertificateWish};
 
 use crate::ServerError;
@@ -19,8 +21,8 @@ const AUTHORITY: &str = "tls.authority";
 const AUTHORITY_KEY: &str = "tls.authority.key";
 const PURPOSE: &[u8] = b"simsim tls authority key v1";
 
-/// A certificate of 397 days is renewed when a third of its life is left.
-const RENEW_AFTER_MS: i64 = 265 * 86_400_000;
+/// A certificate of 90 days is renewed when a third of its life is left.
+const RENEW_AFTER_MS: i64 = 60 * 86_400_000;
 /// How often hosts that stay reached are looked at.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(12 * 3600);
 
@@ -91,11 +93,15 @@ pub(crate) async fn certify(house: &House, id: ClientId) -> Result<(), ServerErr
     if state.tls_public_key.is_empty() {
         return Ok(());
     }
+    let hosts = hosts_of(house, &client).await?;
+    if hosts.is_empty() {
+        return Ok(());
+    }
     let authority = authority(house).await?;
     let now = now_unix_ms();
     let wanted = Given {
         key: state.tls_key,
-        hosts: hosts_of(house, &client),
+        hosts,
         authority: authority.certificate_pem().to_owned(),
         issued_unix_ms: now,
     };
@@ -138,11 +144,16 @@ pub(crate) async fn look_after_all(house: &House) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// The names and addresses that stand in a host's certificate.
-fn hosts_of(house: &House, client: &Client) -> Vec<String> {
-    let mut hosts = vec![client.name.clone()];
-    hosts.extend(client.addresses.iter().cloned());
+/// The names and addresses that stand in a host's certificate: those of the interfaces that an
+/// administrator gave it. What a host says of itself when it joins, or from where it came, is never
+/// vouched for. Of the server's own host also what it advertises.
+async fn hosts_of(house: &House, client: &Client) -> Result<Vec<String>, ServerError> {
+    let id = client.id;
+    let given = house.books.run(move |catalog| catalog.interfaces(id)).await?;
+    let given = given.iter().filter_map(|url| url.parse::<Interface>().ok());
+    let mut hosts: Vec<String> = given.map(|interface| interface.host).collect();
     if client.id == house.nodes.own() {
+        hosts.push(client.name.clone());
         hosts.extend(house.config.advertise.iter().cloned());
         hosts.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
     }
@@ -150,5 +161,5 @@ fn hosts_of(house: &House, client: &Client) -> Vec<String> {
     hosts.retain(|host| host.is_ascii() && !host.contains('%'));
     let mut seen = std::collections::HashSet::new();
     hosts.retain(|host| seen.insert(host.clone()));
-    hosts
+    Ok(hosts)
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SignatureAlgorithm, date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber, SignatureAlgorithm,
+    date_time_ymd,
 };
 use time::OffsetDateTime;
 
@@ -15,8 +16,8 @@ use super::TlsError;
 
 /// Twenty years: longer than any certificate that it signs.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(20 * 365 * 86_400);
-/// 397 days: what browsers accept at most is 398 (CA/Browser Forum, ballot SC31).
-const CERTIFICATE_LIFE: Duration = Duration::from_secs(397 * 86_400);
+/// Short, because there is no list of certificates that were taken back.
+const CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// Clocks of others may be slow by this much.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(86_400);
 
@@ -78,7 +79,7 @@ impl Authority {
         &self.key_pem
     }
 
-    /// Signs a certificate of 397 days: a PEM chain, the host's first and then the authority's.
+    /// Signs a certificate of 90 days: a PEM chain, the host's first and then the authority's.
     ///
     /// # Errors
     /// A public key that is no P-256 point, or a host name that cannot stand in a certificate.
@@ -94,8 +95,14 @@ impl Authority {
         params.not_before = moment(wish.now_unix_s) - CLOCKS_DIFFER;
         params.not_after = moment(wish.now_unix_s) + CERTIFICATE_LIFE;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        // A serial number is used once (RFC 5280, section 4.1.2.2), also for the same key.
+        let mut serial = [0; 16];
+        aws_lc_rs::rand::fill(&mut serial).map_err(|_| TlsError::setup("no random bytes"))?;
+        if let Some(first) = serial.first_mut() {
+            *first &= 0x7f;
+        }
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
         params.use_authority_key_identifier_extension = true;
         let signed =
             params.signed_by(&Point(point), &self.issuer).map_err(TlsError::certificate)?;

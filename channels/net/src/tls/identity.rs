@@ -132,9 +132,16 @@ impl TlsIdentity {
     /// A certificate of another key, or a file that cannot be written; what was shown before is
     /// shown on.
     pub fn install(&self, chain_pem: &str) -> Result<(), TlsError> {
+        if self.own_public.is_none() {
+            return Err(TlsError::certificate(
+                "the pair is the administrator's and stays as it is",
+            ));
+        }
         let (shown, _) = pair(&self.key, chain(chain_pem.as_bytes())?)?;
+        // Held while the file is written: the last one that is shown is the one that is kept.
+        let mut showing = self.shown.0.write().unwrap_or_else(PoisonError::into_inner);
         write(&self.certificate_file, chain_pem.as_bytes(), 0o644)?;
-        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shown);
+        *showing = Arc::new(shown);
         Ok(())
     }
 
@@ -187,10 +194,17 @@ fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
 
 /// Complete or not at all: a new file takes the old one's place.
 fn write(file: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
-    let new = file.with_extension("new");
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
     let wrote = (|| -> io::Result<()> {
+        // A leftover may have another mode.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         let mut options = fs::OpenOptions::new();
-        let mut opened = options.write(true).create(true).truncate(true).mode(mode).open(&new)?;
+        let mut opened = options.write(true).create_new(true).mode(mode).open(&new)?;
         opened.write_all(bytes)?;
         opened.sync_all()?;
         fs::rename(&new, file)?;

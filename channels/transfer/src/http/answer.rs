@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use simsim_model::{Name, Ticket, TransferId, limits};
 use simsim_net::tls::Pin;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::body::{OutBody, Piece, work_lost};
 use super::listener::Device;
@@ -31,6 +31,10 @@ use crate::{TransferError, Verb};
 const WHAT_THIS_IS: &str = "simsim data port; it speaks to simsim clients only\n";
 /// The one answer to an unknown transfer, a wrong proof and a first frame that does not open.
 const REFUSED: &str = "transfer refused\n";
+/// Memory for a body of which no frame was genuine yet.
+const FIRST_KIB: u32 = 128;
+/// How often a transfer whose body is coming is looked at: was it revoked meanwhile?
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A refused body is read and dropped up to here, so that the refusal gets through.
 const DRAIN_BYTES_MAX: usize = 2 << 20;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -205,6 +209,9 @@ async fn opened_verb(
     caller
         .may_use(&session.ticket)
         .map_err(|why| (StatusCode::FORBIDDEN, REFUSED, why.to_owned()))?;
+    if caller.pin.is_some_and(|pin| !device.handler.knows(&transfer, &pin)) {
+        return Err((StatusCode::FORBIDDEN, REFUSED, "the TLS key is another host's".into()));
+    }
     let fault =
         |error: TransferError| (StatusCode::BAD_REQUEST, "body refused\n", error.to_string());
     let max = plain_max(verb);
@@ -217,18 +224,15 @@ async fn opened_verb(
         return Err(too_large(length));
     }
     let room = hint.unwrap_or(max as u64).min(max as u64) as usize;
+    // Who has not proved anything yet gets room for a first frame, and one transfer never all.
     let kib = (room / 1024 + 1) as u32;
-    let memory = Arc::clone(&device.memory).acquire_many_owned(kib);
-    let Ok(Ok(memory)) = tokio::time::timeout(Duration::from_secs(10), memory).await else {
-        return Err((
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the device is busy\n",
-            "no memory free".into(),
-        ));
-    };
+    let first_kib = kib.min(FIRST_KIB);
+    let mut memory = take_memory(&device.memory, first_kib).await?;
+    let mut share = None;
     let key = session.keys.body_key(Way::ToDevice, verb, number).map_err(fault)?;
-    let mut opener = FrameOpener::new(key, false, max, room);
+    let mut opener = FrameOpener::new(key, false, max, first_kib as usize * 1024);
     let mut under_way = None;
+    let mut looked = Instant::now();
     let coming = Coming::new(&session, number);
     while let Some(frame) = body.frame().await {
         let frame = frame
@@ -245,6 +249,17 @@ async fn opened_verb(
             caller.proved();
             device.handler.heard(&transfer);
             under_way = Some(session.begin());
+            share = Some(take_memory(&session.memory, kib).await?);
+            if kib > first_kib {
+                memory.merge(take_memory(&device.memory, kib - first_kib).await?);
+            }
+            opener.expect(room);
+        }
+        if looked.elapsed() >= LOOK_INTERVAL {
+            looked = Instant::now();
+            if session.is_ended() || device.handler.ticket(&transfer).is_none() {
+                return Err((StatusCode::FORBIDDEN, REFUSED, "the transfer is over".into()));
+            }
         }
         match fed {
             Ok(()) => {}
@@ -261,8 +276,18 @@ async fn opened_verb(
     let given = opener.finish().map_err(fault)?;
     let under_way = under_way.ok_or_else(|| fault(TransferError::BodyTruncated { frames: 0 }))?;
     let (tell, pieces) = mpsc::channel(1);
-    start(device, Arc::clone(&session), verb, Bytes::from(given), tell, (under_way, memory));
+    start(device, Arc::clone(&session), verb, Bytes::from(given), tell, (under_way, memory, share));
     reply(device, &session, verb, number, pieces).await.map_err(fault)
+}
+
+async fn take_memory(pool: &Arc<Semaphore>, kib: u32) -> Result<OwnedSemaphorePermit, Refusal> {
+    let asked = Arc::clone(pool).acquire_many_owned(kib);
+    match tokio::time::timeout(Duration::from_secs(10), asked).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => {
+            Err((StatusCode::SERVICE_UNAVAILABLE, "the device is busy\n", "no memory free".into()))
+        }
+    }
 }
 
 /// Starts the work on a thread that may block; `held` is let go when it is done.

@@ -45,6 +45,8 @@ struct Link {
     connection: Pin<Box<Connection>>,
     moved: Arc<Moved>,
     kept_since: Instant,
+    /// Its route's place in the list.
+    route: usize,
 }
 
 /// What came back.
@@ -64,8 +66,8 @@ pub(crate) struct Cut {
 
 pub(crate) struct Line {
     routes: Vec<Route>,
-    /// The route that was good last: tried first.
-    good: AtomicUsize,
+    /// The route that answered last, or that comes next after one that did not: tried first.
+    first: AtomicUsize,
     pub transfer: TransferId,
     pub options: DialOptions,
     pool: Mutex<Vec<Link>>,
@@ -82,7 +84,7 @@ impl Line {
         let permits = Semaphore::new(options.connections.clamp(1, 16));
         Self {
             routes,
-            good: AtomicUsize::new(0),
+            first: AtomicUsize::new(0),
             transfer,
             options,
             pool: Mutex::default(),
@@ -134,10 +136,20 @@ impl Line {
         };
         match answered {
             Ok(answer) => {
+                if self.first.swap(link.route, Ordering::Relaxed) != link.route
+                    && let Some(route) = self.routes.get(link.route)
+                {
+                    tracing::info!(scheme = route.scheme(), to = %route, "the data goes this way");
+                }
                 self.keep(link);
                 Ok(answer)
             }
             Err(why) => {
+                if !reused {
+                    // It connected and did not answer: the next try is another way's.
+                    let next = (link.route + 1) % self.routes.len().max(1);
+                    self.first.store(next, Ordering::Relaxed);
+                }
                 let moved = link.moved.last();
                 Err(Cut { why, moved, stale: reused && moved.elapsed() < Duration::from_secs(1) })
             }
@@ -150,7 +162,7 @@ impl Line {
         number: Option<u64>,
         body: OutBody,
     ) -> Result<Request<OutBody>, hyper::http::Error> {
-        let route = self.routes.get(self.good.load(Ordering::Relaxed));
+        let route = self.routes.get(self.first.load(Ordering::Relaxed));
         let address = route.and_then(|route| route.addresses().first());
         let host = address.map_or("device", String::as_str);
         let mut request = Request::post(path(&self.transfer, verb))
@@ -192,7 +204,7 @@ impl Line {
     }
 
     async fn dial(&self, within: Duration) -> Result<Link, String> {
-        let wire = self.wire(within).await?;
+        let (wire, route) = self.wire(within).await?;
         let moved = Moved::now();
         let io = TokioIo::new(Watched::new(wire, Arc::clone(&moved)));
         let (send, connection) = http1::Builder::new()
@@ -202,31 +214,27 @@ impl Line {
             .await
             .map_err(|error| error.to_string())?;
         let kept_since = Instant::now();
-        Ok(Link { send, connection: Box::pin(connection), moved, kept_since })
+        Ok(Link { send, connection: Box::pin(connection), moved, kept_since, route })
     }
 }
 
 impl Line {
-    /// A wire by the route that was good last, else by the others in their order. The error says of
-    /// each what happened.
-    async fn wire(&self, within: Duration) -> Result<BoxedWire, String> {
+    /// A wire by the route that comes first now, else by the others in their order. The error says
+    /// of each what happened; the next call begins with those that there was no time for.
+    async fn wire(&self, within: Duration) -> Result<(BoxedWire, usize), String> {
         let until = Instant::now() + within;
-        let good = self.good.load(Ordering::Relaxed);
-        let others = (0..self.routes.len()).filter(|index| *index != good);
+        let (first, count) = (self.first.load(Ordering::Relaxed), self.routes.len());
         let mut told = Vec::new();
-        for index in std::iter::once(good).chain(others) {
+        for step in 0..count {
+            let index = (first + step) % count;
             let Some(route) = self.routes.get(index) else { continue };
             let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.first.store(index, Ordering::Relaxed);
+                break;
+            }
             match route.dial(self.options.connect_timeout.min(left)).await {
-                Ok(wire) => {
-                    if self.good.swap(index, Ordering::Relaxed) != index {
-                        tracing::warn!(
-                            scheme = route.scheme(), to = %route, failed = told.join("; "),
-                            "the data goes another way"
-                        );
-                    }
-                    return Ok(wire);
-                }
+                Ok(wire) => return Ok((wire, index)),
                 Err(why) => told.push(why),
             }
         }

@@ -73,7 +73,6 @@ pub(crate) struct Device {
 #[derive(Clone)]
 pub struct TransferListener {
     device: Arc<Device>,
-    strangers: Admission,
 }
 
 impl TransferListener {
@@ -90,7 +89,7 @@ impl TransferListener {
             entrances: AtomicUsize::new(0),
             options,
         });
-        Self { device, strangers: Admission::new() }
+        Self { device }
     }
 
     /// Serves an entrance until `shutdown` is ready; then requests under way get `drain_timeout`
@@ -100,10 +99,10 @@ impl TransferListener {
         entrance: Entrance,
         shutdown: S,
     ) -> impl Future<Output = ()> + Send + use<S> {
-        let (device, strangers) = (Arc::clone(&self.device), self.strangers.clone());
+        let device = Arc::clone(&self.device);
         device.entrances.fetch_add(1, Ordering::AcqRel);
         async move {
-            serve(&device, strangers, entrance, shutdown).await;
+            serve(&device, entrance, shutdown).await;
             if device.entrances.fetch_sub(1, Ordering::AcqRel) == 1 {
                 abort_all(device).await;
             }
@@ -113,10 +112,11 @@ impl TransferListener {
 
 async fn serve(
     device: &Arc<Device>,
-    strangers: Admission,
     mut entrance: Entrance,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    // A waiting room for each entrance: who crowds one does not close the others.
+    let strangers = Admission::new();
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut reap =
@@ -128,22 +128,32 @@ async fn serve(
             arrived = entrance.next() => match arrived {
                 Ok(Some(arrival)) => {
                     let from = arrival.from;
-                    let room = connections.len() < device.options.connections_max;
-                    let Some(stranger) = strangers.admit(from).filter(|_| room) else {
-                        tracing::warn!(peer = %from, "too many connections without a ticket; closed");
+                    if connections.len() >= device.options.connections_max {
+                        tracing::warn!(peer = %from, "too many connections; closed");
                         continue;
-                    };
+                    }
+                    // The oldest stranger gives way, so that silent ones keep nobody out.
+                    let (begun, stranger) = (Instant::now(), strangers.admit_newest(from));
                     let (device, stopping) = (Arc::clone(device), stopping.clone());
                     let (drive, door) = (entrance.only_drive(), entrance.kind());
                     connections.spawn(async move {
+                        let evicted = stranger.eviction();
                         let stranger = Mutex::new(Some(stranger));
-                        match arrival.wire(device.options.handshake_timeout).await {
-                            Ok((wire, pin)) => {
-                                let caller = Caller { ip: from, door, drive, pin, stranger };
-                                connection(device, wire, caller, stopping).await;
+                        let work = async {
+                            match arrival.wire(device.options.handshake_timeout).await {
+                                Ok((wire, pin)) => {
+                                    let caller = Caller { ip: from, door, drive, pin, stranger };
+                                    connection(device, wire, caller, begun, stopping).await;
+                                }
+                                Err(why) => {
+                                    tracing::debug!(peer = %from, why, "no wire came about; closed");
+                                }
                             }
-                            Err(why) => {
-                                tracing::debug!(peer = %from, why, "no wire came about; closed");
+                        };
+                        tokio::select! {
+                            () = work => {}
+                            () = evicted => {
+                                tracing::warn!(peer = %from, "too many connections without a ticket; the oldest is closed");
                             }
                         }
                     });
@@ -199,9 +209,10 @@ async fn connection(
     device: Arc<Device>,
     wire: BoxedWire,
     caller: Caller,
+    begun: Instant,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let (begun, moved, caller) = (Instant::now(), Moved::now(), Arc::new(caller));
+    let (moved, caller) = (Moved::now(), Arc::new(caller));
     let options = device.options.clone();
     let io = TokioIo::new(Watched::new(wire, Arc::clone(&moved)));
     let service = {

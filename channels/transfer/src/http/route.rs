@@ -76,10 +76,12 @@ impl Route {
     }
 
     async fn dial_tls(&self, tls: &TlsConnect, timeout: Duration) -> Result<BoxedWire, String> {
+        // One time limit for the connection and for what comes upon it.
+        let until = tokio::time::Instant::now() + timeout;
         let stream =
             simsim_net::dial(&self.addresses, timeout).await.map_err(|error| error.to_string())?;
         let address = self.addresses.first().map_or("", String::as_str);
-        let greeting = tokio::time::timeout(timeout, tls.greet(address, stream));
+        let greeting = tokio::time::timeout_at(until, tls.greet(address, stream));
         let told = |why: String| format!("{self}: {why}");
         let stream = greeting
             .await

@@ -11,6 +11,8 @@ use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use simsim_model::{BackupSession, Kind, RestoreSession, SessionError, Ticket, TransferId};
 
+use tokio::sync::Semaphore;
+
 use crate::keys::{OPEN_BYTES, SessionKeys};
 use crate::ledger::Ledger;
 use crate::{TransferError, TransferHandler, Window};
@@ -49,7 +51,12 @@ pub(crate) struct Session {
     under_way: AtomicUsize,
     /// Bodies that are still coming: request number and bytes so far.
     pub coming: Mutex<BTreeMap<u64, u64>>,
+    /// In KiB: what bodies of this one transfer may take together.
+    pub memory: Arc<Semaphore>,
 }
+
+/// Memory for the bodies of one transfer: a quarter of the listener's.
+const BODIES_KIB_MAX: usize = 128 << 10;
 
 /// A request under way: the session is not idle.
 pub(crate) struct UnderWay(Arc<Session>);
@@ -107,6 +114,7 @@ impl Session {
             ended: Mutex::new(None),
             under_way: AtomicUsize::new(0),
             coming: Mutex::default(),
+            memory: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
         }
     }
 

@@ -162,13 +162,20 @@ impl Guide {
             })
             .await?;
         let said = if wish.interfaces.is_empty() { &of_client } else { wish.interfaces };
+        let kept = given.len();
+        // A newer server's protocol is passed over; that is no leave to take any other.
+        let given: Vec<Interface> = given.iter().filter_map(|url| url.parse().ok()).collect();
+        if kept > 0 && given.is_empty() {
+            let text =
+                format!("none of the interfaces of '{device}' is one that this version knows");
+            return Err(ServerError::invalid(text));
+        }
         let choices: Result<Vec<Choice>, String> =
             said.iter().map(|text| Choice::parse(text)).collect();
         Ok(Self {
             device,
             number,
-            // What is kept was checked; a newer server's protocol is passed over.
-            given: given.iter().filter_map(|url| url.parse().ok()).collect(),
+            given,
             choices: choices.map_err(ServerError::invalid)?,
             // To look into a saveset this process dials itself, and has no key for drives' ports.
             able: match wish.job {
