@@ -220,3 +220,27 @@ fn strangers_trust_every_host_by_the_one_authority() {
     assert_eq!(desk.backup()["state"], "finished");
     assert!(!desk.server.process.output().contains("a certificate was given"));
 }
+
+#[test]
+fn a_certificate_names_only_what_an_administrator_gave_a_host() {
+    let desk = Desk::new();
+    let far = Daemon::start("rds", &desk.scratch.path().join("rds"));
+    crate::hosts::assert_done(&desk.server.join("localhost", &far.state, &[]));
+    desk.server.until_connected("localhost");
+    let given = || {
+        let log = desk.server.process.output();
+        log.lines().filter(|line| line.contains("a certificate was given")).count()
+    };
+    crate::hosts::until("the server's own host has one", || given() == 1);
+    let interfaces = json!(["https://far.example.org"]);
+    desk.server.must("interface.set", json!({ "host": "localhost", "interfaces": interfaces }));
+    assert_eq!(given(), 2, "{}", desk.server.process.output());
+    let shown = std::process::Command::new("openssl")
+        .args(["x509", "-noout", "-ext", "subjectAltName", "-in"])
+        .arg(far.state.join("tls.crt"))
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("DNS:far.example.org"), "{shown}");
+    assert!(!shown.contains("localhost") && !shown.contains("127.0.0.1"), "{shown}");
+}

@@ -32,7 +32,7 @@ const WHAT_THIS_IS: &str = "simsim data port; it speaks to simsim clients only\n
 /// The one answer to an unknown transfer, a wrong proof and a first frame that does not open.
 const REFUSED: &str = "transfer refused\n";
 /// Memory for a body of which no frame was genuine yet.
-const FIRST_KIB: u32 = 128;
+const FIRST_KIB: u32 = 320;
 /// How often a transfer whose body is coming is looked at: was it revoked meanwhile?
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A refused body is read and dropped up to here, so that the refusal gets through.

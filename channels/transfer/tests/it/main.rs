@@ -7,5 +7,6 @@ mod fuzz;
 mod memory;
 mod proxy;
 mod session;
+mod strangers;
 mod tickets;
 mod wire;

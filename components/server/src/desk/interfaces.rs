@@ -67,6 +67,13 @@ impl Server {
         }
         let host = request.host.clone();
         self.house.books.run(move |catalog| catalog.set_interfaces(&host, &wanted)).await?;
+        // Its names may stand in its certificate now; a host that is away gets it when it comes.
+        if self.house.nodes.status(client.id).is_some_and(|status| status.line.is_some())
+            && let Err(error) = certificates::certify(&self.house, client.id).await
+        {
+            let error = error.full_message();
+            tracing::warn!(client = %client.name, %error, "no certificate could be given");
+        }
         Ok(SetInterfacesReply { view: self.interfaces_of(&request.host).await?, warnings })
     }
 
