@@ -1,6 +1,6 @@
 //! Raw bytes on the port: strangers, captures, replays, and bodies changed on the way.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -105,10 +105,22 @@ fn strangers_are_limited_and_those_with_a_ticket_do_not_count() {
     let front = Http::start(memory.clone());
     let session = front.transfer(front.address, ticket(&memory, Direction::Backup)).expect("open");
     let max = limits::UNAUTHENTICATED_CONNECTIONS_PER_ADDRESS_MAX;
-    let held: Vec<_> =
-        (0..max).map(|_| TcpStream::connect(front.address).expect("connect")).collect();
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(raw(front.address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), "");
+    let connect = || {
+        let stream = TcpStream::connect(front.address).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_millis(300))).expect("timeout");
+        std::thread::sleep(Duration::from_millis(20));
+        stream
+    };
+    let mut held: Vec<_> = (0..max).map(|_| connect()).collect();
+    let is_open = |stream: &mut TcpStream| match stream.read(&mut [0]) {
+        Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        Ok(_) => false,
+    };
+    assert!(is_open(&mut held[0]), "as many as there may be");
+    // One more: the oldest gives way, and no other.
+    assert_eq!(status(&raw(front.address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")), "404");
+    assert!(!is_open(&mut held[0]));
+    assert!(is_open(&mut held[1]) && is_open(&mut held[max - 1]));
     session.put(0, bytes_of(1, 0)).expect("its connection was kept");
     drop(held);
     std::thread::sleep(Duration::from_millis(100));
