@@ -200,6 +200,7 @@ async fn read_own(
         )));
     }
     let wish = TransferWish {
+        interfaces: &[],
         transfer: TransferId(random_bytes()?),
         job: 0,
         client: &client.name,
