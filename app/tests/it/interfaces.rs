@@ -115,6 +115,9 @@ fn each_drive_has_a_port_that_only_a_granted_host_enters() {
     assert_eq!(saved["state"], "finished", "{saved:#}");
     assert_eq!(desk.doors(), ["drive"]);
     assert_eq!(saved["drive"], 1);
+    let look = json!({ "saveset": saved["saveset"], "path": desk.source() });
+    desk.server.must("saveset.ls", look);
+    assert_eq!(desk.doors(), ["drive", "http"], "the server itself has no key for these ports");
 
     // A stranger with a key of its own, while nothing is granted.
     let port = desk.base + 1;

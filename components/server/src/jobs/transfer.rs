@@ -172,15 +172,27 @@ impl Guide {
         }
         let choices: Result<Vec<Choice>, String> =
             said.iter().map(|text| Choice::parse(text)).collect();
+        let mut choices = choices.map_err(ServerError::invalid)?;
+        // To look into a saveset this process dials itself, and has no key for the ports of drives:
+        // where only these were chosen for its host's own data, a look goes as if nobody chose.
+        let looks = wish.job == 0 && to == house.nodes.own();
+        let mut given = given;
+        if looks {
+            let is_drive = |choice: &Choice| match choice {
+                Choice::Scheme(scheme) => *scheme == Scheme::Drive,
+                Choice::Interface(interface) => interface.scheme == Scheme::Drive,
+            };
+            choices.retain(|choice| !is_drive(choice));
+            given.retain(|given| given.scheme != Scheme::Drive);
+        }
         Ok(Self {
             device,
             number,
             given,
-            choices: choices.map_err(ServerError::invalid)?,
-            // To look into a saveset this process dials itself, and has no key for drives' ports.
-            able: match wish.job {
-                0 => &[Scheme::Http, Scheme::Https],
-                _ => &[Scheme::Http, Scheme::Https, Scheme::Drive],
+            choices,
+            able: match looks {
+                true => &[Scheme::Http, Scheme::Https],
+                false => &[Scheme::Http, Scheme::Https, Scheme::Drive],
             },
         })
     }
