@@ -89,11 +89,14 @@ impl HostPorts {
     }
 }
 
-/// A protocol for backup data, on a port of its own or on the one where the device listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A protocol for backup data.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
     pub protocol: DataProtocol,
+    /// `None`: the one on which the device listens.
     pub port: Option<u16>,
+    /// Where it is not at the addresses of the device's host, such as in a network of its own.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Which door backup data goes through.
@@ -110,14 +113,14 @@ pub enum DataProtocol {
 
 impl Interface {
     /// What is used where nothing is named.
-    pub const DEFAULT: Self = Self { protocol: DataProtocol::Http, port: None };
+    pub const DEFAULT: Self = Self::new(DataProtocol::Http);
 
     pub const fn new(protocol: DataProtocol) -> Self {
-        Self { protocol, port: None }
+        Self { protocol, port: None, addresses: Vec::new() }
     }
 
     /// The listening row.
-    pub const fn row(self) -> &'static Listen {
+    pub const fn row(&self) -> &'static Listen {
         match self.protocol {
             DataProtocol::Http => &HTTP,
             DataProtocol::Https => &HTTPS,

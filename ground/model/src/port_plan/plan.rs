@@ -254,11 +254,15 @@ impl<'a> Planner<'a> {
         for interface in interfaces {
             let row = interface.row();
             let port = interface.port.unwrap_or_else(|| device.ports.of(row));
-            let (from, to) = (end(client), end(device));
-            self.listen(row, from, to, (port, port), is_default && row.default, why.to_owned());
+            let mut to = end(device);
+            if !interface.addresses.is_empty() {
+                to.addresses.clone_from(&interface.addresses);
+            }
+            let (from, default) = (end(client), is_default && row.default);
+            self.listen(row, from, to.clone(), (port, port), default, why.to_owned());
             let DataProtocol::Ftp { passive, active } = interface.protocol else { continue };
             if passive {
-                let (from, to, range) = (end(client), end(device), device.ports.ftp_data());
+                let (from, range) = (end(client), device.ports.ftp_data());
                 self.ftp_range(device, range);
                 self.listen(&FTP_DATA, from, to, range, false, format!("{why}, passive FTP"));
             }
@@ -399,12 +403,14 @@ impl<'a> Planner<'a> {
         });
     }
 
-    /// Keeps a row once, with every reason for it.
+    /// Keeps a row once, with every reason for it and every address.
     fn add(&mut self, row: PlanRow) {
+        let is_same =
+            |kept: &PlanEnd, end: &PlanEnd| (kept.kind, &kept.name) == (end.kind, &end.name);
         let same = |kept: &&mut PlanRow| {
             kept.row == row.row
-                && kept.from == row.from
-                && kept.to == row.to
+                && is_same(&kept.from, &row.from)
+                && is_same(&kept.to, &row.to)
                 && kept.first_port == row.first_port
                 && kept.last_port == row.last_port
         };
@@ -413,6 +419,14 @@ impl<'a> Planner<'a> {
             return;
         };
         kept.default |= row.default;
+        for (kept, end) in [(&mut kept.from, row.from), (&mut kept.to, row.to)] {
+            kept.anywhere |= end.anywhere;
+            for address in end.addresses {
+                if !kept.addresses.contains(&address) {
+                    kept.addresses.push(address);
+                }
+            }
+        }
         for why in row.why {
             if !kept.why.contains(&why) {
                 kept.why.push(why);

@@ -329,6 +329,25 @@ fn a_client_without_any_inbound_port_has_one_row_and_its_relay_the_rest() {
 }
 
 #[test]
+fn an_interface_in_a_network_of_its_own_is_one_row_with_all_its_addresses() {
+    let mut configuration = three();
+    let storage: IpAddr = "198.51.100.7".parse().unwrap();
+    let own = Interface { addresses: vec![storage], ..Interface::DEFAULT };
+    configuration.uses[0].kind = UseKind::Interfaces(vec![own]);
+    let to = |configuration: &PortConfiguration| {
+        let plan = PortPlan::of(configuration);
+        let rows: Vec<_> = plan.rows.iter().filter(|row| row.row == HTTP.id).cloned().collect();
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        rows[0].to.addresses.clone()
+    };
+    assert_eq!(to(&configuration), [storage]);
+    let mut both = configuration.uses[0].clone();
+    both.kind = UseKind::Interfaces(Vec::new());
+    configuration.uses.push(both);
+    assert_eq!(to(&configuration), [storage, address(1)]);
+}
+
+#[test]
 fn ports_that_were_changed_and_ranges_that_are_odd_are_said() {
     let mut configuration = three();
     let free = 40_000;

@@ -6,6 +6,7 @@
 //! restore and a check; [`Site::is_tight`] scans every port of every host; [`Site::each_rule_matters`]
 //! closes one planned rule after the other, and reads the error that comes of it.
 
+mod https_only;
 mod smssh_http;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use simsim_model::port_plan::{PlanRow, PortPlan};
-use simsim_model::port_registry::{CONSOLE, CTRL, Host as Role, LISTEN, SMSSH};
+use simsim_model::port_registry::{CTRL, Host as Role, LISTEN, SMSSH};
 use simsim_testkit::{ChildProcess, MIDDLE, Network, compare_trees, open_ports};
 
 use crate::hosts::{Daemon, PATIENCE, assert_done, simsim, until};
@@ -45,6 +46,11 @@ impl Site {
     /// Every host has joined; the datastore "main" is on the RDS, the task "home" at the client.
     /// The firewalls are those of the plan. The error says why this cannot be here.
     pub fn new() -> Result<Self, String> {
+        Self::with_settings("")
+    }
+
+    /// With settings of the RDS.
+    pub fn with_settings(of_device: &str) -> Result<Self, String> {
         let network = Network::routed(&[VAULT, FAR, WEB, STRANGER])?;
         let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
         let folder = |name: &str| scratch.path().join(name);
@@ -52,9 +58,11 @@ impl Site {
         let settings = format!(
             "name = \"{VAULT}\"\n[server]\nadvertise = [\"{advertise}\"]\nsilent_grace_s = 5\n"
         );
-        std::fs::create_dir_all(folder(VAULT)).map_err(|error| error.to_string())?;
-        std::fs::write(folder(VAULT).join("simsim.toml"), settings)
-            .map_err(|error| error.to_string())?;
+        for (host, settings) in [(VAULT, settings.as_str()), (FAR, of_device)] {
+            std::fs::create_dir_all(folder(host)).map_err(|error| error.to_string())?;
+            std::fs::write(folder(host).join("simsim.toml"), settings)
+                .map_err(|error| error.to_string())?;
+        }
         let server = daemon(&network, VAULT, "server", &folder(VAULT));
         let device = daemon(&network, FAR, "rds", &folder(FAR));
         let client = daemon(&network, WEB, "client", &folder(WEB));
@@ -167,17 +175,31 @@ impl Site {
             }
             let own: BTreeSet<u16> =
                 self.network.inside(to, || open_ports(address)).unwrap().into_iter().collect();
-            assert_eq!(own, self.listeners(role), "{to} listens on what nobody planned");
+            assert_eq!(own, self.listeners(to, role), "{to} listens on what it does not tell of");
         }
         for row in &rows {
             assert!(self.is_open(row, OPEN_PATIENCE), "{} is planned and closed", row.title());
         }
     }
 
-    /// What a role listens on beyond loopback, where nothing else is configured.
-    fn listeners(&self, role: Role) -> BTreeSet<u16> {
-        let of_role = LISTEN.iter().filter(|row| row.default && row.on.contains(&role));
-        of_role.filter(|row| row.id != CONSOLE.id).map(|row| row.ports.first()).collect()
+    /// What a host says that it listens on beyond loopback: rows of its role and no other.
+    fn listeners(&self, host: &str, role: Role) -> BTreeSet<u16> {
+        let state = match host {
+            VAULT => &self.server.state,
+            FAR => &self.device.state,
+            _ => &self.client.state,
+        };
+        let open = self.document(host, state, &["ports", "list"]);
+        let mut ports = BTreeSet::new();
+        for one in open.as_array().unwrap().iter().filter(|one| one["way"] == "listens") {
+            let row = LISTEN.iter().find(|row| one["row"] == row.id).unwrap();
+            assert!(row.on.contains(&role), "{host} has no business with {one:#}");
+            let address: std::net::SocketAddr = one["local"].as_str().unwrap().parse().unwrap();
+            if !address.ip().is_loopback() {
+                ports.insert(address.port());
+            }
+        }
+        ports
     }
 
     fn is_open(&self, row: &PlanRow, patience: Duration) -> bool {
