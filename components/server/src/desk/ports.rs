@@ -1,17 +1,21 @@
 //! The port plan of this suite, from the catalog; and how its hosts are seen from here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use simsim_catalog::{Client, ClientId, Datastore, DatastoreState, Domain, Task};
-use simsim_control::verbs::{ListeningAddress, Ping};
-use simsim_model::port_plan::{DataUse, PlannedHost, PortConfiguration, PortPlan, UseKind};
-use simsim_model::port_registry::{CONSOLE, CTRL, FTP, HTTP, HTTPS, Host, SMSSH};
+use simsim_catalog::{Client, ClientId, Datastore, DatastoreState, Domain, Drive, Task};
+use simsim_control::verbs::{DataEndpoint, ListeningAddress, Ping};
+use simsim_model::interface::{Interface, Scheme};
+use simsim_model::port_plan::{
+    DataProtocol, DataUse, Interface as PlanInterface, PlannedHost, PortConfiguration, PortPlan,
+    UseKind,
+};
+use simsim_model::port_registry::{CONSOLE, CTRL, DRIVE, FTP, HTTP, HTTPS, Host, SMSSH};
 
-use crate::api::{HostCheck, NameCheck};
+use crate::api::{HostCheck, NameCheck, TaskOptions};
 use crate::books::Books;
 use crate::clock::now_unix_ms;
-use crate::jobs::address_towards;
+use crate::jobs::{Choice, DeviceDoors, address_towards};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -26,6 +30,10 @@ struct Known {
     datastores: Vec<Datastore>,
     tasks: Vec<Task>,
     domains: Vec<Domain>,
+    drives: Vec<Drive>,
+    /// Interfaces of hosts and choices of clients, by name and in order.
+    interfaces: Vec<(String, String)>,
+    choices: Vec<(String, String)>,
     joining: Vec<Option<String>>,
     /// The listeners that each host last told of.
     listening: Vec<(ClientId, Vec<Told>)>,
@@ -111,6 +119,9 @@ impl Server {
                     datastores: catalog.datastores()?,
                     tasks: catalog.tasks()?,
                     domains: catalog.domains()?,
+                    drives: catalog.drives()?,
+                    interfaces: catalog.all_interfaces()?,
+                    choices: catalog.all_client_choices()?,
                     joining: catalog.names_joining(now_unix_ms())?,
                     listening,
                 })
@@ -139,7 +150,7 @@ impl Server {
             set_port(&mut host, SMSSH.id, client.listen_port);
             configuration.hosts.push(host);
         }
-        configuration.uses = uses(&known, own);
+        configuration.uses = uses(&known, own).await;
         Ok(configuration)
     }
 
@@ -225,33 +236,130 @@ fn set_port(host: &mut PlannedHost, row: &str, port: u16) {
 }
 
 /// Who needs whose data port: tasks, savesets that may be restored, and the server that looks into
-/// savesets.
-fn uses(known: &Known, own: ClientId) -> Vec<DataUse> {
-    let name = |id: ClientId| {
-        known.clients.iter().find(|client| client.id == id).map(|client| client.name.clone())
-    };
+/// savesets; each by the interfaces that its job would take.
+async fn uses(known: &Known, own: ClientId) -> Vec<DataUse> {
+    let of = |id: ClientId| known.clients.iter().find(|client| client.id == id);
     let mut uses = Vec::new();
-    let mut add = |client: Option<String>, datastore: &Datastore, why: String| {
-        let (Some(client), Some(device)) = (client, name(datastore.device)) else { return };
-        uses.push(DataUse { client, device, kind: UseKind::Interfaces(Vec::new()), why });
-    };
     for datastore in &known.datastores {
+        let Some(device) = of(datastore.device) else { continue };
         if datastore.state != DatastoreState::Active {
             continue;
         }
+        let mut wanted: Vec<(&Client, Vec<String>, String)> = Vec::new();
         for task in known.tasks.iter().filter(|task| task.settings.store == datastore.store) {
+            let Some(client) = of(task.client_id) else { continue };
+            let options: TaskOptions =
+                serde_json::from_str(&task.settings.options).unwrap_or_default();
             let why = format!("task '{}' and datastore '{}'", task.settings.name, datastore.name);
-            add(name(task.client_id), datastore, why);
+            wanted.push((client, options.interfaces, why));
         }
         for domain in known.domains.iter().filter(|domain| domain.store == datastore.store) {
-            let Some(owner) = domain.owner.and_then(name) else { continue };
-            let why = format!("savesets of '{owner}' in datastore '{}'", datastore.name);
-            add(Some(owner), datastore, why);
+            let Some(owner) = domain.owner.and_then(of) else { continue };
+            let (owner_name, name) = (&owner.name, &datastore.name);
+            let why = format!("savesets of '{owner_name}' in datastore '{name}'");
+            wanted.push((owner, Vec::new(), why));
         }
-        let why = format!("looking into savesets of datastore '{}'", datastore.name);
-        add(name(own), datastore, why);
+        if let Some(server) = of(own) {
+            let why = format!("looking into savesets of datastore '{}'", datastore.name);
+            wanted.push((server, Vec::new(), why));
+        }
+        let drives: Vec<u32> = known
+            .drives
+            .iter()
+            .filter(|drive| drive.store == datastore.store)
+            .map(|drive| drive.number)
+            .collect();
+        for (client, said, why) in wanted {
+            let looks = client.id == own && why.starts_with("looking");
+            let said = if said.is_empty() { known.choices_of(&client.name) } else { said };
+            let doors = known.doors(device, &said, looks);
+            for kind in kinds(device, &doors, &drives).await {
+                uses.push(DataUse {
+                    client: client.name.clone(),
+                    device: device.name.clone(),
+                    kind,
+                    why: why.clone(),
+                });
+            }
+        }
     }
     uses
+}
+
+impl Known {
+    fn choices_of(&self, client: &str) -> Vec<String> {
+        let own = self.choices.iter().filter(|(name, _)| name == client);
+        own.map(|(_, choice)| choice.clone()).collect()
+    }
+
+    /// The interfaces that a job would take, in order; none: the suite's default.
+    fn doors(&self, device: &Client, said: &[String], looks: bool) -> Vec<Interface> {
+        let told = self.listening.iter().find(|(id, _)| *id == device.id);
+        let mut open: Vec<(bool, &str, u16)> = told
+            .iter()
+            .flat_map(|(_, told)| told)
+            .filter_map(|one| {
+                let address: SocketAddr = one.address.parse().ok()?;
+                Some((address.ip().is_loopback(), one.row.as_str(), address.port()))
+            })
+            .collect();
+        // Listeners that others can reach come first.
+        open.sort_by_key(|(is_loopback, ..)| *is_loopback);
+        let endpoint = |(_, row, port): &(bool, &str, u16)| DataEndpoint {
+            row: (*row).to_owned(),
+            port: *port,
+        };
+        let mut endpoints: Vec<DataEndpoint> = open.iter().map(endpoint).collect();
+        // Ports of drives open with their drives; each has its own.
+        endpoints.push(DataEndpoint { row: DRIVE.id.to_owned(), port: DRIVE.ports.first() });
+        let given = self.interfaces.iter().filter(|(host, _)| *host == device.name);
+        let given = given.filter_map(|(_, url)| url.parse().ok()).collect();
+        let choices: Vec<Choice> =
+            said.iter().filter_map(|text| Choice::parse(text).ok()).collect();
+        let able: &[Scheme] = match looks {
+            true => &[Scheme::Http, Scheme::Https],
+            false => &[Scheme::Http, Scheme::Https, Scheme::Ftp, Scheme::Drive],
+        };
+        let (name, hosts) = (device.name.as_str(), device.addresses.as_slice());
+        let doors = DeviceDoors { name, given, endpoints: &endpoints, hosts };
+        let chosen = doors.choose(&choices, able).unwrap_or_default();
+        // By HTTP at its own addresses, and nobody chose: that is the default.
+        let by_itself = |one: &Interface| one.scheme == Scheme::Http && hosts.contains(&one.host);
+        match said.is_empty() && chosen.iter().all(by_itself) {
+            true => Vec::new(),
+            false => chosen,
+        }
+    }
+}
+
+/// Interfaces in the words of the plan. Those at other addresses than the host's are looked up.
+async fn kinds(device: &Client, doors: &[Interface], drives: &[u32]) -> Vec<UseKind> {
+    let mut named = Vec::new();
+    let mut by_drive = false;
+    for door in doors {
+        let protocol = match door.scheme {
+            Scheme::Http => DataProtocol::Http,
+            Scheme::Https => DataProtocol::Https,
+            Scheme::Ftp => DataProtocol::Ftp { passive: true, active: false },
+            Scheme::Drive => {
+                by_drive = true;
+                continue;
+            }
+        };
+        let addresses = match device.addresses.contains(&door.host) {
+            true => Vec::new(),
+            false => resolve(&door.host).await.unwrap_or_default(),
+        };
+        named.push(PlanInterface { protocol, port: door.port, addresses });
+    }
+    let mut kinds = Vec::new();
+    if !named.is_empty() || doors.is_empty() {
+        kinds.push(UseKind::Interfaces(named));
+    }
+    if by_drive {
+        kinds.push(UseKind::Drives(drives.to_vec()));
+    }
+    kinds
 }
 
 async fn addresses_of(names: &[String]) -> Vec<IpAddr> {

@@ -189,6 +189,7 @@ impl Server {
         let Some((drive, datastore)) = served else {
             return Err(ServerError::Nothing { noun: "datastore" });
         };
+        let door = [row.row.clone()];
         let wish = TransferWish {
             transfer: TransferId(random_bytes()?),
             job: 0,
@@ -199,7 +200,7 @@ impl Server {
             direction: Direction::Backup,
             saveset: SavesetId(random_bytes()?),
             bytes_max: 1,
-            interfaces: &[],
+            interfaces: &door,
         };
         let backup = BackupGrant { level: Level::Full, eol_days: 0, stream: None };
         let granted = grant(&self.house, &wish, Some(backup), dialler.id).await?;

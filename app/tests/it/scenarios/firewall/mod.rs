@@ -6,6 +6,7 @@
 //! restore and a check; [`Site::is_tight`] scans every port of every host; [`Site::each_rule_matters`]
 //! closes one planned rule after the other, and reads the error that comes of it.
 
+mod drive_port;
 mod https_only;
 mod smssh_http;
 
