@@ -313,9 +313,17 @@ impl Known {
         // Ports of drives open with their drives; each has its own.
         endpoints.push(DataEndpoint { row: DRIVE.id.to_owned(), port: DRIVE.ports.first() });
         let given = self.interfaces.iter().filter(|(host, _)| *host == device.name);
-        let given = given.filter_map(|(_, url)| url.parse().ok()).collect();
-        let choices: Vec<Choice> =
+        let mut given: Vec<Interface> = given.filter_map(|(_, url)| url.parse().ok()).collect();
+        let mut choices: Vec<Choice> =
             said.iter().filter_map(|text| Choice::parse(text).ok()).collect();
+        if looks {
+            // The Server has no key for the ports of drives.
+            choices.retain(|choice| match choice {
+                Choice::Scheme(scheme) => *scheme != Scheme::Drive,
+                Choice::Interface(interface) => interface.scheme != Scheme::Drive,
+            });
+            given.retain(|one| one.scheme != Scheme::Drive);
+        }
         let able: &[Scheme] = match looks {
             true => &[Scheme::Http, Scheme::Https],
             false => &[Scheme::Http, Scheme::Https, Scheme::Ftp, Scheme::Drive],
@@ -325,7 +333,7 @@ impl Known {
         let chosen = doors.choose(&choices, able).unwrap_or_default();
         // By HTTP at its own addresses, and nobody chose: that is the default.
         let by_itself = |one: &Interface| one.scheme == Scheme::Http && hosts.contains(&one.host);
-        match said.is_empty() && chosen.iter().all(by_itself) {
+        match choices.is_empty() && chosen.iter().all(by_itself) {
             true => Vec::new(),
             false => chosen,
         }
