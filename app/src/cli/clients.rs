@@ -1,7 +1,9 @@
-//! `simsim client list | code | revoke | addresses`: the enrolled hosts, from the server's side.
+//! `simsim client list | code | revoke | addresses | set`: the enrolled hosts, from the server's side.
 
+use simsim_catalog::AccessMode;
 use simsim_server::api::{
-    ClientAddressesRequest, ClientRequest, ClientView, JoinCodeReply, JoinCodeRequest, RevokeReply,
+    ClientAddressesRequest, ClientRequest, ClientSetRequest, ClientView, JoinCodeReply,
+    JoinCodeRequest, RevokeReply,
 };
 
 use super::context::Context;
@@ -36,6 +38,18 @@ pub enum ClientVerb {
         #[arg(long)]
         port: Option<u16>,
     },
+    /// Change how a client is steered
+    Set {
+        /// The client
+        name: String,
+        /// smssh: over SSH. ctrl: over plain TCP, authenticated but not encrypted; the client's
+        /// settings must enable it. The client is reached in this mode and in no other
+        #[arg(long, value_name = "MODE")]
+        access_mode: AccessMode,
+        /// The port on which it listens in this mode
+        #[arg(long)]
+        port: Option<u16>,
+    },
 }
 
 pub async fn run(cx: &Context, verb: ClientVerb) -> Result<u8, Failure> {
@@ -64,6 +78,11 @@ pub async fn run(cx: &Context, verb: ClientVerb) -> Result<u8, Failure> {
             let client: ClientView = cx.ask("client.addresses", &request).await?;
             cx.show(&client, |screen, client| list_text(screen, std::slice::from_ref(client)))?;
         }
+        ClientVerb::Set { name, access_mode, port } => {
+            let request = ClientSetRequest { name, access_mode, port };
+            let client: ClientView = cx.ask("client.set", &request).await?;
+            cx.show(&client, |screen, client| list_text(screen, std::slice::from_ref(client)))?;
+        }
     }
     Ok(exit::DONE)
 }
@@ -80,7 +99,8 @@ fn code_text(screen: &Screen, reply: &JoinCodeReply) -> Result<(), Failure> {
     screen.line(Text::new().dim(format!("It serves once, until {}.", when(reply.expires_unix_ms))))
 }
 
-/// The table, and beneath it why somebody is not reached: a sentence, which no column has room for.
+/// The table, and beneath it what no column has room for: why somebody is not reached, and what
+/// somebody should know for as long as it is so.
 fn list_text(screen: &Screen, clients: &[ClientView]) -> Result<(), Failure> {
     screen.table(&table(clients))?;
     for client in clients.iter().filter(|client| !client.connected && client.state == "enrolled") {
@@ -90,6 +110,9 @@ fn list_text(screen: &Screen, clients: &[ClientView]) -> Result<(), Failure> {
             screen.line(Text::styled(Style::Warn, format!("{prefix}{why}")))?;
         }
     }
+    for warning in clients.iter().filter_map(|client| client.warning.as_deref()) {
+        screen.line(Text::styled(Style::Warn, format!("warning: {warning}")))?;
+    }
     Ok(())
 }
 
@@ -97,6 +120,7 @@ fn table(clients: &[ClientView]) -> Table {
     let mut table = Table::new([
         Column::new("CLIENT").cut_to(10),
         Column::new("STATE"),
+        Column::new("MODE"),
         Column::new("ROLES").rank(3),
         Column::new("ADDRESSES").cut_to(12).rank(2),
         Column::new("LAST SEEN").rank(1),
@@ -112,6 +136,10 @@ fn table(clients: &[ClientView]) -> Table {
         table.row([
             Text::new().bold(&client.name),
             state,
+            match client.access_mode {
+                AccessMode::Smssh => client.access_mode.as_str().into(),
+                AccessMode::Ctrl => Text::styled(Style::Warn, "ctrl, not encrypted"),
+            },
             client.roles.join(" ").into(),
             client.addresses.join(" ").into(),
             client.last_seen_unix_ms.map_or_else(Text::new, |at| ago(at).into()),

@@ -6,9 +6,9 @@
 //! server = client + device + server
 //! ```
 //!
-//! The port table follows from these sums: a client listens for its server (row `smssh`), a device
-//! also for data (`http`, and `https` where it is switched on), a server also for people (`console`).
-//! A local socket is for the owner of each.
+//! The port table follows from these sums: a client listens for its server (row `smssh`, and `ctrl`
+//! where the settings enable it), a device also for data (`http`, and `https` where it is switched
+//! on), a server also for people (`console`). A local socket is for the owner of each.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 use simsim_client::{Client, ClientOptions};
 use simsim_console::{Api, TlsIdentity as ConsoleIdentity};
 use simsim_control::verbs::{DataEndpoint, ListeningAddress, Roles};
-use simsim_control::{Hello, Identity, SmsshListener, Timing};
+use simsim_control::{CtrlListener, Hello, Identity, SmsshListener, Timing};
 use simsim_device::Device;
 use simsim_model::Kind;
 use simsim_model::interface::Scheme;
-use simsim_model::port_registry::{CONSOLE, HTTP, HTTPS, Listen, SMSSH};
+use simsim_model::port_registry::{CONSOLE, CTRL, HTTP, HTTPS, Listen, SMSSH};
 use simsim_net::tls::{Peers, TlsDoor, TlsIdentity};
 use simsim_server::{Server, StartOptions, open_identity};
 use simsim_transfer::{Entrance, ListenOptions, TransferListener};
@@ -141,6 +141,7 @@ pub async fn start(
 /// The listeners of a role, open.
 struct Ports {
     smssh: Vec<Opened>,
+    ctrl: Vec<Opened>,
     http: Vec<Opened>,
     https: Vec<Opened>,
     console: Vec<Opened>,
@@ -148,12 +149,19 @@ struct Ports {
 
 impl Ports {
     async fn open(role: Role, settings: &Settings, taken: WhenTaken) -> Result<Self, Failure> {
+        let (smssh, ctrl) = (settings.smssh(), settings.ctrl());
+        if role == Role::Server && smssh.is_empty() {
+            let text = "listen.smssh: a server needs an address: hosts join there, over SMSSH only";
+            return Err(Failure::new(Kind::Invalid, text));
+        }
         // Without it an RDS or a client can do nothing at all; a server still has its other hosts.
         let steered = match (role, taken) {
             (Role::Rds | Role::Client, WhenTaken::GoOn) => WhenTaken::Refuse,
             (_, taken) => taken,
         };
-        let smssh = open(&SMSSH, "--listen", &settings.smssh(), steered).await?;
+        let only_ctrl = smssh.is_empty();
+        let smssh = open(&SMSSH, "--listen", &smssh, steered).await?;
+        let ctrl = open(&CTRL, "--ctrl", &ctrl, if only_ctrl { steered } else { taken }).await?;
         let (mut http, mut https) = (Vec::new(), Vec::new());
         if role.has_device() {
             http = open(&HTTP, "--http", &settings.http(), taken).await?;
@@ -163,12 +171,13 @@ impl Ports {
             Role::Server => open(&CONSOLE, "--console", &settings.console(), taken).await?,
             Role::Rds | Role::Client => Vec::new(),
         };
-        Ok(Self { smssh, http, https, console })
+        Ok(Self { smssh, ctrl, http, https, console })
     }
 
     fn rows(&self) -> impl Iterator<Item = (&'static Listen, &Opened)> {
         let rows = [
             (&SMSSH, &self.smssh),
+            (&CTRL, &self.ctrl),
             (&HTTP, &self.http),
             (&HTTPS, &self.https),
             (&CONSOLE, &self.console),
@@ -204,7 +213,13 @@ fn who_am_i(
     let name = match Enrolment::load(&enrolment)? {
         Some(joined) => {
             tracing::info!(server = joined.server, name = joined.name, "obeys");
-            if !ports.smssh.iter().any(|one| one.address.port() == joined.port) {
+            if ports.smssh.is_empty() {
+                tracing::warn!(
+                    "this host listens for CTRL only: on the server, say 'simsim client set {} \
+                     --access-mode ctrl'",
+                    joined.name
+                );
+            } else if !ports.smssh.iter().any(|one| one.address.port() == joined.port) {
                 tracing::warn!(
                     "the server dials port {}, where nobody listens: listen there, or tell it \
                      with 'simsim client addresses' on its host",
@@ -273,11 +288,20 @@ impl Running {
         let timing = Timing { recheck: ENROLMENT_RECHECK, ..Timing::default() };
         let meant = settings.smssh().first().map_or(0, SocketAddr::port);
         let control_port = ports.smssh.first().map_or(meant, |one| one.address.port());
-        let dial_self = ports.smssh.iter().map(|one| one.own_address().to_string()).collect();
+        let own = |ports: &[Opened]| -> Vec<String> {
+            ports.iter().map(|one| one.own_address().to_string()).collect()
+        };
+        let (dial_self, dial_self_ctrl) = (own(&ports.smssh), own(&ports.ctrl));
         for one in ports.smssh {
             let hello = Hello::new(name, role.roles());
             let (policy, handler) = (Arc::clone(&node) as Arc<_>, Arc::clone(&node) as Arc<_>);
             let door = SmsshListener::with_timing(identity, hello, policy, handler, timing);
+            self.tasks.push(tokio::spawn(door.serve(one.listener, until(ended.clone()))));
+        }
+        for one in ports.ctrl {
+            let hello = Hello::new(name, role.roles());
+            let (policy, handler) = (Arc::clone(&node) as Arc<_>, Arc::clone(&node) as Arc<_>);
+            let door = CtrlListener::with_timing(identity, hello, policy, handler, timing);
             self.tasks.push(tokio::spawn(door.serve(one.listener, until(ended.clone()))));
         }
         if let Some(device) = &self.device {
@@ -306,8 +330,9 @@ impl Running {
             if config.advertise.is_empty() {
                 config.advertise.push(host_name());
             }
+            let state_folder = state.folder().to_owned();
             let options =
-                StartOptions { state: state.folder().to_owned(), config, dial_self, timing };
+                StartOptions { state: state_folder, config, dial_self, dial_self_ctrl, timing };
             let server = Server::start(options).await?;
             self.server = Some(server.clone());
             let _ = node.server.set(server.clone());

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use simsim_model::Kind;
+use simsim_model::port_registry::CTRL;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use compose::{Role, Running};
@@ -46,6 +47,10 @@ pub struct DaemonArguments {
     /// repeated
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<ListenAddress>,
+    /// Listen here for the server's orders without encryption as well (row ctrl), for a server that
+    /// steers this host so; may be repeated [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    ctrl: Vec<ListenAddress>,
     /// The settings file [default: simsim.toml in the state folder; for the state of the host
     /// also /etc/simsim/simsim.toml]
     #[arg(long, value_name = "FILE")]
@@ -94,6 +99,7 @@ impl ServerArguments {
         let listen = &mut settings.listen;
         for (given, kept) in [
             (&self.device.daemon.listen, &mut listen.smssh),
+            (&self.device.daemon.ctrl, &mut listen.ctrl),
             (&self.device.http, &mut listen.http),
             (&self.device.https, &mut listen.https),
             (&self.console, &mut listen.console),
@@ -129,6 +135,13 @@ async fn serve(role: Role, state: &State, settings: &Settings) -> Result<u8, Fai
     for one in &running.listening {
         let notice = one.notice.as_deref().unwrap_or_default();
         tracing::info!(row = one.row.id, address = %one.address, "listening{notice}");
+    }
+    if running.listening.iter().any(|one| one.row.id == CTRL.id) {
+        tracing::warn!(
+            "CTRL is enabled (listen.{}): orders that come this way are authenticated, but not \
+             encrypted; everybody on the way can read what is asked, when and how much",
+            CTRL.id
+        );
     }
     tell_system(&[sd_notify::NotifyState::Ready]);
     tracing::info!(state = %state.folder().display(), "simsim {} is ready", role.as_str());

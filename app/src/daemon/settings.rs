@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use simsim_client::ClientOptions;
 use simsim_device::DeviceOptions;
 use simsim_model::Kind;
-use simsim_model::port_registry::{CONSOLE, DRIVE, HTTP, HTTPS, Listen, SMSSH};
+use simsim_model::port_registry::{CONSOLE, CTRL, DRIVE, HTTP, HTTPS, Listen, SMSSH};
 use simsim_net::tls::TlsIdentity;
 use simsim_server::ServerConfig;
 
@@ -41,6 +41,8 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct ListenSettings {
     pub smssh: Vec<ListenAddress>,
+    /// The control channel without encryption: off until somebody writes addresses here.
+    pub ctrl: Vec<ListenAddress>,
     pub http: Vec<ListenAddress>,
     /// Empty: not open.
     pub https: Vec<ListenAddress>,
@@ -57,6 +59,7 @@ impl Default for ListenSettings {
         let loopback = ListenAddress { ip: Ipv4Addr::LOCALHOST.into(), port: None };
         Self {
             smssh: vec![any],
+            ctrl: Vec::new(),
             http: vec![any],
             https: Vec::new(),
             drive: Vec::new(),
@@ -180,8 +183,9 @@ impl Settings {
                 return Err(format!("{name}: from 1 to 19"));
             }
         }
-        if self.listen.smssh.is_empty() {
-            return Err("listen.smssh: at least one address".to_owned());
+        if self.listen.smssh.is_empty() && self.listen.ctrl.is_empty() {
+            let text = "listen.smssh: at least one address, where listen.ctrl has none either";
+            return Err(text.to_owned());
         }
         self.server.check()
     }
@@ -202,6 +206,7 @@ impl Settings {
             row.truncate(1);
             row.fill(loopback);
         }
+        listen.ctrl.clear();
         self
     }
 
@@ -230,6 +235,10 @@ impl Settings {
     /// Rows of the port registry with the addresses for each.
     pub fn smssh(&self) -> Vec<SocketAddr> {
         addresses(&SMSSH, &self.listen.smssh)
+    }
+
+    pub fn ctrl(&self) -> Vec<SocketAddr> {
+        addresses(&CTRL, &self.listen.ctrl)
     }
 
     pub fn http(&self) -> Vec<SocketAddr> {

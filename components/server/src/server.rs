@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use simsim_catalog::{AuditEntry, Catalog, CatalogOptions, Client, ClientId, NewClient};
 use simsim_control::verbs::Roles;
-use simsim_control::{Hello, Identity, SmsshDialer, Timing};
+use simsim_control::{Hello, Identity, Timing};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +20,7 @@ use crate::config::{ServerConfig, host_name};
 use crate::house::House;
 use crate::jobs::{Announcer, Jobs};
 use crate::keys::{DomainKeys, KitStore, MasterKey};
-use crate::nodes::{Nodes, OwnHost};
+use crate::nodes::{Dialers, Nodes, OwnHost};
 use crate::reconcile;
 use crate::rights::{Object, Principal, Right};
 
@@ -39,6 +39,8 @@ pub struct StartOptions {
     pub config: ServerConfig,
     /// `host:port` of this host's own control listener, over loopback.
     pub dial_self: Vec<String>,
+    /// The same of its listener for CTRL; empty where its settings do not enable it.
+    pub dial_self_ctrl: Vec<String>,
     /// Time limits of control sessions.
     pub timing: Timing,
 }
@@ -64,7 +66,7 @@ impl Server {
     /// Errors: `Busy` while another server runs on the same state; `Corrupt` for a damaged
     /// catalog or key.
     pub async fn start(options: StartOptions) -> Result<Self, ServerError> {
-        let StartOptions { state, config, dial_self, timing } = options;
+        let StartOptions { state, config, dial_self, dial_self_ctrl, timing } = options;
         let folder = make_folder(&state)?;
         let identity = open_identity(&state)?;
         let path = folder.join("catalog.db");
@@ -86,12 +88,13 @@ impl Server {
         let own = enrol_own_host(&books, &config, &identity).await?;
         let name = config.name_or_host();
         let hello = Hello::new(name.clone(), Roles::SERVER);
-        let dialer = SmsshDialer::new(identity.clone(), hello).with_timing(timing);
+        let dialers = Dialers::new(&identity, &hello, timing);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let own_host = OwnHost { id: own.id, name: own.name.clone(), dial: dial_self };
+        let own_host =
+            OwnHost { id: own.id, name: own.name.clone(), smssh: dial_self, ctrl: dial_self_ctrl };
         let (nodes, reached) =
-            Nodes::new(dialer, books.clone(), own_host, stop.clone(), tasks.clone());
+            Nodes::new(dialers, books.clone(), own_host, stop.clone(), tasks.clone());
         let wrapping = master.wrapping().clone();
         let house = Arc::new(House {
             folder,

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use crate::CatalogError;
+use crate::access_mode::AccessMode;
 use crate::catalog::{Catalog, next_number};
 use crate::cells::{Cells, json_cell};
 use crate::join_codes::spend;
@@ -43,7 +44,11 @@ pub struct Client {
     pub host_key: String,
     /// Hosts or addresses without a port, in the order they are dialled.
     pub addresses: Vec<String>,
+    /// The port of row `smssh`.
     pub listen_port: u16,
+    pub access_mode: AccessMode,
+    /// The port of row `ctrl`, where it is not the registry's.
+    pub ctrl_port: Option<u16>,
     /// `client`, `device`, `server`, as the node says.
     pub roles: Vec<String>,
     pub platform: String,
@@ -83,13 +88,14 @@ pub struct NodeFacts {
 }
 
 const COLUMNS: &str = "client, name, host_key, addresses, listen_port, roles, platform,
-    suite_version, state, enrolled_unix_ms, revoked_unix_ms, last_seen_unix_ms";
+    suite_version, state, enrolled_unix_ms, revoked_unix_ms, last_seen_unix_ms, access_mode,
+    ctrl_port";
 
 impl Catalog {
     /// Enrols a client and spends the one-time code, in one transaction.
     ///
     /// A code that was made for this very name renews a client that is there (its host was
-    /// installed anew): the key is replaced, the row and its history stay. A code for any name
+    /// installed anew): the key is replaced, the row with its access mode and history stay. A code for any name
     /// never does. Errors: `NotFound` for a code that is unknown, spent, expired or locked,
     /// `Invalid` for a name that is taken.
     pub fn enrol(
@@ -279,6 +285,8 @@ fn from_row(cells: &Cells<'_, '_>) -> Result<Client, CatalogError> {
         host_key: cells.get("host_key")?,
         addresses: cells.json("addresses")?,
         listen_port: cells.get("listen_port")?,
+        access_mode: cells.word("access_mode", AccessMode::parse)?,
+        ctrl_port: cells.get("ctrl_port")?,
         roles: cells.json("roles")?,
         platform: cells.get("platform")?,
         suite_version: cells.get("suite_version")?,

@@ -20,6 +20,7 @@
 //! All calls block; an asynchronous caller runs them on a thread for blocking work. Times come
 //! from the caller: nothing here reads a clock. SQL stands in this crate only.
 
+mod access_mode;
 mod audit;
 mod catalog;
 mod cells;
@@ -44,6 +45,7 @@ mod savesets;
 mod settings;
 mod tasks;
 
+pub use access_mode::AccessMode;
 pub use audit::{AuditBreak, AuditEntry, AuditHead, AuditRow};
 pub use catalog::{Catalog, CatalogOptions};
 pub use clients::{Client, ClientId, ClientState, NewClient, NodeFacts};

@@ -36,6 +36,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(6, "settings"),
     step!(7, "checked"),
     step!(8, "interfaces"),
+    step!(9, "access_modes"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

@@ -1,6 +1,7 @@
 //! Clients and enrolment.
 
 use serde::{Deserialize, Serialize};
+use simsim_catalog::AccessMode;
 
 /// One enrolled host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,7 +11,14 @@ pub struct ClientView {
     pub fingerprint: String,
     /// Where the Server dials it.
     pub addresses: Vec<String>,
+    /// The port of row `smssh`.
     pub listen_port: u16,
+    /// The only way in which the Server reaches it.
+    pub access_mode: AccessMode,
+    /// The port of row `ctrl`.
+    pub ctrl_port: u16,
+    /// Its settings enable the unencrypted channel, as it said when it was reached last.
+    pub listens_for_ctrl: bool,
     /// `client`, `device`, `server`, as it says; empty before it was reached first.
     pub roles: Vec<String>,
     pub platform: String,
@@ -24,6 +32,8 @@ pub struct ClientView {
     pub connected: bool,
     /// Why there is none, where one was tried.
     pub trouble: Option<String>,
+    /// What somebody should know of it for as long as it is so: its channel is not encrypted.
+    pub warning: Option<String>,
 }
 
 /// Makes a join code.
@@ -76,4 +86,15 @@ pub struct ClientAddressesRequest {
     /// `None` leaves it.
     #[serde(default)]
     pub listen_port: Option<u16>,
+}
+
+/// Changes how a client is steered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientSetRequest {
+    pub name: String,
+    pub access_mode: AccessMode,
+    /// The port on which it listens in this mode; `None` leaves it.
+    #[serde(default)]
+    pub port: Option<u16>,
 }

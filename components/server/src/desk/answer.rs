@@ -66,6 +66,8 @@ verbs! {
     "client.revoke" => revoke_client [ClientRequest];
     /// Changes where a client is dialled.
     "client.addresses" => set_client_addresses [ClientAddressesRequest];
+    /// Changes how a client is steered.
+    "client.set" => set_client [ClientSetRequest];
     /// The data addresses of device hosts.
     "interface.list" => interfaces;
     /// The certificate that others' tools must trust.

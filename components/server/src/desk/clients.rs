@@ -1,11 +1,12 @@
 //! Clients: listing, enrolling, revoking.
 
-use simsim_catalog::{Client, JobFilter, JobState};
+use simsim_catalog::{AccessMode, Client, JobFilter, JobState};
 use simsim_control::{JoinCode, PublicKey, join};
-use simsim_model::port_registry::SMSSH;
+use simsim_model::port_registry::{CTRL, SMSSH};
 
 use crate::api::{
-    ClientAddressesRequest, ClientRequest, ClientView, JoinCodeReply, JoinCodeRequest, RevokeReply,
+    ClientAddressesRequest, ClientRequest, ClientSetRequest, ClientView, JoinCodeReply,
+    JoinCodeRequest, RevokeReply,
 };
 use crate::clock::now_unix_ms;
 use crate::rights::{Object, Principal, Right};
@@ -141,9 +142,34 @@ impl Server {
         Ok(self.client_view(&client))
     }
 
+    /// Changes how a client is steered: the session in the old mode ends, and the client is dialled
+    /// in the new one and in no other.
+    pub async fn set_client(
+        &self,
+        who: &Principal,
+        request: ClientSetRequest,
+    ) -> Result<ClientView, ServerError> {
+        let house = &self.house;
+        let object = Object::Client(&request.name);
+        let port = request.port.map(|port| format!(", port {port}")).unwrap_or_default();
+        let detail = format!("access mode {}{port}", request.access_mode.as_str());
+        self.may_do(who, Right::Administer, "client.set", object, detail).await?;
+        let client = house
+            .books
+            .run(move |catalog| {
+                catalog.set_client_access(&request.name, request.access_mode, request.port)
+            })
+            .await?;
+        if client.is_enrolled() {
+            house.nodes.add(&client);
+        }
+        Ok(self.client_view(&client))
+    }
+
     fn client_view(&self, client: &Client) -> ClientView {
         let status = self.house.nodes.status(client.id);
         let connected = status.as_ref().is_some_and(|status| status.line.is_some());
+        let listens_for_ctrl = status.as_ref().is_some_and(|status| status.listens_for_ctrl);
         ClientView {
             name: client.name.clone(),
             fingerprint: client
@@ -152,6 +178,9 @@ impl Server {
                 .map_or_else(|_| client.host_key.clone(), |key| key.fingerprint()),
             addresses: client.addresses.clone(),
             listen_port: client.listen_port,
+            access_mode: client.access_mode,
+            ctrl_port: client.ctrl_port.unwrap_or(CTRL.ports.first()),
+            listens_for_ctrl,
             roles: client.roles.clone(),
             platform: client.platform.clone(),
             suite_version: client.suite_version.clone(),
@@ -161,7 +190,30 @@ impl Server {
             last_seen_unix_ms: client.last_seen_unix_ms,
             connected,
             trouble: status.and_then(|status| status.last_error).map(|(_, why)| why),
+            warning: unencrypted(client, listens_for_ctrl),
         }
+    }
+}
+
+/// What there is to say, for as long as it is so, about a client whose control channel is not
+/// encrypted, or could be.
+pub(crate) fn unencrypted(client: &Client, listens_for_ctrl: bool) -> Option<String> {
+    let name = &client.name;
+    if !client.is_enrolled() {
+        return None;
+    }
+    match client.access_mode {
+        AccessMode::Ctrl => Some(format!(
+            "client '{name}' is steered over CTRL, which is not encrypted: everybody on the way \
+             can read what is asked of it, when and how much; back to SMSSH with 'simsim client \
+             set {name} --access-mode smssh'"
+        )),
+        AccessMode::Smssh if listens_for_ctrl => Some(format!(
+            "client '{name}' listens for CTRL, which is not encrypted, and is not steered so: take \
+             'listen.{}' out of its settings",
+            CTRL.id
+        )),
+        AccessMode::Smssh => None,
     }
 }
 

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use simsim_catalog::{Client, ClientId, Datastore, DatastoreState, Domain, Drive, Task};
+use simsim_catalog::{AccessMode, Client, ClientId, Datastore, DatastoreState, Domain, Drive, Task};
 use simsim_control::verbs::{DataEndpoint, ListeningAddress, Ping};
 use simsim_model::interface::{Interface, Scheme};
 use simsim_model::port_plan::{
-    DataProtocol, DataUse, Interface as PlanInterface, PlannedHost, PortConfiguration, PortPlan,
-    UseKind,
+    Access, DataProtocol, DataUse, Interface as PlanInterface, PlannedHost, PortConfiguration,
+    PortPlan, UseKind,
 };
 use simsim_model::port_registry::{CONSOLE, CTRL, DRIVE, FTP, HTTP, HTTPS, Host, SMSSH};
 
@@ -16,6 +16,7 @@ use crate::api::{HostCheck, NameCheck, TaskOptions};
 use crate::books::Books;
 use crate::clock::now_unix_ms;
 use crate::jobs::{Choice, DeviceDoors, address_towards};
+use crate::nodes::control_port;
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -148,6 +149,10 @@ impl Server {
             told.into_iter().for_each(|(_, told)| listens(&mut host, told));
             // What the server really dials counts, whatever the host says.
             set_port(&mut host, SMSSH.id, client.listen_port);
+            if client.access_mode == AccessMode::Ctrl {
+                host.access = Access::Ctrl;
+                set_port(&mut host, CTRL.id, control_port(client));
+            }
             configuration.hosts.push(host);
         }
         configuration.uses = uses(&known, own).await;

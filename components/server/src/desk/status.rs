@@ -55,7 +55,10 @@ impl Server {
         let enrolled: Vec<_> = clients.iter().filter(|client| client.is_enrolled()).collect();
         let mut connected = 0;
         for client in &enrolled {
-            match house.nodes.status(client.id) {
+            let status = house.nodes.status(client.id);
+            let listens = status.as_ref().is_some_and(|status| status.listens_for_ctrl);
+            warnings.extend(super::clients::unencrypted(client, listens));
+            match status {
                 Some(status) if status.line.is_some() => connected += 1,
                 Some(status) => {
                     let why =

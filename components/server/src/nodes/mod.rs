@@ -2,12 +2,15 @@
 //!
 //! The Server dials; a node listens. One task per node keeps one session open, dials again with
 //! growing pauses when it is lost, and writes down when the node was seen last. The Server's own
-//! host is a node like any other, dialled over loopback on its real port.
+//! host is a node like any other, dialled over loopback on its real port. A node is dialled in the
+//! access mode that the catalog has for it, and never in another one.
 
+mod dialers;
 mod line;
 mod node;
 mod registry;
 
+pub(crate) use dialers::Dialers;
 pub(crate) use line::Line;
 pub(crate) use node::NodeStatus;
-pub(crate) use registry::{Nodes, OwnHost, with_port};
+pub(crate) use registry::{Nodes, OwnHost, control_port, with_port};

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use simsim_catalog::{Client, ClientId, NodeFacts};
+use simsim_control::PublicKey;
 use simsim_control::verbs::{NodeState, Roles};
-use simsim_control::{ControlError, PublicKey, SERVER_USER};
 use simsim_model::Kind;
+use simsim_model::port_registry::CTRL;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,8 @@ pub(crate) struct NodeStatus {
     /// Why the last attempt failed, or the session ended.
     pub last_error: Option<(Kind, String)>,
     pub connected_unix_ms: Option<i64>,
+    /// What it said when it was reached last: its settings enable the unencrypted channel.
+    pub listens_for_ctrl: bool,
 }
 
 /// A node that is kept reached until it is dropped from the registry.
@@ -141,17 +144,12 @@ impl Node {
             ServerError::node(&self.name, Kind::Corrupt, format!("its host key: {error}"))
         })?;
         let addresses = keeper.dial_addresses(&client);
-        let session =
-            keeper.dialer.connect(&addresses, &key, SERVER_USER).await.map_err(|error| {
-                let why = match &error {
-                    ControlError::Dial(failed) => self.way.blocked(&failed.to_string()),
-                    other => other.to_string(),
-                };
-                ServerError::node(&self.name, error.kind(), why)
-            })?;
+        let session = keeper.dialers.connect(&client, &self.way, &addresses, &key).await?;
         let line = Line::new(Arc::clone(&self.name), session);
         let state = line.call(NodeState {}).await?;
         crate::desk::remember_ports(&keeper.books, id, &state.listening).await;
+        let listens_for_ctrl = state.listening.iter().any(|one| one.row == CTRL.id);
+        self.status.send_modify(|status| status.listens_for_ctrl = listens_for_ctrl);
         let facts = NodeFacts {
             roles: role_words(state.roles),
             platform: state.platform,

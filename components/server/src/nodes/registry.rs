@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use simsim_catalog::{Client, ClientId};
+use simsim_catalog::{AccessMode, Client, ClientId};
 use simsim_control::verbs::Ping;
-use simsim_control::{ControlError, PublicKey, SERVER_USER, SmsshDialer};
+use simsim_control::{ControlError, PublicKey};
 use simsim_model::Kind;
-use simsim_model::port_registry::SMSSH;
+use simsim_model::port_registry::{CTRL, SMSSH};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::dialers::Dialers;
 use super::node::Node;
 use super::{Line, NodeStatus};
 use crate::ServerError;
@@ -27,13 +28,14 @@ pub(crate) struct OwnHost {
     pub id: ClientId,
     /// As enrolled.
     pub name: String,
-    /// `host:port` of its own listener, over loopback.
-    pub dial: Vec<String>,
+    /// `host:port` of its own listeners for each access mode, over loopback.
+    pub smssh: Vec<String>,
+    pub ctrl: Vec<String>,
 }
 
 /// What every node's task needs.
 pub(crate) struct Keeper {
-    pub dialer: SmsshDialer,
+    pub dialers: Dialers,
     pub books: Books,
     own: OwnHost,
     reached: mpsc::UnboundedSender<ClientId>,
@@ -47,15 +49,32 @@ impl Keeper {
 
     /// The way to a client's control listener.
     pub(crate) fn way_to(&self, client: &Client) -> Way {
-        Way::new(&self.own.name, &client.name, SMSSH.id, client.listen_port)
+        let row = match client.access_mode {
+            AccessMode::Smssh => SMSSH.id,
+            AccessMode::Ctrl => CTRL.id,
+        };
+        Way::new(&self.own.name, &client.name, row, control_port(client))
     }
 
-    /// `host:port` in the order they are tried.
+    /// `host:port` for the client's access mode, in the order they are tried.
     pub(crate) fn dial_addresses(&self, client: &Client) -> Vec<String> {
-        if client.id == self.own.id {
-            return self.own.dial.clone();
+        let own = match client.access_mode {
+            AccessMode::Smssh => &self.own.smssh,
+            AccessMode::Ctrl => &self.own.ctrl,
+        };
+        if client.id == self.own.id && !own.is_empty() {
+            return own.clone();
         }
-        client.addresses.iter().map(|host| with_port(host, client.listen_port)).collect()
+        let port = control_port(client);
+        client.addresses.iter().map(|host| with_port(host, port)).collect()
+    }
+}
+
+/// The port on which a client listens in its access mode.
+pub(crate) fn control_port(client: &Client) -> u16 {
+    match client.access_mode {
+        AccessMode::Smssh => client.listen_port,
+        AccessMode::Ctrl => client.ctrl_port.unwrap_or(CTRL.ports.first()),
     }
 }
 
@@ -80,14 +99,14 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// Also answers the stream of nodes that were reached anew.
     pub(crate) fn new(
-        dialer: SmsshDialer,
+        dialers: Dialers,
         books: Books,
         own: OwnHost,
         stop: CancellationToken,
         tasks: TaskTracker,
     ) -> (Self, mpsc::UnboundedReceiver<ClientId>) {
         let (reached, heard) = mpsc::unbounded_channel();
-        let keeper = Arc::new(Keeper { dialer, books, own, reached });
+        let keeper = Arc::new(Keeper { dialers, books, own, reached });
         (Self { keeper, nodes: Arc::default(), stop, tasks }, heard)
     }
 
@@ -112,7 +131,7 @@ impl Nodes {
         self.keeper.own.id
     }
 
-    /// Dials a client's control listener anew, at these addresses, and answers the quickest of a few
+    /// Dials a client's control listener anew, in its access mode and at these addresses, and answers the quickest of a few
     /// round trips.
     pub(crate) async fn try_control(
         &self,
@@ -123,7 +142,7 @@ impl Nodes {
             peer: client.name.as_str().into(),
             reason: "its host key in the catalog cannot be read".to_owned(),
         })?;
-        let session = self.keeper.dialer.connect(addresses, &key, SERVER_USER).await?;
+        let session = self.keeper.dialers.dial(client, addresses, &key).await?;
         let mut quickest = Duration::MAX;
         for _ in 0..3 {
             let begun = Instant::now();

@@ -83,6 +83,7 @@ impl Suite {
                 state: self.state(),
                 config: self.config.clone(),
                 dial_self: vec![self.host.control.to_string()],
+                dial_self_ctrl: Vec::new(),
                 timing: timing(),
             };
             match Server::start(options).await {

@@ -1,6 +1,8 @@
 //! Join codes and clients.
 
-use simsim_catalog::{CatalogError, ClientState, JoinCode, NodeFacts, WRONG_ATTEMPTS_MAX};
+use simsim_catalog::{
+    AccessMode, CatalogError, ClientState, JoinCode, NodeFacts, WRONG_ATTEMPTS_MAX,
+};
 use simsim_model::Kind;
 
 use crate::fixture::{Place, new_client};
@@ -121,4 +123,31 @@ fn what_a_node_says_of_itself_is_kept() {
     let moved = catalog.set_client_addresses("alpha", &["10.0.0.9".to_owned()], 4712).unwrap();
     assert_eq!((moved.addresses, moved.listen_port), (vec!["10.0.0.9".to_owned()], 4712));
     catalog.set_client_addresses("alpha", &[], 4712).unwrap_err();
+}
+
+#[test]
+fn a_client_has_one_access_mode_and_keeps_it_until_it_is_changed() {
+    let place = Place::new();
+    let catalog = place.open();
+    let client = catalog.enrol_self(&new_client("alpha"), 1_000).unwrap();
+    assert_eq!((client.access_mode, client.ctrl_port), (AccessMode::Smssh, None));
+    let steered = catalog.set_client_access("alpha", AccessMode::Ctrl, Some(4711)).unwrap();
+    assert_eq!((steered.access_mode, steered.ctrl_port), (AccessMode::Ctrl, Some(4711)));
+    assert_eq!(steered.listen_port, client.listen_port);
+    // A host that is installed anew, or reached elsewhere, is steered as before.
+    catalog.enrol_self(&new_client("alpha"), 2_000).unwrap();
+    catalog.set_client_addresses("alpha", &["10.0.0.9".to_owned()], 4712).unwrap();
+    catalog.client_seen(client.id, None, 3_000).unwrap();
+    assert_eq!(catalog.client("alpha").unwrap().access_mode, AccessMode::Ctrl);
+    let back = catalog.set_client_access("alpha", AccessMode::Smssh, Some(4713)).unwrap();
+    assert_eq!((back.access_mode, back.listen_port), (AccessMode::Smssh, 4713));
+    assert_eq!(back.ctrl_port, Some(4711), "for the next time");
+    catalog.set_client_access("alpha", AccessMode::Ctrl, Some(0)).unwrap_err();
+    let error = catalog.set_client_access("beta", AccessMode::Ctrl, None).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    for mode in AccessMode::ALL {
+        assert_eq!(mode.to_string().parse(), Ok(mode));
+        assert_eq!(mode.as_str().parse(), Ok(mode));
+    }
+    "ftp".parse::<AccessMode>().unwrap_err();
 }
