@@ -1,6 +1,7 @@
 //! The binary as a user runs it.
 
 mod cli;
+mod ctrl;
 mod daemons;
 mod documents;
 mod hosts;

@@ -4,7 +4,8 @@
 //! each other (`handshake`); from then on every message is authenticated, its number, kind, verb
 //! and size can be read by everybody, and its body by nobody else (`record`). Nothing is
 //! negotiated, so there is nothing to downgrade to. Off until the settings of a host enable it;
-//! hosts join over SMSSH only. The port stands in the port registry (`CTRL`), the bytes in
+//! hosts join over SMSSH only. The same exchange works over any stream, in either direction of its
+//! opening ([`CtrlDialer::call_over`], [`CtrlListener::answer_over`]). The port stands in the port registry (`CTRL`), the bytes in
 //! `docs/protocol/control-ctrl.md`.
 
 mod dialer;
@@ -14,7 +15,7 @@ mod line;
 mod listener;
 mod record;
 
-pub use dialer::CtrlDialer;
+pub use dialer::{CtrlDialer, Expected};
 pub use listener::CtrlListener;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! Rules that keep it from locking up: the reading half of a side never waits for its writing
 //! half; queues are bounded, and whoever fills one without reading answers loses the session.
 
+mod abort;
 mod answer;
 mod call;
 mod calls;

@@ -13,6 +13,24 @@ use crate::coding::Coding;
 use crate::handler::SERVER_USER;
 use crate::{ControlClient, ControlError, Hello, Identity, PublicKey, Timing};
 
+/// Whose key the far end must prove.
+#[derive(Clone, Copy)]
+pub enum Expected<'a> {
+    /// This host's.
+    Key(&'a PublicKey),
+    /// That of any host that this says is known: for streams that the far end opened.
+    AnyOf(&'a (dyn Fn(&PublicKey) -> bool + Sync)),
+}
+
+impl Expected<'_> {
+    fn accepts(&self, found: &PublicKey) -> bool {
+        match self {
+            Expected::Key(key) => *key == found,
+            Expected::AnyOf(known) => known(found),
+        }
+    }
+}
+
 /// Opens control sessions over CTRL.
 #[derive(Debug, Clone)]
 pub struct CtrlDialer {
@@ -53,31 +71,45 @@ impl CtrlDialer {
             peer: label.clone(),
             reason: error.to_string(),
         })?;
-        self.open(stream, &label, expected, Box::new(cut.on_drop())).await
+        let keeper = Box::new(cut.on_drop());
+        let (client, _) = self.call_over(stream, &label, Expected::Key(expected), keeper).await?;
+        Ok(client)
     }
 
-    /// Opens a session over a stream that is there: this side asks, whoever connected to whom.
-    /// `keeper` is dropped with the session.
-    pub(super) async fn open<S>(
+    /// Opens a session over a stream that is there: this side asks, whoever connected to whom, and
+    /// whatever carries the stream. The far end answers with [`CtrlListener::answer_over`]; both
+    /// prove their keys to each other as on a connection of CTRL's own port, so that nobody in
+    /// between (a relay, say) is trusted with anything but the bytes.
+    ///
+    /// `label` names the peer in errors; `keeper` is dropped with the session. Also returns the key
+    /// that was proved.
+    ///
+    /// # Errors
+    /// As [`CtrlDialer::connect`], but for `Dial`.
+    ///
+    /// [`CtrlListener::answer_over`]: super::CtrlListener::answer_over
+    pub async fn call_over<S>(
         &self,
         mut stream: S,
         label: &str,
-        expected: &PublicKey,
+        expected: Expected<'_>,
         keeper: Box<dyn Any + Send + Sync>,
-    ) -> Result<ControlClient, ControlError>
+    ) -> Result<(ControlClient, PublicKey), ControlError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let coding = self.prove(&mut stream, label, expected).await?;
-        ControlClient::open(stream, coding, &self.hello, label, self.timing, keeper).await
+        let (coding, key) = self.prove(&mut stream, label, expected).await?;
+        let client =
+            ControlClient::open(stream, coding, &self.hello, label, self.timing, keeper).await?;
+        Ok((client, key))
     }
 
     async fn prove<S>(
         &self,
         stream: &mut S,
         label: &str,
-        expected: &PublicKey,
-    ) -> Result<Coding, ControlError>
+        expected: Expected<'_>,
+    ) -> Result<(Coding, PublicKey), ControlError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -86,18 +118,23 @@ impl CtrlDialer {
         let steps = Steps { label, deadline, limit: self.timing.handshake };
         let (called, call) = Called::new().map_err(refused)?;
         let answer = steps.ask("handshake", stream, &call).await?;
-        let (proved, proof) =
-            called.answered(&answer, &self.identity, expected).map_err(refused)?;
+        let accepts = |found: &PublicKey| expected.accepts(found);
+        let (proved, proof) = called.answered(&answer, &self.identity, accepts).map_err(refused)?;
+        let key = proved.listener_key;
         let last = steps.ask("log-in", stream, &proof).await?;
-        proved.welcomed(&last).map_err(refused)
+        let coding = proved.welcomed(&last).map_err(refused)?;
+        Ok((coding, key))
     }
 
-    fn error(&self, label: &str, expected: &PublicKey, refusal: Refusal) -> ControlError {
+    fn error(&self, label: &str, expected: Expected<'_>, refusal: Refusal) -> ControlError {
         let peer = label.to_owned();
         match refusal {
             Refusal::OtherKey(found) => ControlError::HostKey {
                 peer,
-                expected: expected.fingerprint(),
+                expected: match expected {
+                    Expected::Key(key) => key.fingerprint(),
+                    Expected::AnyOf(_) => "that of an enrolled host".to_owned(),
+                },
                 found: found.fingerprint(),
             },
             Refusal::Refused => ControlError::LoginRefused {

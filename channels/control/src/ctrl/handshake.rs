@@ -65,6 +65,8 @@ pub(super) struct Called {
 
 /// A dialler that has proved itself and waits for the welcome.
 pub(super) struct Proved {
+    /// The key that the listener proved.
+    pub(super) listener_key: PublicKey,
     shared: Shared,
     listener: Key,
     heard: [u8; 32],
@@ -84,12 +86,13 @@ impl Called {
         Ok((Self { agreement, encapsulation, transcript }, line("call", &[&keys])))
     }
 
-    /// Takes the listener's answer, and gives the dialler's proof.
+    /// Takes the listener's answer, and gives the dialler's proof if `accepts` says that the key
+    /// which the listener proved is the right one.
     pub(super) fn answered(
         self,
         answer: &[u8],
         identity: &Identity,
-        expected: &PublicKey,
+        accepts: impl FnOnce(&PublicKey) -> bool,
     ) -> Result<(Proved, String), Refusal> {
         let [offer, mut proof] = fields(answer, "answer")?;
         let (public, ciphertext) = split(&offer, EPHEMERAL_BYTES)?;
@@ -115,7 +118,7 @@ impl Called {
         if !found.has_signed(&[LISTENER_SIGNS, &offered, found.as_bytes()].concat(), signature) {
             return Err(broken("its proof is wrong"));
         }
-        if found != *expected {
+        if !accepts(&found) {
             return Err(Refusal::OtherKey(found));
         }
 
@@ -126,7 +129,8 @@ impl Called {
         let dialler = shared.key(PROOF_OF_DIALLER, &proven);
         dialler.seal(0, &proven, &mut proof, 0).ok_or_else(no_crypto)?;
         transcript.add(&proof);
-        let proved = Proved { shared, listener, heard: transcript.hash() };
+        let heard = transcript.hash();
+        let proved = Proved { listener_key: found, shared, listener, heard };
         Ok((proved, line("prove", &[&proof])))
     }
 }

@@ -54,13 +54,24 @@ impl CtrlListener {
         Door::serve(listener, shutdown, |visit| Arc::clone(&self.shared).visit(visit)).await;
     }
 
-    /// One session over a stream that is there, whoever connected to whom: this side answers.
-    #[cfg(test)]
-    pub(super) async fn converse<S>(&self, stream: S, stop: &CancellationToken) -> String
+    /// One session over a stream that is there: this side answers, whoever connected to whom, and
+    /// whatever carries the stream. The far end asks with [`CtrlDialer::call_over`]. It must prove
+    /// the enrolled server's key; a key that is withdrawn later is cut off as on the port.
+    ///
+    /// Returns when the session has ended, with the reason for the log. When `stop` is cancelled
+    /// the far end gets a goodbye. Dropping the future drops the work on open calls.
+    ///
+    /// [`CtrlDialer::call_over`]: super::CtrlDialer::call_over
+    pub async fn answer_over<S>(
+        &self,
+        stream: S,
+        peer: Option<SocketAddr>,
+        stop: &CancellationToken,
+    ) -> String
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.shared.converse(stream, None, None, stop).await
+        self.shared.converse(stream, peer, None, stop).await
     }
 }
 

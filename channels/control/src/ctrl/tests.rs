@@ -4,4 +4,5 @@
 mod changed;
 mod decoders;
 mod middle;
+mod reversed;
 mod seen;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::abort::AbortOnDrop;
 use super::calls::Calls;
 use super::{CALLS_MAX, OUT_QUEUE, Outgoing, write_frames};
 use crate::coding::{Coding, Inward};
@@ -63,6 +64,9 @@ where
     let (out, queue) = mpsc::channel(OUT_QUEUE);
     let Coding { outward, mut inward } = coding;
     let mut writer = tokio::spawn(write_frames(to, outward, queue, terms.timing.beat));
+    // Also when this future is dropped: whoever still holds a sender of events would keep the
+    // writer, and its beats the peer's belief that somebody is here.
+    let _guard = AbortOnDrop(writer.abort_handle());
     let reader = FrameReader::new(inward.frame_bytes_max());
     let mut hearing = Hearing { from: &mut from, reader, coding: inward.as_mut() };
     let mut calls = Calls::default();

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::abort::AbortOnDrop;
 use super::call::Call;
 use super::shared::{Pending, Shared, first, listen};
 use super::{OUT_QUEUE, Outgoing, write_frames};
@@ -195,21 +196,5 @@ impl ControlClient {
             Ok(reason) => reason.as_deref().unwrap_or_default().to_owned(),
             Err(_) => "closed here".to_owned(),
         }
-    }
-}
-
-struct AbortOnDrop(AbortHandle);
-
-impl AbortOnDrop {
-    fn disarm(self) -> AbortHandle {
-        let handle = self.0.clone();
-        std::mem::forget(self);
-        handle
-    }
-}
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

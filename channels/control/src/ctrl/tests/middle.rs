@@ -9,14 +9,12 @@ pub(super) use tokio::io::{
 };
 pub(super) use tokio_util::sync::CancellationToken;
 
-pub(super) use crate::ctrl::listener::CtrlListener;
+pub(super) use crate::ctrl::{CtrlDialer, CtrlListener, Expected};
 pub(super) use crate::handler::{
     Answer, Caller, EventSender, ListenPolicy, Principal, VerbHandler,
 };
 pub(super) use crate::verbs::*;
-pub(super) use crate::{
-    ControlClient, ControlError, CtrlDialer, Hello, Identity, PublicKey, VerbError,
-};
+pub(super) use crate::{ControlClient, ControlError, Hello, Identity, PublicKey, VerbError};
 
 /// Lines of a handshake that each side says.
 pub(super) const LINES: usize = 2;
@@ -57,6 +55,15 @@ impl VerbHandler for Asked {
                     Ok(GetKeySlotsReply { slots }.into())
                 }
                 Request::GetKeySlots(_) => Ok(GetKeySlotsReply { slots: vec![7; 5000] }.into()),
+                // Somebody keeps the sender of events for ever, as a job does that goes on.
+                Request::JobState(_) => {
+                    let kept = events.clone();
+                    tokio::spawn(async move {
+                        std::future::pending::<()>().await;
+                        drop(kept);
+                    });
+                    Ok(JobStateReply::default().into())
+                }
                 other => Err(VerbError::new(Kind::Invalid, other.name())),
             }
         })
@@ -83,13 +90,16 @@ impl Hosts {
         let hello = Hello::new(super::seen::NODE, Roles::CLIENT);
         let handler = Arc::clone(&self.asked) as Arc<dyn VerbHandler>;
         let listener = CtrlListener::new(&self.node, hello, policy, handler);
-        tokio::spawn(async move { listener.converse(stream, &CancellationToken::new()).await })
+        let stop = CancellationToken::new();
+        tokio::spawn(async move { listener.answer_over(stream, None, &stop).await })
     }
 
     pub(super) async fn dial(&self, stream: DuplexStream) -> Result<ControlClient, ControlError> {
         let hello = Hello::new(super::seen::SERVER, Roles::SERVER);
         let dialer = CtrlDialer::new(self.server.clone(), hello);
-        dialer.open(stream, "node:1", &self.node.public(), Box::new(())).await
+        let key = self.node.public();
+        let opened = dialer.call_over(stream, "node:1", Expected::Key(&key), Box::new(())).await;
+        opened.map(|(client, _)| client)
     }
 
     /// One session through somebody who changes what is said; what came of `work`, and what both
