@@ -229,10 +229,11 @@ fn a_client_is_dialled_in_its_own_mode_and_in_no_other_whatever_fails() {
         world.client_view()["trouble"].as_str().unwrap_or_default().to_owned()
     };
     let port = smssh.to_string();
-    until("the server finds nobody", || trouble(&world).contains(&format!("TCP port {port}")));
+    until("the server finds nobody", || trouble(&world).contains(&format!("TCP port {port} ")));
     let said = trouble(&world);
     let server = world.server.own_name();
-    for part in ["access mode of 'web' is SMSSH", "listen.smssh", &server, "refused"] {
+    let way = format!("'{server}' does not reach 'web' on TCP port {port} (smssh)");
+    for part in ["access mode of 'web' is SMSSH", "listen.smssh", &way, "refused"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     std::thread::sleep(std::time::Duration::from_secs(3));
@@ -252,7 +253,10 @@ fn a_client_is_dialled_in_its_own_mode_and_in_no_other_whatever_fails() {
         said.contains("access mode of 'web' is CTRL") && said.contains(&format!("port {port}"))
     });
     let said = trouble(&world);
-    for part in ["listen.ctrl = [\"::\"]", "--access-mode smssh", &server, "127.0.0.1"] {
+    let way = format!("'{server}' does not reach 'web' on TCP port {port} (ctrl)");
+    let plan = world.server.must("ports.plan", Value::Null).to_string();
+    assert!(plan.contains("prefer access mode") && plan.contains(&port.to_string()), "{plan}");
+    for part in ["listen.ctrl = [\"::\"]", "--access-mode smssh", "127.0.0.1", &way] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!world.server.is_connected("web"));

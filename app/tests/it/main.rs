@@ -6,6 +6,7 @@ mod daemons;
 mod documents;
 mod hosts;
 mod identity;
+mod idle_firewall;
 mod interfaces;
 mod memory;
 mod own_keys;
