@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use simsim_catalog::{AccessMode, Client, ClientId, Datastore, DatastoreState, Domain, Drive, Task};
+use simsim_catalog::{
+    AccessMode, Client, ClientId, Datastore, DatastoreState, Domain, Drive, Task,
+};
 use simsim_control::verbs::{DataEndpoint, ListeningAddress, Ping};
 use simsim_model::interface::{Interface, Scheme};
 use simsim_model::port_plan::{
