@@ -90,6 +90,8 @@ async fn somebody_without_grants_sees_and_does_nothing() {
         ("saveset.find", r#"{"task":"home","pattern":"*"}"#),
         ("saveset.diff", r#"{"from":"@","to":"@"}"#),
         ("restore", r#"{"task":"home"}"#),
+        ("interface.set", r#"{"host":"vault","interfaces":[]}"#),
+        ("interface.choose", r#"{"client":"vault","choices":[]}"#),
         ("key.prove", r#"{"groups":[]}"#),
         ("key.domain", r#"{"client":"vault"}"#),
     ];
