@@ -1,6 +1,7 @@
 //! Checking everything that can be checked without a key, reading every byte.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -87,6 +88,32 @@ struct Found {
     failed: Mutex<Option<DatastoreError>>,
 }
 
+/// Where a check stands: packs are opened one after the other, and the segments of the open one go
+/// to whoever is free.
+struct Line<'a> {
+    packs: &'a [(Name, u64)],
+    place: Mutex<InLine>,
+}
+
+#[derive(Default)]
+struct InLine {
+    next_pack: usize,
+    open: Option<(Arc<OpenPack>, std::vec::IntoIter<PackSegment>)>,
+}
+
+type Next = (Arc<OpenPack>, Option<PackSegment>);
+
+/// A pack whose segments are being looked at.
+struct OpenPack {
+    pack: Name,
+    key: String,
+    /// As far as was seen.
+    whole: AtomicBool,
+    /// Segments that nobody has looked at yet.
+    left: AtomicUsize,
+    sound: Mutex<Vec<PackSegment>>,
+}
+
 fn listed_segment(
     key: &str,
     bytes: Bytes,
@@ -140,32 +167,40 @@ impl Datastore {
         let losses = self.inner.index.losses();
         let packs = self.inner.index.packs();
         let stopped = AtomicBool::new(false);
-        let next = AtomicUsize::new(0);
         let found = Found::default();
+        let line = Line { packs: &packs, place: Mutex::default() };
+        let work = || -> Result<(), DatastoreError> {
+            while !stopped.load(Ordering::Relaxed) {
+                let Some((pack, segment)) = self.next_segment(&line, &found)? else { break };
+                if let Some(segment) = segment {
+                    self.verify_segment(&pack, segment, check, &found)?;
+                    if pack.left.fetch_sub(1, Ordering::AcqRel) > 1 {
+                        continue;
+                    }
+                }
+                self.end_pack(&pack, &found);
+                let done = {
+                    let mut report = found.report.lock();
+                    report.packs += 1;
+                    VerifyProgress {
+                        packs_done: report.packs,
+                        packs: packs.len() as u64,
+                        bytes: report.bytes,
+                    }
+                };
+                if !progress(done) {
+                    stopped.store(true, Ordering::Relaxed);
+                }
+            }
+            Ok(())
+        };
         std::thread::scope(|scope| {
-            for _ in 0..threads {
+            // One more than cores: while it waits for the storage, the others are busy.
+            for _ in 0..threads + 1 {
                 scope.spawn(|| {
-                    while !stopped.load(Ordering::Relaxed) {
-                        let Some(pack) = packs.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                            break;
-                        };
-                        if let Err(error) = self.verify_pack(*pack, check, &found) {
-                            found.failed.lock().get_or_insert(error);
-                            stopped.store(true, Ordering::Relaxed);
-                            break;
-                        }
-                        let done = {
-                            let mut report = found.report.lock();
-                            report.packs += 1;
-                            VerifyProgress {
-                                packs_done: report.packs,
-                                packs: packs.len() as u64,
-                                bytes: report.bytes,
-                            }
-                        };
-                        if !progress(done) {
-                            stopped.store(true, Ordering::Relaxed);
-                        }
+                    if let Err(error) = work() {
+                        found.failed.lock().get_or_insert(error);
+                        stopped.store(true, Ordering::Relaxed);
                     }
                 });
             }
@@ -193,81 +228,123 @@ impl Datastore {
         Ok(report)
     }
 
-    /// Errors: the storage does not answer, which says nothing about the pack.
-    fn verify_pack(
+    /// The next segment of the pack that is open, or of the next pack; no segment where a pack has
+    /// none that can be looked at. Errors: the storage does not answer, which says nothing about
+    /// the pack.
+    fn next_segment(&self, line: &Line, found: &Found) -> Result<Option<Next>, DatastoreError> {
+        let mut place = line.place.lock();
+        if let Some((pack, rest)) = &mut place.open
+            && let Some(segment) = rest.next()
+        {
+            return Ok(Some((Arc::clone(pack), Some(segment))));
+        }
+        let Some((pack, bytes)) = line.packs.get(place.next_pack) else { return Ok(None) };
+        place.next_pack += 1;
+        let (opened, listed) = self.open_pack(*pack, *bytes, found)?;
+        let mut rest = listed.into_iter();
+        let first = rest.next();
+        place.open = Some((Arc::clone(&opened), rest));
+        Ok(Some((opened, first)))
+    }
+
+    fn open_pack(
         &self,
-        (pack, bytes): (Name, u64),
-        check: SegmentCheck<'_>,
+        pack: Name,
+        bytes: u64,
         found: &Found,
-    ) -> Result<(), DatastoreError> {
+    ) -> Result<(Arc<OpenPack>, Vec<PackSegment>), DatastoreError> {
         let index = &self.inner.index;
         let key = pack_key(pack);
         let (storage, store) = (&*self.inner.storage, self.inner.root.store);
         let size = storage.size(&key);
         let footer =
             index.misreads.read(storage, &key, || pack_table::footer(storage, store, pack, bytes));
-        let mut whole = size.as_ref().is_ok_and(|size| *size == bytes);
-        let listed = match footer {
-            Ok(footer) => footer.segments,
+        let sized = size.as_ref().is_ok_and(|size| *size == bytes);
+        let (listed, whole) = match footer {
+            Ok(footer) => {
+                if !sized {
+                    let what = "the pack is gone or has another size";
+                    found.report.lock().damage(Some(pack), bytes, what);
+                    // What is read may come from a file that is open and has no name any more.
+                    index.distrust(pack, WHOLE_PACK);
+                }
+                (footer.segments, sized)
+            }
             Err(error) if !error.shows_loss() => return Err(error),
             Err(error) => {
                 found.report.lock().damage(Some(pack), 0, error.to_string());
                 // Without a footer nobody knows what the pack held: nothing of it is relied on.
                 index.distrust(pack, WHOLE_PACK);
-                return Ok(());
+                (Vec::new(), false)
             }
         };
-        if !whole {
-            found.report.lock().damage(Some(pack), bytes, "the pack is gone or has another size");
-            // What is read may come from a file that is open and has no name any more.
-            index.distrust(pack, WHOLE_PACK);
-        }
-        let mut sound = Vec::new();
-        for segment in listed {
-            let (offset, length) = (segment.offset, segment.length as usize);
-            let (mut wrong, mut unlike) = (Vec::new(), false);
-            let view = index.misreads.read(storage, &key, || {
-                let bytes = storage.get_range(&key, offset, length)?;
-                let view = listed_segment(&key, bytes.clone(), &segment);
-                unlike = view.is_ok();
-                let view = view.and_then(|view| match check(&view) {
-                    Ok(()) => Ok(view),
-                    Err(what) => Err(DatastoreError::damaged(key.as_str(), what)),
-                });
-                view.inspect_err(|_| wrong.push(blake3::hash(&bytes)))
+        let opened = OpenPack {
+            pack,
+            key,
+            whole: AtomicBool::new(whole),
+            left: AtomicUsize::new(listed.len()),
+            sound: Mutex::default(),
+        };
+        Ok((Arc::new(opened), listed))
+    }
+
+    fn verify_segment(
+        &self,
+        pack: &OpenPack,
+        segment: PackSegment,
+        check: SegmentCheck<'_>,
+        found: &Found,
+    ) -> Result<(), DatastoreError> {
+        let (index, storage) = (&self.inner.index, &*self.inner.storage);
+        let (offset, length) = (segment.offset, segment.length as usize);
+        let (mut wrong, mut unlike) = (Vec::new(), false);
+        let view = index.misreads.read(storage, &pack.key, || {
+            let bytes = storage.get_range(&pack.key, offset, length)?;
+            let view = listed_segment(&pack.key, bytes.clone(), &segment);
+            unlike = view.is_ok();
+            let view = view.and_then(|view| match check(&view) {
+                Ok(()) => Ok(view),
+                Err(what) => Err(DatastoreError::damaged(pack.key.as_str(), what)),
             });
-            match view {
-                Ok(view) => {
-                    found.report.lock().count(length, view.items.len());
-                    if !matches!(self.first_missing(&view), Ok(None)) {
-                        found.dangling.store(true, Ordering::Relaxed);
-                    }
-                    sound.push(segment);
+            view.inspect_err(|_| wrong.push(blake3::hash(&bytes)))
+        });
+        match view {
+            Ok(view) => {
+                found.report.lock().count(length, view.items.len());
+                if !matches!(self.first_missing(&view), Ok(None)) {
+                    found.dangling.store(true, Ordering::Relaxed);
                 }
-                Err(error) if !error.shows_loss() => return Err(error),
-                Err(error) => {
-                    let what = format!("{error}{}", verdict(&wrong));
-                    let mut report = found.report.lock();
-                    report.count(length, 0);
-                    report.damage(Some(pack), offset, what);
-                    drop(report);
-                    index.distrust(pack, offset);
-                    if unlike {
-                        index.distrust(pack, offset | CONTENT_WRONG);
-                    }
-                    whole = false;
+                pack.sound.lock().push(segment);
+            }
+            Err(error) if !error.shows_loss() => return Err(error),
+            Err(error) => {
+                let what = format!("{error}{}", verdict(&wrong));
+                let mut report = found.report.lock();
+                report.count(length, 0);
+                report.damage(Some(pack.pack), offset, what);
+                drop(report);
+                index.distrust(pack.pack, offset);
+                if unlike {
+                    index.distrust(pack.pack, offset | CONTENT_WRONG);
                 }
+                pack.whole.store(false, Ordering::Relaxed);
             }
         }
-        if whole {
+        Ok(())
+    }
+
+    /// All segments of the pack were looked at.
+    fn end_pack(&self, pack: &OpenPack, found: &Found) {
+        let index = &self.inner.index;
+        let mut sound = std::mem::take(&mut *pack.sound.lock());
+        if pack.whole.load(Ordering::Relaxed) {
             let nodes = sound.iter().filter(|segment| segment.kind == SegmentKind::Nodes);
-            if index.narrow(pack, nodes.map(|segment| segment.offset)) {
+            if index.narrow(pack.pack, nodes.map(|segment| segment.offset)) {
                 found.changed.store(true, Ordering::Relaxed);
             }
         }
-        sound.retain(|segment| index.may_be_trusted_again(pack, segment.offset));
-        found.sound.lock().extend(sound.into_iter().map(|segment| (pack, segment)));
-        Ok(())
+        sound.retain(|segment| index.may_be_trusted_again(pack.pack, segment.offset));
+        found.sound.lock().extend(sound.into_iter().map(|segment| (pack.pack, segment)));
     }
 
     /// Takes segments back into dedup that this check has read as they were written: data at once,

@@ -132,9 +132,13 @@ pub fn backup(job: BackupJob, source: &mut dyn Source) -> Result<BackupReport, M
         for sender in senders {
             let _ = sender.join();
         }
-        writer.check()?;
         finished
     });
+    // Only now have all workers said what they have to say.
+    if let Err(error) = &built {
+        writer.fail(error.clone());
+    }
+    writer.check()?;
     let ((root, totals), segments) = built?;
     commit(&job, &writer, &report, root, totals, segments)
 }

@@ -102,8 +102,13 @@ impl ChunkWriter {
         self.failed.lock().clone().map_or(Ok(()), Err)
     }
 
+    /// Keeps the first failure. That a worker gave no answer is only what another failure looks like
+    /// from outside: the cause takes its place, whichever of the two is told first.
     pub(crate) fn fail(&self, error: MoverError) {
-        self.failed.lock().get_or_insert(error);
+        let mut failed = self.failed.lock();
+        if failed.as_ref().is_none_or(|known| matches!(known, MoverError::Lost)) {
+            *failed = Some(error);
+        }
     }
 
     /// Sends segments until the writer is finished: the body of a sender thread. After a failure
@@ -329,6 +334,21 @@ mod tests {
             xattrs: Vec::new(),
             content: Content::Pieces(vec![Piece::Chunk { name: chunk, length: 5 }]),
         }
+    }
+
+    /// The reader of a large file sees that its block got no answer, and says so before the worker
+    /// tells why.
+    #[test]
+    fn the_cause_of_a_failure_counts_and_not_the_answer_that_was_missing() {
+        let session = Arc::new(Kinds::default());
+        let key = DomainKey::new(&Secret([7; 32]));
+        let progress = Arc::new(Progress::default());
+        let (writer, _segments) =
+            ChunkWriter::new(session as Arc<_>, key, DomainId([1; 16]), 3, progress);
+        writer.fail(MoverError::Lost);
+        writer.fail(SessionError::new(simsim_model::Kind::Cancelled, "revoked").into());
+        writer.fail(MoverError::Lost);
+        assert_eq!(writer.check().unwrap_err().kind(), simsim_model::Kind::Cancelled);
     }
 
     /// A tree whose metadata is all new, with hardly any new data: its nodes must not wait at the
