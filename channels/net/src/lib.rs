@@ -1,6 +1,6 @@
 //! What every channel needs of the network: open a listener and name who is in the way, admit
 //! strangers within limits, tune a connection so that a dead peer is noticed, dial a host by all
-//! its addresses with an error that names each of them, and TLS.
+//! its addresses with an error that names each of them, TLS, and many wires upon one.
 
 // What strangers send is read here and below.
 #![cfg_attr(
@@ -12,6 +12,7 @@ mod admission;
 mod dial;
 mod holder;
 mod listen;
+pub mod mux;
 mod sever;
 mod sockets;
 mod source_ports;
@@ -26,5 +27,5 @@ pub use listen::{ListenError, listen};
 pub use sever::{CutOnDrop, Severer};
 pub use sockets::{Process, Socket, SocketState, processes, sockets};
 pub use source_ports::SourcePorts;
-pub use tune::tune;
+pub use tune::{tune, urgent_in_line};
 pub use wire::{BoxedWire, Wire};

@@ -32,6 +32,13 @@ pub fn tune(stream: &TcpStream) {
     }
 }
 
+/// Puts urgent bytes where they stand among the others: clients of FTP send the end of ABOR so.
+pub fn urgent_in_line(stream: &TcpStream) {
+    if let Err(error) = sockopt::set_socket_oobinline(stream, true) {
+        tracing::debug!(option = "SO_OOBINLINE", %error, "socket option not set");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

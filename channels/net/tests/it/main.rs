@@ -2,3 +2,4 @@
 
 mod dialling;
 mod listening;
+mod mux;
