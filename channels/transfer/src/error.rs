@@ -37,6 +37,8 @@ pub enum TransferError {
     Cipher,
     #[error("{0}")]
     Peer(SessionError),
+    #[error("the raw stream could not be read to its end: {0}")]
+    Raw(String),
 }
 
 impl TransferError {
@@ -54,7 +56,7 @@ impl TransferError {
             | TransferError::BodyTooLarge { .. }
             | TransferError::Message { .. } => Kind::Invalid,
             TransferError::Ended => Kind::Cancelled,
-            TransferError::Cipher => Kind::Internal,
+            TransferError::Cipher | TransferError::Raw(_) => Kind::Internal,
             TransferError::Peer(error) => error.kind(),
         }
     }

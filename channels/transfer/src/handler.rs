@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use simsim_model::{BackupSession, RestoreSession, SessionError, Ticket, TransferId};
+use simsim_model::{BackupSession, Kind, RestoreSession, SessionError, Ticket, TransferId};
 use simsim_net::tls::Pin;
 
 /// The device behind a listener. All calls block; they come from threads kept for blocking work
@@ -38,6 +38,11 @@ pub trait TransferHandler: Send + Sync + 'static {
         transfer: &TransferId,
         offset: u64,
     ) -> Result<Box<dyn Read + Send>, SessionError>;
+
+    /// The length of the plain stream that [`TransferHandler::stream_get`] gives.
+    fn stream_bytes(&self, _transfer: &TransferId) -> Result<u64, SessionError> {
+        Err(SessionError::new(Kind::Invalid, "this device gives no plain streams"))
+    }
 
     /// The client has shown that it lives. Called for every genuine request: be quick.
     fn heard(&self, transfer: &TransferId);

@@ -10,24 +10,34 @@
 //! what was seen before, `handler` is what a device implements, and `http` carries it all over
 //! any wire: [`HttpTransfer`] dials by its [`Route`]s, [`TransferListener`] listens at its
 //! [`Entrance`]s.
+//!
+//! Beside transfers stand raw streams, plain bytes of other people's tools over TLS: [`gate`] is what
+//! every door asks of whoever stands behind it.
 
+mod device_gate;
 mod error;
 pub mod frame;
+pub mod gate;
 mod handler;
 mod http;
 pub mod keys;
 mod ledger;
 pub mod messages;
+mod pipe;
 mod routes;
 pub mod verb;
 mod window;
+mod wrong_secrets;
 
+pub use device_gate::{DeviceGate, stream_ticket};
 pub use error::TransferError;
 pub use handler::TransferHandler;
 pub use http::{
     Brought, DialOptions, Dialer, Dialing, Entrance, HttpTransfer, Knock, ListenOptions, Route,
     Sample, StreamReader, StreamWriter, TransferListener, knock,
 };
+pub use pipe::{PipeReader, PipeWriter, ReaderGone, pipe};
 pub use routes::{RoutesError, routes};
 pub use verb::Verb;
 pub use window::Window;
+pub use wrong_secrets::{Counted, WRONG_SECRETS_MAX, WrongSecrets};

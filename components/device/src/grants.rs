@@ -46,6 +46,8 @@ pub(crate) struct Counts {
     pub(crate) bytes_put: AtomicU64,
     pub(crate) segments: AtomicU64,
     pub(crate) committed: AtomicBool,
+    /// Bytes of a plain stream that is cut here.
+    pub(crate) stream_bytes: AtomicU64,
 }
 
 enum Phase {
@@ -218,12 +220,19 @@ impl Grant {
     }
 
     pub(crate) fn state(&self) -> TransferStateReply {
+        let (opened, ended) = match &*self.phase.lock() {
+            Phase::Granted => (false, None),
+            Phase::Open(_) => (true, None),
+            Phase::Ended { why, .. } => (true, Some(why.clone())),
+        };
         TransferStateReply {
-            opened: !matches!(*self.phase.lock(), Phase::Granted),
+            opened,
+            ended,
             last_heard_unix_ns: self.counts.last_heard_unix_ns.load(Relaxed),
             bytes_put: self.counts.bytes_put.load(Relaxed),
             segments: self.counts.segments.load(Relaxed),
             committed: self.counts.committed.load(Relaxed),
+            stream_bytes: self.counts.stream_bytes.load(Relaxed),
         }
     }
 }

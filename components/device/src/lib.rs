@@ -6,7 +6,7 @@
 //! deletes, and no transfer sees more than the domain of its ticket.
 //!
 //! `shelf` keeps the datastores and their list; `grants` the tickets; `session` is a transfer at
-//! work; `stream_in` and `stream_out` cut, seal and open plain streams here; `manifests` and
+//! work; `streams` cuts, seals and opens plain streams here; `manifests` and
 //! `check` answer the longer verbs.
 
 mod check;
@@ -16,8 +16,7 @@ mod grants;
 mod manifests;
 mod session;
 mod shelf;
-mod stream_in;
-mod stream_out;
+mod streams;
 mod transfers;
 
 pub use device::{Device, DeviceOptions};

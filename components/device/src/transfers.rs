@@ -9,7 +9,7 @@ use simsim_transfer::TransferHandler;
 
 use crate::grants::Grant;
 use crate::session::{Open, Session};
-use crate::{Device, DeviceError, stream_in, stream_out};
+use crate::{Device, DeviceError, streams};
 
 impl Device {
     fn grant_of(&self, transfer: &TransferId) -> Result<Arc<Grant>, DeviceError> {
@@ -47,7 +47,7 @@ impl TransferHandler for Device {
         transfer: &TransferId,
         stream: &mut dyn Read,
     ) -> Result<u64, SessionError> {
-        Ok(stream_in::take(&self.grant_of(transfer)?, stream, &self.options)?)
+        Ok(streams::take(&self.grant_of(transfer)?, stream, &self.options)?)
     }
 
     fn stream_get(
@@ -55,7 +55,12 @@ impl TransferHandler for Device {
         transfer: &TransferId,
         offset: u64,
     ) -> Result<Box<dyn Read + Send>, SessionError> {
-        Ok(Box::new(stream_out::open(&self.grant_of(transfer)?, offset)?))
+        let file = streams::open(&self.grant_of(transfer)?)?;
+        Ok(Box::new(file.reader(offset).map_err(DeviceError::from)?))
+    }
+
+    fn stream_bytes(&self, transfer: &TransferId) -> Result<u64, SessionError> {
+        Ok(streams::open(&self.grant_of(transfer)?)?.bytes())
     }
 
     fn heard(&self, transfer: &TransferId) {

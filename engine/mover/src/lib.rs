@@ -19,6 +19,8 @@ mod placing;
 mod read;
 mod report;
 mod restore;
+mod stream_in;
+mod stream_out;
 pub mod tree;
 mod verify;
 
@@ -28,4 +30,6 @@ pub use cutter::Cutter;
 pub use error::MoverError;
 pub use report::OnProblem;
 pub use restore::{RestoreJob, RestoreReport, restore};
+pub use stream_in::{backup_stream, stream_name};
+pub use stream_out::{StreamFile, StreamReader};
 pub use verify::{Verified, VerifyReport, check_segment, verify};

@@ -99,4 +99,11 @@ pub struct TransferStateReply {
     #[n(4)]
     #[cbor(default)]
     pub committed: bool,
+    /// How it ended, once it has.
+    #[n(5)]
+    pub ended: Option<String>,
+    /// Bytes of a plain stream that the device cuts itself.
+    #[n(6)]
+    #[cbor(default)]
+    pub stream_bytes: u64,
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,8 +20,8 @@ use super::body::{OutBody, Piece, work_lost};
 use super::listener::Device;
 use super::open::{Opened, open};
 use super::session::{Coming, Session};
-use super::work;
 use super::{FRAMES, REQUEST_HEADER};
+use super::{raw, work};
 use crate::error::status_of;
 use crate::frame::{FrameOpener, FrameSealer};
 use crate::keys::{OPEN_BYTES, Way};
@@ -39,7 +40,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const DRAIN_BYTES_MAX: usize = 2 << 20;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-type Reply = Response<OutBody>;
+pub(super) type Reply = Response<OutBody>;
 
 /// A connection as the requests on it see it.
 pub(crate) struct Caller {
@@ -52,6 +53,8 @@ pub(crate) struct Caller {
     pub pin: Option<Pin>,
     /// Gone once the caller has proved a ticket.
     pub stranger: Mutex<Option<simsim_net::Admitted>>,
+    /// A raw stream goes over the connection: its other end may be silent for long.
+    pub streams: AtomicBool,
 }
 
 impl Caller {
@@ -63,7 +66,7 @@ impl Caller {
         }
     }
 
-    fn proved(&self) {
+    pub(super) fn proved(&self) {
         if let Some(stranger) = self.stranger.lock().take() {
             stranger.authenticated();
         }
@@ -91,6 +94,9 @@ pub(crate) async fn answer(
     caller: Arc<Caller>,
     request: Request<Incoming>,
 ) -> Result<Reply, Infallible> {
+    if raw::is_one(request.uri().path()) {
+        return Ok(raw::answer(device, caller, request).await);
+    }
     let Some((transfer, verb)) = parse_path(request.uri().path()) else {
         return Ok(plain(StatusCode::NOT_FOUND, WHAT_THIS_IS));
     };
@@ -128,7 +134,7 @@ pub(crate) async fn answer(
 
 type Refusal = (StatusCode, &'static str, String);
 
-fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(OutBody::plain(text));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -26,6 +26,7 @@ pub(crate) enum OutBody {
     Plain(Option<Bytes>),
     Sealed(Sealed),
     Growing(Box<Growing>),
+    Raw(Raw),
 }
 
 /// A body that is all there; frames are sealed as the connection takes them.
@@ -34,6 +35,12 @@ pub(crate) struct Sealed {
     parts: VecDeque<Bytes>,
     wire_left: u64,
     ended: bool,
+}
+
+/// Plain bytes of known length, read ahead by somebody else.
+pub(crate) struct Raw {
+    pieces: mpsc::Receiver<Result<Bytes, TransferError>>,
+    left: u64,
 }
 
 /// A reply whose pieces come later. While none comes it says every `wait` that it lives.
@@ -66,6 +73,11 @@ impl OutBody {
         Ok(OutBody::Plain(Some(sealer.error(error)?)))
     }
 
+    /// Plain bytes; a body that comes out shorter breaks the connection.
+    pub fn raw(pieces: mpsc::Receiver<Result<Bytes, TransferError>>, length: u64) -> Self {
+        OutBody::Raw(Raw { pieces, left: length })
+    }
+
     pub fn growing(
         sealer: FrameSealer,
         first: Vec<Bytes>,
@@ -96,6 +108,21 @@ impl Sealed {
             self.wire_left = self.wire_left.saturating_sub(frame.len() as u64);
         }
         Some(frame)
+    }
+}
+
+impl Raw {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, TransferError>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(self.pieces.poll_recv(cx));
+        let piece = piece.unwrap_or_else(|| Err(TransferError::Raw("its reader ended".into())));
+        match &piece {
+            Ok(piece) => self.left = self.left.saturating_sub(piece.len() as u64),
+            Err(_) => self.left = 0,
+        }
+        Poll::Ready(Some(piece))
     }
 }
 
@@ -153,6 +180,7 @@ impl Body for OutBody {
             OutBody::Plain(text) => text.take().map(Ok),
             OutBody::Sealed(sealed) => sealed.next(),
             OutBody::Growing(growing) => ready!(growing.poll_next(cx)),
+            OutBody::Raw(raw) => ready!(raw.poll_next(cx)),
         };
         Poll::Ready(next.map(|frame| frame.map(Frame::data)))
     }
@@ -162,6 +190,7 @@ impl Body for OutBody {
             OutBody::Plain(text) => text.as_ref().is_none_or(Bytes::is_empty),
             OutBody::Sealed(sealed) => sealed.ended,
             OutBody::Growing(growing) => growing.ended,
+            OutBody::Raw(raw) => raw.left == 0,
         }
     }
 
@@ -172,6 +201,7 @@ impl Body for OutBody {
             }
             OutBody::Sealed(sealed) => SizeHint::with_exact(sealed.wire_left),
             OutBody::Growing(_) => SizeHint::default(),
+            OutBody::Raw(raw) => SizeHint::with_exact(raw.left),
         }
     }
 }

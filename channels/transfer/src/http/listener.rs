@@ -1,8 +1,8 @@
 //! The device's end: takes wires at its entrances and keeps the sessions.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
@@ -19,6 +19,7 @@ use super::entrance::Entrance;
 use super::session::Sessions;
 use super::watch::{Moved, Watched};
 use crate::TransferHandler;
+use crate::gate::StreamGate;
 
 /// How the device listens.
 #[derive(Debug, Clone)]
@@ -27,6 +28,10 @@ pub struct ListenOptions {
     pub session_idle: Duration,
     /// A connection on which no byte moves for so long is closed.
     pub stall_timeout: Duration,
+    /// A connection with a raw stream on which no byte moves for so long is closed. Programs that
+    /// make dumps are silent while they wait for locks; a host that is gone is noticed by TCP's
+    /// keep-alives much sooner.
+    pub stream_silence: Duration,
     /// While a reply is being made the client hears this often that it is.
     pub wait_interval: Duration,
     /// From accept to the first proof of a ticket, and the time for one head.
@@ -45,6 +50,7 @@ impl Default for ListenOptions {
         Self {
             session_idle: Duration::from_secs(300),
             stall_timeout: Duration::from_millis(limits::DEAD_PEER_MS),
+            stream_silence: Duration::from_secs(3600),
             wait_interval: Duration::from_millis(limits::HEARTBEAT_INTERVAL_MS),
             handshake_timeout: Duration::from_millis(limits::HANDSHAKE_TIMEOUT_MS),
             connections_max: 1024,
@@ -66,6 +72,8 @@ pub(crate) struct Device {
     pub memory: Arc<Semaphore>,
     /// Entrances that are served now.
     pub entrances: AtomicUsize,
+    /// Who knows about raw streams.
+    pub gate: OnceLock<Arc<dyn StreamGate>>,
 }
 
 /// The device's end of all its data ports. A transfer that was opened at one entrance goes on at
@@ -87,9 +95,16 @@ impl TransferListener {
                 (options.body_bytes_max / 1024).max(limits::CONNECTION_MEMORY_BYTES_MAX / 1024),
             )),
             entrances: AtomicUsize::new(0),
+            gate: OnceLock::new(),
             options,
         });
         Self { device }
+    }
+
+    /// From now on raw streams are taken at entrances with TLS, and this gate judges them. Before,
+    /// callers are asked to come again. The first gate stays.
+    pub fn take_streams(&self, gate: Arc<dyn StreamGate>) {
+        let _ = self.device.gate.set(gate);
     }
 
     /// Serves an entrance until `shutdown` is ready; then requests under way get `drain_timeout`
@@ -142,7 +157,9 @@ async fn serve(
                         let work = async {
                             match arrival.wire(device.options.handshake_timeout).await {
                                 Ok((wire, pin)) => {
-                                    let caller = Caller { ip: from, door, drive, pin, stranger };
+                                    let streams = AtomicBool::new(false);
+                                    let caller =
+                                        Caller { ip: from, door, drive, pin, stranger, streams };
                                     connection(device, wire, caller, begun, stopping).await;
                                 }
                                 Err(why) => {
@@ -249,7 +266,11 @@ async fn connection(
                     tracing::warn!(peer = %caller.ip, "no ticket was proved in time; connection closed");
                     return;
                 }
-                if moved.last().elapsed() >= options.stall_timeout {
+                let quiet_max = match caller.streams.load(Ordering::Relaxed) {
+                    true => options.stream_silence,
+                    false => options.stall_timeout,
+                };
+                if moved.last().elapsed() >= quiet_max {
                     tracing::warn!(peer = %caller.ip, "no byte moved for too long; connection closed");
                     return;
                 }

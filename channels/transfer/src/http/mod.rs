@@ -1,6 +1,6 @@
 //! The verbs of a transfer over HTTP/1.1, on any wire. The client's end: `transfer` asks over the
 //! connections of `line`, which come by a `route`. The device's end: `entrance`, `listener`,
-//! `answer`.
+//! `answer`. Raw streams of other people's tools: `raw`, `raw_head`.
 
 mod answer;
 mod body;
@@ -9,6 +9,8 @@ mod knock;
 mod line;
 mod listener;
 mod open;
+mod raw;
+mod raw_head;
 mod route;
 mod session;
 mod stream;

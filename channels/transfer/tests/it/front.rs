@@ -13,8 +13,8 @@ use simsim_model::{
 use simsim_net::BoxedWire;
 use simsim_net::tls::{Peers, Pin, TlsConnect, TlsDoor, TlsIdentity};
 use simsim_transfer::{
-    Brought, DialOptions, Dialer, Dialing, Entrance, HttpTransfer, ListenOptions, Route,
-    TransferListener,
+    Brought, DeviceGate, DialOptions, Dialer, Dialing, Entrance, HttpTransfer, ListenOptions,
+    Route, TransferListener,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -121,7 +121,7 @@ pub struct Port<D> {
     route_to: RouteTo,
     stop: Option<oneshot::Sender<()>>,
     served: Option<tokio::task::JoinHandle<()>>,
-    _scratch: tempfile::TempDir,
+    scratch: tempfile::TempDir,
     door: PhantomData<D>,
 }
 
@@ -149,7 +149,9 @@ impl<D: Door> Port<D> {
         let address = listener.local_addr().expect("address");
         let (entrance, route_to) = D::make(listener, scratch.path());
         let (stop, stopped) = oneshot::channel::<()>();
-        let listener = TransferListener::new(Arc::new(memory), options);
+        let handler = Arc::new(memory);
+        let listener = TransferListener::new(Arc::clone(&handler) as Arc<_>, options);
+        listener.take_streams(Arc::new(DeviceGate::new(handler)));
         let served = runtime.spawn(listener.serve(entrance, async {
             let _ = stopped.await;
         }));
@@ -165,7 +167,7 @@ impl<D: Door> Port<D> {
             route_to,
             stop: Some(stop),
             served: Some(served),
-            _scratch: scratch,
+            scratch,
             door: PhantomData,
         }
     }
@@ -178,6 +180,11 @@ impl<D: Door> Port<D> {
     ) -> Result<HttpTransfer, SessionError> {
         let (handle, dial) = (self.runtime.handle().clone(), self.dial.clone());
         HttpTransfer::open_with(handle, vec![(self.route_to)(address.to_string())], ticket, dial)
+    }
+
+    /// Where an identity of its lies.
+    pub fn folder(&self, name: &str) -> std::path::PathBuf {
+        self.scratch.path().join(name)
     }
 
     pub fn stop(&mut self) {

@@ -6,6 +6,7 @@ mod front;
 mod fuzz;
 mod memory;
 mod proxy;
+mod raw;
 mod session;
 mod strangers;
 mod tickets;

@@ -84,6 +84,9 @@ impl TransferHandler for Memory {
         self.held.lock().stream = rest.clone();
         Ok(Box::new(Cursor::new(rest.get(offset as usize..).unwrap_or_default().to_vec())))
     }
+    fn stream_bytes(&self, _: &TransferId) -> Result<u64, SessionError> {
+        Ok(self.held.lock().stream.len() as u64)
+    }
     fn heard(&self, _: &TransferId) {
         self.held.lock().heard += 1;
     }

@@ -1,121 +1,32 @@
-//! A plain stream on its way in: cut, sealed and put here, by the same pipeline as at a client.
+//! A plain stream on its way in: cut, sealed and put by the same pipeline as files.
 //!
-//! The stream becomes a saveset with one file, named like its task. Only a stream that came to
-//! its end is committed: one that breaks off leaves nothing that could be taken for complete.
+//! The stream becomes a saveset with one file. Only a stream that came to its end is committed: one
+//! that breaks off leaves nothing that could be taken for complete.
 
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
-use simsim_format::{DomainKey, ManifestDetails};
 use simsim_model::{
-    BackupSession, CommitReply, Direction, Kind, Level, ManifestDraft, Name, Progress,
-    SessionError, StoreTerms, Timestamp,
+    BackupSession, CommitReply, Kind, ManifestDraft, Name, SessionError, StoreTerms, Timestamp,
 };
-use simsim_mover::BackupJob;
 use simsim_source::{Content, Details, Found, Item, Place, Source, Stat, StatKind};
 
-use crate::grants::Grant;
-use crate::session::Session;
-use crate::{DeviceError, DeviceOptions};
+use crate::MoverError;
+use crate::backup::{BackupJob, BackupReport, backup};
 
-/// The stream goes from the listener's thread to the pipeline in pieces of this size.
+/// The stream goes from the caller's thread to the pipeline in pieces of this size.
 const PIECE_BYTES: usize = 256 * 1024;
 const PIECES_AHEAD: usize = 8;
 /// Name of the file where the task has none that fits.
 const DEFAULT_NAME: &str = "stream";
 
-/// Takes the stream to its end, commits the saveset, and returns the stream's length.
-pub(crate) fn take(
-    grant: &Arc<Grant>,
-    stream: &mut dyn Read,
-    options: &DeviceOptions,
-) -> Result<u64, DeviceError> {
-    let ticket = &grant.ticket;
-    if ticket.direction != Direction::Backup {
-        return Err(DeviceError::Ticket("the ticket is for a restore: it cannot write"));
-    }
-    let Some(secret) = &grant.domain_key else {
-        return Err(DeviceError::Ticket(
-            "the ticket came without a domain key: this device cannot seal a plain stream",
-        ));
-    };
-    let (give, pieces) = sync_channel(PIECES_AHEAD);
-    let shared = Arc::new(Shared { pieces: Mutex::new(Some(pieces)), taken: AtomicU64::new(0) });
-    let progress = Arc::new(Progress::new());
-    let broken: Arc<Mutex<Option<SessionError>>> = Arc::default();
-    let session = Ending { inner: Session::new(Arc::clone(grant)), broken: Arc::clone(&broken) };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_unix_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-    let name = file_name(&grant.names.task);
-    let job = BackupJob {
-        session: Arc::new(session),
-        base: None,
-        key: DomainKey::new(secret),
-        domain: ticket.domain,
-        saveset: ticket.saveset,
-        level: grant.level.unwrap_or(Level::Full),
-        details: ManifestDetails {
-            client: grant.names.client.clone(),
-            task: grant.names.task.clone(),
-            sources: vec![name.clone().into_bytes()],
-            problems: Vec::new(),
-        },
-        scan_started_unix_ns: now_unix_ns,
-        zstd_level: options.zstd_level,
-        threads: options.threads,
-        progress: Arc::clone(&progress),
-        on_problem: Arc::new(|_| ()),
-    };
-    let mut source = StreamSource::new(name, Timestamp::from_unix_nanos(now_unix_ns), &shared);
-    std::thread::scope(|scope| {
-        let backup = std::thread::Builder::new()
-            .name("stream-in".into())
-            .spawn_scoped(scope, move || {
-                let done = simsim_mover::backup(job, &mut source);
-                // A pipeline that failed must not leave the feeder waiting.
-                source.shared.pieces.lock().take();
-                done
-            })
-            .map_err(DeviceError::file("start a thread for", "the stream"))?;
-        if let Err(error) = feed(stream, give, &broken) {
-            tracing::warn!(job = ticket.job, %error, "plain stream broke off");
-        }
-        let report = backup.join().map_err(|_| DeviceError::Defect)?;
-        if let Some(error) = broken.lock().take() {
-            return Err(error.into());
-        }
-        report?;
-        Ok(shared.taken.load(Relaxed))
-    })
-}
-
-/// Passes the stream on. The mark that it broke off is set before its end is seen.
-fn feed(
-    stream: &mut dyn Read,
-    give: SyncSender<Bytes>,
-    broken: &Mutex<Option<SessionError>>,
-) -> io::Result<()> {
-    loop {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        let read = stream.take(PIECE_BYTES as u64).read_to_end(&mut piece);
-        if let Err(error) = read {
-            let text = format!("the stream broke off: {error}; nothing of it is kept");
-            *broken.lock() = Some(SessionError::new(Kind::Cancelled, text));
-            return Err(error);
-        }
-        if piece.is_empty() || give.send(piece.into()).is_err() {
-            return Ok(());
-        }
-    }
-}
-
-fn file_name(task: &str) -> String {
+/// The name of the one file of a stream: its task's, where that can be a file's.
+pub fn stream_name(task: &str) -> String {
     let fits = !task.is_empty()
         && task.len() <= 255
         && task != "."
@@ -124,9 +35,64 @@ fn file_name(task: &str) -> String {
     if fits { task.to_owned() } else { DEFAULT_NAME.to_owned() }
 }
 
+/// Takes a stream to its end and commits it as the one file `name` of the job's saveset; returns the
+/// report and the stream's length. The job has no base. Blocks; the caller's thread reads `stream`.
+///
+/// # Errors
+/// `Cancelled` when `stream` fails before its end; then nothing is committed, whatever the session
+/// would do. Else as [`backup`].
+pub fn backup_stream(
+    mut job: BackupJob,
+    name: &str,
+    stream: &mut dyn Read,
+) -> Result<(BackupReport, u64), MoverError> {
+    let (give, pieces) = sync_channel(PIECES_AHEAD);
+    let shared = Arc::new(Shared { pieces: Mutex::new(Some(pieces)), taken: AtomicU64::new(0) });
+    let broken: Arc<Mutex<Option<SessionError>>> = Arc::default();
+    job.session = Arc::new(Ending { inner: job.session, broken: Arc::clone(&broken) });
+    let now = Timestamp::from_unix_nanos(job.scan_started_unix_ns);
+    let mut source = StreamSource::new(name.to_owned(), now, &shared);
+    std::thread::scope(|scope| {
+        let pipeline = std::thread::Builder::new()
+            .name("stream-in".into())
+            .spawn_scoped(scope, move || {
+                let done = backup(job, &mut source);
+                // A pipeline that failed must not leave the feeder waiting.
+                source.shared.pieces.lock().take();
+                done
+            })
+            .map_err(|error| {
+                let text = format!("no thread for the stream: {error}");
+                MoverError::Session(SessionError::new(Kind::Busy, text))
+            })?;
+        feed(stream, give, &broken);
+        let report = pipeline.join().map_err(|_| MoverError::Lost)?;
+        if let Some(error) = broken.lock().take() {
+            return Err(error.into());
+        }
+        Ok((report?, shared.taken.load(Relaxed)))
+    })
+}
+
+/// Passes the stream on. The mark that it broke off is set before its end is seen.
+fn feed(stream: &mut dyn Read, give: SyncSender<Bytes>, broken: &Mutex<Option<SessionError>>) {
+    loop {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        let read = stream.take(PIECE_BYTES as u64).read_to_end(&mut piece);
+        if let Err(error) = read {
+            let text = format!("the stream broke off: {error}; nothing of it is kept");
+            *broken.lock() = Some(SessionError::new(Kind::Cancelled, text));
+            return;
+        }
+        if piece.is_empty() || give.send(piece.into()).is_err() {
+            return;
+        }
+    }
+}
+
 /// Refuses the commit of a stream that broke off.
 struct Ending {
-    inner: Session,
+    inner: Arc<dyn BackupSession>,
     broken: Arc<Mutex<Option<SessionError>>>,
 }
 
