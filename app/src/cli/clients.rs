@@ -43,7 +43,8 @@ pub enum ClientVerb {
         /// The client
         name: String,
         /// smssh: over SSH. ctrl: over plain TCP, authenticated but not encrypted; the client's
-        /// settings must enable it. The client is reached in this mode and in no other
+        /// settings must enable it. outbound: the client calls this server, and is told so with
+        /// 'client join --outbound'. The client is reached in this mode and in no other
         #[arg(long, value_name = "MODE")]
         access_mode: AccessMode,
         /// The port on which it listens in this mode
@@ -137,7 +138,7 @@ fn table(clients: &[ClientView]) -> Table {
             Text::new().bold(&client.name),
             state,
             match client.access_mode {
-                AccessMode::Smssh => client.access_mode.as_str().into(),
+                AccessMode::Smssh | AccessMode::Outbound => client.access_mode.as_str().into(),
                 AccessMode::Ctrl => Text::styled(Style::Warn, "ctrl, not encrypted"),
             },
             client.roles.join(" ").into(),

@@ -22,10 +22,11 @@ use simsim_device::Device;
 use simsim_model::Kind;
 use simsim_model::interface::Scheme;
 use simsim_model::port_registry::{CONSOLE, CTRL, HTTP, HTTPS, Listen, SMSSH};
+use simsim_net::outbound::{Current, OUTBOUND_PROTOCOL, Opener};
 use simsim_net::tls::{Peers, TlsDoor, TlsIdentity};
 use simsim_server::{Server, StartOptions, open_identity};
 use simsim_transfer::{Entrance, ListenOptions, TransferListener};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::client_console::ClientConsole;
@@ -34,6 +35,7 @@ use super::drives::DrivePorts;
 use super::enrolment::Enrolment;
 use super::listen::{Opened, WhenTaken, open};
 use super::node::{Node, Orders};
+use super::outbound::{Calls, OutboundCall};
 use super::settings::{Settings, host_name};
 use crate::exit::Failure;
 use crate::state::{HeldPort, Lock, State};
@@ -43,6 +45,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server that is obeyed no more is shut out within this time; to look costs one small file.
 const ENROLMENT_RECHECK: Duration = Duration::from_secs(2);
+
+/// Calls of other hosts that wait to be taken up; a further one is closed, and its host calls again.
+const CALLS_WAITING_MAX: usize = 64;
 
 /// What a host of the suite is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,12 +113,15 @@ pub async fn start(
         );
         return Err(Failure::new(Kind::Invalid, text));
     }
-    let ports = Ports::open(role, settings, when_taken).await?;
-    let (identity, orders, name) = who_am_i(role, state, settings, &ports)?;
+    let calls = role != Role::Server && calls_its_server(state, settings)?;
+    let ports = Ports::open(role, settings, calls, when_taken).await?;
+    let (identity, orders, name) = who_am_i(role, state, settings, &ports, calls)?;
     let handle = tokio::runtime::Handle::current();
     let tls = Arc::new(TlsIdentity::open(state.folder(), &tls_names(settings, &name))?);
     let options = settings.client_options(Arc::clone(&tls));
-    let options = ClientOptions { host: name.clone(), ..options };
+    let outbound = Current::default();
+    let opener: Arc<dyn Opener> = Arc::new(outbound.clone());
+    let options = ClientOptions { host: name.clone(), outbound: Some(opener), ..options };
     let client = Client::new(&state.file("client"), options, handle);
     let device = match role.has_device() {
         true => Some(open_device(state, settings, &ports, &tls).await?),
@@ -134,6 +142,17 @@ pub async fn start(
     let listening = ports.listening();
     let mut running =
         Running { server: None, listening, client, device, shutdown, tasks: Vec::new(), lock };
+    if role != Role::Server {
+        let (policy, handler) = (Arc::clone(&node) as Arc<_>, Arc::clone(&node) as Arc<_>);
+        let (hello, timing) = (Hello::new(&*name, role.roles()), timing());
+        let call = OutboundCall {
+            servers: settings.outbound(),
+            enrolment: Enrolment::file(state),
+            listener: CtrlListener::with_timing(&identity, hello, policy, handler, timing),
+            current: outbound,
+        };
+        running.tasks.push(tokio::spawn(call.keep(ended.clone())));
+    }
     running.serve(role, state, settings, ports, node, &identity, &name, ended).await?;
     Ok(running)
 }
@@ -148,8 +167,22 @@ struct Ports {
 }
 
 impl Ports {
-    async fn open(role: Role, settings: &Settings, taken: WhenTaken) -> Result<Self, Failure> {
-        let (smssh, ctrl) = (settings.smssh(), settings.ctrl());
+    /// `calls`: this host calls its server, and listens for no orders.
+    async fn open(
+        role: Role,
+        settings: &Settings,
+        calls: bool,
+        taken: WhenTaken,
+    ) -> Result<Self, Failure> {
+        let (smssh, ctrl) = match calls {
+            true => (Vec::new(), Vec::new()),
+            false => (settings.smssh(), settings.ctrl()),
+        };
+        if smssh.is_empty() && ctrl.is_empty() && !calls {
+            let text = "listen.smssh: at least one address, where listen.ctrl has none either and \
+                        this host does not call its server (client.outbound)";
+            return Err(Failure::new(Kind::Invalid, text));
+        }
         if role == Role::Server && smssh.is_empty() {
             let text = "listen.smssh: a server needs an address: hosts join there, over SMSSH only";
             return Err(Failure::new(Kind::Invalid, text));
@@ -196,12 +229,20 @@ impl Ports {
     }
 }
 
+/// Whether this host calls its server: the settings say so, or it joined like that.
+fn calls_its_server(state: &State, settings: &Settings) -> Result<bool, Failure> {
+    let joined = Enrolment::load(&Enrolment::file(state))?;
+    Ok(!settings.client.outbound.is_empty()
+        || joined.is_some_and(|joined| !joined.outbound.is_empty()))
+}
+
 /// This host's key, whose orders it takes, and its name.
 fn who_am_i(
     role: Role,
     state: &State,
     settings: &Settings,
     ports: &Ports,
+    calls: bool,
 ) -> Result<(Identity, Orders, String), Failure> {
     if role == Role::Server {
         let identity = open_identity(state.folder())?;
@@ -213,7 +254,9 @@ fn who_am_i(
     let name = match Enrolment::load(&enrolment)? {
         Some(joined) => {
             tracing::info!(server = joined.server, name = joined.name, "obeys");
-            if ports.smssh.is_empty() {
+            if calls {
+                tracing::info!("this host calls its server, and listens for no orders");
+            } else if ports.smssh.is_empty() {
                 tracing::warn!(
                     "this host listens for CTRL only: on the server, say 'simsim client set {} \
                      --access-mode ctrl'",
@@ -237,6 +280,10 @@ fn who_am_i(
         }
     };
     Ok((identity, Orders::Enrolled(enrolment), name))
+}
+
+fn timing() -> Timing {
+    Timing { recheck: ENROLMENT_RECHECK, ..Timing::default() }
 }
 
 /// The names under which others may reach this host, for its first certificate.
@@ -285,13 +332,14 @@ impl Running {
         name: &str,
         ended: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
-        let timing = Timing { recheck: ENROLMENT_RECHECK, ..Timing::default() };
+        let timing = timing();
         let meant = settings.smssh().first().map_or(0, SocketAddr::port);
         let control_port = ports.smssh.first().map_or(meant, |one| one.address.port());
         let own = |ports: &[Opened]| -> Vec<String> {
             ports.iter().map(|one| one.own_address().to_string()).collect()
         };
         let (dial_self, dial_self_ctrl) = (own(&ports.smssh), own(&ports.ctrl));
+        let called_at = ports.https.first().map_or(HTTPS.ports.first(), |one| one.address.port());
         for one in ports.smssh {
             let hello = Hello::new(name, role.roles());
             let (policy, handler) = (Arc::clone(&node) as Arc<_>, Arc::clone(&node) as Arc<_>);
@@ -309,10 +357,20 @@ impl Running {
             let doors = TransferListener::new(handler, ListenOptions::default());
             let mut entrances: Vec<Entrance> =
                 ports.http.into_iter().map(|one| Entrance::http(one.listener)).collect();
+            let relay_to = settings.relay_calls_to();
+            let takes_calls = role == Role::Server || !relay_to.is_empty();
+            let (called, calls) = mpsc::channel(CALLS_WAITING_MAX);
             for one in ports.https {
-                let door = TlsDoor::new(&node.tls, Peers::Anybody)?;
-                entrances.push(Entrance::https(one.listener, door));
+                let mut spoken: Vec<&[u8]> = Vec::new();
+                if takes_calls {
+                    spoken.extend([OUTBOUND_PROTOCOL, b"http/1.1"]);
+                }
+                let door = TlsDoor::speaking(&node.tls, Peers::Anybody, &spoken)?;
+                let entrance = Entrance::https(one.listener, door);
+                entrances.push(entrance.divert(OUTBOUND_PROTOCOL, called.clone()));
             }
+            let calls = Calls { incoming: calls, node: Arc::clone(&node), relay_to };
+            self.tasks.push(tokio::spawn(calls.take(ended.clone())));
             for entrance in entrances {
                 self.tasks.push(tokio::spawn(doors.serve(entrance, until(ended.clone()))));
             }
@@ -331,8 +389,14 @@ impl Running {
                 config.advertise.push(host_name());
             }
             let state_folder = state.folder().to_owned();
-            let options =
-                StartOptions { state: state_folder, config, dial_self, dial_self_ctrl, timing };
+            let options = StartOptions {
+                state: state_folder,
+                config,
+                dial_self,
+                dial_self_ctrl,
+                called_at,
+                timing,
+            };
             let server = Server::start(options).await?;
             self.server = Some(server.clone());
             let _ = node.server.set(server.clone());

@@ -23,6 +23,9 @@ pub struct Enrolment {
     pub name: String,
     /// The port that the server was told to dial.
     pub port: u16,
+    /// `host:port` of the server, where this host calls it because nobody can dial this host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outbound: Vec<String>,
 }
 
 impl Enrolment {
@@ -78,10 +81,17 @@ mod tests {
     #[test]
     fn fuzz_enrolments() {
         let key = Identity::generate().public().to_string();
-        let enrolment =
-            Enrolment { server: "one".into(), server_key: key, name: "web".into(), port: 7 };
-        let samples = [enrolment.clone(), Enrolment { name: "\u{e4}\"".into(), ..enrolment }]
-            .map(|one| serde_json::to_vec_pretty(&one).unwrap());
+        let enrolment = Enrolment {
+            server: "one".into(),
+            server_key: key,
+            name: "web".into(),
+            port: 7,
+            outbound: Vec::new(),
+        };
+        let outbound = vec!["a:1".to_owned(), "[::1]:2".to_owned()];
+        let samples =
+            [enrolment.clone(), Enrolment { name: "\u{e4}\"".into(), outbound, ..enrolment }]
+                .map(|one| serde_json::to_vec_pretty(&one).unwrap());
         simsim_testkit::fuzz("enrolment", &samples, |bytes| {
             if let Ok(enrolment) = Enrolment::parse(bytes) {
                 assert!(enrolment.key().is_some());
@@ -102,6 +112,7 @@ mod tests {
             server_key: key.to_string(),
             name: "web1".to_owned(),
             port: 7,
+            outbound: vec!["vault:8".to_owned()],
         };
         made.save(&file).unwrap();
         assert_eq!(Enrolment::load(&file).unwrap(), Some(made));

@@ -6,11 +6,11 @@ use std::path::Path;
 use simsim_control::verbs::Roles;
 use simsim_control::{Hello, Identity, JoinCode, Timing};
 use simsim_model::Kind;
-use simsim_model::port_registry::SMSSH;
+use simsim_model::port_registry::{HTTPS, SMSSH};
 
 use super::enrolment::Enrolment;
 use super::node::platform;
-use super::settings::{ListenAddress, Settings};
+use super::settings::{ListenAddress, Settings, host_of, with_port};
 use crate::cli::Screen;
 use crate::exit::{self, Failure};
 use crate::state::State;
@@ -31,6 +31,11 @@ pub struct JoinArguments {
     /// Where the client of this host listens, when it does not run yet and its settings do not say
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<ListenAddress>,
+    /// Call the server and keep that connection, because nobody can dial this host (access mode
+    /// OUTBOUND): on TCP port 11443 of the server, or another one
+    #[arg(long, value_name = "SERVER[:PORT]", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    outbound: Option<String>,
     /// Obey this server from now on and no longer the one that was joined before
     #[arg(long)]
     replace: bool,
@@ -88,7 +93,11 @@ pub fn join(arguments: &JoinArguments, state: &State, screen: &Screen) -> Result
     let key_file = state.file("identity");
     let identity = Identity::load_or_create(&key_file)?;
     state.give_to_owner(&key_file)?;
-    let addresses = [with_port(&arguments.server)];
+    let addresses = [with_port(&arguments.server, &SMSSH)];
+    let outbound = arguments.outbound.as_ref().map(|given| match given.as_str() {
+        "" => with_port(host_of(&arguments.server), &HTTPS),
+        given => with_port(given, &HTTPS),
+    });
     let platform = platform();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let joining = simsim_control::join(
@@ -99,6 +108,7 @@ pub fn join(arguments: &JoinArguments, state: &State, screen: &Screen) -> Result
         &name,
         port,
         &platform,
+        arguments.outbound.is_some(),
         Timing::default(),
     );
     let joined = runtime.block_on(joining).map_err(|error| match error.kind() {
@@ -115,6 +125,7 @@ pub fn join(arguments: &JoinArguments, state: &State, screen: &Screen) -> Result
         server_key: server_key.to_string(),
         name: name.clone(),
         port,
+        outbound: outbound.clone().into_iter().collect(),
     }
     .save(&file)?;
     state.give_to_owner(&file)?;
@@ -125,6 +136,7 @@ pub fn join(arguments: &JoinArguments, state: &State, screen: &Screen) -> Result
             "name": name,
             "fingerprint": identity.fingerprint(),
             "port": port,
+            "outbound": outbound,
             "obeyed_by": holder.as_ref().map(|holder| &holder.role),
         }))?;
         screen.flush()?;
@@ -133,12 +145,20 @@ pub fn join(arguments: &JoinArguments, state: &State, screen: &Screen) -> Result
     screen.line(format!("This host is '{name}' at the server '{}'.", joined.server_name))?;
     screen.line(format!("  server's key  {}", server_key.fingerprint()))?;
     screen.line(format!("  own key       {}", identity.fingerprint()))?;
-    match &holder {
-        Some(holder) => screen.line(format!(
+    match (&holder, &outbound) {
+        (Some(holder), Some(server)) => screen.line(format!(
+            "The simsim {} that runs here (process {}) calls it at {server} from now on.",
+            holder.role, holder.pid
+        ))?,
+        (None, Some(server)) => {
+            screen.line(format!("Its client calls the server at {server} once it runs:"))?;
+            screen.line(format!("  simsim --state {} client", state.folder().display()))?;
+        }
+        (Some(holder), None) => screen.line(format!(
             "The simsim {} that runs here (process {}) obeys it from now on, on port {port}.",
             holder.role, holder.pid
         ))?,
-        None => {
+        (None, None) => {
             screen.line(format!("The server reaches it on port {port} once its client runs:"))?;
             let listen = arguments.listen.map(|listen| format!(" --listen {listen}"));
             let folder = state.folder().display();
@@ -170,19 +190,6 @@ fn read_code() -> Result<String, Failure> {
     Ok(line)
 }
 
-/// `host`, `host:port`, `v6`, `[v6]` or `[v6]:port`, with the usual port where there is none.
-fn with_port(server: &str) -> String {
-    let usual = SMSSH.ports.first();
-    let bare = server.trim_start_matches('[').trim_end_matches(']');
-    if bare.parse::<std::net::Ipv6Addr>().is_ok() {
-        return format!("[{bare}]:{usual}");
-    }
-    match server.rsplit_once(':') {
-        Some((_, port)) if port.parse::<u16>().is_ok() => server.to_owned(),
-        _ => format!("{server}:{usual}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,11 +197,16 @@ mod tests {
     #[test]
     fn the_usual_port_is_added_where_none_is_given() {
         let usual = SMSSH.ports.first();
+        let with_port = |server| with_port(server, &SMSSH);
         assert_eq!(with_port("vault"), format!("vault:{usual}"));
         assert_eq!(with_port("vault:7"), "vault:7");
         assert_eq!(with_port("192.0.2.1"), format!("192.0.2.1:{usual}"));
         assert_eq!(with_port("::1"), format!("[::1]:{usual}"));
         assert_eq!(with_port("[::1]"), format!("[::1]:{usual}"));
         assert_eq!(with_port("[::1]:7"), "[::1]:7");
+        for server in ["::1", "[::1]", "[::1]:7"] {
+            assert_eq!(host_of(server), "::1");
+        }
+        assert_eq!((host_of("vault"), host_of("vault:7")), ("vault", "vault"));
     }
 }

@@ -12,6 +12,7 @@ mod enrolment;
 mod join;
 mod listen;
 mod node;
+mod outbound;
 mod process;
 mod settings;
 

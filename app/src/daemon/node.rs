@@ -61,6 +61,12 @@ impl Orders {
 }
 
 impl Node {
+    /// The name under which its server knows this host, as it stands now.
+    pub fn known_as(&self) -> String {
+        let joined = self.orders.server().and_then(|(_, name)| name);
+        joined.unwrap_or_else(|| self.name.clone())
+    }
+
     fn state(&self) -> NodeStateReply {
         let mut jobs = self.client.running_jobs();
         jobs.extend(self.device.iter().flat_map(|device| device.running_jobs()));

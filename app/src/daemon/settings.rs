@@ -79,6 +79,9 @@ pub struct ClientSettings {
     /// Threads of one job; 0: one for each core.
     pub threads: usize,
     pub zstd_level: i32,
+    /// `host` or `host:port` of the server, where this host calls it (access mode OUTBOUND); empty:
+    /// as it was told when it joined.
+    pub outbound: Vec<String>,
 }
 
 /// Characters of a wrong line that are shown.
@@ -92,6 +95,7 @@ impl Default for ClientSettings {
             jobs_max: options.jobs_max,
             threads: options.threads,
             zstd_level: options.zstd_level,
+            outbound: Vec::new(),
         }
     }
 }
@@ -108,6 +112,9 @@ pub struct DeviceSettings {
     pub threads: usize,
     /// For plain streams, which are compressed here.
     pub zstd_level: i32,
+    /// `host` or `host:port` of the server, to which an RDS passes calls of hosts on its site; empty:
+    /// it takes none.
+    pub relay_calls_to: Vec<String>,
 }
 
 impl Default for DeviceSettings {
@@ -118,6 +125,7 @@ impl Default for DeviceSettings {
             jobs_max: options.jobs_max,
             threads: options.threads,
             zstd_level: options.zstd_level,
+            relay_calls_to: Vec::new(),
         }
     }
 }
@@ -183,10 +191,6 @@ impl Settings {
                 return Err(format!("{name}: from 1 to 19"));
             }
         }
-        if self.listen.smssh.is_empty() && self.listen.ctrl.is_empty() {
-            let text = "listen.smssh: at least one address, where listen.ctrl has none either";
-            return Err(text.to_owned());
-        }
         self.server.check()
     }
 
@@ -230,6 +234,16 @@ impl Settings {
             zstd_level: self.device.zstd_level,
             ..DeviceOptions::default()
         }
+    }
+
+    /// `host:port` of the server, where the settings say that this host calls it.
+    pub fn outbound(&self) -> Vec<String> {
+        self.client.outbound.iter().map(|server| with_port(server, &HTTPS)).collect()
+    }
+
+    /// `host:port` of the server, where this host passes calls on.
+    pub fn relay_calls_to(&self) -> Vec<String> {
+        self.device.relay_calls_to.iter().map(|server| with_port(server, &HTTPS)).collect()
     }
 
     /// Rows of the port registry with the addresses for each.
@@ -288,6 +302,29 @@ fn why(error: &toml::de::Error, text: &str) -> String {
 fn addresses(row: &Listen, given: &[ListenAddress]) -> Vec<SocketAddr> {
     let port = |given: &ListenAddress| given.port.unwrap_or(row.ports.first());
     given.iter().map(|given| SocketAddr::new(given.ip, port(given))).collect()
+}
+
+/// The host of `host`, `host:port`, `v6`, `[v6]` or `[v6]:port`.
+pub(super) fn host_of(server: &str) -> &str {
+    let bare = server.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<std::net::Ipv6Addr>().is_ok() {
+        return bare;
+    }
+    let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// The same with a port: that of the row where there is none.
+pub(super) fn with_port(server: &str, row: &Listen) -> String {
+    let usual = row.ports.first();
+    let bare = server.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<std::net::Ipv6Addr>().is_ok() {
+        return format!("[{bare}]:{usual}");
+    }
+    match server.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => server.to_owned(),
+        _ => format!("{server}:{usual}"),
+    }
 }
 
 fn read(path: &Path) -> std::io::Result<String> {

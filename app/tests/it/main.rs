@@ -9,6 +9,7 @@ mod hosts;
 mod identity;
 mod interfaces;
 mod memory;
+mod outbound;
 mod own_keys;
 mod quickstart;
 mod recovery;

@@ -125,7 +125,7 @@ pub struct Joined {
 }
 
 /// New host: enrols at the server behind `addresses` under `name`. `listen_port` is where this
-/// host waits for the server, `platform` its system for people.
+/// host waits for the server, `platform` its system for people. `outbound`: it calls the server itself.
 ///
 /// # Errors
 /// `HostKey` when another server answers than the code's; `LoginRefused` when the server has no
@@ -139,6 +139,7 @@ pub async fn join(
     name: &str,
     listen_port: u16,
     platform: &str,
+    outbound: bool,
     timing: Timing,
 ) -> Result<Joined, ControlError> {
     let dialer = SmsshDialer::new(identity.clone(), hello.clone()).with_timing(timing);
@@ -153,6 +154,7 @@ pub async fn join(
         suite_version: hello.suite_version,
         roles: hello.roles,
         platform: platform.to_owned(),
+        outbound,
     };
     let reply = session.call_within(timing.dead, request).await?;
     let unproven = |reason| ControlError::JoinUnproven { peer: session.label().to_owned(), reason };

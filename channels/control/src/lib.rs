@@ -32,7 +32,7 @@ mod timing;
 pub mod verbs;
 mod wire;
 
-pub use ctrl::{CtrlDialer, CtrlListener};
+pub use ctrl::{CtrlDialer, CtrlListener, Expected};
 pub use error::{ControlError, VerbError};
 pub use handler::{
     Answer, Caller, EventSender, JOIN_USER, ListenPolicy, Principal, SERVER_USER, VerbHandler,

@@ -13,6 +13,7 @@ mod dial;
 mod holder;
 mod listen;
 pub mod mux;
+pub mod outbound;
 mod sever;
 mod sockets;
 mod source_ports;

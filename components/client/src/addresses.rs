@@ -1,23 +1,35 @@
 //! Where a device takes data: what the server named becomes the routes that the data channel dials.
 
+use std::sync::Arc;
+
 use simsim_net::tls::Pin;
 use simsim_transfer::{Route, routes};
 
 use crate::{Client, ClientError};
 
-/// The routes of a job, in the server's order.
+/// The routes of a job, in the server's order. `outbound`: through the connection that this host
+/// keeps open to its server, and not by itself.
 ///
 /// # Errors
-/// When an address is malformed, or none is left.
+/// When an address is malformed, or none is left; when there is to be an outbound connection, and
+/// this host opens none.
 pub(crate) fn routes_of(
     client: &Client,
     urls: &[String],
     drive: u32,
     device_keys: &[Vec<u8>],
+    outbound: bool,
 ) -> Result<Vec<Route>, ClientError> {
     let pins: Vec<Pin> = device_keys
         .iter()
         .filter_map(|key| <[u8; 32]>::try_from(key.as_slice()).ok().map(Pin))
         .collect();
-    Ok(routes(urls, drive, &pins, client.options.tls.as_deref())?)
+    let routes = routes(urls, drive, &pins, client.options.tls.as_deref())?;
+    if !outbound {
+        return Ok(routes);
+    }
+    let opener = client.options.outbound.as_ref().ok_or(ClientError::Request(
+        "the server says that data goes by the outbound connection, and this host opens none",
+    ))?;
+    Ok(routes.into_iter().map(|route| route.through(Arc::clone(opener))).collect())
 }

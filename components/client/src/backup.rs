@@ -47,8 +47,8 @@ fn paths(
     }
     let ticket = &request.ticket;
     let key = client.domain_key(request.domain_key.as_ref(), ticket.store, ticket.domain)?;
-    let routes =
-        routes_of(client, &request.device_addresses, request.ticket.drive, &request.device_keys)?;
+    let (urls, keys) = (&request.device_addresses, &request.device_keys);
+    let routes = routes_of(client, urls, request.ticket.drive, keys, request.outbound)?;
     let options = WalkOptions {
         excludes: request.excludes.clone(),
         exclude_caches: request.exclude_caches,

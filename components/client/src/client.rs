@@ -11,6 +11,7 @@ use simsim_control::verbs::{
 use simsim_control::{Job, JobBook, VerbError};
 use simsim_format::{DomainKey, KitProof};
 use simsim_model::{DomainId, Kind, Problem, Secret, StoreId};
+use simsim_net::outbound::Opener;
 use simsim_net::tls::TlsIdentity;
 use simsim_transfer::DialOptions;
 use tokio::runtime::Handle;
@@ -20,7 +21,7 @@ use crate::probe::{Turnstile, probe};
 use crate::{ClientError, HeldKeys, Policy, backup, restore};
 
 /// How a client works.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientOptions {
     /// This host's name, for the pages of its recovery kit; see [`HeldKeys::set_host`].
     pub host: String,
@@ -35,6 +36,8 @@ pub struct ClientOptions {
     pub dial: DialOptions,
     /// Shown at the ports of drives.
     pub tls: Option<Arc<TlsIdentity>>,
+    /// Opens connections at the other end of the one that this host keeps open to its server.
+    pub outbound: Option<Arc<dyn Opener>>,
 }
 
 impl Default for ClientOptions {
@@ -47,6 +50,7 @@ impl Default for ClientOptions {
             zstd_level: 3,
             dial: DialOptions::default(),
             tls: None,
+            outbound: None,
         }
     }
 }

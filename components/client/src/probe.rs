@@ -182,7 +182,7 @@ async fn knock_at(client: Arc<Client>, way: ProbeWay, address: String) -> ProbeF
         move || {
             let Some(ticket) = way.ticket else { return Err("there is no ticket".to_owned()) };
             let url = format!("{}://{address}", way.row);
-            let routes = routes_of(&client, &[url], ticket.drive, &way.device_keys)
+            let routes = routes_of(&client, &[url], ticket.drive, &way.device_keys, false)
                 .map_err(|error| error.to_string())?;
             let route = routes.into_iter().next().ok_or("this host knows no such door")?;
             Ok(knock(client.handle.clone(), route, ticket, KNOCK_PATIENCE))

@@ -74,7 +74,8 @@ pub(crate) fn transfer(
     request: &StartRestore,
 ) -> Result<Arc<HttpTransfer>, ClientError> {
     let ticket = request.ticket.clone();
-    let routes = routes_of(client, &request.device_addresses, ticket.drive, &request.device_keys)?;
+    let (urls, keys) = (&request.device_addresses, &request.device_keys);
+    let routes = routes_of(client, urls, ticket.drive, keys, request.outbound)?;
     let (handle, dial) = (client.handle.clone(), client.options.dial.clone());
     Ok(Arc::new(HttpTransfer::open_with(handle, routes, ticket, dial)?))
 }

@@ -41,8 +41,8 @@ pub(crate) fn run(
     };
     let policy = client.policy()?;
     let command = policy.command(name)?;
-    let routes =
-        routes_of(client, &request.device_addresses, request.ticket.drive, &request.device_keys)?;
+    let (urls, keys) = (&request.device_addresses, &request.device_keys);
+    let routes = routes_of(client, urls, request.ticket.drive, keys, request.outbound)?;
     let Some((program, arguments)) = command.run.split_first() else {
         return Err(ClientError::Request("the command of the policy is empty"));
     };

@@ -216,6 +216,7 @@ async fn read_own(
     Ok(StartRestore {
         device_addresses: granted.urls,
         device_keys: granted.device_keys,
+        outbound: granted.outbound,
         ticket: granted.ticket,
         saveset: saveset.saveset,
         domain_key: None,

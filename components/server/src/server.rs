@@ -1,5 +1,6 @@
 //! The Server: opening its state, and the tasks that run beside the verbs.
 
+use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use simsim_catalog::{AuditEntry, Catalog, CatalogOptions, Client, ClientId, NewClient};
 use simsim_control::verbs::Roles;
 use simsim_control::{Hello, Identity, Timing};
+use simsim_net::BoxedWire;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +43,8 @@ pub struct StartOptions {
     pub dial_self: Vec<String>,
     /// The same of its listener for CTRL; empty where its settings do not enable it.
     pub dial_self_ctrl: Vec<String>,
+    /// The port on which hosts that nobody can dial call this one (row `https`).
+    pub called_at: u16,
     /// Time limits of control sessions.
     pub timing: Timing,
 }
@@ -66,7 +70,7 @@ impl Server {
     /// Errors: `Busy` while another server runs on the same state; `Corrupt` for a damaged
     /// catalog or key.
     pub async fn start(options: StartOptions) -> Result<Self, ServerError> {
-        let StartOptions { state, config, dial_self, dial_self_ctrl, timing } = options;
+        let StartOptions { state, config, dial_self, dial_self_ctrl, called_at, timing } = options;
         let folder = make_folder(&state)?;
         let identity = open_identity(&state)?;
         let path = folder.join("catalog.db");
@@ -91,8 +95,13 @@ impl Server {
         let dialers = Dialers::new(&identity, &hello, timing);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let own_host =
-            OwnHost { id: own.id, name: own.name.clone(), smssh: dial_self, ctrl: dial_self_ctrl };
+        let own_host = OwnHost {
+            id: own.id,
+            name: own.name.clone(),
+            smssh: dial_self,
+            ctrl: dial_self_ctrl,
+            https: called_at,
+        };
         let (nodes, reached) =
             Nodes::new(dialers, books.clone(), own_host, stop.clone(), tasks.clone());
         let wrapping = master.wrapping().clone();
@@ -162,6 +171,11 @@ impl Server {
         if tokio::time::timeout(STOP_PATIENCE, self.house.tasks.wait()).await.is_err() {
             tracing::warn!("some tasks did not end in time");
         }
+    }
+
+    /// Takes a connection that a host opened because nobody can dial it, and serves it to its end.
+    pub async fn take_call(&self, wire: BoxedWire, from: IpAddr) {
+        self.house.nodes.take_call(wire, from).await;
     }
 
     /// The identity to listen with on this host.

@@ -17,15 +17,18 @@ pub enum AccessMode {
     Smssh,
     /// Over plain TCP: authenticated, with what has names and secrets sealed.
     Ctrl,
+    /// Over a connection that the client opens: for one that nobody can dial.
+    Outbound,
 }
 
 impl AccessMode {
-    pub const ALL: [AccessMode; 2] = [AccessMode::Smssh, AccessMode::Ctrl];
+    pub const ALL: [AccessMode; 3] = [AccessMode::Smssh, AccessMode::Ctrl, AccessMode::Outbound];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             AccessMode::Smssh => "smssh",
             AccessMode::Ctrl => "ctrl",
+            AccessMode::Outbound => "outbound",
         }
     }
 
@@ -40,6 +43,7 @@ impl std::fmt::Display for AccessMode {
         f.write_str(match self {
             AccessMode::Smssh => "SMSSH",
             AccessMode::Ctrl => "CTRL",
+            AccessMode::Outbound => "OUTBOUND",
         })
     }
 }
@@ -49,7 +53,7 @@ impl std::str::FromStr for AccessMode {
 
     fn from_str(text: &str) -> Result<Self, String> {
         Self::parse(&text.to_ascii_lowercase())
-            .ok_or_else(|| format!("'{text}' is no access mode: smssh or ctrl"))
+            .ok_or_else(|| format!("'{text}' is no access mode: smssh, ctrl or outbound"))
     }
 }
 
@@ -65,11 +69,16 @@ impl Catalog {
         if port == Some(0) {
             return Err(CatalogError::invalid("a client listens on a port from 1 to 65535"));
         }
+        if port.is_some() && mode == AccessMode::Outbound {
+            let text = "a client of access mode OUTBOUND is not dialled: it has no port";
+            return Err(CatalogError::invalid(text));
+        }
         self.write("change how a client is steered", |transaction| {
             let client = client_by_name(transaction, name)?;
             let (smssh, ctrl) = match mode {
                 AccessMode::Smssh => (port.unwrap_or(client.listen_port), client.ctrl_port),
                 AccessMode::Ctrl => (client.listen_port, port.or(client.ctrl_port)),
+                AccessMode::Outbound => (client.listen_port, client.ctrl_port),
             };
             transaction.execute(
                 "UPDATE clients SET access_mode = ?2, listen_port = ?3, ctrl_port = ?4

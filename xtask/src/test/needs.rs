@@ -13,11 +13,16 @@ struct Need {
     used_for: &'static str,
 }
 
-const NEEDS: [Need; 11] = [
+const NEEDS: [Need; 12] = [
     Need {
         program: "ssh",
         package: "openssh-client",
         used_for: "holding the control listener against OpenSSH",
+    },
+    Need {
+        program: "ssh-audit",
+        package: "ssh-audit",
+        used_for: "an auditor's view of the control listener",
     },
     Need {
         program: "curl",

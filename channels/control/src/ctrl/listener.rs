@@ -16,7 +16,8 @@ use crate::door::{Door, Guest, Login, Visit, evicted, principal};
 use crate::handler::{ListenPolicy, SERVER_USER, VerbHandler};
 use crate::{Hello, Identity, Timing};
 
-/// The CTRL listener of a node.
+/// The CTRL listener of a node. Clones are the same.
+#[derive(Clone)]
 pub struct CtrlListener {
     shared: Arc<Shared>,
 }

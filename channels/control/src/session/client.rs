@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use simsim_model::limits::CONTROL_MESSAGE_BYTES_MAX;
@@ -36,7 +36,17 @@ struct Session {
     shared: Arc<Shared>,
     tasks: [AbortHandle; 2],
     /// What the stream lives on (a connection of another protocol).
-    _keeper: Box<dyn Any + Send + Sync>,
+    keeper: Mutex<Option<Box<dyn Any + Send + Sync>>>,
+}
+
+impl Session {
+    fn end(&self, reason: &str) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.shared.end(reason);
+        drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 impl fmt::Debug for ControlClient {
@@ -47,10 +57,7 @@ impl fmt::Debug for ControlClient {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
-        self.shared.end("closed here");
+        self.end("closed here");
     }
 }
 
@@ -114,7 +121,13 @@ impl ControlClient {
         });
         let writer = guard.disarm();
         let tasks = [writer, listener.abort_handle()];
-        Ok(Self { session: Arc::new(Session { shared, tasks, _keeper: keeper }) })
+        Ok(Self { session: Arc::new(Session { shared, tasks, keeper: Mutex::new(Some(keeper)) }) })
+    }
+
+    /// Ends the session now, for everybody who shares it: open calls fail, and what the stream lives
+    /// on is dropped. `reason` is what they are told.
+    pub fn close(&self, reason: &str) {
+        self.session.end(reason);
     }
 
     /// How the peer introduced itself.

@@ -72,6 +72,10 @@ pub struct StartBackup {
     #[n(13)]
     #[cbor(default, with = "crate::wire::byte_strings")]
     pub device_keys: Vec<Vec<u8>>,
+    /// The device is reached through the connection that this host keeps open to its server.
+    #[n(14)]
+    #[cbor(default)]
+    pub outbound: bool,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]
@@ -128,6 +132,10 @@ pub struct StartRestore {
     #[n(11)]
     #[cbor(default, with = "crate::wire::byte_strings")]
     pub device_keys: Vec<Vec<u8>>,
+    /// The device is reached through the connection that this host keeps open to its server.
+    #[n(12)]
+    #[cbor(default)]
+    pub outbound: bool,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

@@ -32,6 +32,10 @@ pub struct Join {
     #[n(6)]
     #[cbor(default)]
     pub platform: String,
+    /// The caller cannot be dialled: it calls the server (access mode OUTBOUND).
+    #[n(7)]
+    #[cbor(default)]
+    pub outbound: bool,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

@@ -25,7 +25,7 @@ async fn join_as(
     name: &str,
 ) -> Result<join::Joined, ControlError> {
     let hello = Hello::new(name, Roles::CLIENT);
-    join::join(&node.addresses(), code, identity, hello, name, 1234, "a system", QUICK).await
+    join::join(&node.addresses(), code, identity, hello, name, 1234, "a system", false, QUICK).await
 }
 
 #[tokio::test]
@@ -98,6 +98,7 @@ async fn a_server_that_does_not_know_the_secret_cannot_pretend() {
         suite_version: String::new(),
         roles: Roles::CLIENT,
         platform: String::new(),
+        outbound: false,
     };
     let reply = join::reply(&request, &identity.public(), &key, "x", &other);
     let right = join::reply(&request, &identity.public(), &key, "x", &code);

@@ -191,3 +191,30 @@ async fn openssh_reads_identity_files_and_shows_the_same_fingerprint() {
     let public = String::from_utf8(public.unwrap().stdout).unwrap();
     assert_eq!(public.parse::<PublicKey>(), Ok(identity.public()), "{public}");
 }
+
+/// What an auditor of SSH servers says: nothing fails, and what it warns of is either newer than it
+/// knows, or the key exchange for peers that know no newer one.
+#[tokio::test]
+async fn an_auditor_of_ssh_servers_finds_nothing_that_fails() {
+    let Some(home) = home().await else { return };
+    let port = home.node.address.port().to_string();
+    let mut audit = Command::new("ssh-audit");
+    audit.args(["-n", "-b", "-l", "warn", "-t", "30", "-p", &port, "127.0.0.1"]);
+    let Ok(output) = audit.output().await else {
+        eprintln!("skipped: this machine has no 'ssh-audit'");
+        return;
+    };
+    let said = String::from_utf8(output.stdout).unwrap();
+    // 0: nothing at all, 2: warnings; 1 is an error, 3 a failure.
+    assert!(matches!(output.status.code(), Some(0 | 2)), "{:?}: {said}", output.status);
+    let harmless = |line: &str| {
+        line.contains("unknown algorithm")
+            || line.contains("curve25519-sha256") && line.contains("post-quantum")
+            || line.contains("connection throttling")
+    };
+    let found: Vec<&str> = said
+        .lines()
+        .filter(|line| (line.contains("[warn]") || line.contains("[fail]")) && !harmless(line))
+        .collect();
+    assert_eq!(found, [""; 0], "{said}");
+}

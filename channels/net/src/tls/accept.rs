@@ -37,6 +37,19 @@ impl TlsDoor {
     /// # Errors
     /// When the crypto library refuses.
     pub fn new(identity: &TlsIdentity, peers: Peers) -> Result<Self, TlsError> {
+        Self::speaking(identity, peers, &[])
+    }
+
+    /// As [`TlsDoor::new`], for a door behind which several protocols are spoken (ALPN, RFC 7301).
+    /// Who names none comes in as well; who names others only is turned away.
+    ///
+    /// # Errors
+    /// When the crypto library refuses.
+    pub fn speaking(
+        identity: &TlsIdentity,
+        peers: Peers,
+        protocols: &[&[u8]],
+    ) -> Result<Self, TlsError> {
         let provider = provider();
         let algorithms = provider.signature_verification_algorithms;
         let builder = rustls::ServerConfig::builder_with_provider(provider)
@@ -50,6 +63,7 @@ impl TlsDoor {
             }
         };
         let mut config = builder.with_cert_resolver(identity.shown_by_server());
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         if mutual {
             // A resumed session asks for no certificate: a revoked host would come in.
             config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -7,11 +7,11 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{Pin, TlsError, TlsIdentity, provider};
+use crate::Wire;
 
 /// How to dial a host with TLS 1.3: by the keys that it may show, whatever its certificate says.
 #[derive(Clone)]
@@ -28,6 +28,23 @@ impl TlsConnect {
         if pins.is_empty() {
             return Err(TlsError::setup("no key of the other side is known"));
         }
+        Self::build(Some(pins), own, None)
+    }
+
+    /// Takes whoever answers, for a connection on which both sides prove themselves afterwards:
+    /// TLS is the envelope then and not the proof. `protocol`: what is spoken (ALPN, RFC 7301).
+    ///
+    /// # Errors
+    /// When the crypto library refuses.
+    pub fn envelope(protocol: &[u8]) -> Result<Self, TlsError> {
+        Self::build(None, None, Some(protocol))
+    }
+
+    fn build(
+        pins: Option<Vec<Pin>>,
+        own: Option<&TlsIdentity>,
+        protocol: Option<&[u8]>,
+    ) -> Result<Self, TlsError> {
         let provider = provider();
         let algorithms = provider.signature_verification_algorithms;
         let builder = rustls::ClientConfig::builder_with_provider(provider)
@@ -40,6 +57,7 @@ impl TlsConnect {
             None => builder.with_no_client_auth(),
         };
         config.resumption = Resumption::disabled();
+        config.alpn_protocols = protocol.map(<[u8]>::to_vec).into_iter().collect();
         Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
     }
 
@@ -47,11 +65,7 @@ impl TlsConnect {
     ///
     /// # Errors
     /// One sentence; another key than expected says so.
-    pub async fn greet(
-        &self,
-        address: &str,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, String> {
+    pub async fn greet<S: Wire>(&self, address: &str, stream: S) -> Result<TlsStream<S>, String> {
         self.connector.connect(name_of(address), stream).await.map_err(|error| {
             let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
             match inner {
@@ -76,7 +90,8 @@ fn name_of(address: &str) -> ServerName<'static> {
 
 #[derive(Debug)]
 struct Pinned {
-    pins: Vec<Pin>,
+    /// `None` takes any key.
+    pins: Option<Vec<Pin>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -91,7 +106,7 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, Error> {
         let pin = Pin::of(certificate)
             .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        if self.pins.contains(&pin) {
+        if self.pins.as_ref().is_none_or(|pins| pins.contains(&pin)) {
             return Ok(ServerCertVerified::assertion());
         }
         Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))

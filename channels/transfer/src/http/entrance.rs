@@ -13,6 +13,8 @@ use tokio::sync::mpsc;
 pub struct Entrance {
     way: Way,
     drive: Option<u32>,
+    /// Where connections go that speak another protocol than transfers, and which one.
+    other: Option<(&'static [u8], mpsc::Sender<Brought>)>,
 }
 
 enum Way {
@@ -31,22 +33,29 @@ pub struct Brought {
 impl Entrance {
     /// Plain TCP.
     pub fn http(listener: TcpListener) -> Self {
-        Self { way: Way::Tcp(listener), drive: None }
+        Self { way: Way::Tcp(listener), drive: None, other: None }
     }
 
     /// TLS 1.3.
     pub fn https(listener: TcpListener, door: TlsDoor) -> Self {
-        Self { way: Way::Tls(listener, door), drive: None }
+        Self { way: Way::Tls(listener, door), drive: None, other: None }
     }
 
     /// The port of one drive: takes only transfers of that drive. `door` asks for the caller's key.
     pub fn drive(listener: TcpListener, door: TlsDoor, drive: u32) -> Self {
-        Self { way: Way::Tls(listener, door), drive: Some(drive) }
+        Self { way: Way::Tls(listener, door), drive: Some(drive), other: None }
     }
 
     /// Wires from elsewhere; ends when the last sender is gone.
     pub fn brought(wires: mpsc::Receiver<Brought>) -> Self {
-        Self { way: Way::Brought(wires), drive: None }
+        Self { way: Way::Brought(wires), drive: None, other: None }
+    }
+
+    /// Connections that name `protocol` (ALPN) in their TLS handshake are handed to `to` as they are.
+    /// One that cannot be taken at once is closed.
+    pub fn divert(mut self, protocol: &'static [u8], to: mpsc::Sender<Brought>) -> Self {
+        self.other = Some((protocol, to));
+        self
     }
 
     /// For the log.
@@ -67,16 +76,17 @@ impl Entrance {
         Ok(match &mut self.way {
             Way::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                Some(Arrival { from: from.ip(), how: How::Tcp(stream) })
+                Some(Arrival { from: from.ip(), how: How::Tcp(stream), other: None })
             }
             Way::Tls(listener, door) => {
                 let (stream, from) = listener.accept().await?;
-                Some(Arrival { from: from.ip(), how: How::Tls(stream, door.clone()) })
+                let (how, other) = (How::Tls(stream, door.clone()), self.other.clone());
+                Some(Arrival { from: from.ip(), how, other })
             }
-            Way::Brought(wires) => wires
-                .recv()
-                .await
-                .map(|brought| Arrival { from: brought.from, how: How::Ready(brought.wire) }),
+            Way::Brought(wires) => wires.recv().await.map(|brought| {
+                let (from, how) = (brought.from, How::Ready(brought.wire));
+                Arrival { from, how, other: None }
+            }),
         })
     }
 }
@@ -85,6 +95,15 @@ impl Entrance {
 pub(super) struct Arrival {
     pub from: IpAddr,
     how: How,
+    other: Option<(&'static [u8], mpsc::Sender<Brought>)>,
+}
+
+/// What came of an arrival.
+pub(super) enum Arrived {
+    /// A wire for transfers, and the TLS key of the host at its other end where it showed one.
+    Here(BoxedWire, Option<Pin>),
+    /// It spoke another protocol, and was handed on.
+    Elsewhere,
 }
 
 enum How {
@@ -94,19 +113,28 @@ enum How {
 }
 
 impl Arrival {
-    /// The wire, and the TLS key of the host at its other end where it showed one.
-    pub async fn wire(self, within: Duration) -> Result<(BoxedWire, Option<Pin>), String> {
+    /// The handshake, where there is one.
+    pub async fn wire(self, within: Duration) -> Result<Arrived, String> {
         Ok(match self.how {
             How::Tcp(stream) => {
                 tune(&stream);
-                (Box::new(stream), None)
+                Arrived::Here(Box::new(stream), None)
             }
             How::Tls(stream, door) => {
                 tune(&stream);
                 let (stream, pin) = door.welcome(stream, within).await?;
-                (Box::new(stream), pin)
+                match self.other {
+                    Some((protocol, to))
+                        if stream.get_ref().1.alpn_protocol() == Some(protocol) =>
+                    {
+                        let brought = Brought { wire: Box::new(stream), from: self.from };
+                        to.try_send(brought).map_err(|_| "too many come in at once".to_owned())?;
+                        Arrived::Elsewhere
+                    }
+                    _ => Arrived::Here(Box::new(stream), pin),
+                }
             }
-            How::Ready(wire) => (wire, None),
+            How::Ready(wire) => Arrived::Here(wire, None),
         })
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::answer::{Caller, answer};
-use super::entrance::Entrance;
+use super::entrance::{Arrived, Entrance};
 use super::session::Sessions;
 use super::watch::{Moved, Watched};
 use crate::TransferHandler;
@@ -156,7 +156,8 @@ async fn serve(
                         let stranger = Mutex::new(Some(stranger));
                         let work = async {
                             match arrival.wire(device.options.handshake_timeout).await {
-                                Ok((wire, pin)) => {
+                                Ok(Arrived::Elsewhere) => {}
+                                Ok(Arrived::Here(wire, pin)) => {
                                     let streams = AtomicBool::new(false);
                                     let caller =
                                         Caller { ip: from, door, drive, pin, stranger, streams };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use simsim_net::BoxedWire;
+use simsim_net::outbound::Opener;
 use simsim_net::tls::TlsConnect;
 
 /// One way to a device: a protocol, and the addresses (`host:port`) at which it is spoken. All
@@ -16,6 +17,8 @@ pub struct Route {
     scheme: &'static str,
     addresses: Vec<String>,
     how: How,
+    /// Who opens the connections in place of this host.
+    through: Option<Arc<dyn Opener>>,
 }
 
 #[derive(Clone)]
@@ -36,22 +39,29 @@ pub trait Dialer: Send + Sync {
 impl Route {
     /// Plain TCP.
     pub fn http(addresses: Vec<String>) -> Self {
-        Self { scheme: "http", addresses, how: How::Tcp }
+        Self { scheme: "http", addresses, how: How::Tcp, through: None }
     }
 
     /// TLS 1.3 with a host that is known by its key.
     pub fn https(addresses: Vec<String>, tls: TlsConnect) -> Self {
-        Self { scheme: "https", addresses, how: How::Tls(tls) }
+        Self { scheme: "https", addresses, how: How::Tls(tls), through: None }
     }
 
     /// The port of a drive: TLS 1.3, and `tls` shows this host's own key as well.
     pub fn drive(addresses: Vec<String>, tls: TlsConnect) -> Self {
-        Self { scheme: "drive", addresses, how: How::Tls(tls) }
+        Self { scheme: "drive", addresses, how: How::Tls(tls), through: None }
     }
 
     /// Another way, with the name of its protocol and where it leads.
     pub fn other(scheme: &'static str, addresses: Vec<String>, dialer: Arc<dyn Dialer>) -> Self {
-        Self { scheme, addresses, how: How::Other(dialer) }
+        Self { scheme, addresses, how: How::Other(dialer), through: None }
+    }
+
+    /// The same way, with connections that `opener` opens where it is. What is spoken on them does
+    /// not change, and a route of another kind keeps its own way.
+    pub fn through(mut self, opener: Arc<dyn Opener>) -> Self {
+        self.through = Some(opener);
+        self
     }
 
     /// `http`, `https`, `drive`, …
@@ -65,21 +75,37 @@ impl Route {
 
     pub(super) async fn dial(&self, timeout: Duration) -> Result<BoxedWire, String> {
         let dialled = match &self.how {
-            How::Tcp => simsim_net::dial(&self.addresses, timeout)
-                .await
-                .map(|stream| Box::new(stream) as BoxedWire)
-                .map_err(|error| error.to_string()),
+            How::Tcp => self.connect(timeout).await,
             How::Tls(tls) => self.dial_tls(tls, timeout).await,
             How::Other(dialer) => dialer.dial(timeout).await,
         };
         dialled.map_err(|why| format!("{}: {why}", self.scheme))
     }
 
+    /// A connection to the first address that answers.
+    async fn connect(&self, timeout: Duration) -> Result<BoxedWire, String> {
+        let Some(opener) = &self.through else {
+            let stream = simsim_net::dial(&self.addresses, timeout).await;
+            return stream
+                .map(|stream| Box::new(stream) as BoxedWire)
+                .map_err(|error| error.to_string());
+        };
+        let until = tokio::time::Instant::now() + timeout;
+        let mut told = Vec::new();
+        for address in &self.addresses {
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            match opener.open(address, left).await {
+                Ok(wire) => return Ok(wire),
+                Err(why) => told.push(format!("{address} {why}")),
+            }
+        }
+        Err(format!("over the outbound connection: {}", told.join("; ")))
+    }
+
     async fn dial_tls(&self, tls: &TlsConnect, timeout: Duration) -> Result<BoxedWire, String> {
         // One time limit for the connection and for what comes upon it.
         let until = tokio::time::Instant::now() + timeout;
-        let stream =
-            simsim_net::dial(&self.addresses, timeout).await.map_err(|error| error.to_string())?;
+        let stream = self.connect(timeout).await?;
         let address = self.addresses.first().map_or("", String::as_str);
         let greeting = tokio::time::timeout_at(until, tls.greet(address, stream));
         let told = |why: String| format!("{self}: {why}");

@@ -175,6 +175,7 @@ impl Bench {
     ) -> StartBackup {
         StartBackup {
             device_keys: Vec::new(),
+            outbound: false,
             ticket: ticket.clone(),
             device_addresses: vec![self.address.clone()],
             names: names(),
@@ -202,6 +203,7 @@ impl Bench {
     pub fn start_restore(&self, ticket: &Ticket, target: &Path) -> StartRestore {
         StartRestore {
             device_keys: Vec::new(),
+            outbound: false,
             ticket: ticket.clone(),
             device_addresses: vec![self.address.clone()],
             saveset: ticket.saveset,

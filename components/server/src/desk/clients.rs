@@ -213,7 +213,7 @@ pub(crate) fn unencrypted(client: &Client, listens_for_ctrl: bool) -> Option<Str
              'listen.{}' out of its settings",
             CTRL.id
         )),
-        AccessMode::Smssh => None,
+        AccessMode::Smssh | AccessMode::Outbound => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! spent, or never was. Wrong proofs are counted against every code that the name could have
 //! meant, and a code dies of ten.
 
-use simsim_catalog::{AuditEntry, NewClient};
+use simsim_catalog::{AccessMode, AuditEntry, NewClient};
 use simsim_control::join;
 use simsim_control::verbs::{Join, JoinReply, PingReply, Reply, Request};
 use simsim_control::{Caller, EventSender, JoinCode, Principal, PublicKey, VerbError, VerbHandler};
@@ -93,7 +93,17 @@ impl Server {
             listen_port: request.listen_port,
             suite_version: request.suite_version.clone(),
         };
-        let enrolled = house.books.run(move |catalog| catalog.enrol(&hash, &new, now)).await;
+        let outbound = request.outbound;
+        let enrolled = house
+            .books
+            .run(move |catalog| {
+                let client = catalog.enrol(&hash, &new, now)?;
+                match outbound {
+                    true => catalog.set_client_access(&client.name, AccessMode::Outbound, None),
+                    false => Ok(client),
+                }
+            })
+            .await;
         simsim_model::failpoint::hit("server.code_used");
         let client = match enrolled {
             Ok(client) => client,

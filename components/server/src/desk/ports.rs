@@ -18,7 +18,7 @@ use crate::api::{HostCheck, NameCheck, TaskOptions};
 use crate::books::Books;
 use crate::clock::now_unix_ms;
 use crate::jobs::{Choice, DeviceDoors, address_towards};
-use crate::nodes::control_port;
+use crate::nodes::{control_port, relay_of};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -151,9 +151,17 @@ impl Server {
             told.into_iter().for_each(|(_, told)| listens(&mut host, told));
             // What the server really dials counts, whatever the host says.
             set_port(&mut host, SMSSH.id, client.listen_port);
-            if client.access_mode == AccessMode::Ctrl {
-                host.access = Access::Ctrl;
-                set_port(&mut host, CTRL.id, control_port(client));
+            match client.access_mode {
+                AccessMode::Smssh => {}
+                AccessMode::Ctrl => {
+                    host.access = Access::Ctrl;
+                    set_port(&mut host, CTRL.id, control_port(client));
+                }
+                AccessMode::Outbound => {
+                    let id = client.id;
+                    let relay = self.house.books.run(move |catalog| relay_of(catalog, id)).await?;
+                    host.access = Access::Outbound { relay };
+                }
             }
             configuration.hosts.push(host);
         }

@@ -127,6 +127,7 @@ async fn prepare(
     Ok(StartBackup {
         device_addresses: granted.urls,
         device_keys: granted.device_keys,
+        outbound: granted.outbound,
         ticket: granted.ticket,
         names,
         kind: wish.kind,

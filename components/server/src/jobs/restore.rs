@@ -121,6 +121,7 @@ async fn prepare(
     Ok(StartRestore {
         device_addresses: granted.urls,
         device_keys: granted.device_keys,
+        outbound: granted.outbound,
         ticket: granted.ticket,
         saveset: saveset.saveset,
         domain_key: key,

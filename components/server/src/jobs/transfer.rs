@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use simsim_catalog::{Client, ClientId, Datastore};
+use simsim_catalog::{AccessMode, Client, ClientId, Datastore};
 use simsim_control::verbs::{
     DataEndpoint, GrantTransfer, NodeState, Ping, RevokeTransfer, SavesetNames,
 };
@@ -17,7 +17,7 @@ use simsim_transfer::{Route, routes};
 use super::ways::{Choice, DeviceDoors};
 use crate::ServerError;
 use crate::house::House;
-use crate::nodes::Line;
+use crate::nodes::{Line, relay_of, remember_addresses};
 use crate::way::Way;
 
 /// How long a device may take to be reached before a job that needs it fails.
@@ -47,6 +47,8 @@ pub(crate) struct Granted {
     pub device_keys: Vec<Vec<u8>>,
     /// From the client to the device.
     pub way: Way,
+    /// The client goes there through its connection to the Server.
+    pub outbound: bool,
 }
 
 impl Granted {
@@ -105,6 +107,7 @@ pub(crate) async fn grant(
     };
     let (domain_key, names) = stream.unzip();
     let guide = Guide::of(house, wish, to).await?;
+    let outbound = guide.outbound;
     let client_keys = match guide.mentions(Scheme::Drive) {
         true => tls_keys_of(house, to).await,
         false => Vec::new(),
@@ -120,8 +123,17 @@ pub(crate) async fn grant(
         })
         .await?;
     let ways = guide.ways(house, &reply.endpoints, to).await?;
-    let way = Way::of_urls(wish.client, &guide.device, &ways, wish.drive);
-    Ok(Granted { ticket, urls: ways, device_keys: reply.device_keys, way })
+    if outbound {
+        let addresses = ways
+            .iter()
+            .filter_map(|way| way.parse::<Interface>().ok()?.address(wish.drive))
+            .collect();
+        remember_addresses(&house.books, to, addresses).await?;
+    }
+    // Over an outbound connection it is the Server that dials.
+    let from = if outbound { &house.own_name } else { wish.client };
+    let way = Way::of_urls(from, &guide.device, &ways, wish.drive);
+    Ok(Granted { ticket, urls: ways, device_keys: reply.device_keys, way, outbound })
 }
 
 /// The TLS keys that the host may show at the port of a drive. One that is not reached has none:
@@ -149,18 +161,25 @@ struct Guide {
     given: Vec<Interface>,
     choices: Vec<Choice>,
     able: &'static [Scheme],
+    outbound: bool,
 }
 
 impl Guide {
     async fn of(house: &House, wish: &TransferWish<'_>, to: ClientId) -> Result<Self, ServerError> {
         let number = wish.datastore.device;
-        let (device, given, of_client) = house
+        let (device, given, of_client, calls, relay) = house
             .books
             .run(move |catalog| {
                 let device = catalog.client_numbered(number)?.name;
-                Ok((device, catalog.interfaces(number)?, catalog.client_choices(to)?))
+                let calls = catalog.client_numbered(to)?.access_mode == AccessMode::Outbound;
+                let relay = if calls { relay_of(catalog, to)? } else { None };
+                let (given, choices) = (catalog.interfaces(number)?, catalog.client_choices(to)?);
+                Ok((device, given, choices, calls, relay))
             })
             .await?;
+        // The relay's own door is open to the client: its data need not go round by the Server.
+        let at_relay = relay.as_ref() == Some(&device);
+        let outbound = calls && !at_relay;
         let said = if wish.interfaces.is_empty() { &of_client } else { wish.interfaces };
         let kept = given.len();
         // A newer server's protocol is passed over; that is no leave to take any other.
@@ -173,6 +192,9 @@ impl Guide {
         let choices: Result<Vec<Choice>, String> =
             said.iter().map(|text| Choice::parse(text)).collect();
         let mut choices = choices.map_err(ServerError::invalid)?;
+        if at_relay {
+            choices = vec![Choice::Scheme(Scheme::Https)];
+        }
         // To look into a saveset this process dials itself, and has no key for the ports of drives:
         // where only these were chosen for its host's own data, a look goes as if nobody chose.
         let looks = wish.job == 0 && to == house.nodes.own();
@@ -194,6 +216,7 @@ impl Guide {
                 true => &[Scheme::Http, Scheme::Https],
                 false => &[Scheme::Http, Scheme::Https, Scheme::Drive],
             },
+            outbound,
         })
     }
 
@@ -212,7 +235,9 @@ impl Guide {
         endpoints: &[DataEndpoint],
         to: ClientId,
     ) -> Result<Vec<String>, ServerError> {
-        let hosts = device_addresses(house, self.number, to).await?;
+        // Who dials: over an outbound connection the Server does, in the client's place.
+        let dialler = if self.outbound { house.nodes.own() } else { to };
+        let hosts = device_addresses(house, self.number, dialler).await?;
         let (name, given) = (self.device.as_str(), self.given.clone());
         let doors = DeviceDoors { name, given, endpoints, hosts: &hosts };
         let ways = doors.choose(&self.choices, self.able).map_err(ServerError::invalid)?;

@@ -1,11 +1,14 @@
 //! One dialler for each access mode, and the client's own is the only one that is asked.
 
+use std::any::Any;
+
 use simsim_catalog::{AccessMode, Client};
 use simsim_control::{
-    ControlClient, ControlError, CtrlDialer, Hello, Identity, PublicKey, SERVER_USER, SmsshDialer,
-    Timing,
+    ControlClient, ControlError, CtrlDialer, Expected, Hello, Identity, PublicKey, SERVER_USER,
+    SmsshDialer, Timing,
 };
-use simsim_model::port_registry::{CTRL, SMSSH};
+use simsim_model::port_registry::{CTRL, HTTPS, SMSSH};
+use simsim_net::{BoxedWire, DialError};
 
 use crate::ServerError;
 use crate::way::Way;
@@ -36,7 +39,19 @@ impl Dialers {
         match client.access_mode {
             AccessMode::Smssh => self.smssh.connect(addresses, key, SERVER_USER).await,
             AccessMode::Ctrl => self.ctrl.connect(addresses, key).await,
+            AccessMode::Outbound => Err(ControlError::Dial(DialError::NoAddress)),
         }
+    }
+
+    /// A session on a stream that the other side opened, and the key that it proved.
+    pub(crate) async fn over(
+        &self,
+        stream: BoxedWire,
+        label: &str,
+        expected: Expected<'_>,
+        keeper: Box<dyn Any + Send + Sync>,
+    ) -> Result<(ControlClient, PublicKey), ControlError> {
+        self.ctrl.call_over(stream, label, expected, keeper).await
     }
 
     /// As [`Dialers::dial`], with an error that names the way, and what to set on which side.
@@ -63,7 +78,7 @@ impl Dialers {
 }
 
 /// What to set, on which side, when nobody answers there, or somebody else.
-fn advice(client: &Client) -> String {
+pub(crate) fn advice(client: &Client) -> String {
     let (name, mode) = (&client.name, client.access_mode);
     match mode {
         AccessMode::Smssh => format!(
@@ -75,6 +90,12 @@ fn advice(client: &Client) -> String {
             "The access mode of '{name}' is {mode}: its settings must say 'listen.{} = [\"::\"]'; \
              to steer it encrypted instead, say here 'simsim client set {name} --access-mode smssh'",
             CTRL.id
+        ),
+        AccessMode::Outbound => format!(
+            "The access mode of '{name}' is {mode}: it calls this server, on a TCP port of row \
+             {} that is open here (setting 'listen.{0}'), and nobody dials it; it must run, and \
+             have joined with 'simsim client join SERVER --outbound'",
+            HTTPS.id
         ),
     }
 }

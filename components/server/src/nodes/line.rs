@@ -60,6 +60,11 @@ impl Line {
         self.client.is_closed()
     }
 
+    /// Ends the session for everybody who works with it.
+    pub(crate) fn close(&self, reason: &str) {
+        self.client.close(reason);
+    }
+
     /// Waits for the end of the session, and says why it ended.
     pub(crate) async fn closed(&self) -> String {
         self.client.closed().await

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use simsim_catalog::{Client, ClientId, NodeFacts};
-use simsim_control::PublicKey;
+use simsim_catalog::{AccessMode, Client, ClientId, NodeFacts};
 use simsim_control::verbs::{NodeState, Roles};
+use simsim_control::{ControlClient, PublicKey};
 use simsim_model::Kind;
 use simsim_model::port_registry::CTRL;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Line;
+use super::dialers::advice;
 use super::registry::Keeper;
 use crate::ServerError;
 use crate::clock::now_unix_ms;
@@ -73,7 +74,10 @@ impl Node {
             () = self.keep_reached(&keeper) => {}
         }
         self.status.send_modify(|status| {
-            status.line = None;
+            // Others may hold it, with calls that never end by themselves.
+            if let Some(line) = status.line.take() {
+                line.close("this host is not steered any more, or in another way");
+            }
             status.last_error = Some((Kind::Denied, "it is not dialled any more".to_owned()));
             status.attempts += 1;
         });
@@ -97,6 +101,7 @@ impl Node {
                     tracing::info!(node = %self.name, "reached");
                     keeper.reached(self.id);
                     let why = self.until_lost(keeper, &line).await;
+                    line.close(&why);
                     tracing::info!(node = %self.name, %why, "the control session ended");
                     self.status.send_modify(|status| {
                         status.line = None;
@@ -143,8 +148,13 @@ impl Node {
         let key: PublicKey = client.host_key.parse().map_err(|error| {
             ServerError::node(&self.name, Kind::Corrupt, format!("its host key: {error}"))
         })?;
-        let addresses = keeper.dial_addresses(&client);
-        let session = keeper.dialers.connect(&client, &self.way, &addresses, &key).await?;
+        let session = match client.access_mode {
+            AccessMode::Outbound => self.await_call(keeper, &client).await,
+            AccessMode::Smssh | AccessMode::Ctrl => {
+                let addresses = keeper.dial_addresses(&client);
+                keeper.dialers.connect(&client, &self.way, &addresses, &key).await?
+            }
+        };
         let line = Line::new(Arc::clone(&self.name), session);
         let state = line.call(NodeState {}).await?;
         crate::desk::remember_ports(&keeper.books, id, &state.listening).await;
@@ -158,11 +168,34 @@ impl Node {
         Ok((line, facts))
     }
 
+    /// Waits until the host calls, and says meanwhile what is waited for.
+    async fn await_call(&self, keeper: &Keeper, client: &Client) -> ControlClient {
+        let next = keeper.callers.next(self.id);
+        let mut next = std::pin::pin!(next);
+        // One that has called already is there at once.
+        if let Ok(session) = tokio::time::timeout(Duration::from_millis(1), &mut next).await {
+            return session;
+        }
+        let why = format!("{}. {}", self.way.blocked("it has not called"), advice(client));
+        self.status.send_modify(|status| {
+            status.attempts += 1;
+            let lost = status.last_error.take().map(|(_, lost)| format!("; before: {lost}"));
+            let lost = lost.filter(|lost| lost.contains("session ended")).unwrap_or_default();
+            status.last_error = Some((Kind::Unreachable, format!("{why}{lost}")));
+        });
+        next.await
+    }
+
     async fn until_lost(&self, keeper: &Keeper, line: &Line) -> String {
         loop {
-            match tokio::time::timeout(SEEN_INTERVAL, line.closed()).await {
-                Ok(why) => return why,
-                Err(_) => self.note_seen(keeper, None).await,
+            tokio::select! {
+                ended = tokio::time::timeout(SEEN_INTERVAL, line.closed()) => match ended {
+                    Ok(why) => return why,
+                    Err(_) => self.note_seen(keeper, None).await,
+                },
+                () = keeper.callers.called_anew(self.id) => {
+                    return "the host has called anew".to_owned();
+                }
             }
         }
     }

@@ -9,12 +9,13 @@ use simsim_catalog::{AccessMode, Client, ClientId};
 use simsim_control::verbs::Ping;
 use simsim_control::{ControlError, PublicKey};
 use simsim_model::Kind;
-use simsim_model::port_registry::{CTRL, SMSSH};
+use simsim_model::port_registry::{CTRL, HTTPS, SMSSH};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::callers::Callers;
 use super::dialers::Dialers;
 use super::node::Node;
 use super::{Line, NodeStatus};
@@ -31,11 +32,14 @@ pub(crate) struct OwnHost {
     /// `host:port` of its own listeners for each access mode, over loopback.
     pub smssh: Vec<String>,
     pub ctrl: Vec<String>,
+    /// The port on which hosts that nobody can dial call it.
+    pub https: u16,
 }
 
 /// What every node's task needs.
 pub(crate) struct Keeper {
     pub dialers: Dialers,
+    pub callers: Callers,
     pub books: Books,
     own: OwnHost,
     reached: mpsc::UnboundedSender<ClientId>,
@@ -47,13 +51,14 @@ impl Keeper {
         let _ = self.reached.send(id);
     }
 
-    /// The way to a client's control listener.
+    /// The way to a client's control listener; for one that calls, its way to the Server.
     pub(crate) fn way_to(&self, client: &Client) -> Way {
-        let row = match client.access_mode {
-            AccessMode::Smssh => SMSSH.id,
-            AccessMode::Ctrl => CTRL.id,
-        };
-        Way::new(&self.own.name, &client.name, row, control_port(client))
+        let (own, name) = (&self.own.name, &client.name);
+        match client.access_mode {
+            AccessMode::Smssh => Way::new(own, name, SMSSH.id, control_port(client)),
+            AccessMode::Ctrl => Way::new(own, name, CTRL.id, control_port(client)),
+            AccessMode::Outbound => Way::new(name, own, HTTPS.id, self.own.https),
+        }
     }
 
     /// `host:port` for the client's access mode, in the order they are tried.
@@ -61,6 +66,7 @@ impl Keeper {
         let own = match client.access_mode {
             AccessMode::Smssh => &self.own.smssh,
             AccessMode::Ctrl => &self.own.ctrl,
+            AccessMode::Outbound => return Vec::new(),
         };
         if client.id == self.own.id && !own.is_empty() {
             return own.clone();
@@ -73,7 +79,7 @@ impl Keeper {
 /// The port on which a client listens in its access mode.
 pub(crate) fn control_port(client: &Client) -> u16 {
     match client.access_mode {
-        AccessMode::Smssh => client.listen_port,
+        AccessMode::Smssh | AccessMode::Outbound => client.listen_port,
         AccessMode::Ctrl => client.ctrl_port.unwrap_or(CTRL.ports.first()),
     }
 }
@@ -90,7 +96,7 @@ pub(crate) fn with_port(host: &str, port: u16) -> String {
 /// The registry. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Nodes {
-    keeper: Arc<Keeper>,
+    pub(super) keeper: Arc<Keeper>,
     nodes: Arc<Mutex<HashMap<ClientId, Arc<Node>>>>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -106,7 +112,7 @@ impl Nodes {
         tasks: TaskTracker,
     ) -> (Self, mpsc::UnboundedReceiver<ClientId>) {
         let (reached, heard) = mpsc::unbounded_channel();
-        let keeper = Arc::new(Keeper { dialers, books, own, reached });
+        let keeper = Arc::new(Keeper { dialers, callers: Callers::default(), books, own, reached });
         (Self { keeper, nodes: Arc::default(), stop, tasks }, heard)
     }
 

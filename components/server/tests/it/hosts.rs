@@ -36,6 +36,8 @@ pub struct Host {
     pub identity: Identity,
     pub folder: PathBuf,
     pub control: SocketAddr,
+    /// Where its device takes data.
+    pub data: Option<SocketAddr>,
     shutdown: watch::Sender<bool>,
 }
 
@@ -76,10 +78,11 @@ impl Host {
         let handle = tokio::runtime::Handle::current();
         let client = Client::new(&folder.join("client"), ClientOptions::default(), handle);
         let (shutdown, ended) = watch::channel(false);
-        let mut device = None;
+        let (mut device, mut data_address) = (None, None);
         if with_device {
             let served = Device::new(&folder, DeviceOptions::default()).unwrap();
             let data = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            data_address = data.local_addr().ok();
             served.set_endpoints(vec![DataEndpoint {
                 row: port_registry::HTTP.id.to_owned(),
                 port: data.local_addr().unwrap().port(),
@@ -107,7 +110,12 @@ impl Host {
             timing(),
         );
         tokio::spawn(control_listener.serve(listener, until(ended)));
-        Self { desk, identity, folder, control, shutdown }
+        Self { desk, identity, folder, control, data: data_address, shutdown }
+    }
+
+    /// Whom it obeys.
+    pub fn door(&self) -> Arc<dyn ListenPolicy> {
+        Arc::new(Door(Arc::clone(&self.desk)))
     }
 
     /// Closes the listeners and every session, as a host that loses its network does. What its

@@ -3,6 +3,7 @@
 mod audit;
 mod backups;
 mod browsing;
+mod calls;
 mod enrolment;
 mod hosts;
 mod keys;

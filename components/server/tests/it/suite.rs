@@ -84,6 +84,7 @@ impl Suite {
                 config: self.config.clone(),
                 dial_self: vec![self.host.control.to_string()],
                 dial_self_ctrl: Vec::new(),
+                called_at: 1,
                 timing: timing(),
             };
             match Server::start(options).await {
@@ -134,6 +135,7 @@ impl Suite {
             name,
             host.control.port(),
             "test",
+            false,
             timing(),
         )
         .await

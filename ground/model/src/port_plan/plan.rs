@@ -171,6 +171,13 @@ impl<'a> Planner<'a> {
                         host.name
                     );
                     self.listen(&HTTPS, from, end(to), (port, port), false, why);
+                    if to.name != server.name {
+                        let (port, why) = (
+                            server.ports.of(&HTTPS),
+                            format!("'{}' passes calls of '{}' on", to.name, host.name),
+                        );
+                        self.listen(&HTTPS, end(to), end(server), (port, port), false, why);
+                    }
                 }
                 (None, _) => {}
             }
@@ -210,14 +217,18 @@ impl<'a> Planner<'a> {
             return;
         };
         let why = data.why.clone();
-        // Who really dials: for an outbound client the host at the other end of its connection.
+        // Who really dials: for an outbound client the server. What lies at the host that passes its
+        // calls on goes to the port that it calls anyway.
+        // A stranger's tool on its host dials by itself.
+        let external = matches!(data.kind, UseKind::External { .. });
         let (dialler, why) = match &client.access {
-            Access::Outbound { relay } => {
-                let Some(relay) = self.relay_of(client, relay.as_deref()) else { return };
-                if relay.name == device.name {
+            Access::Outbound { relay } if !external => {
+                let Some(called) = self.relay_of(client, relay.as_deref()) else { return };
+                let Some(server) = self.server() else { return };
+                if called.name == device.name || server.name == device.name {
                     return;
                 }
-                (relay, format!("{why}, relayed for '{}'", client.name))
+                (server, format!("{why}, relayed for '{}'", client.name))
             }
             _ => (client, why),
         };

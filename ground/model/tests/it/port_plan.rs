@@ -107,11 +107,11 @@ prop_compose! {
 fn ways(configuration: &PortConfiguration, data: &DataUse) -> Vec<(String, String, UseKind)> {
     let server = name(0);
     let client = configuration.hosts.iter().find(|host| host.name == data.client).unwrap();
+    let external = matches!(data.kind, UseKind::External { .. });
     let (from, is_inside) = match &client.access {
-        Access::Outbound { relay } => {
-            let relay = relay.clone().unwrap_or_else(|| server.clone());
-            let is_inside = relay == data.device;
-            (relay, is_inside)
+        Access::Outbound { relay } if !external => {
+            let is_inside = server == data.device || relay.as_ref() == Some(&data.device);
+            (server.clone(), is_inside)
         }
         _ => (data.client.clone(), false),
     };
@@ -159,7 +159,13 @@ fn is_needed(configuration: &PortConfiguration, row: &Listen, from: &str, to: &s
         id if id == CTRL.id => from == server && *access(to) == Access::Ctrl,
         id if id == HTTPS.id => match access(from) {
             Access::Outbound { relay } => relay.as_deref().unwrap_or(&server) == to,
-            _ => false,
+            // A relay passes calls on.
+            _ => {
+                to == server
+                    && configuration.hosts.iter().any(|host| {
+                        matches!(&host.access, Access::Outbound { relay: Some(relay) } if relay == from)
+                    })
+            }
         },
         id if id == CONSOLE.id => {
             from == server && to == server && !configuration.hosts[0].console_is_open

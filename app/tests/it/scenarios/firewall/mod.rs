@@ -8,6 +8,7 @@
 
 mod drive_port;
 mod https_only;
+mod outbound;
 mod smssh_http;
 
 use std::collections::BTreeSet;
@@ -52,12 +53,23 @@ impl Site {
 
     /// With settings of the RDS.
     pub fn with_settings(of_device: &str) -> Result<Self, String> {
+        Self::configured("", of_device, &[])
+    }
+
+    /// With listeners of the server beside the usual ones, settings of the RDS, and what the client
+    /// says when it joins.
+    pub fn configured(
+        of_server: &str,
+        of_device: &str,
+        web_joins: &[&str],
+    ) -> Result<Self, String> {
         let network = Network::routed(&[VAULT, FAR, WEB, STRANGER])?;
         let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
         let folder = |name: &str| scratch.path().join(name);
         let advertise = network.address(VAULT);
         let settings = format!(
-            "name = \"{VAULT}\"\n[server]\nadvertise = [\"{advertise}\"]\nsilent_grace_s = 5\n"
+            "name = \"{VAULT}\"\n[server]\nadvertise = [\"{advertise}\"]\nsilent_grace_s = 5\n\
+             [listen]\n{of_server}"
         );
         for (host, settings) in [(VAULT, settings.as_str()), (FAR, of_device)] {
             std::fs::create_dir_all(folder(host)).map_err(|error| error.to_string())?;
@@ -70,8 +82,23 @@ impl Site {
         let source = folder("source");
         let site = Self { network, scratch, server, device, client, source };
         site.apply();
-        site.join(FAR, &site.device.state);
-        site.join(WEB, &site.client.state);
+        site.join(FAR, &site.device.state, &[]);
+        site.join(WEB, &site.client.state, web_joins);
+        if !web_joins.is_empty() {
+            // Its listener was open before it had joined.
+            let mut site = site;
+            assert_eq!(site.client.stop(), 0, "{}", site.client.process.output());
+            site.client = daemon(&site.network, WEB, "client", &site.client.state.clone());
+            site.apply();
+            site.server.until_connected(WEB);
+            return site.with_data();
+        }
+        site.with_data()
+    }
+
+    /// The datastore and the task.
+    fn with_data(self) -> Result<Self, String> {
+        let site = self;
         let store = site.scratch.path().join("store");
         site.server.must("datastore.create", json!({ "name": "main", "node": FAR, "path": store }));
         std::fs::create_dir_all(site.source.join("sub/empty")).unwrap();
@@ -84,13 +111,13 @@ impl Site {
     }
 
     /// Through the firewall: it is opened for hosts that join while the code is valid.
-    fn join(&self, name: &str, state: &Path) {
+    fn join(&self, name: &str, state: &Path, more: &[&str]) {
         let code = self.server.join_code(name);
         self.apply();
         let mut join = simsim();
         let server = self.network.address(VAULT).to_string();
         join.args(["client", "join", &server, "--code", &code, "--name", name, "--state"]);
-        join.arg(state);
+        join.arg(state).args(more);
         assert_done(&self.network.on(name, &join).output().unwrap());
         self.apply();
         self.server.until_connected(name);
@@ -282,7 +309,8 @@ impl Site {
     /// Uses a row that is closed, and answers how that failed.
     fn failure_of(&mut self, row: &PlanRow) -> String {
         let by_server = row.from.name == VAULT;
-        if row.row == SMSSH.id || row.row == CTRL.id {
+        let calls = row.from.name == WEB && row.to.name == VAULT;
+        if row.row == SMSSH.id || row.row == CTRL.id || calls {
             // Sessions that are open outlive a rule: the server has to dial anew.
             self.restart_server();
         } else if by_server {

@@ -23,6 +23,7 @@ pub(super) fn problem() -> Problem {
 fn backup() -> StartBackup {
     StartBackup {
         device_keys: Vec::new(),
+        outbound: false,
         ticket: Ticket {
             transfer: TransferId([0x31; 16]),
             job: 0x7172_7374_7576,

@@ -145,6 +145,7 @@ async fn a_stranger_may_say_ping_and_join_only() {
         suite_version: String::new(),
         roles: Roles::CLIENT,
         platform: String::new(),
+        outbound: false,
     };
     // It reaches the handler, which does not know it here.
     assert_eq!(client.call(join).await.unwrap_err().kind(), Kind::Invalid);

@@ -1,0 +1,141 @@
+//! Hosts that call the Server, as hostile ones do it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use simsim_catalog::AccessMode;
+use simsim_control::verbs::Roles;
+use simsim_control::{CtrlListener, Hello, Identity};
+use simsim_model::Level;
+use simsim_net::BoxedWire;
+use simsim_net::mux::{Mux, MuxHandle, Side};
+use simsim_net::outbound;
+use simsim_server::api::ClientSetRequest;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::hosts::{Host, timing};
+use crate::suite::{Suite, root};
+
+const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+/// The far end of a new connection to the Server, which takes it as a call.
+fn connection(suite: &Suite) -> BoxedWire {
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let server = suite.server().clone();
+    tokio::spawn(async move { server.take_call(Box::new(theirs), FROM).await });
+    Box::new(ours)
+}
+
+/// Calls with a key, and answers as a host does; streams can be opened on what comes back.
+async fn call(suite: &Suite, host: &Host, identity: &Identity) -> MuxHandle {
+    let mut wire = connection(suite);
+    outbound::begin(&mut wire).await.unwrap();
+    let (streams, mut incoming) = Mux::new(wire, Side::Dialer, outbound::limits());
+    let hello = Hello::new(&*host.desk.name, Roles::CLIENT);
+    let (policy, handler) = (host.door(), Arc::clone(&host.desk) as Arc<_>);
+    let listener = CtrlListener::with_timing(identity, hello, policy, handler, timing());
+    tokio::spawn(async move {
+        let stop = CancellationToken::new();
+        while let Some(stream) = incoming.next().await {
+            listener.answer_over(stream, None, &stop).await;
+        }
+    });
+    streams
+}
+
+async fn outbound_host(suite: &Suite) -> Host {
+    let host = suite.join_host("laptop", false).await;
+    let request = ClientSetRequest {
+        name: "laptop".to_owned(),
+        access_mode: AccessMode::Outbound,
+        port: None,
+    };
+    suite.server().set_client(&root(), request).await.unwrap();
+    host
+}
+
+async fn connected(suite: &Suite) -> bool {
+    let clients = suite.server().clients(&root()).await.unwrap();
+    clients.iter().any(|one| one.name == "laptop" && one.connected)
+}
+
+async fn until_connected(suite: &Suite, wanted: bool) {
+    let waiting = async {
+        while connected(suite).await != wanted {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("connected, or not");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_lead_only_to_addresses_that_the_host_was_told_of() {
+    let suite = Suite::with_datastore().await;
+    let host = outbound_host(&suite).await;
+    let streams = call(&suite, &host, &host.identity).await;
+    until_connected(&suite, true).await;
+    // Somebody in the server's network, and its own control port.
+    let (elsewhere, own) = ("127.0.0.1:1".to_owned(), suite.host.control.to_string());
+    for address in [&elsewhere, &own] {
+        let mut stream = streams.open().await.unwrap();
+        let refused = outbound::ask(&mut stream, address).await.unwrap_err();
+        assert!(refused.contains("did not name that address"), "{refused}");
+    }
+    // Not even what it was told of for a job is widened.
+    let source = tempfile::tempdir().unwrap();
+    suite.add_task("home", "laptop", source.path()).await;
+    let job = suite.run("home", Level::Full).await;
+    suite.ended(job).await;
+    let mut stream = streams.open().await.unwrap();
+    outbound::ask(&mut stream, &own).await.unwrap_err();
+    let told = suite.host.data.unwrap().to_string();
+    let mut stream = streams.open().await.unwrap();
+    outbound::ask(&mut stream, &told).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 404");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_not_enrolled_for_this_gets_no_session_and_no_stream() {
+    let suite = Suite::with_datastore().await;
+    let host = outbound_host(&suite).await;
+    let other = Identity::generate();
+    let streams = call(&suite, &host, &other).await;
+    let ended = tokio::time::timeout(Duration::from_secs(30), streams.watch().ended()).await;
+    ended.expect("the connection of a stranger is closed");
+    assert!(!connected(&suite).await);
+    // The right one, and an older call of it gives way to a newer.
+    let first = call(&suite, &host, &host.identity).await;
+    until_connected(&suite, true).await;
+    let _second = call(&suite, &host, &host.identity).await;
+    let ended = tokio::time::timeout(Duration::from_secs(30), first.watch().ended()).await;
+    ended.expect("the older call is closed");
+    until_connected(&suite, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_without_a_proof_are_limited_and_end_in_time() {
+    let suite = Suite::start().await;
+    let mut silent: Vec<BoxedWire> = (0..9).map(|_| connection(&suite)).collect();
+    let closed = async |wire: &mut BoxedWire, within: u64| {
+        let mut byte = [0];
+        let read = tokio::time::timeout(Duration::from_secs(within), wire.read(&mut byte)).await;
+        matches!(read, Ok(Ok(0) | Err(_)))
+    };
+    let mut early = 0;
+    for wire in &mut silent {
+        early += usize::from(closed(wire, 1).await);
+    }
+    assert_eq!(early, 1, "one past eight of an address: the oldest gives way");
+    for wire in &mut silent {
+        assert!(closed(wire, 30).await, "nobody stays without a proof");
+    }
+    // What is no call is closed at once.
+    let mut other = connection(&suite);
+    other.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    assert!(closed(&mut other, 5).await);
+}
