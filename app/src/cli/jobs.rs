@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use simsim_catalog::{JobState, Severity};
-use simsim_model::Overwrite;
+use simsim_model::{Outcome, Overwrite};
 use simsim_server::api::{
     JobDetail, JobListRequest, JobRequest, JobView, LogReply, LogRequest, VerifyDepth,
 };
@@ -275,6 +275,19 @@ fn problems(screen: &Screen, detail: &JobDetail, most: usize) -> Result<(), Fail
 /// What was moved, in one or two lines.
 fn figures(job: &JobView) -> Vec<String> {
     let done = &job.progress;
+    if matches!(job.kind.as_str(), "replicate" | "heal") {
+        return match (done.bytes_wire, done.files_done) {
+            (0, 0) if job.state == JobState::Ended(Outcome::Finished) => {
+                vec!["nothing was missing".to_owned()]
+            }
+            (sent, files) => vec![format!(
+                "copies of {}, {}; sent {}",
+                counted(files, "file"),
+                size(done.bytes_done),
+                size(sent)
+            )],
+        };
+    }
     if done.files_done == 0 && done.bytes_done == 0 && done.dirs_done == 0 {
         return Vec::new();
     }

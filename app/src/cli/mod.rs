@@ -28,6 +28,7 @@ mod paging;
 mod paths;
 pub mod ports;
 mod reference;
+mod replications;
 pub mod rescue;
 mod restore;
 mod savesets;
@@ -93,6 +94,11 @@ pub enum Verb {
         #[command(subcommand)]
         verb: interfaces::InterfaceVerb,
     },
+    /// Replications: copies of savesets in other datastores, and healing one from another
+    Replication {
+        #[command(subcommand)]
+        verb: replications::ReplicationVerb,
+    },
     /// The recovery kit, and who holds keys
     Key {
         #[command(subcommand)]
@@ -123,6 +129,7 @@ pub fn run(verb: Verb, console: LocalClient, common: &CommonArguments) -> Result
         Verb::Task { verb } => tasks::run(cx, verb).await,
         Verb::Datastore { verb } => datastores::run(cx, verb).await,
         Verb::Interface { verb } => interfaces::run(cx, verb).await,
+        Verb::Replication { verb } => replications::run(cx, verb).await,
         Verb::Key { verb } => keys::run(cx, verb).await,
         Verb::Audit { verb } => audit::run(cx, verb).await,
     })

@@ -65,6 +65,10 @@ pub struct Arguments {
     /// repeated, in order of preference [default: as the client says]
     #[arg(long = "interface", value_name = "INTERFACE")]
     interfaces: Vec<String>,
+    /// Read the copy in this datastore [default: where the saveset was made, or where a device with
+    /// a copy is reached]
+    #[arg(long, value_name = "DATASTORE")]
+    copy: Option<String>,
     /// Do not wait for the end
     #[arg(long)]
     detach: bool,
@@ -138,6 +142,7 @@ pub async fn run(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
         owners: Some(!how.no_owners),
         dry_run: how.dry_run,
         interfaces: arguments.interfaces,
+        copy: arguments.copy,
     };
     if how.dry_run && !cx.screen.is_json() {
         cx.screen.aside(Text::new().dim("dry run: nothing is written"));

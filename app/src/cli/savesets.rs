@@ -74,11 +74,13 @@ fn detail_text(screen: &Screen, detail: &SavesetDetail) -> Result<(), Failure> {
         0 => Text::new(),
         until => Text::from(when(i64::try_from(until).unwrap_or(i64::MAX).saturating_mul(1000))),
     };
+    let copies: Vec<&str> = saveset.copies.iter().map(|copy| copy.datastore.as_str()).collect();
     let base = saveset.base.map_or_else(Text::new, |base| base.to_string().into());
     screen.lines(facts(&[
         ("task", task_name(saveset)),
         ("client", saveset.client.as_str().into()),
         ("datastore", saveset.datastore.as_str().into()),
+        ("copies in", copies.join(", ").into()),
         ("level", saveset.level.as_str().into()),
         ("compared with", base),
         ("outcome", state_of(saveset)),
@@ -151,11 +153,17 @@ fn full(savesets: &[SavesetView]) -> Table {
             count(saveset.files).into(),
             size(saveset.bytes).into(),
             size(saveset.bytes_stored).into(),
-            saveset.datastore.as_str().into(),
+            datastores(saveset).into(),
             state_of(saveset),
         ]);
     }
     table
+}
+
+/// Where it was made, then where its copies are.
+fn datastores(saveset: &SavesetView) -> String {
+    let copies = saveset.copies.iter().map(|copy| copy.datastore.as_str());
+    std::iter::once(saveset.datastore.as_str()).chain(copies).collect::<Vec<_>>().join(", ")
 }
 
 /// A few savesets, to choose from.

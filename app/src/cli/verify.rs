@@ -16,7 +16,8 @@ pub struct Arguments {
     /// index and manifests are held against each other and every checksum is checked
     #[arg(long)]
     bytes: bool,
-    /// The datastore [default: that of the saveset, or the only one]
+    /// The datastore; of a saveset that has copies, the one to check [default: that of the saveset, or
+    /// the only one]
     #[arg(long)]
     datastore: Option<String>,
     /// Hand the keys to a device on another host for this check, so that it can check the names too

@@ -301,7 +301,7 @@ async fn open_device(
     state: &State,
     settings: &Settings,
     ports: &Ports,
-    tls: &TlsIdentity,
+    tls: &Arc<TlsIdentity>,
 ) -> Result<Arc<Device>, Failure> {
     let (folder, options) = (state.file("device"), settings.device_options());
     let device =
@@ -316,6 +316,7 @@ async fn open_device(
     endpoints.dedup();
     device.set_endpoints(endpoints);
     device.set_tls_keys(vec![tls.pin()]);
+    device.set_tls(Arc::clone(tls));
     Ok(device)
 }
 

@@ -14,6 +14,7 @@ mod own_keys;
 mod quickstart;
 mod recovery;
 mod refusals;
+mod replications;
 mod restarts;
 mod scenarios;
 mod services;

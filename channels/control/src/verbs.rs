@@ -16,6 +16,7 @@ mod join;
 mod manifest;
 mod node;
 mod probe;
+mod replicate;
 mod transfer;
 
 pub use ask::*;
@@ -28,6 +29,7 @@ pub use join::*;
 pub use manifest::*;
 pub use node::*;
 pub use probe::*;
+pub use replicate::*;
 pub use transfer::*;
 
 use minicbor::{Decode, Encode};
@@ -232,6 +234,8 @@ verbs! {
     54 "list-domains" ListDomains => ListDomainsReply;
     /// Device: the numbers of a datastore's drives.
     55 "set-drives" SetDrives => SetDrivesReply;
+    /// Device: copies savesets between a datastore of its own and one of another device.
+    65 "replicate" Replicate => ReplicateReply;
     /// Server: enrols the caller.
     80 "join" Join => JoinReply;
 }

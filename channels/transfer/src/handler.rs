@@ -3,7 +3,9 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use simsim_model::{BackupSession, Kind, RestoreSession, SessionError, Ticket, TransferId};
+use simsim_model::{
+    BackupSession, CopySession, Kind, RestoreSession, SessionError, Ticket, TransferId,
+};
 use simsim_net::tls::Pin;
 
 /// The device behind a listener. All calls block; they come from threads kept for blocking work
@@ -26,6 +28,12 @@ pub trait TransferHandler: Send + Sync + 'static {
 
     /// The session that answers `manifest`, `locate` and `get`. Asked once a transfer.
     fn restore(&self, transfer: &TransferId) -> Result<Arc<dyn RestoreSession>, SessionError>;
+
+    /// The session that answers `savesets` and `commit-copy`; `has` and `put` of the same transfer
+    /// come to [`Self::backup`]. Asked once a transfer.
+    fn copy(&self, _transfer: &TransferId) -> Result<Arc<dyn CopySession>, SessionError> {
+        Err(SessionError::new(Kind::Denied, "no copies are taken here"))
+    }
 
     /// Takes a plain stream to its end and returns its length; the reader fails with
     /// `UnexpectedEof` when the client went away before the end.

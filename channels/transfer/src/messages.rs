@@ -1,7 +1,7 @@
 //! What stands in the bodies, after the frames are opened. Integers are little-endian.
 
 use bytes::Bytes;
-use simsim_model::{CommitReply, ManifestDraft, Name, SegmentPlace, StoreTerms, limits};
+use simsim_model::{CommitReply, ManifestDraft, Name, SavesetId, SegmentPlace, StoreTerms, limits};
 
 use crate::TransferError;
 
@@ -11,6 +11,8 @@ pub const PLACE_BYTES: usize = Name::BYTES + 12;
 const ABSENT: u32 = u32::MAX;
 /// Bytes before the segment in a `put` request: its number.
 pub const PUT_HEAD_BYTES: usize = 8;
+/// Bytes before the manifest in a `commit-copy` request: how many segments were put.
+pub const COPY_HEAD_BYTES: usize = 8;
 /// Bytes of one piece of a plain stream.
 pub const STREAM_PIECE_BYTES_MAX: usize = 4 << 20;
 /// Bytes before the piece in a `stream-put` request: offset u64, last u8.
@@ -196,6 +198,28 @@ pub fn encode_terms(terms: &StoreTerms) -> Result<Bytes, TransferError> {
 
 pub fn decode_terms(bytes: &[u8]) -> Result<StoreTerms, TransferError> {
     decode_whole(bytes).ok_or(bad("terms", "not the terms of a datastore"))
+}
+
+/// `savesets`: ids of 16 bytes, nothing else. The reply is as that of `has`.
+pub fn encode_ids(savesets: &[SavesetId]) -> Bytes {
+    savesets.iter().flat_map(|saveset| saveset.0).collect()
+}
+
+pub fn decode_ids(bytes: &[u8]) -> Result<Vec<SavesetId>, TransferError> {
+    let (ids, rest) = bytes.as_chunks::<16>();
+    if !rest.is_empty() || ids.len() > limits::NAMES_PER_REQUEST_MAX {
+        return Err(bad("savesets", "not a whole number of ids, or too many"));
+    }
+    Ok(ids.iter().map(|id| SavesetId(*id)).collect())
+}
+
+/// `commit-copy`: segments put so far, then the original's manifest. Gives both without copying.
+pub fn decode_commit_copy(mut bytes: Bytes) -> Result<(u64, Bytes), TransferError> {
+    let wrong = bad("commit-copy", "shorter than its head");
+    let (segments, _) = bytes.split_first_chunk::<8>().ok_or(wrong)?;
+    let segments = u64::from_le_bytes(*segments);
+    let manifest = bytes.split_off(COPY_HEAD_BYTES);
+    Ok((segments, manifest))
 }
 
 fn decode_whole<'b, T: minicbor::Decode<'b, ()>>(bytes: &'b [u8]) -> Option<T> {

@@ -20,10 +20,12 @@ pub enum Verb {
     StreamPut = 10,
     StreamGet = 11,
     Terms = 12,
+    Savesets = 20,
+    CommitCopy = 21,
 }
 
 impl Verb {
-    pub const ALL: [Verb; 13] = [
+    pub const ALL: [Verb; 15] = [
         Verb::Open,
         Verb::Has,
         Verb::Put,
@@ -37,6 +39,8 @@ impl Verb {
         Verb::StreamPut,
         Verb::StreamGet,
         Verb::Terms,
+        Verb::Savesets,
+        Verb::CommitCopy,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -54,6 +58,8 @@ impl Verb {
             Verb::StreamPut => "stream-put",
             Verb::StreamGet => "stream-get",
             Verb::Terms => "terms",
+            Verb::Savesets => "savesets",
+            Verb::CommitCopy => "commit-copy",
         }
     }
 
@@ -64,11 +70,12 @@ impl Verb {
     /// Does a ticket of this direction allow the verb?
     pub const fn allowed(self, direction: Direction) -> bool {
         match self {
-            Verb::Has | Verb::Put | Verb::Commit | Verb::StreamPut | Verb::Terms => {
-                matches!(direction, Direction::Backup)
-            }
+            Verb::Has | Verb::Put => matches!(direction, Direction::Backup | Direction::CopyIn),
+            Verb::Commit | Verb::StreamPut | Verb::Terms => matches!(direction, Direction::Backup),
             Verb::StreamGet => matches!(direction, Direction::Restore),
-            _ => true,
+            Verb::Locate | Verb::Get | Verb::Manifest => !matches!(direction, Direction::CopyIn),
+            Verb::Savesets | Verb::CommitCopy => matches!(direction, Direction::CopyIn),
+            Verb::Open | Verb::Ping | Verb::Close | Verb::Abort => true,
         }
     }
 }

@@ -218,8 +218,11 @@ impl Client {
         if let Some(sent) = sent {
             return Ok(DomainKey::new(sent));
         }
-        let held = self.keys.get(store, domain)?.ok_or(ClientError::NoKey)?;
-        Ok(DomainKey::new(&held))
+        let held = match self.keys.get(store, domain)? {
+            None => self.keys.of_domain(domain)?,
+            held => held,
+        };
+        Ok(DomainKey::new(&held.ok_or(ClientError::NoKey)?))
     }
 }
 

@@ -111,6 +111,23 @@ impl HeldKeys {
         }
     }
 
+    /// The key of a domain, whatever datastore it was made for: a copy of a saveset lies in another
+    /// one, under the same key.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn of_domain(&self, domain: DomainId) -> Result<Option<Secret>, ClientError> {
+        let ending = format!("-{domain}.{KEY_ENDING}");
+        for path in self.held()? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let store = name.strip_suffix(&ending).and_then(|store| store.parse().ok());
+            if let Some(store) = store {
+                return self.get(store, domain);
+            }
+        }
+        Ok(None)
+    }
+
     /// Makes the key unless it is held already, durably, and returns its slots.
     pub fn create(&self, store: StoreId, domain: DomainId) -> Result<Vec<u8>, ClientError> {
         let _one = self.making.lock();

@@ -50,6 +50,7 @@ async fn round(source: &Path, between: Option<&str>) {
         mode: VerifyMode::Bytes,
         domain_keys,
         saveset: None,
+        mend: false,
     };
     let reply = step("verify", &bench, bench.device(verify)).await;
     println!("  {:?}", reply.map(|reply| (reply.result.outcome, reply.segments, reply.bytes)));

@@ -85,6 +85,16 @@ fn look(
     threads: usize,
     found: &mut Found,
 ) -> Result<(), DeviceError> {
+    if request.mend {
+        let mended = lease.datastore.mend()?;
+        if mended.segments > 0 {
+            let text = format!(
+                "{} damaged segments of {} packs were put back as they were",
+                mended.segments, mended.packs
+            );
+            job.problem(Problem::new(*b"packs", ProblemKind::Note, text));
+        }
+    }
     let keys: BTreeMap<DomainId, DomainKey> = request
         .domain_keys
         .iter()

@@ -15,13 +15,15 @@ use simsim_control::verbs::{
 use simsim_control::{Job, JobBook, VerbError};
 use simsim_format::KeySlots;
 use simsim_model::{Kind, limits, port_registry};
-use simsim_net::tls::Pin;
+use simsim_net::tls::{Pin, TlsIdentity};
+use simsim_transfer::DialOptions;
 use tokio::sync::watch;
 
 use crate::check::{self, Found};
+use crate::copies::Copied;
 use crate::grants::Grants;
 use crate::shelf::Shelf;
-use crate::{DeviceError, manifests};
+use crate::{DeviceError, copies, manifests};
 
 /// How a device works.
 #[derive(Debug, Clone)]
@@ -34,6 +36,8 @@ pub struct DeviceOptions {
     pub threads: usize,
     /// For plain streams, which are sealed here.
     pub zstd_level: i32,
+    /// Connections and patience towards another device, for copies.
+    pub dial: DialOptions,
     /// A call to a datastore's storage that has not come back for so long is given up on, and the
     /// datastore takes nothing more until it is attached again.
     pub storage_answer: Duration,
@@ -46,6 +50,7 @@ impl Default for DeviceOptions {
             jobs_max: 4,
             threads: 0,
             zstd_level: 3,
+            dial: DialOptions::default(),
             storage_answer: Duration::from_millis(limits::STORAGE_ANSWER_MS_MAX),
         }
     }
@@ -60,6 +65,8 @@ pub struct Device {
     jobs: Arc<JobBook>,
     endpoints: RwLock<Vec<DataEndpoint>>,
     tls_keys: RwLock<Vec<Pin>>,
+    /// Shown at the ports of other devices' drives.
+    pub(crate) tls: RwLock<Option<Arc<TlsIdentity>>>,
     /// Open ports of drives, by number.
     drive_ports: RwLock<BTreeMap<u32, u16>>,
 }
@@ -77,6 +84,7 @@ impl Device {
             jobs: JobBook::new(options.jobs_max),
             endpoints: RwLock::default(),
             tls_keys: RwLock::default(),
+            tls: RwLock::default(),
             drive_ports: RwLock::default(),
             options,
         }))
@@ -90,6 +98,11 @@ impl Device {
     /// The TLS keys that the data listeners may show; every grant names them.
     pub fn set_tls_keys(&self, keys: Vec<Pin>) {
         *self.tls_keys.write() = keys;
+    }
+
+    /// This host's TLS key, for copies from and to other devices.
+    pub fn set_tls(&self, tls: Arc<TlsIdentity>) {
+        *self.tls.write() = Some(tls);
     }
 
     /// The drives whose ports should be open, as they change.
@@ -157,6 +170,16 @@ impl Device {
                 self.run(number, JobKind::RebuildIndex, work, events)
                     .await
                     .map(|(result, counts)| check::rebuild_reply(counts, result).into())
+            }
+            Request::Replicate(request) => {
+                let (device, request) = (Arc::clone(self), request.clone());
+                let (number, handle) = (request.job, tokio::runtime::Handle::current());
+                let work = move |job: &Arc<Job>, copied: &mut Copied| {
+                    copies::run(&device, &request, &handle, job, copied)
+                };
+                self.run(number, JobKind::Replicate, work, events)
+                    .await
+                    .map(|(result, copied)| copied.reply(result).into())
             }
             Request::GrantTransfer(_)
             | Request::RevokeTransfer(_)

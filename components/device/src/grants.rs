@@ -72,8 +72,10 @@ impl Grants {
         if ticket.direction == Direction::Backup && request.level.is_none() {
             return Err(DeviceError::Request("the grant of a backup must name its level"));
         }
-        if ticket.saveset.is_zero() {
-            return Err(DeviceError::Request("the ticket must name a saveset"));
+        if ticket.saveset.is_zero() != ticket.direction.is_copy() {
+            return Err(DeviceError::Request(
+                "the ticket must name a saveset, and that of a copy none",
+            ));
         }
         let mut table = self.table.lock();
         table.retain(|_, grant| !grant.is_forgotten());

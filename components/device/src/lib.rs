@@ -7,13 +7,16 @@
 //!
 //! `shelf` keeps the datastores and their list; `grants` the tickets; `session` is a transfer at
 //! work; `streams` cuts, seals and opens plain streams here; `manifests` and
-//! `check` answer the longer verbs.
+//! `check` answer the longer verbs; `copies` dials another device and copies savesets from one
+//! datastore to the other, as fast as `pace` lets it.
 
 mod check;
+mod copies;
 mod device;
 mod error;
 mod grants;
 mod manifests;
+mod pace;
 mod session;
 mod shelf;
 mod streams;

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use simsim_model::{BackupSession, RestoreSession, SessionError, Ticket, TransferId};
+use simsim_model::{BackupSession, CopySession, RestoreSession, SessionError, Ticket, TransferId};
 use simsim_net::tls::Pin;
 use simsim_transfer::TransferHandler;
 
@@ -39,6 +39,10 @@ impl TransferHandler for Device {
     }
 
     fn restore(&self, transfer: &TransferId) -> Result<Arc<dyn RestoreSession>, SessionError> {
+        Ok(Arc::new(Session::new(self.grant_of(transfer)?)))
+    }
+
+    fn copy(&self, transfer: &TransferId) -> Result<Arc<dyn CopySession>, SessionError> {
         Ok(Arc::new(Session::new(self.grant_of(transfer)?)))
     }
 

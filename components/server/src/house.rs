@@ -67,17 +67,17 @@ impl House {
         }
     }
 
-    /// Where a saveset lies: its datastore, its domain, and a drive that leads there.
+    /// Where a saveset is read: its datastore, or one with a copy, its domain, and a drive that leads there.
     pub(crate) async fn place_of(
         &self,
         saveset: &Saveset,
     ) -> Result<(Datastore, Domain, u32), ServerError> {
-        let (store, domain) = (saveset.store, saveset.domain);
+        let datastore = self.store_to_read(saveset, None).await?;
+        let domain = saveset.domain;
         self.books
             .run(move |catalog| {
                 let drives = catalog.drives()?;
-                let drive = drives.iter().find(|drive| drive.store == store);
-                let datastore = catalog.datastore_with_id(store)?;
+                let drive = drives.iter().find(|drive| drive.store == datastore.store);
                 Ok((datastore, catalog.domain(domain)?, drive.map_or(0, |drive| drive.number)))
             })
             .await

@@ -27,6 +27,7 @@ mod books;
 mod certificates;
 mod clock;
 mod config;
+mod copies;
 mod desk;
 mod error;
 mod house;

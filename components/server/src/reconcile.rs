@@ -203,7 +203,11 @@ pub(crate) fn path_text(path: &[u8]) -> Result<String, ServerError> {
 /// Adds rows for the manifests after the last one that was looked at. Sequences grow with every
 /// commit, so nothing can appear before that. Domains that the catalog does not know are left to
 /// `catalog rebuild`.
-async fn list_new(house: &House, line: &Line, store: StoreId) -> Result<usize, ServerError> {
+pub(crate) async fn list_new(
+    house: &House,
+    line: &Line,
+    store: StoreId,
+) -> Result<usize, ServerError> {
     let setting = format!("listed.{store}");
     let name = setting.clone();
     let kept = house.books.run(move |catalog| catalog.setting(&name)).await?;
@@ -212,15 +216,17 @@ async fn list_new(house: &House, line: &Line, store: StoreId) -> Result<usize, S
         .map_or(0, u64::from_le_bytes);
     let manifests = manifests_after(line, store, after).await?;
     let mut last = after;
-    let mut rows = Vec::new();
+    let (mut rows, mut copies) = (Vec::new(), Vec::new());
     for entry in manifests {
         last = last.max(entry.sequence);
         let Ok(manifest) = Manifest::decode(&entry.bytes) else { continue };
         if manifest.store != store {
             continue;
         }
-        if let Some(row) = row_of(house, &manifest).await? {
-            rows.push(row);
+        match row_of(house, &manifest).await? {
+            Some(Row::Saveset(row)) => rows.push(row),
+            Some(Row::Copy(row)) => copies.push(row),
+            None => {}
         }
     }
     let count = house
@@ -230,6 +236,14 @@ async fn list_new(house: &House, line: &Line, store: StoreId) -> Result<usize, S
             if !rows.is_empty() {
                 catalog.add_savesets(&rows)?;
             }
+            // Only of savesets that are known, and where a replication leads: a device that lists what
+            // it likes adds nothing to the catalog.
+            let leads_here = catalog.replications()?.iter().any(|one| one.target == store);
+            copies.retain(|copy| {
+                let known = catalog.saveset(copy.saveset);
+                leads_here && known.is_ok_and(|row| row.domain == copy.domain)
+            });
+            catalog.add_copies(&copies)?;
             if last > after {
                 catalog.set_setting(&setting, &last.to_le_bytes())?;
             }
@@ -239,12 +253,17 @@ async fn list_new(house: &House, line: &Line, store: StoreId) -> Result<usize, S
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
+/// What a manifest is to the catalog.
+pub(crate) enum Row {
+    /// A saveset where its domain is at home.
+    Saveset(Saveset),
+    /// A copy of one in another datastore.
+    Copy(Saveset),
+}
+
 /// The row of a manifest whose domain is known. The client's name is that of the domain's owner
 /// and never what the details say: they were written by the client.
-pub(crate) async fn row_of(
-    house: &House,
-    manifest: &Manifest,
-) -> Result<Option<Saveset>, ServerError> {
+pub(crate) async fn row_of(house: &House, manifest: &Manifest) -> Result<Option<Row>, ServerError> {
     let id = manifest.domain;
     let found = house
         .books
@@ -258,7 +277,8 @@ pub(crate) async fn row_of(
         })
         .await?;
     let Some((domain, owner)) = found else { return Ok(None) };
-    if domain.store != manifest.store {
+    // What says of itself that it was made here, and is of a domain of another datastore, is no copy.
+    if domain.store != manifest.store && manifest.origin.is_none() {
         return Ok(None);
     }
     let details = house.domain_keys.open(&domain)?.and_then(|key| {
@@ -268,7 +288,11 @@ pub(crate) async fn row_of(
     });
     let details = details.unwrap_or_default();
     let client = owner.unwrap_or(details.client);
-    Ok(Some(saveset_of(manifest, &client, &details.task)))
+    let row = saveset_of(manifest, &client, &details.task);
+    Ok(Some(match domain.store == manifest.store {
+        true => Row::Saveset(row),
+        false => Row::Copy(row),
+    }))
 }
 
 /// All manifests of a datastore after a sequence number, page by page.

@@ -176,7 +176,7 @@ fn of_owner(
     }
 }
 
-fn from_row(cells: &Cells<'_, '_>) -> Result<Domain, CatalogError> {
+pub(crate) fn from_row(cells: &Cells<'_, '_>) -> Result<Domain, CatalogError> {
     Ok(Domain {
         domain: cells.id("domain")?,
         store: cells.id("store")?,

@@ -18,6 +18,10 @@ pub enum JobKind {
     Verify,
     /// Makes a datastore's index again from its packs.
     Rebuild,
+    /// Copies savesets into another datastore.
+    Replicate,
+    /// Brings what a datastore has lost from a copy.
+    Heal,
 }
 
 impl JobKind {
@@ -27,13 +31,22 @@ impl JobKind {
             JobKind::Restore => "restore",
             JobKind::Verify => "verify",
             JobKind::Rebuild => "rebuild",
+            JobKind::Replicate => "replicate",
+            JobKind::Heal => "heal",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [JobKind::Backup, JobKind::Restore, JobKind::Verify, JobKind::Rebuild]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        [
+            JobKind::Backup,
+            JobKind::Restore,
+            JobKind::Verify,
+            JobKind::Rebuild,
+            JobKind::Replicate,
+            JobKind::Heal,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
     }
 }
 

@@ -37,6 +37,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(7, "checked"),
     step!(8, "interfaces"),
     step!(9, "access_modes"),
+    step!(10, "replication"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (
@@ -130,6 +131,42 @@ mod tests {
             migrate(&mut older, &STEPS[..from], 1).unwrap();
             assert_eq!(migrate(&mut older, STEPS, 2).unwrap(), STEPS.len() - from);
             assert_eq!(tables(&older), tables(&fresh), "from version {from}");
+        }
+    }
+
+    /// Tables that are made anew keep every row, and what refers to them still does.
+    #[test]
+    fn jobs_and_all_that_belongs_to_them_outlive_every_step() {
+        let furnish = "
+            INSERT INTO clients (client, name, host_key, addresses, listen_port, roles, platform,
+                suite_version, state, enrolled_unix_ms)
+                VALUES (1, 'a', 'k', '[]', 7, '[]', '', '', 'enrolled', 1);
+            INSERT INTO datastores VALUES (x'01', 'main', 1, x'2f', 'active', 1);
+            INSERT INTO jobs (job, kind, task_name, client, client_name, store, request,
+                requested_by, state, queued_unix_ms, ended_unix_ms, progress, problems)
+                VALUES (9, 'backup', 'home', 1, 'a', x'01', '{}', 'root', 'finished', 1, 2, '{}', 1);
+            INSERT INTO job_problems VALUES (9, 0, x'2f', 'note', 'text');
+            INSERT INTO job_log VALUES (9, 0, 1, 'info', 'line');
+            INSERT INTO results (job, kind, task_name, client_name, outcome, ended_unix_ms, files,
+                bytes, bytes_new, bytes_wire, problems)
+                VALUES (9, 'backup', 'home', 'a', 'finished', 2, 1, 2, 3, 4, 5);";
+        for from in 7..STEPS.len() {
+            let mut older = empty();
+            migrate(&mut older, &STEPS[..from], 1).unwrap();
+            older.execute_batch(furnish).unwrap();
+            migrate(&mut older, STEPS, 2).unwrap();
+            for table in ["jobs", "job_problems", "job_log", "results"] {
+                let ask = format!("SELECT COUNT(*) FROM {table} WHERE job = 9");
+                let rows: i64 = older.query_row(&ask, [], |row| row.get(0)).unwrap();
+                assert_eq!(rows, 1, "{table}, from version {from}");
+            }
+            // A result refers to its job; a job takes its problems along.
+            older.execute("DELETE FROM jobs", []).unwrap_err();
+            older.execute("DELETE FROM results", []).unwrap();
+            older.execute("DELETE FROM jobs", []).unwrap();
+            let left: i64 =
+                older.query_row("SELECT COUNT(*) FROM job_log", [], |row| row.get(0)).unwrap();
+            assert_eq!(left, 0, "from version {from}");
         }
     }
 

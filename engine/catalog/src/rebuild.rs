@@ -11,7 +11,8 @@ use simsim_model::{SavesetId, StoreId};
 
 use crate::catalog::Catalog;
 use crate::cells::Cells;
-use crate::savesets::{from_row, put_saveset};
+use crate::copies::make_way;
+use crate::savesets::{from_row, put_saveset, saveset_by_id};
 use crate::{CatalogError, Saveset, SavesetState};
 
 /// What a rebuild changed.
@@ -66,6 +67,9 @@ impl Catalog {
             }
             // Sequences may have changed hands: first out of the way, then in.
             for saveset in &write {
+                if let Some(there) = saveset_by_id(transaction, saveset.saveset)? {
+                    make_way(transaction, &there, store)?;
+                }
                 transaction.execute(
                     "DELETE FROM savesets WHERE saveset = ?1",
                     [saveset.saveset.as_bytes()],

@@ -8,6 +8,7 @@ use simsim_model::{DomainId, Level, Outcome, SavesetId, StoreId};
 use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::{Cells, count_cell};
+use crate::copies::make_way;
 
 /// Whether the manifest is where it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +126,7 @@ impl Catalog {
                 let mut saveset = saveset.clone();
                 if let Some(there) = saveset_by_id(transaction, saveset.saveset)? {
                     saveset.keep_names_of(&there);
+                    make_way(transaction, &there, saveset.store)?;
                 }
                 put_saveset(transaction, &saveset)?;
             }

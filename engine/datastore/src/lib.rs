@@ -25,6 +25,7 @@ mod error;
 mod fence;
 mod index;
 mod manifests;
+mod mend;
 mod open;
 mod pack_table;
 mod pack_writer;
@@ -39,6 +40,7 @@ mod verify;
 mod write_session;
 
 pub use error::DatastoreError;
+pub use mend::MendReport;
 pub use open::{CreateOptions, Datastore, OpenOptions};
 pub use read_session::ReadSession;
 pub use rebuild::RebuildReport;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use simsim_format::Manifest;
-use simsim_model::{Kind, SavesetId, StoreId};
+use simsim_model::{DomainId, Kind, SavesetId, StoreId};
 use simsim_storage::Storage;
 
 use crate::reread::Misreads;
@@ -26,6 +26,18 @@ impl Savesets {
         self.by_sequence.insert(sequence, saveset);
         self.sequences.insert(saveset, sequence);
         self.last_sequence = self.last_sequence.max(sequence);
+    }
+
+    /// Forgets a saveset whose manifest cannot be read. Whether there was one.
+    pub(crate) fn forget(&mut self, saveset: SavesetId) -> bool {
+        let key = manifest_key(saveset);
+        let damaged = self.damaged.len();
+        self.damaged.retain(|(known, _)| *known != key);
+        let listed = self.sequences.remove(&saveset);
+        if let Some(sequence) = listed {
+            self.by_sequence.remove(&sequence);
+        }
+        listed.is_some() || self.damaged.len() < damaged
     }
 
     /// Reads all manifests. One that is damaged is noted, and hides no other.
@@ -104,6 +116,26 @@ impl Datastore {
             Kind::NotFound => DatastoreError::NoSaveset { saveset },
             _ => error,
         })
+    }
+
+    /// Is the saveset here, of this domain, and is everything that it names here and sound as far as
+    /// is known?
+    pub fn holds_saveset(
+        &self,
+        domain: DomainId,
+        saveset: SavesetId,
+    ) -> Result<bool, DatastoreError> {
+        if !self.inner.savesets.lock().sequences.contains_key(&saveset) {
+            return Ok(false);
+        }
+        match self.manifest(saveset) {
+            Ok(manifest) if manifest.domain == domain => {
+                Ok(self.has(domain, &[manifest.root])?.contains(&true))
+            }
+            Ok(_) => Ok(false),
+            Err(error) if error.shows_loss() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// One saveset's manifest as stored.

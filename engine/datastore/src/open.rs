@@ -77,7 +77,7 @@ pub(crate) struct Inner {
     pub(crate) savesets: Mutex<Savesets>,
     /// Held from the choice of a sequence number to the answer.
     pub(crate) commit: Mutex<()>,
-    /// Shared by whoever seals packs; exclusive while the index is rebuilt.
+    /// Shared by whoever seals packs; exclusive while the index is rebuilt, or a pack written anew.
     pub(crate) sealing: RwLock<()>,
     pub(crate) slots: Mutex<()>,
     /// Held while the list of what is lost is written.
@@ -310,6 +310,12 @@ impl Datastore {
         options: SessionOptions,
     ) -> WriteSession {
         WriteSession::new(self.clone(), domain, saveset, options)
+    }
+
+    /// Starts copying savesets of `domain` into this datastore: `has`, `put` and the verbs of
+    /// [`simsim_model::CopySession`].
+    pub fn copy_session(&self, domain: DomainId) -> WriteSession {
+        WriteSession::new(self.clone(), domain, SavesetId::ZERO, SessionOptions::default())
     }
 
     /// Starts a restore from `domain`.

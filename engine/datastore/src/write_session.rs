@@ -14,8 +14,8 @@ use parking_lot::{Condvar, Mutex};
 use simsim_format::{SegmentKind, SegmentView};
 use simsim_model::limits::NAMES_PER_REQUEST_MAX;
 use simsim_model::{
-    BackupSession, CommitReply, DomainId, ManifestDraft, Name, RestoreSession, SavesetId,
-    SegmentPlace, SessionError, StoreTerms,
+    BackupSession, CommitReply, CopySession, DomainId, ManifestDraft, Name, RestoreSession,
+    SavesetId, SegmentPlace, SessionError, StoreTerms,
 };
 
 use crate::open::unix_ns;
@@ -120,6 +120,17 @@ impl WriteSession {
             order: Mutex::new(()),
             committing: Mutex::new(None),
         }
+    }
+
+    /// Makes what was put and can stand by itself durable, for whoever comes next to find. What waits
+    /// for other segments is given up.
+    pub fn keep(&self) -> Result<(), DatastoreError> {
+        {
+            let mut state = self.state.lock();
+            state.waiting.clear();
+            state.waiting_bytes = 0;
+        }
+        self.seal_all()
     }
 
     pub fn saveset(&self) -> SavesetId {
@@ -365,6 +376,18 @@ impl BackupSession for WriteSession {
         let reply = self.commit_once(draft)?;
         *committed = Some(reply.clone());
         Ok(reply)
+    }
+}
+
+impl CopySession for WriteSession {
+    fn savesets(&self, savesets: &[SavesetId]) -> Result<Vec<bool>, SessionError> {
+        check_count(savesets.len(), NAMES_PER_REQUEST_MAX)?;
+        savesets.iter().map(|id| Ok(self.datastore.holds_saveset(self.domain, *id)?)).collect()
+    }
+
+    fn commit_copy(&self, manifest: Bytes, segments: u64) -> Result<CommitReply, SessionError> {
+        let _one = self.committing.lock();
+        Ok(self.commit_copy_once(&manifest, segments)?)
     }
 }
 

@@ -4,12 +4,16 @@
 //! → verify name → write. It speaks the verbs of `simsim_model::BackupSession` and
 //! `RestoreSession` and knows neither network nor datastore, so it runs at the client
 //! (source-side dedup) or at the device (target-side) alike. See `docs/internals/data-path.md`.
+//!
+//! A copy of a saveset in another datastore goes another way: sealed segments as they are, from
+//! verb to verb, without keys (`copy`).
 
 mod backup;
 mod build;
 mod children;
 mod choose;
 mod chunks;
+mod copy;
 mod cutter;
 mod error;
 mod held;
@@ -26,6 +30,7 @@ mod verify;
 
 pub use backup::{BackupJob, BackupReport, Base, backup};
 pub use choose::{Chosen, Selection};
+pub use copy::{CopyJob, CopyReport, Pace, copy};
 pub use cutter::Cutter;
 pub use error::MoverError;
 pub use report::OnProblem;

@@ -11,9 +11,10 @@
 //!  64   8  sequence                  204 32  root node's name
 //!  72   8  generation                236  …  details: sealed (nonce 24, ciphertext, tag)
 //!  80  16  base saveset id           …  32  BLAKE3 of all before
-//!  96  16  zero
+//!  96  16  origin: store id
 //! ```
-//! A base saveset id of zeros means none.
+//! A base saveset id of zeros means none. A copy names the datastore in which the saveset was made;
+//! an origin of zeros means this one.
 
 use simsim_model::limits::MANIFEST_BYTES_MAX;
 use simsim_model::{DomainId, Level, Name, SavesetId, StoreId};
@@ -38,6 +39,8 @@ pub struct Manifest {
     pub generation: u64,
     pub level: Level,
     pub base: Option<SavesetId>,
+    /// Of a copy: the datastore in which the saveset was made.
+    pub origin: Option<StoreId>,
     pub root: Name,
     pub scan_started_unix_ns: i64,
     pub started_unix_ns: i64,
@@ -66,7 +69,7 @@ impl Manifest {
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&self.generation.to_le_bytes());
         out.extend_from_slice(&self.base.unwrap_or(SavesetId::ZERO).0);
-        out.extend_from_slice(&[0; 16]);
+        out.extend_from_slice(&self.origin.map_or([0; 16], |store| store.0));
         for time in [self.scan_started_unix_ns, self.started_unix_ns, self.committed_unix_ns] {
             out.extend_from_slice(&time.to_le_bytes());
         }
@@ -121,7 +124,7 @@ impl Manifest {
         let sequence = cursor.u64()?;
         let generation = cursor.u64()?;
         let base = Some(SavesetId(cursor.array()?)).filter(|base| !base.is_zero());
-        cursor.bytes(16)?;
+        let origin = Some(StoreId(cursor.array()?)).filter(|store| store.0 != [0; 16]);
         let scan_started_unix_ns = cursor.i64()?;
         let started_unix_ns = cursor.i64()?;
         let committed_unix_ns = cursor.i64()?;
@@ -150,6 +153,7 @@ impl Manifest {
             generation,
             level,
             base,
+            origin,
             root,
             scan_started_unix_ns,
             started_unix_ns,

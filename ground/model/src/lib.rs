@@ -16,6 +16,7 @@ mod policy;
 pub mod port_plan;
 pub mod port_registry;
 mod progress;
+mod rate;
 mod session;
 mod ticket;
 mod time;
@@ -27,9 +28,10 @@ pub use kind::Kind;
 pub use outcome::{Outcome, PROBLEMS_KEPT_MAX, Problem, ProblemKind, escape_path, unescape_path};
 pub use policy::{Level, Overwrite, TargetKind};
 pub use progress::{Progress, ProgressSnapshot};
+pub use rate::{Rate, RateError};
 pub use session::{
-    BackupSession, CommitReply, ManifestDraft, RestoreSession, SegmentPlace, SessionError,
-    StoreTerms,
+    BackupSession, CommitReply, CopySession, ManifestDraft, RestoreSession, SegmentPlace,
+    SessionError, StoreTerms,
 };
 pub use ticket::{Direction, Secret, Ticket};
 pub use time::Timestamp;

@@ -124,6 +124,20 @@ pub trait BackupSession: Send + Sync {
     fn commit(&self, draft: &ManifestDraft) -> Result<CommitReply, SessionError>;
 }
 
+/// Verbs of whoever copies savesets of one domain into a datastore, besides `has` and `put`:
+/// any number of savesets one after the other.
+pub trait CopySession: BackupSession {
+    /// For each saveset, in order: is it here, with everything that it names?
+    /// At most `limits::NAMES_PER_REQUEST_MAX` ids.
+    fn savesets(&self, savesets: &[SavesetId]) -> Result<Vec<bool>, SessionError>;
+
+    /// Makes what was put durable and the copy of a saveset visible. `manifest` is the original's;
+    /// the copy has its own datastore, sequence number and generation. `segments`: put so far in
+    /// this session. Refused while anything below the root is not here. A saveset that is here
+    /// already is answered as it is.
+    fn commit_copy(&self, manifest: Bytes, segments: u64) -> Result<CommitReply, SessionError>;
+}
+
 /// Restore verbs; a backup session answers them too, for the nodes of its base saveset.
 pub trait RestoreSession: Send + Sync {
     /// The manifest's bytes (`format::Manifest`).
@@ -150,6 +164,15 @@ impl<T: BackupSession + ?Sized> BackupSession for std::sync::Arc<T> {
     }
     fn commit(&self, draft: &ManifestDraft) -> Result<CommitReply, SessionError> {
         (**self).commit(draft)
+    }
+}
+
+impl<T: CopySession + ?Sized> CopySession for std::sync::Arc<T> {
+    fn savesets(&self, savesets: &[SavesetId]) -> Result<Vec<bool>, SessionError> {
+        (**self).savesets(savesets)
+    }
+    fn commit_copy(&self, manifest: Bytes, segments: u64) -> Result<CommitReply, SessionError> {
+        (**self).commit_copy(manifest, segments)
     }
 }
 

@@ -31,6 +31,21 @@ pub enum Direction {
     /// locate, get.
     #[n(1)]
     Restore,
+    /// Savesets of the domain are copied into the datastore: has, put, and a commit of each.
+    #[n(2)]
+    #[serde(rename = "copy-in")]
+    CopyIn,
+    /// Savesets of the domain are copied out of the datastore: manifest, locate, get.
+    #[n(3)]
+    #[serde(rename = "copy-out")]
+    CopyOut,
+}
+
+impl Direction {
+    /// Is the ticket for a domain and not for one saveset?
+    pub const fn is_copy(self) -> bool {
+        matches!(self, Direction::CopyIn | Direction::CopyOut)
+    }
 }
 
 /// The right to one transfer: issued by the server, sent to the device and to the client over
@@ -61,7 +76,8 @@ pub struct Ticket {
     pub expires_unix_s: u64,
     #[n(9)]
     pub secret: Secret,
-    /// Backup: the id that the new saveset will have. Restore: the saveset to read.
+    /// Backup: the id that the new saveset will have. Restore: the saveset to read. Zeros for a
+    /// copy, which is of any saveset of the domain.
     #[n(10)]
     pub saveset: SavesetId,
 }

@@ -2,11 +2,13 @@
 //!
 //! For each corpus and each tool, in turn: first backup, unchanged backup, backup of day two, restore
 //! (compared with the source), verify of every byte. All tools compress at zstd level 3 and encrypt;
-//! peers write a local repository, simsim goes over loopback through its real ports. Runs are
+//! peers write a local repository, simsim goes over loopback through its real ports. Then simsim copies its
+//! datastore into another one, twice, beside the limits of disk and TLS. Runs are
 //! interleaved, medians are printed, and every row says how simsim stands to the best peer.
 
 mod corpus;
 mod index;
+mod limits;
 mod measure;
 mod options;
 mod peers;
@@ -41,6 +43,13 @@ pub trait Tool {
 
     /// Reads and checks every byte; nothing where the tool cannot.
     fn verify(&mut self) -> Result<Option<Cost>>;
+
+    /// Copies the repository into another one: at first, and again with nothing new; nothing where the
+    /// tool has no such thing. `ready` is called before the first copy.
+    fn replicate(&mut self, ready: &dyn Fn() -> Result<()>) -> Result<Option<[Cost; 2]>> {
+        let _ = ready;
+        Ok(None)
+    }
 
     /// The folder that holds the repository.
     fn store(&self) -> PathBuf;
@@ -155,9 +164,30 @@ fn one_run(corpus: &Corpus, tool: &mut dyn Tool, work: &Path, compare: bool) -> 
     if let Some(cost) = tool.verify()? {
         figures.cost("verify", cost);
     }
+    replicate(tool, work, &mut figures)?;
     figures.most("client MiB", "MiB");
     figures.most("device MiB", "device MiB");
     Ok(figures)
+}
+
+/// The first copy and a repeat, and how the first stands to the slower of the two limits.
+fn replicate(tool: &mut dyn Tool, work: &Path, figures: &mut Figures) -> Result<()> {
+    let store = tool.store();
+    let Some([first, again]) = tool.replicate(&|| limits::forget(&store))? else { return Ok(()) };
+    let copied_mb = measure::size_of(&store)? as f64 / 1e6;
+    let rate = copied_mb / first.wall_s;
+    figures.cost("replicate", first);
+    figures.cost("replicate again", again);
+    figures.value("replicate MB/s", rate);
+    limits::forget(&store)?;
+    let mut slower = limits::read_mb_s(&store)?;
+    figures.value("limit: disk read MB/s", slower);
+    if let Some(tls) = limits::tls_mb_s(work)? {
+        figures.value("limit: loopback TLS MB/s", tls);
+        slower = slower.min(tls);
+    }
+    figures.value("replicate ÷ slower limit", rate / slower);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub struct Figures {
 const STEPS: [&str; 5] = ["first", "unchanged", "day two", "restore", "verify"];
 const OURS: &str = "simsim";
 /// Rows of the table of all corpora, and what they are called there.
-const SUMMARY: [(&str, &str); 10] = [
+const SUMMARY: [(&str, &str); 13] = [
     ("first wall s", "first, s"),
     ("unchanged wall s", "unchanged, s"),
     ("day two wall s", "day two, s"),
@@ -32,6 +32,9 @@ const SUMMARY: [(&str, &str); 10] = [
     ("client MiB", "client memory, MiB"),
     ("device MiB", "device memory, MiB"),
     ("wire ÷ stored", "wire ÷ stored bytes"),
+    ("replicate wall s", "first replication, s"),
+    ("replicate ÷ slower limit", "its rate ÷ the slower of disk and TLS"),
+    ("replicate again wall s", "replication with nothing new, s"),
 ];
 
 impl Figures {

@@ -143,6 +143,25 @@ impl Tool for Simsim {
         self.verb(&["verify", "--bytes"]).map(Some)
     }
 
+    /// Into another datastore of the same host, over the port of a drive. Once is enough: the way is the
+    /// same whatever the backups went by.
+    fn replicate(&mut self, ready: &dyn Fn() -> Result<()>) -> Result<Option<[Cost; 2]>> {
+        if self.interface != "http" {
+            return Ok(None);
+        }
+        let binary = self.binary.clone();
+        let running = self.running()?;
+        let mut create = running.cli(&binary);
+        create.args(["datastore", "create", "copies"]).arg(running.work.join("copies"));
+        step::output(&mut create)?;
+        let mut add = running.cli(&binary);
+        add.args(["replication", "add", "twice", "--from", "measured", "--to", "copies"]);
+        step::output(&mut add)?;
+        ready()?;
+        let run = ["replication", "run", "twice"];
+        Ok(Some([self.verb(&run)?, self.verb(&run)?]))
+    }
+
     fn store(&self) -> PathBuf {
         self.running.as_ref().map(|running| running.work.join("store")).unwrap_or_default()
     }

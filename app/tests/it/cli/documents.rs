@@ -181,6 +181,13 @@ fn every_document_is_as_its_page_says() {
     house.ends_with(130, &["job", "follow", &job]);
     assert!(!check("JobDetail", &["job", "show", &job])["error"].is_null());
     check("Removed", &["task", "remove", "slow"]);
+    check("Datastore", &["datastore", "create", "second", &house.path("second")]);
+    let add = ["replication", "add", "twice", "--from", "main", "--to", "second"];
+    check("Replication", &[&add[..], &["--limit", "mon-fri 08:00-18:00 5MB/s"]].concat());
+    check("Replication[]", &["replication", "list"]);
+    check("Replication", &["replication", "show", "twice"]);
+    check("Replication", &["replication", "remove", "twice"]);
+    check("Datastore", &["datastore", "detach", "second"]);
     check("Datastore", &["datastore", "detach", "main"]);
     check("Datastore", &["datastore", "attach", &store]);
     let (out, error) = house.ends_with(5, &["ls", "nothing", "--json"]);
@@ -196,6 +203,7 @@ fn every_document_is_as_its_page_says() {
         "Revoked",
         "Joined",
         "ProbedRow",
+        "Copy",
         "HeldKey",
         "Recovered",
     ];

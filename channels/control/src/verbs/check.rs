@@ -49,6 +49,10 @@ pub struct VerifyDatastore {
     /// Only what this saveset needs; absent: all.
     #[n(4)]
     pub saveset: Option<SavesetId>,
+    /// First puts segments that are damaged and lie elsewhere as they were back in their places.
+    #[n(5)]
+    #[cbor(default)]
+    pub mend: bool,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

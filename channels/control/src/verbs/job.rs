@@ -26,6 +26,8 @@ pub enum JobKind {
     Verify,
     #[n(3)]
     RebuildIndex,
+    #[n(4)]
+    Replicate,
     /// A kind that came with a later version.
     #[default]
     #[n(255)]
@@ -39,6 +41,7 @@ impl JobKind {
             JobKind::Restore => "restore",
             JobKind::Verify => "verify",
             JobKind::RebuildIndex => "rebuild-index",
+            JobKind::Replicate => "replicate",
             JobKind::Other => "other",
         }
     }

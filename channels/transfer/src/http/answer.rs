@@ -25,7 +25,9 @@ use super::{raw, work};
 use crate::error::status_of;
 use crate::frame::{FrameOpener, FrameSealer};
 use crate::keys::{OPEN_BYTES, Way};
-use crate::messages::{PLACE_BYTES, PUT_HEAD_BYTES, STREAM_HEAD_BYTES, STREAM_PIECE_BYTES_MAX};
+use crate::messages::{
+    COPY_HEAD_BYTES, PLACE_BYTES, PUT_HEAD_BYTES, STREAM_HEAD_BYTES, STREAM_PIECE_BYTES_MAX,
+};
 use crate::verb::parse_path;
 use crate::{TransferError, Verb};
 
@@ -80,6 +82,8 @@ fn plain_max(verb: Verb) -> usize {
         Verb::Has | Verb::Locate => limits::NAMES_PER_REQUEST_MAX * Name::BYTES,
         Verb::Put => PUT_HEAD_BYTES + limits::SEGMENT_BYTES_MAX,
         Verb::Commit => limits::MANIFEST_BYTES_MAX,
+        Verb::Savesets => limits::NAMES_PER_REQUEST_MAX * 16,
+        Verb::CommitCopy => COPY_HEAD_BYTES + limits::MANIFEST_BYTES_MAX,
         Verb::Get => limits::PLACES_PER_REQUEST_MAX * PLACE_BYTES,
         Verb::Manifest => 16,
         Verb::Ping | Verb::Close | Verb::Terms => 0,

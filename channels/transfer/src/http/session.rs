@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
-use simsim_model::{BackupSession, Kind, RestoreSession, SessionError, Ticket, TransferId};
+use simsim_model::{
+    BackupSession, CopySession, Kind, RestoreSession, SessionError, Ticket, TransferId,
+};
 
 use tokio::sync::Semaphore;
 
@@ -45,6 +47,7 @@ pub(crate) struct Session {
     pub stream_out: Mutex<Option<StreamOut>>,
     backup: OnceLock<Arc<dyn BackupSession>>,
     restore: OnceLock<Arc<dyn RestoreSession>>,
+    copy: OnceLock<Arc<dyn CopySession>>,
     getting: Mutex<()>,
     last_request: Mutex<Instant>,
     ended: Mutex<Option<&'static str>>,
@@ -109,6 +112,7 @@ impl Session {
             stream_out: Mutex::default(),
             backup: OnceLock::new(),
             restore: OnceLock::new(),
+            copy: OnceLock::new(),
             getting: Mutex::new(()),
             last_request: Mutex::new(Instant::now()),
             ended: Mutex::new(None),
@@ -169,6 +173,14 @@ impl Session {
             let _ = self.restore.set(handler.restore(&self.ticket.transfer)?);
         }
         self.restore.get().map(|session| &**session).ok_or_else(gone)
+    }
+
+    pub fn copy(&self, handler: &dyn TransferHandler) -> Result<&dyn CopySession, SessionError> {
+        let _one = self.getting.lock();
+        if self.copy.get().is_none() {
+            let _ = self.copy.set(handler.copy(&self.ticket.transfer)?);
+        }
+        self.copy.get().map(|session| &**session).ok_or_else(gone)
     }
 
     /// Takes one piece of the plain stream and returns the offset up to which all is there.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use simsim_model::{
-    BackupSession, CommitReply, Kind, ManifestDraft, Name, RestoreSession, SavesetId, SegmentPlace,
-    SessionError, StoreTerms, Ticket, limits,
+    BackupSession, CommitReply, CopySession, Kind, ManifestDraft, Name, RestoreSession, SavesetId,
+    SegmentPlace, SessionError, StoreTerms, Ticket, limits,
 };
 use tokio::runtime::Handle;
 
@@ -341,6 +341,23 @@ impl BackupSession for HttpTransfer {
         let draft = messages::encode_draft(draft)?;
         few("bytes of a manifest", draft.len(), limits::MANIFEST_BYTES_MAX)?;
         let reply = self.inner.call(Verb::Commit, vec![draft], 1024, 128)?;
+        Ok(messages::decode_committed(&reply)?)
+    }
+}
+
+impl CopySession for HttpTransfer {
+    fn savesets(&self, savesets: &[SavesetId]) -> Result<Vec<bool>, SessionError> {
+        few("savesets", savesets.len(), limits::NAMES_PER_REQUEST_MAX)?;
+        let size = savesets.len().div_ceil(8);
+        let ids = vec![messages::encode_ids(savesets)];
+        let reply = self.inner.call(Verb::Savesets, ids, size, size)?;
+        Ok(messages::decode_bits(&reply, savesets.len())?)
+    }
+
+    fn commit_copy(&self, manifest: Bytes, segments: u64) -> Result<CommitReply, SessionError> {
+        few("bytes of a manifest", manifest.len(), limits::MANIFEST_BYTES_MAX)?;
+        let head = Bytes::copy_from_slice(&segments.to_le_bytes());
+        let reply = self.inner.call(Verb::CommitCopy, vec![head, manifest], 1024, 128)?;
         Ok(messages::decode_committed(&reply)?)
     }
 }

@@ -84,6 +84,17 @@ fn one(
             Ok(Bytes::new())
         }
         Verb::Commit => commit(handler, session, &body),
+        Verb::Savesets => {
+            let savesets = messages::decode_ids(&body)?;
+            let held = session.copy(&**handler)?.savesets(&savesets)?;
+            same(verb, savesets.len(), held.len())?;
+            Ok(messages::encode_bits(held.into_iter()).into())
+        }
+        Verb::CommitCopy => {
+            let (segments, manifest) = messages::decode_commit_copy(body)?;
+            let reply = session.copy(&**handler)?.commit_copy(manifest, segments)?;
+            Ok(messages::encode_committed(&reply)?)
+        }
         Verb::Locate => {
             let names = messages::decode_names(&body)?;
             let places = session.restore(&**handler)?.locate(&names)?;

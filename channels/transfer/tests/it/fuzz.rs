@@ -72,6 +72,21 @@ fn fuzz_messages() {
     fuzz("terms", &[messages::encode_terms(&terms).unwrap().to_vec()], |bytes| {
         let _ = messages::decode_terms(bytes);
     });
+    let ids = messages::encode_ids(&[SavesetId([1; 16]), SavesetId([2; 16])]).to_vec();
+    assert_eq!(messages::decode_ids(&ids).unwrap(), [SavesetId([1; 16]), SavesetId([2; 16])]);
+    let one_too_many = vec![0; (limits::NAMES_PER_REQUEST_MAX + 1) * 16];
+    assert!(messages::decode_ids(&one_too_many).is_err());
+    fuzz("ids", &[ids], |bytes| {
+        if let Ok(ids) = messages::decode_ids(bytes) {
+            assert!(ids.len() <= limits::NAMES_PER_REQUEST_MAX);
+        }
+    });
+    fuzz("commit of a copy", &[vec![7; 40]], |bytes| {
+        let shared = Bytes::copy_from_slice(bytes);
+        if let Ok((_, manifest)) = messages::decode_commit_copy(shared) {
+            assert_eq!(manifest.len() + messages::COPY_HEAD_BYTES, bytes.len());
+        }
+    });
     let head = messages::encode_stream_head(7, true).to_vec();
     fuzz("put and stream", &[head, vec![0; 40]], |bytes| {
         let shared = Bytes::copy_from_slice(bytes);

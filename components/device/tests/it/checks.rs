@@ -10,7 +10,7 @@ use crate::bench::*;
 
 fn verify(bench: &Bench, mode: VerifyMode, saveset: Option<SavesetId>) -> VerifyDatastore {
     let domain_keys = vec![DomainKey { domain: DOMAIN, key: key() }];
-    VerifyDatastore { store: STORE, job: bench.number(), mode, domain_keys, saveset }
+    VerifyDatastore { store: STORE, job: bench.number(), mode, domain_keys, saveset, mend: false }
 }
 
 fn packs(folder: &Path, found: &mut Vec<PathBuf>) {

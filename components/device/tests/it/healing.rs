@@ -41,6 +41,7 @@ async fn check(bench: &Bench) -> VerifyDatastoreReply {
         mode: VerifyMode::Structure,
         domain_keys: Vec::new(),
         saveset: None,
+        mend: false,
     };
     bench.device(request).await.unwrap()
 }

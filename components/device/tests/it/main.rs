@@ -2,11 +2,14 @@
 
 mod bench;
 mod checks;
+mod copies;
 mod datastores;
 mod golden;
 mod healing;
 mod hostile;
 mod keys;
+mod lying_copies;
+mod pair;
 mod round_trip;
 mod silent;
 mod streams;

@@ -30,6 +30,9 @@ pub struct RestoreRequest {
     pub dry_run: bool,
     /// By which of the device's interfaces the data comes; empty: as the client says.
     pub interfaces: Vec<String>,
+    /// The datastore to read from, where the saveset lies in several; `None`: that of its row, and
+    /// where its device is not reached now, another one.
+    pub copy: Option<String>,
 }
 
 /// How deep a check goes.
@@ -47,7 +50,8 @@ pub enum VerifyDepth {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VerifyRequest {
-    /// `None`: that of the saveset, or the only one there is.
+    /// `None`: that of the saveset, or the only one there is. A saveset that has copies is checked in
+    /// the one that is named.
     pub datastore: Option<String>,
     /// Only what this saveset needs: an id or its beginning.
     pub saveset: Option<String>,

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use simsim_model::{DomainId, Level, Outcome, SavesetId};
 
+use super::CopyView;
+
 /// Lists savesets, newest first.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -78,6 +80,9 @@ pub struct SavesetView {
     pub problems: u64,
     /// `present` or `missing`.
     pub state: String,
+    /// Where else it lies.
+    #[serde(default)]
+    pub copies: Vec<CopyView>,
 }
 
 /// A saveset with the jobs that made and read it.

@@ -126,6 +126,18 @@ verbs! {
     "saveset.diff" => diff [DiffRequest];
     /// Restores a saveset or a part of it.
     "restore" => restore [RestoreRequest];
+    /// Adds a replication from one datastore into another.
+    "replication.add" => add_replication [AddReplicationRequest];
+    /// All replications.
+    "replication.list" => replications;
+    /// One replication.
+    "replication.show" => replication [ReplicationRequest];
+    /// Removes a replication; its copies stay.
+    "replication.remove" => delete_replication [ReplicationRequest];
+    /// Runs a replication now.
+    "replication.run" => run_replication [ReplicationRequest];
+    /// Brings what a datastore has lost from its copies.
+    "replication.heal" => heal [HealRequest];
     /// Makes a recovery kit.
     "key.kit" => create_kit;
     /// Groups of the kit that a proof asks for.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use simsim_catalog::{Domain, KeyHolder, Saveset, SavesetState};
+use simsim_catalog::{Domain, KeyHolder, Saveset};
 use simsim_format::DomainKey;
 use simsim_model::Kind;
 use simsim_mover::tree::Tree;
@@ -63,7 +63,7 @@ impl Server {
     async fn may_browse(&self, who: &Principal, saveset: &Saveset) -> Result<(), ServerError> {
         let object = Object::Client(&saveset.client_name);
         self.may_see(who, Right::Browse, "look into savesets of", object).await?;
-        if saveset.state == SavesetState::Missing {
+        if self.house.stores_of(saveset).await?.is_empty() {
             return Err(ServerError::not_found("manifest of saveset", saveset.saveset));
         }
         Ok(())

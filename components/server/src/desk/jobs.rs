@@ -296,7 +296,7 @@ impl Server {
                     && job.client != self.house.nodes.own(),
                 ..Asked::default()
             },
-            Ok(Wish::Rebuild) | Err(_) => Asked::default(),
+            Ok(Wish::Rebuild | Wish::Replicate(_) | Wish::Heal(_)) | Err(_) => Asked::default(),
         }
     }
 }

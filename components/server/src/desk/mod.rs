@@ -13,6 +13,7 @@ mod keys;
 mod ports;
 mod probe;
 mod rebuild;
+mod replications;
 mod restore;
 mod savesets;
 mod status;

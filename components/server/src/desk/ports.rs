@@ -4,13 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use simsim_catalog::{
-    AccessMode, Client, ClientId, Datastore, DatastoreState, Domain, Drive, Task,
+    AccessMode, Client, ClientId, Datastore, DatastoreState, Domain, Drive, Replication, Task,
 };
 use simsim_control::verbs::{DataEndpoint, ListeningAddress, Ping};
 use simsim_model::interface::{Interface, Scheme};
 use simsim_model::port_plan::{
     Access, DataProtocol, DataUse, Interface as PlanInterface, PlannedHost, PortConfiguration,
-    PortPlan, UseKind,
+    PortPlan, Replication as PlanReplication, UseKind,
 };
 use simsim_model::port_registry::{CONSOLE, CTRL, DRIVE, FTP, HTTP, HTTPS, Host, SMSSH};
 
@@ -34,6 +34,7 @@ struct Known {
     tasks: Vec<Task>,
     domains: Vec<Domain>,
     drives: Vec<Drive>,
+    replications: Vec<Replication>,
     /// Interfaces of hosts and choices of clients, by name and in order.
     interfaces: Vec<(String, String)>,
     choices: Vec<(String, String)>,
@@ -123,6 +124,7 @@ impl Server {
                     tasks: catalog.tasks()?,
                     domains: catalog.domains()?,
                     drives: catalog.drives()?,
+                    replications: catalog.replications()?,
                     interfaces: catalog.all_interfaces()?,
                     choices: catalog.all_client_choices()?,
                     joining: catalog.names_joining(now_unix_ms())?,
@@ -166,6 +168,7 @@ impl Server {
             configuration.hosts.push(host);
         }
         configuration.uses = uses(&known, own).await;
+        configuration.replications = replications(&known);
         Ok(configuration)
     }
 
@@ -274,6 +277,18 @@ async fn uses(known: &Known, own: ClientId) -> Vec<DataUse> {
             let why = format!("savesets of '{owner_name}' in datastore '{name}'");
             wanted.push((owner, Vec::new(), why));
         }
+        // Who may have to restore from a copy.
+        for relation in known.replications.iter().filter(|one| one.target == datastore.store) {
+            for domain in known.domains.iter().filter(|one| one.store == relation.source) {
+                let Some(owner) = domain.owner.and_then(of) else { continue };
+                if relation.client_name.as_ref().is_some_and(|name| *name != owner.name) {
+                    continue;
+                }
+                let (owner_name, name) = (&owner.name, &datastore.name);
+                let why = format!("copies of savesets of '{owner_name}' in datastore '{name}'");
+                wanted.push((owner, Vec::new(), why));
+            }
+        }
         if let Some(server) = of(own) {
             let why = format!("looking into savesets of datastore '{}'", datastore.name);
             wanted.push((server, Vec::new(), why));
@@ -299,6 +314,25 @@ async fn uses(known: &Known, own: ClientId) -> Vec<DataUse> {
         }
     }
     uses
+}
+
+/// Which device dials which, for copies.
+fn replications(known: &Known) -> Vec<PlanReplication> {
+    let host = |store| {
+        let datastore = known.datastores.iter().find(|one| one.store == store)?;
+        let device = known.clients.iter().find(|client| client.id == datastore.device)?;
+        (datastore.state == DatastoreState::Active).then(|| device.name.clone())
+    };
+    let planned = known.replications.iter().filter_map(|one| {
+        Some(PlanReplication {
+            source: host(one.source)?,
+            target: host(one.target)?,
+            drive: one.drive,
+            pull: one.pull,
+            why: format!("replication '{}'", one.name),
+        })
+    });
+    planned.collect()
 }
 
 impl Known {

@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use simsim_catalog::{ClientId, Datastore, Domain, KeyHolder};
 use simsim_control::verbs::{GetKeySlots, ListDomains};
 use simsim_format::{DomainKey, Manifest, ManifestDetails, RecoveryKit, WrappingKey};
-use simsim_model::{DomainId, Kind};
+use simsim_model::{DomainId, Kind, StoreId};
 
 use crate::api::{CatalogRebuildReply, CatalogRebuildRequest, RebuiltDatastore};
 use crate::clock::now_unix_ms;
 use crate::jobs::DEVICE_PATIENCE;
 use crate::nodes::Line;
-use crate::reconcile::{manifests_after, row_of};
+use crate::reconcile::{Row, manifests_after, row_of};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -51,7 +51,6 @@ impl Server {
         let house = &self.house;
         let store = datastore.store;
         let line = house.nodes.line(datastore.device, DEVICE_PATIENCE).await?;
-        let domains_found = self.take_in_domains(&line, &datastore, kit).await?;
         let mut damaged = Vec::new();
         let mut manifests = Vec::new();
         for entry in manifests_after(&line, store, 0).await? {
@@ -64,19 +63,40 @@ impl Server {
                 Err(error) => damaged.push(format!("saveset {}: {error}", entry.saveset)),
             }
         }
+        let homes = self.homes(&manifests).await?;
+        let domains_found = self.take_in_domains(&line, &datastore, &homes, kit).await?;
         self.find_owners(&manifests).await?;
-        let mut rows = Vec::new();
+        let (mut rows, mut copies) = (Vec::new(), Vec::new());
         for manifest in &manifests {
             match row_of(house, manifest).await? {
-                Some(row) => rows.push(row),
+                Some(Row::Saveset(row)) => rows.push(row),
+                Some(Row::Copy(row)) => copies.push(row),
                 None => damaged.push(format!(
                     "saveset {}: its domain {} belongs to another datastore",
                     manifest.saveset, manifest.domain
                 )),
             }
         }
-        let report = house.books.run(move |catalog| catalog.rebuild_savesets(store, &rows)).await?;
+        let report = house
+            .books
+            .run(move |catalog| {
+                let report = catalog.rebuild_savesets(store, &rows)?;
+                catalog.rebuild_copies(store, &copies)?;
+                Ok(report)
+            })
+            .await?;
         Ok(RebuiltDatastore { datastore: datastore.name, rows: report, domains_found, damaged })
+    }
+
+    /// Where the domains of copies are at home, as far as these datastores are known.
+    async fn homes(
+        &self,
+        manifests: &[Manifest],
+    ) -> Result<HashMap<DomainId, StoreId>, ServerError> {
+        let known = self.house.books.run(|catalog| catalog.datastores()).await?;
+        let is_known = |store: &StoreId| known.iter().any(|one| one.store == *store);
+        let home = |manifest: &Manifest| Some((manifest.domain, manifest.origin?));
+        Ok(manifests.iter().filter_map(home).filter(|(_, store)| is_known(store)).collect())
     }
 
     /// Adds domains that the datastore has and the catalog does not, and brings keys to those that
@@ -85,6 +105,7 @@ impl Server {
         &self,
         line: &Line,
         datastore: &Datastore,
+        homes: &HashMap<DomainId, StoreId>,
         kit: Option<&WrappingKey>,
     ) -> Result<u64, ServerError> {
         let house = &self.house;
@@ -122,12 +143,13 @@ impl Server {
             if there.is_none() {
                 found += 1;
             }
+            let home = homes.get(&id).copied().unwrap_or(store);
             house
                 .books
                 .run(move |catalog| {
                     catalog.add_domain(&Domain {
                         domain: id,
-                        store,
+                        store: home,
                         owner: None,
                         key_held_by: KeyHolder::Nobody,
                         sealed_key: None,

@@ -51,6 +51,7 @@ impl Server {
                 return Err(ServerError::invalid("the place to restore beneath must be absolute"));
             }
         }
+        let datastore = house.store_to_read(&saveset, request.copy.as_deref()).await?;
         let name = to.clone();
         let client = house.books.run(move |catalog| catalog.client(&name)).await?;
         if !client.is_enrolled() {
@@ -73,7 +74,7 @@ impl Server {
             task: None,
             task_name: saveset.task_name,
             client: client.id,
-            store: saveset.store,
+            store: datastore.store,
             domain: Some(saveset.domain),
             drive: None,
             level: None,
@@ -96,18 +97,9 @@ impl Server {
             None => None,
         };
         let datastore = match (&saveset, request.datastore) {
-            (Some(saveset), None) => {
-                let store = saveset.store;
-                house.books.run(move |catalog| catalog.datastore_with_id(store)).await?
-            }
-            (_, name) => house.datastore(name).await?,
+            (Some(saveset), name) => house.store_to_read(saveset, name.as_deref()).await?,
+            (None, name) => house.datastore(name).await?,
         };
-        if saveset.as_ref().is_some_and(|saveset| saveset.store != datastore.store) {
-            return Err(ServerError::invalid(format!(
-                "that saveset is not in datastore '{}'",
-                datastore.name
-            )));
-        }
         let object = Object::Datastore(&datastore.name);
         let keys = if request.keys_to_device { ", keys to the device" } else { "" };
         let detail = format!("{:?}{keys}", request.depth).to_lowercase();

@@ -1,10 +1,13 @@
 //! Savesets: listing and showing.
 
-use simsim_catalog::{Catalog, CatalogError, Saveset, SavesetFilter, StoreNames};
+use std::collections::HashMap;
+
+use simsim_catalog::{Catalog, CatalogError, Saveset, SavesetCopy, SavesetFilter, StoreNames};
+use simsim_model::{SavesetId, StoreId};
 
 use crate::api::{
-    ResolveReply, ResolveRequest, ResultView, SavesetDetail, SavesetListRequest, SavesetRequest,
-    SavesetView,
+    CopyView, ResolveReply, ResolveRequest, ResultView, SavesetDetail, SavesetListRequest,
+    SavesetRequest, SavesetView,
 };
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
@@ -41,7 +44,7 @@ impl Server {
                 if let (true, Some(name)) = (savesets.is_empty(), &filter.client_name) {
                     catalog.client(name)?;
                 }
-                Ok((savesets, catalog.datastore_names()?))
+                Ok((savesets, Stores::of(catalog)?))
             })
             .await?;
         Ok(savesets.iter().map(|saveset| view(saveset, &stores)).collect())
@@ -60,7 +63,7 @@ impl Server {
         let (results, stores) = self
             .house
             .books
-            .run(move |catalog| Ok((catalog.results(Some(id), 100)?, catalog.datastore_names()?)))
+            .run(move |catalog| Ok((catalog.results(Some(id), 100)?, Stores::of(catalog)?)))
             .await?;
         let results = results
             .into_iter()
@@ -88,7 +91,7 @@ impl Server {
         let (found, stores) = self
             .house
             .books
-            .run(move |catalog| Ok((find(catalog, &request)?, catalog.datastore_names()?)))
+            .run(move |catalog| Ok((find(catalog, &request)?, Stores::of(catalog)?)))
             .await?;
         let views = |savesets: &[Saveset]| savesets.iter().map(|one| view(one, &stores)).collect();
         Ok(ResolveReply {
@@ -167,12 +170,39 @@ fn nearest_names(wanted: &str, names: impl Iterator<Item = String>) -> Vec<Strin
     near.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
-fn view(saveset: &Saveset, stores: &StoreNames) -> SavesetView {
+/// Names of datastores, and where copies lie.
+struct Stores {
+    names: StoreNames,
+    copies: HashMap<SavesetId, Vec<SavesetCopy>>,
+}
+
+impl Stores {
+    fn of(catalog: &Catalog) -> Result<Self, CatalogError> {
+        let mut copies: HashMap<SavesetId, Vec<SavesetCopy>> = HashMap::new();
+        for copy in catalog.copies()? {
+            copies.entry(copy.saveset).or_default().push(copy);
+        }
+        Ok(Self { names: catalog.datastore_names()?, copies })
+    }
+
+    fn name(&self, store: StoreId) -> String {
+        self.names.get(&store).cloned().unwrap_or_else(|| store.to_string())
+    }
+
+    fn copies_of(&self, saveset: SavesetId) -> Vec<CopyView> {
+        let copies = self.copies.get(&saveset).into_iter().flatten();
+        copies
+            .map(|copy| CopyView { datastore: self.name(copy.store), sequence: copy.sequence })
+            .collect()
+    }
+}
+
+fn view(saveset: &Saveset, stores: &Stores) -> SavesetView {
     SavesetView {
         saveset: saveset.saveset,
         client: saveset.client_name.clone(),
         task: saveset.task_name.clone(),
-        datastore: stores.get(&saveset.store).cloned().unwrap_or_else(|| saveset.store.to_string()),
+        datastore: stores.name(saveset.store),
         domain: saveset.domain,
         sequence: saveset.sequence,
         level: saveset.level,
@@ -188,5 +218,6 @@ fn view(saveset: &Saveset, stores: &StoreNames) -> SavesetView {
         bytes_stored: saveset.bytes_stored,
         problems: saveset.problems,
         state: saveset.state.as_str().to_owned(),
+        copies: stores.copies_of(saveset.saveset),
     }
 }

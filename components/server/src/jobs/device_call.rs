@@ -44,6 +44,7 @@ pub(crate) async fn verify(
             },
             domain_keys,
             saveset: job.saveset,
+            mend: false,
         })
     };
     match prepared.await {
@@ -90,10 +91,8 @@ async fn keys_of(
         .books
         .run(move |catalog| {
             let only = saveset.map(|id| catalog.saveset(id)).transpose()?.map(|row| row.domain);
-            let mut domains = catalog.domains()?;
-            domains.retain(|domain| {
-                domain.store == store && only.is_none_or(|only| only == domain.domain)
-            });
+            let mut domains = catalog.domains_in(store)?;
+            domains.retain(|domain| only.is_none_or(|only| only == domain.domain));
             Ok(domains)
         })
         .await?;

@@ -40,7 +40,7 @@ pub(crate) async fn finish(house: &House, job: &Job, running: &Arc<Running>, end
             row.saveset, row.files, row.bytes, row.bytes_new, row.bytes_stored
         ),
         // What it looked at stands above, where there is something to tell.
-        None if matches!(job.kind, JobKind::Verify | JobKind::Rebuild) => outcome.to_string(),
+        None if !matches!(job.kind, JobKind::Backup | JobKind::Restore) => outcome.to_string(),
         None => format!(
             "{outcome}: {} files, {} bytes",
             end.progress.files_done, end.progress.bytes_done

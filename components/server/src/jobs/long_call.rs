@@ -9,8 +9,8 @@ use std::time::Duration;
 use simsim_catalog::{ClientId, Severity};
 use simsim_control::verbs::{
     CancelJob, FollowJob, FollowJobReply, JobPhase, JobResult, JobState, JobStateReply,
-    RebuildIndex, RebuildIndexReply, StartBackup, StartBackupReply, StartRestore,
-    StartRestoreReply, Verb, VerifyDatastore, VerifyDatastoreReply,
+    RebuildIndex, RebuildIndexReply, Replicate, ReplicateReply, StartBackup, StartBackupReply,
+    StartRestore, StartRestoreReply, Verb, VerifyDatastore, VerifyDatastoreReply,
 };
 use simsim_model::{Checked, Kind, limits};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -88,12 +88,27 @@ impl Ends for RebuildIndexReply {
     }
 }
 
+impl Ends for ReplicateReply {
+    fn into_result(self) -> JobResult {
+        self.result
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        let Self { copied, there, failed, segments, bytes, .. } = self;
+        vec![format!(
+            "{copied} savesets copied, {there} were there, {failed} could not be copied; \
+             {segments} segments sent, {bytes} bytes"
+        )]
+    }
+}
+
 /// A verb that runs as long as its job.
 pub(crate) trait LongVerb: Verb<Reply: Ends> + Clone {}
 impl LongVerb for StartBackup {}
 impl LongVerb for StartRestore {}
 impl LongVerb for VerifyDatastore {}
 impl LongVerb for RebuildIndex {}
+impl LongVerb for Replicate {}
 
 /// What became of a long call.
 pub(crate) enum CallEnd {

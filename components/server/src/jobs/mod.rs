@@ -19,6 +19,7 @@ mod device_call;
 mod finish;
 mod long_call;
 mod queue;
+mod replicate;
 mod restore;
 mod running;
 mod transfer;
@@ -29,9 +30,10 @@ pub(crate) use announce::Announcer;
 pub use announce::{JobEvent, JobEventKind};
 pub(crate) use finish::saveset_of;
 pub(crate) use queue::Jobs;
+pub(crate) use replicate::is_about;
 pub(crate) use transfer::{
     BackupGrant, DEVICE_PATIENCE, TransferWish, address_towards, grant, grant_restore, revoke,
 };
 pub(crate) use ways::{Choice, DeviceDoors};
 pub(crate) use wish::paths_of;
-pub(crate) use wish::{BackupWish, RestoreWish, VerifyWish, Wish};
+pub(crate) use wish::{BackupWish, HealWish, ReplicateWish, RestoreWish, VerifyWish, Wish};

@@ -16,7 +16,7 @@ use super::announce::Announcer;
 use super::long_call::{CallEnd, LongVerb, see_through};
 use super::running::Running;
 use super::wish::Wish;
-use super::{backup, device_call, finish, restore};
+use super::{backup, device_call, finish, replicate, restore};
 use crate::ServerError;
 use crate::books::Books;
 use crate::house::House;
@@ -182,7 +182,11 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
         running
             .log(Severity::Warning, "the server was restarted; asking what became of the job")
             .await;
-        follow(&house, job, running).await
+        let end = follow(&house, job, running).await;
+        if let Ok(Wish::Replicate(wish)) = Wish::of(job) {
+            replicate::after(&house, &wish.replication, running).await;
+        }
+        end
     } else if running.cancel.is_cancelled() {
         CallEnd::Refused(ServerError::Refused("cancelled before it began".to_owned()))
     } else {
@@ -192,6 +196,8 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
             Ok(Wish::Restore(wish)) => restore::run(&house, job, &wish, running).await,
             Ok(Wish::Verify(wish)) => device_call::verify(&house, job, &wish, running).await,
             Ok(Wish::Rebuild) => device_call::rebuild(&house, job, running).await,
+            Ok(Wish::Replicate(wish)) => replicate::run(&house, job, &wish, running).await,
+            Ok(Wish::Heal(wish)) => replicate::heal(&house, job, &wish, running).await,
             Err(error) => CallEnd::Refused(error),
         }
     };

@@ -53,7 +53,7 @@ async fn prepare(
     if !client.is_enrolled() {
         return Err(ServerError::Refused(format!("client '{}' is revoked", client.name)));
     }
-    if saveset.state == SavesetState::Missing {
+    if saveset.store == store && saveset.state == SavesetState::Missing {
         return Err(ServerError::not_found("manifest of saveset", saveset.saveset));
     }
     let domain_id = saveset.domain;
@@ -67,7 +67,8 @@ async fn prepare(
             )));
         }
         let line = house.nodes.line(client.id, DEVICE_PATIENCE).await?;
-        let held = line.call(DomainKeyHeld { store, domain: domain.domain }).await?.held;
+        let held =
+            line.call(DomainKeyHeld { store: domain.store, domain: domain.domain }).await?.held;
         if !held {
             return Err(ServerError::Refused(format!(
                 "saveset {} is sealed with a key that only its owner holds, and client '{}' does not hold it",
@@ -114,6 +115,10 @@ async fn prepare(
             ),
         )
         .await;
+    if saveset.store != store {
+        let line = format!("from its copy in datastore '{}'", datastore.name);
+        running.log(Severity::Info, line).await;
+    }
     let target = match &wish.target {
         Some(target) => paths_of(std::slice::from_ref(target))?.into_iter().next(),
         None => None,

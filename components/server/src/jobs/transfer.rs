@@ -23,6 +23,10 @@ use crate::way::Way;
 /// How long a device may take to be reached before a job that needs it fails.
 pub(crate) const DEVICE_PATIENCE: Duration = Duration::from_secs(15);
 
+/// A ticket for copies lives so long: one domain waits for those before it. It is revoked when its
+/// job ends.
+const COPY_TICKET_S: u64 = 7 * 86_400;
+
 /// What a ticket is for.
 pub(crate) struct TransferWish<'a> {
     pub transfer: TransferId,
@@ -82,6 +86,10 @@ pub(crate) async fn grant(
 ) -> Result<Granted, ServerError> {
     let device = house.nodes.line(wish.datastore.device, DEVICE_PATIENCE).await?;
     let device_unix_s = clock_of(&device).await?;
+    let valid_s = match wish.direction.is_copy() {
+        true => COPY_TICKET_S,
+        false => u64::from(house.config.ticket_minutes) * 60,
+    };
     let ticket = Ticket {
         transfer: wish.transfer,
         job: wish.job,
@@ -91,7 +99,7 @@ pub(crate) async fn grant(
         domain: wish.domain,
         direction: wish.direction,
         bytes_max: wish.bytes_max,
-        expires_unix_s: device_unix_s + u64::from(house.config.ticket_minutes) * 60,
+        expires_unix_s: device_unix_s + valid_s,
         secret: Secret(random_bytes()?),
         saveset: wish.saveset,
     };

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use simsim_catalog::Job;
-use simsim_model::{Level, Overwrite, TargetKind};
+use simsim_model::{Level, Overwrite, StoreId, TargetKind};
 
 use crate::ServerError;
 use crate::api::{TaskOptions, VerifyDepth};
@@ -16,6 +16,8 @@ pub(crate) enum Wish {
     Restore(RestoreWish),
     Verify(VerifyWish),
     Rebuild,
+    Replicate(ReplicateWish),
+    Heal(HealWish),
 }
 
 /// A task as it was when the job was queued: later changes do not touch the job.
@@ -50,6 +52,19 @@ pub(crate) struct RestoreWish {
 pub(crate) struct VerifyWish {
     pub depth: VerifyDepth,
     pub keys_to_device: bool,
+}
+
+/// The relation is looked up when the job begins: what it says then counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReplicateWish {
+    pub replication: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HealWish {
+    pub replication: String,
+    /// The datastore that has lost something.
+    pub damaged: StoreId,
 }
 
 impl Wish {

@@ -203,9 +203,10 @@ pub(crate) async fn bring_slots(
     device: &Line,
     store: StoreId,
 ) -> Result<(), ServerError> {
-    let domains =
-        house.books.run(|catalog: &Catalog| -> Result<_, CatalogError> { catalog.domains() });
-    for domain in domains.await?.into_iter().filter(|domain| domain.store == store) {
+    let domains = house
+        .books
+        .run(move |catalog: &Catalog| -> Result<_, CatalogError> { catalog.domains_in(store) });
+    for domain in domains.await? {
         let Some(slots) = &domain.slots else { continue };
         let there = match device.call(GetKeySlots { store, domain: domain.domain }).await {
             Ok(reply) => reply.slots == *slots,
@@ -213,7 +214,8 @@ pub(crate) async fn bring_slots(
             Err(error) => return Err(error),
         };
         if !there {
-            push_slots(device, &domain).await?;
+            let slots = slots.clone();
+            device.call(PutKeySlots { store, domain: domain.domain, slots }).await?;
         }
     }
     Ok(())

@@ -92,6 +92,11 @@ async fn somebody_without_grants_sees_and_does_nothing() {
         ("restore", r#"{"task":"home"}"#),
         ("interface.set", r#"{"host":"vault","interfaces":[]}"#),
         ("interface.choose", r#"{"client":"vault","choices":[]}"#),
+        ("replication.add", r#"{"name":"x","source":"main","target":"other"}"#),
+        ("replication.show", r#"{"name":"x"}"#),
+        ("replication.remove", r#"{"name":"x"}"#),
+        ("replication.run", r#"{"name":"x"}"#),
+        ("replication.heal", r#"{"name":"x","datastore":"main"}"#),
         ("key.prove", r#"{"groups":[]}"#),
         ("key.domain", r#"{"client":"vault"}"#),
     ];

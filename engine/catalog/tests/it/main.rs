@@ -1,6 +1,7 @@
 //! The catalog on a real disk: one binary, a room per promise.
 
 mod audit;
+mod copies;
 mod crash;
 mod enrolment;
 mod fixture;

@@ -1,11 +1,11 @@
-//! The commit of a session: what was put is held against the draft, everything is made durable in
-//! order, and the manifest comes last.
+//! The commit of a session: what was put is held against the draft, or against the manifest of the
+//! saveset that is copied; everything is made durable in order, and the manifest comes last.
 
 use std::collections::HashSet;
 
 use bytes::Bytes;
 use simsim_format::{Manifest, SegmentKind, SegmentView};
-use simsim_model::{CommitReply, ManifestDraft, Name, failpoint};
+use simsim_model::{CommitReply, ManifestDraft, Name, SavesetId, failpoint};
 
 use super::WriteSession;
 use crate::manifests::manifest_key;
@@ -16,26 +16,15 @@ impl WriteSession {
     /// The way to a durable saveset. A commit that was made already is answered as it was then.
     pub(super) fn commit_once(&self, draft: &ManifestDraft) -> Result<CommitReply, DatastoreError> {
         let inner = &self.datastore.inner;
-        if let Some(earlier) = self.earlier_commit(draft)? {
+        if let Some(earlier) = self.there(self.saveset, draft.root)? {
             return Ok(earlier);
         }
         inner.check_writable()?;
-        self.check_draft(draft)?;
-        let held_here = self.state.lock().holds(&draft.root);
-        if !held_here {
-            self.check_root(draft.root)?;
+        if self.saveset.is_zero() {
+            return Err(DatastoreError::invalid("this session takes copies and makes no saveset"));
         }
-        let _commit = inner.commit.lock();
-        let generation = inner.generation()?;
-        fence::check(&*inner.storage, generation).inspect_err(|error| {
-            inner.turn_read_only(error);
-        })?;
-        let sequence = {
-            let mut savesets = inner.savesets.lock();
-            savesets.last_sequence += 1;
-            savesets.last_sequence
-        };
-        let manifest = Manifest {
+        self.check_arrived(draft.segments, draft.root)?;
+        self.publish(self.saveset, draft.root, |sequence, generation| Manifest {
             store: inner.root.store,
             domain: self.domain,
             saveset: self.saveset,
@@ -43,6 +32,7 @@ impl WriteSession {
             generation,
             level: draft.level,
             base: draft.base,
+            origin: None,
             root: draft.root,
             scan_started_unix_ns: draft.scan_started_unix_ns,
             started_unix_ns: self.started_unix_ns,
@@ -56,7 +46,68 @@ impl WriteSession {
             problems: draft.problems,
             segments: draft.segments,
             sealed_details: draft.sealed_details.clone(),
+        })
+        .inspect(|_| self.state.lock().committed = true)
+    }
+
+    /// The way to a durable copy of a saveset: all of the original's manifest but the datastore, the
+    /// sequence number and the generation.
+    pub(super) fn commit_copy_once(
+        &self,
+        original: &[u8],
+        segments: u64,
+    ) -> Result<CommitReply, DatastoreError> {
+        let inner = &self.datastore.inner;
+        let original = Manifest::decode(original)
+            .map_err(|source| DatastoreError::format("the manifest that was sent", source))?;
+        if original.domain != self.domain {
+            return Err(DatastoreError::OtherDomain { what: "the manifest that was sent".into() });
+        }
+        inner.check_writable()?;
+        self.check_arrived(segments, original.root)?;
+        if let Some(earlier) = self.there(original.saveset, original.root)? {
+            // What was lost of it since then may have come now.
+            self.seal_all()?;
+            self.check_root(original.root)?;
+            return Ok(earlier);
+        }
+        self.publish(original.saveset, original.root, |sequence, generation| Manifest {
+            store: inner.root.store,
+            sequence,
+            generation,
+            origin: Some(original.origin.unwrap_or(original.store)),
+            ..original.clone()
+        })
+    }
+
+    /// Makes everything that was put durable, then the manifest that `manifest` gives for the next
+    /// sequence number and the generation.
+    fn publish(
+        &self,
+        saveset: SavesetId,
+        root: Name,
+        manifest: impl FnOnce(u64, u64) -> Manifest,
+    ) -> Result<CommitReply, DatastoreError> {
+        let inner = &self.datastore.inner;
+        let held_here = self.state.lock().holds(&root);
+        if !held_here {
+            self.check_root(root)?;
+        }
+        let _commit = inner.commit.lock();
+        // Another session may have copied it meanwhile.
+        if let Some(earlier) = self.there(saveset, root)? {
+            return Ok(earlier);
+        }
+        let generation = inner.generation()?;
+        fence::check(&*inner.storage, generation).inspect_err(|error| {
+            inner.turn_read_only(error);
+        })?;
+        let sequence = {
+            let mut savesets = inner.savesets.lock();
+            savesets.last_sequence += 1;
+            savesets.last_sequence
         };
+        let manifest = manifest(sequence, generation);
         let bytes = manifest.encode();
         // Encoding may exceed a limit that decoding holds: refused here, not at restore.
         Manifest::decode(&bytes)
@@ -65,7 +116,7 @@ impl WriteSession {
         failpoint::hit("datastore.manifest_copied");
         self.seal_all()?;
         if held_here {
-            self.check_root(draft.root)?;
+            self.check_root(root)?;
         }
         inner.index.flush().inspect_err(|error| inner.turn_read_only(error))?;
         inner.merger.nudge();
@@ -74,30 +125,38 @@ impl WriteSession {
             inner.turn_read_only(error);
         })?;
         failpoint::hit("datastore.fence_checked");
-        let put = inner.storage.put(&manifest_key(self.saveset), &bytes);
+        let in_the_way = inner.savesets.lock().forget(saveset);
+        let put = match in_the_way {
+            // A manifest that is damaged, and this is its copy.
+            true => inner.storage.replace(&manifest_key(saveset), &bytes),
+            false => inner.storage.put(&manifest_key(saveset), &bytes),
+        };
         put.map_err(DatastoreError::from).inspect_err(|error| inner.turn_read_only(error))?;
         failpoint::hit("datastore.manifest_written");
-        inner.savesets.lock().add(sequence, self.saveset);
-        self.state.lock().committed = true;
+        inner.savesets.lock().add(sequence, saveset);
         Ok(reply(&manifest))
     }
 
-    fn earlier_commit(&self, draft: &ManifestDraft) -> Result<Option<CommitReply>, DatastoreError> {
-        if !self.datastore.inner.savesets.lock().sequences.contains_key(&self.saveset) {
+    /// The answer to an earlier commit of a saveset with this tree.
+    fn there(&self, saveset: SavesetId, root: Name) -> Result<Option<CommitReply>, DatastoreError> {
+        if !self.datastore.inner.savesets.lock().sequences.contains_key(&saveset) {
             return Ok(None);
         }
-        let manifest = self.datastore.manifest(self.saveset)?;
-        if manifest.domain != self.domain || manifest.root != draft.root {
+        let manifest = match self.datastore.manifest(saveset) {
+            // It was, and is made anew.
+            Err(error) if error.shows_loss() => return Ok(None),
+            read => read?,
+        };
+        if manifest.domain != self.domain || manifest.root != root {
             return Err(DatastoreError::invalid(format!(
-                "saveset {} exists already, with other content",
-                self.saveset
+                "saveset {saveset} exists already, with other content"
             )));
         }
         Ok(Some(reply(&manifest)))
     }
 
-    /// Refuses a draft that does not fit what was put.
-    fn check_draft(&self, draft: &ManifestDraft) -> Result<(), DatastoreError> {
+    /// Refuses a commit that does not fit what was put.
+    fn check_arrived(&self, segments: u64, root: Name) -> Result<(), DatastoreError> {
         let mut state = self.state.lock();
         if let Some(failed) = &state.failed {
             return Err(DatastoreError::SessionFailed {
@@ -105,13 +164,13 @@ impl WriteSession {
                 reason: failed.message.clone(),
             });
         }
-        if draft.segments != state.count() || !state.ahead.is_empty() {
+        if segments != state.count() || !state.ahead.is_empty() {
             return Err(DatastoreError::invalid(format!(
-                "the backup put {} segments, but {} arrived without a gap",
-                draft.segments, state.next_number
+                "{segments} segments were put, but {} arrived without a gap",
+                state.next_number
             )));
         }
-        if draft.root.is_zero() {
+        if root.is_zero() {
             return Err(DatastoreError::invalid("a saveset without a tree cannot be committed"));
         }
         // What was missing may have come with another session's packs by now.
@@ -142,8 +201,11 @@ impl WriteSession {
         }
         match lacking.iter().min() {
             Some(first) => {
-                // Whoever sent the node believed that they are here: the next backup is told.
-                quarantine::remember_loss(&self.datastore.inner)?;
+                // Who backs up and sent the node believed that they are here: the next backup is
+                // told. Who copies has asked for every name.
+                if !self.saveset.is_zero() {
+                    quarantine::remember_loss(&self.datastore.inner)?;
+                }
                 Err(DatastoreError::Missing { count: lacking.len(), first: first.to_string() })
             }
             None => Ok(()),

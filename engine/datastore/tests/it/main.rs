@@ -1,5 +1,6 @@
 mod apart;
 mod backup;
+mod copies;
 mod crash;
 mod heal;
 mod hooked;

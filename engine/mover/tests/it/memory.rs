@@ -112,6 +112,7 @@ impl BackupSession for Memory {
             generation: 1,
             level: draft.level,
             base: draft.base,
+            origin: None,
             root: draft.root,
             scan_started_unix_ns: draft.scan_started_unix_ns,
             started_unix_ns: 0,

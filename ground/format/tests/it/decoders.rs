@@ -49,6 +49,16 @@ fn a_manifest_decodes_to_itself_and_every_flipped_bit_is_noticed() {
 }
 
 #[test]
+fn a_copy_says_where_its_saveset_was_made_in_bytes_that_were_zero_before() {
+    let made_here = sample::manifest();
+    assert_eq!(made_here.encode()[96..112], [0; 16]);
+    let copy = Manifest { origin: Some(StoreId([5; 16])), ..made_here };
+    let bytes = copy.encode();
+    assert_eq!(bytes[96..112], [5; 16]);
+    assert_eq!(Manifest::decode(&bytes).unwrap(), copy);
+}
+
+#[test]
 fn pwr12_a_manifest_without_a_root_does_not_decode() {
     let manifest = Manifest { root: Name::ZERO, ..sample::manifest() };
     assert!(Manifest::decode(&manifest.encode()).is_err());

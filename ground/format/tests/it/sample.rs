@@ -79,6 +79,7 @@ pub fn manifest() -> Manifest {
         generation: 5,
         level: Level::Incr,
         base: Some(SavesetId([6; 16])),
+        origin: None,
         root: Name([7; 32]),
         scan_started_unix_ns: -8,
         started_unix_ns: 9,

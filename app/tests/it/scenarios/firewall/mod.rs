@@ -9,6 +9,7 @@
 mod drive_port;
 mod https_only;
 mod outbound;
+mod replication;
 mod smssh_http;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,8 @@ const VAULT: &str = "vault";
 const FAR: &str = "far";
 const WEB: &str = "web";
 const STRANGER: &str = "stranger";
+/// Another RDS, where a scenario has one.
+const SECOND: &str = "second";
 
 /// An open port answers at once; a closed one never.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +44,7 @@ pub struct Site {
     pub server: Daemon,
     pub device: Daemon,
     pub client: Daemon,
+    pub second: Option<Daemon>,
     pub source: PathBuf,
 }
 
@@ -53,7 +57,7 @@ impl Site {
 
     /// With settings of the RDS.
     pub fn with_settings(of_device: &str) -> Result<Self, String> {
-        Self::configured("", of_device, &[])
+        Self::build("", of_device, &[], None)
     }
 
     /// With listeners of the server beside the usual ones, settings of the RDS, and what the client
@@ -63,7 +67,23 @@ impl Site {
         of_device: &str,
         web_joins: &[&str],
     ) -> Result<Self, String> {
-        let network = Network::routed(&[VAULT, FAR, WEB, STRANGER])?;
+        Self::build(of_server, of_device, web_joins, None)
+    }
+
+    /// With another RDS and its settings.
+    pub fn with_second(of_device: &str, of_second: &str) -> Result<Self, String> {
+        Self::build("", of_device, &[], Some(of_second))
+    }
+
+    fn build(
+        of_server: &str,
+        of_device: &str,
+        web_joins: &[&str],
+        of_second: Option<&str>,
+    ) -> Result<Self, String> {
+        let mut hosts = vec![VAULT, FAR, WEB, STRANGER];
+        hosts.extend(of_second.map(|_| SECOND));
+        let network = Network::routed(&hosts)?;
         let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
         let folder = |name: &str| scratch.path().join(name);
         let advertise = network.address(VAULT);
@@ -71,7 +91,10 @@ impl Site {
             "name = \"{VAULT}\"\n[server]\nadvertise = [\"{advertise}\"]\nsilent_grace_s = 5\n\
              [listen]\n{of_server}"
         );
-        for (host, settings) in [(VAULT, settings.as_str()), (FAR, of_device)] {
+        let second = of_second.map(|settings| (SECOND, settings));
+        for (host, settings) in
+            [(VAULT, settings.as_str()), (FAR, of_device)].into_iter().chain(second)
+        {
             std::fs::create_dir_all(folder(host)).map_err(|error| error.to_string())?;
             std::fs::write(folder(host).join("simsim.toml"), settings)
                 .map_err(|error| error.to_string())?;
@@ -79,11 +102,15 @@ impl Site {
         let server = daemon(&network, VAULT, "server", &folder(VAULT));
         let device = daemon(&network, FAR, "rds", &folder(FAR));
         let client = daemon(&network, WEB, "client", &folder(WEB));
+        let second = second.map(|_| daemon(&network, SECOND, "rds", &folder(SECOND)));
         let source = folder("source");
-        let site = Self { network, scratch, server, device, client, source };
+        let site = Self { network, scratch, server, device, client, second, source };
         site.apply();
         site.join(FAR, &site.device.state, &[]);
         site.join(WEB, &site.client.state, web_joins);
+        if let Some(second) = &site.second {
+            site.join(SECOND, &second.state, &[]);
+        }
         if !web_joins.is_empty() {
             // Its listener was open before it had joined.
             let mut site = site;
@@ -188,10 +215,13 @@ impl Site {
     /// else is. A host's own look at itself finds the listeners of its role, and no other.
     pub fn is_tight(&self) {
         let rows = self.rows();
-        let hosts = [(VAULT, Role::Server), (FAR, Role::Rds), (WEB, Role::Client)];
+        let mut hosts = vec![(VAULT, Role::Server), (FAR, Role::Rds), (WEB, Role::Client)];
+        hosts.extend(self.second.as_ref().map(|_| (SECOND, Role::Rds)));
+        let mut names: Vec<&str> = hosts.iter().map(|(name, _)| *name).collect();
+        names.push(STRANGER);
         for (to, role) in hosts {
             let address = IpAddr::V4(self.network.address(to));
-            for from in [VAULT, FAR, WEB, STRANGER].into_iter().filter(|from| *from != to) {
+            for from in names.iter().copied().filter(|from| *from != to) {
                 let planned: BTreeSet<u16> = rows
                     .iter()
                     .filter(|row| row.from.name == from && row.to.name == to)
@@ -215,6 +245,7 @@ impl Site {
         let state = match host {
             VAULT => &self.server.state,
             FAR => &self.device.state,
+            SECOND => &self.second.as_ref().unwrap().state,
             _ => &self.client.state,
         };
         let open = self.document(host, state, &["ports", "list"]);
@@ -333,7 +364,8 @@ impl Site {
 
     /// Every host is reached again.
     fn settle(&self) {
-        for host in [FAR, WEB] {
+        let second = self.second.as_ref().map(|_| SECOND);
+        for host in [FAR, WEB].into_iter().chain(second) {
             until(&format!("{host} is reached again"), || self.server.is_connected(host));
         }
     }

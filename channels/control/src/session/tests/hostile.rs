@@ -74,6 +74,7 @@ fn real_bodies() -> Vec<(u16, Vec<u8>)> {
                 key: simsim_model::Secret([7; 32]),
             }],
             saveset: None,
+            mend: false,
         }
         .into(),
     ];

@@ -1,0 +1,54 @@
+//! Which copy of a saveset is read: the one that somebody names, else the one of its row, and where
+//! that cannot be read now, another one whose device is there.
+
+use simsim_catalog::{Datastore, DatastoreState, Saveset, SavesetState};
+use simsim_model::StoreId;
+
+use crate::ServerError;
+use crate::house::House;
+
+impl House {
+    /// The datastores in which a saveset lies, that of its row first.
+    pub(crate) async fn stores_of(&self, saveset: &Saveset) -> Result<Vec<Datastore>, ServerError> {
+        let (id, own) = (saveset.saveset, saveset.store);
+        let is_there = saveset.state == SavesetState::Present;
+        self.books
+            .run(move |catalog| {
+                let mut stores: Vec<StoreId> = Vec::new();
+                stores.extend(is_there.then_some(own));
+                stores.extend(catalog.copies_of(id)?.iter().map(|copy| copy.store));
+                stores.into_iter().map(|store| catalog.datastore_with_id(store)).collect()
+            })
+            .await
+    }
+
+    /// The datastore from which a saveset is read. `named`: somebody says which one.
+    pub(crate) async fn store_to_read(
+        &self,
+        saveset: &Saveset,
+        named: Option<&str>,
+    ) -> Result<Datastore, ServerError> {
+        let stores = self.stores_of(saveset).await?;
+        if let Some(name) = named {
+            let names: Vec<&str> = stores.iter().map(|one| one.name.as_str()).collect();
+            let lies_in = names.join(", ");
+            return stores.iter().find(|one| one.name == name).cloned().ok_or_else(|| {
+                ServerError::invalid(format!(
+                    "saveset {} is not in datastore '{name}': it lies in {lies_in}",
+                    saveset.saveset.short()
+                ))
+            });
+        }
+        let reached = stores.iter().find(|one| self.is_served(one));
+        match reached.or(stores.first()) {
+            Some(store) => Ok(store.clone()),
+            None => Err(ServerError::not_found("manifest of saveset", saveset.saveset)),
+        }
+    }
+
+    /// In service, and its device is reached now.
+    fn is_served(&self, datastore: &Datastore) -> bool {
+        let line = self.nodes.status(datastore.device).and_then(|status| status.line);
+        datastore.state == DatastoreState::Active && line.is_some_and(|line| !line.is_lost())
+    }
+}

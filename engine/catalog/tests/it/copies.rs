@@ -1,0 +1,122 @@
+//! Copies of savesets, and the replications that make them.
+
+use simsim_catalog::{Datastore, DatastoreState, Replication, Saveset, SavesetFilter};
+use simsim_model::{DomainId, Kind, SavesetId, StoreId};
+
+use crate::fixture::{DOMAIN, STORE, furnished, saveset};
+
+const OTHER: StoreId = StoreId([5; 16]);
+
+fn second(catalog: &simsim_catalog::Catalog, client: &simsim_catalog::Client) {
+    let other = Datastore {
+        store: OTHER,
+        name: "copies".to_owned(),
+        device: client.id,
+        path: b"/copies".to_vec(),
+        state: DatastoreState::Active,
+        created_unix_ms: 2_000,
+    };
+    catalog.add_datastore(&other).unwrap();
+    catalog.add_drive(OTHER, None, 4).unwrap();
+}
+
+fn copy_of(original: &Saveset, sequence: u64) -> Saveset {
+    Saveset { store: OTHER, sequence, ..original.clone() }
+}
+
+fn ids(found: &[(u64, Saveset)]) -> Vec<(u64, SavesetId)> {
+    found.iter().map(|(sequence, one)| (*sequence, one.saveset)).collect()
+}
+
+#[test]
+fn a_backup_with_copies_is_one_row() {
+    let (_place, catalog, client) = furnished();
+    second(&catalog, &client);
+    let (one, two) = (saveset(1), saveset(2));
+    catalog.add_savesets(&[one.clone(), two.clone()]).unwrap();
+    catalog.add_copies(&[copy_of(&two, 1), copy_of(&one, 2)]).unwrap();
+    catalog.add_copies(&[copy_of(&one, 2)]).unwrap();
+    assert_eq!(catalog.savesets(&SavesetFilter::default()).unwrap().len(), 2);
+    assert_eq!(catalog.saveset(one.saveset).unwrap(), one, "the row stays where it was made");
+    let copies = catalog.copies_of(one.saveset).unwrap();
+    assert_eq!((copies.len(), copies[0].store, copies[0].sequence), (1, OTHER, 2));
+    assert_eq!(ids(&catalog.savesets_in(STORE).unwrap()), [(1, one.saveset), (2, two.saveset)]);
+    assert_eq!(ids(&catalog.savesets_in(OTHER).unwrap()), [(1, two.saveset), (2, one.saveset)]);
+    for store in [STORE, OTHER] {
+        let domains = catalog.domains_in(store).unwrap();
+        assert_eq!(domains.iter().map(|one| one.domain).collect::<Vec<_>>(), [DOMAIN]);
+    }
+    assert_eq!(catalog.saveset_count(OTHER).unwrap(), 0, "it was made in none of these");
+    // The copies of a datastore are made again from its manifests, and no row of another is touched.
+    catalog.rebuild_copies(OTHER, &[copy_of(&one, 2)]).unwrap();
+    assert_eq!(catalog.copies().unwrap().len(), 1);
+    let report = catalog.rebuild_savesets(STORE, &[one.clone(), two]).unwrap();
+    assert_eq!((report.unchanged, report.missing), (2, 0));
+    assert_eq!(catalog.copies_of(one.saveset).unwrap().len(), 1);
+    // Of another domain it is no copy.
+    let stray = Saveset { domain: DomainId([7; 16]), ..copy_of(&one, 9) };
+    assert_eq!(catalog.add_copies(&[stray]).unwrap_err().kind(), Kind::Invalid);
+}
+
+/// A catalog that knows the copies first: the row goes home when the original is seen.
+#[test]
+fn a_copy_that_is_known_first_stands_for_the_backup_until_its_original_is_seen() {
+    for by_rebuild in [false, true] {
+        let (_place, catalog, client) = furnished();
+        second(&catalog, &client);
+        let one = saveset(1);
+        catalog.add_copies(&[copy_of(&one, 7)]).unwrap();
+        assert_eq!(catalog.saveset(one.saveset).unwrap().store, OTHER);
+        assert_eq!(catalog.copies().unwrap(), []);
+        assert_eq!(ids(&catalog.savesets_in(OTHER).unwrap()), [(7, one.saveset)]);
+        // Seen again it is no other one.
+        catalog.rebuild_copies(OTHER, &[copy_of(&one, 7)]).unwrap();
+        if by_rebuild {
+            catalog.rebuild_savesets(STORE, std::slice::from_ref(&one)).unwrap();
+        } else {
+            catalog.add_savesets(std::slice::from_ref(&one)).unwrap();
+        }
+        assert_eq!(catalog.saveset(one.saveset).unwrap(), one);
+        let copies = catalog.copies_of(one.saveset).unwrap();
+        assert_eq!((copies.len(), copies[0].store, copies[0].sequence), (1, OTHER, 7));
+    }
+}
+
+#[test]
+fn a_replication_refuses_what_cannot_be_and_is_kept_as_it_was_given() {
+    let (place, catalog, client) = furnished();
+    second(&catalog, &client);
+    let one = Replication {
+        name: "twice".to_owned(),
+        source: STORE,
+        target: OTHER,
+        pull: false,
+        drive: 2,
+        client_name: Some("alpha".to_owned()),
+        task_name: None,
+        rates: vec!["20MB/s".to_owned(), "mon 08:00-18:00 5MB/s".to_owned()],
+        created_unix_ms: 5,
+    };
+    let wrong = |change: fn(&mut Replication)| {
+        let mut other = one.clone();
+        change(&mut other);
+        catalog.add_replication(&other).unwrap_err().kind()
+    };
+    assert_eq!(wrong(|it| it.target = STORE), Kind::Invalid);
+    assert_eq!(wrong(|it| it.drive = 1), Kind::Invalid, "it leads to the other one");
+    assert_eq!(wrong(|it| it.pull = true), Kind::Invalid, "then the source is dialled");
+    assert_eq!(wrong(|it| it.source = StoreId([9; 16])), Kind::NotFound);
+    catalog.add_replication(&one).unwrap();
+    assert_eq!(wrong(|_| ()), Kind::Invalid, "the name is taken");
+    let pull = Replication { name: "back".to_owned(), pull: true, drive: 1, ..one.clone() };
+    catalog.add_replication(&pull).unwrap();
+    assert_eq!((one.dialler(), one.dialled()), (STORE, OTHER));
+    assert_eq!((pull.dialler(), pull.dialled()), (OTHER, STORE));
+    drop(catalog);
+    let catalog = place.open();
+    assert_eq!(catalog.replications().unwrap(), [pull, one.clone()]);
+    catalog.delete_replication("back").unwrap();
+    assert_eq!(catalog.delete_replication("back").unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(catalog.replication("twice").unwrap(), one);
+    assert_eq!(catalog.replication("back").unwrap_err().kind(), Kind::NotFound);
+}
