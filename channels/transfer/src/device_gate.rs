@@ -110,10 +110,8 @@ impl DeviceGuest {
     async fn open(&self, direction: Direction) -> Result<(), StreamRefusal> {
         if self.ticket.direction != direction {
             let text = match direction {
-                Direction::Backup => {
-                    "this ticket is for reading: a stream cannot be stored with it"
-                }
                 Direction::Restore => "this ticket is for storing: a stream cannot be read with it",
+                _ => "this ticket is not for storing: a stream cannot be stored with it",
             };
             return Err(StreamRefusal::new(Kind::Denied, text));
         }

@@ -285,6 +285,14 @@ async fn prepare(
         };
         let told = grant(house, &wish, None, way.dialler.id).await?;
         granted.push(transfer);
+        if told.outbound {
+            let text = format!(
+                "host '{}' is one that calls (access mode OUTBOUND) and dials no port of a drive: \
+                 make the replication the other way round, with or without --pull",
+                way.dialler.name
+            );
+            return Err(ServerError::Refused(text));
+        }
         running.takes(told.way.clone());
         verb.device_addresses = told.urls;
         verb.device_keys = told.device_keys;
