@@ -13,7 +13,10 @@ use crate::exit::{self, Failure};
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Everyday", &["status", "backup", "restore", "verify", "quickstart"]),
     ("Look", &["savesets", "saveset", "ls", "find", "diff", "jobs", "job", "logs"]),
-    ("Set up", &["task", "client", "datastore", "interface", "key", "audit", "ports"]),
+    (
+        "Set up",
+        &["task", "client", "datastore", "interface", "replication", "key", "audit", "ports"],
+    ),
     ("When all else is lost", &["rescue"]),
     ("Run", &["server", "rds"]),
     ("Help", &["help", "man", "completions"]),
