@@ -21,7 +21,8 @@ pub enum InterfaceVerb {
     Set {
         /// The host
         host: String,
-        /// Such as https://vault or http://192.0.2.1:8000; a bare host means FTP
+        /// Such as https://vault, http://192.0.2.1:8000 or ftp://vault?mode=active; a bare host means
+        /// FTP
         #[arg(value_name = "INTERFACE")]
         interfaces: Vec<String>,
     },
@@ -29,7 +30,7 @@ pub enum InterfaceVerb {
     Choose {
         /// The client whose data it is
         client: String,
-        /// Interfaces, or protocols: http, https
+        /// Interfaces, or protocols: http, https, ftp, ftpes (FTP with TLS), drive
         #[arg(value_name = "INTERFACE|PROTOCOL")]
         choices: Vec<String>,
     },

@@ -7,10 +7,10 @@
 //! ```
 //!
 //! The port table follows from these sums: a client listens for its server (row `smssh`, and `ctrl`
-//! where the settings enable it), a device also for data (`http`, and `https` where it is switched
-//! on), a server also for people (`console`). A local socket is for the owner of each.
+//! where the settings enable it), a device also for data (`http`, and `https` and `ftp` where they
+//! are switched on), a server also for people (`console`). A local socket is for the owner of each.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -21,11 +21,13 @@ use simsim_control::{CtrlListener, Hello, Identity, SmsshListener, Timing};
 use simsim_device::Device;
 use simsim_model::Kind;
 use simsim_model::interface::Scheme;
-use simsim_model::port_registry::{CONSOLE, CTRL, HTTP, HTTPS, Listen, SMSSH};
+use simsim_model::port_registry::{CONSOLE, CTRL, FTP, FTP_DATA, HTTP, HTTPS, Listen, SMSSH};
 use simsim_net::outbound::{Current, OUTBOUND_PROTOCOL, Opener};
 use simsim_net::tls::{Peers, TlsDoor, TlsIdentity};
 use simsim_server::{Server, StartOptions, open_identity};
-use simsim_transfer::{Entrance, ListenOptions, TransferListener};
+use simsim_transfer::{
+    DataPorts, Entrance, FtpListener, FtpOptions, ListenOptions, TransferListener,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -118,7 +120,8 @@ pub async fn start(
     let (identity, orders, name) = who_am_i(role, state, settings, &ports, calls)?;
     let handle = tokio::runtime::Handle::current();
     let tls = Arc::new(TlsIdentity::open(state.folder(), &tls_names(settings, &name))?);
-    let options = settings.client_options(Arc::clone(&tls));
+    let data_ports = settings.data_ports()?;
+    let options = settings.client_options(Arc::clone(&tls), data_ports.clone());
     let outbound = Current::default();
     let opener: Arc<dyn Opener> = Arc::new(outbound.clone());
     let options = ClientOptions { host: name.clone(), outbound: Some(opener), ..options };
@@ -135,7 +138,7 @@ pub async fn start(
         device: device.clone(),
         server: OnceLock::new(),
         orders,
-        listening: ports.told(),
+        listening: ports.told(&data_ports),
         tls: Arc::clone(&tls),
     });
     let (shutdown, ended) = watch::channel(false);
@@ -153,7 +156,7 @@ pub async fn start(
         };
         running.tasks.push(tokio::spawn(call.keep(ended.clone())));
     }
-    running.serve(role, state, settings, ports, node, &identity, &name, ended).await?;
+    running.serve(role, state, settings, ports, data_ports, node, &identity, &name, ended).await?;
     Ok(running)
 }
 
@@ -163,6 +166,7 @@ struct Ports {
     ctrl: Vec<Opened>,
     http: Vec<Opened>,
     https: Vec<Opened>,
+    ftp: Vec<Opened>,
     console: Vec<Opened>,
 }
 
@@ -195,16 +199,17 @@ impl Ports {
         let only_ctrl = smssh.is_empty();
         let smssh = open(&SMSSH, "--listen", &smssh, steered).await?;
         let ctrl = open(&CTRL, "--ctrl", &ctrl, if only_ctrl { steered } else { taken }).await?;
-        let (mut http, mut https) = (Vec::new(), Vec::new());
+        let (mut http, mut https, mut ftp) = (Vec::new(), Vec::new(), Vec::new());
         if role.has_device() {
             http = open(&HTTP, "--http", &settings.http(), taken).await?;
             https = open(&HTTPS, "--https", &settings.https(), taken).await?;
+            ftp = open(&FTP, "--ftp", &settings.ftp(), taken).await?;
         }
         let console = match role {
             Role::Server => open(&CONSOLE, "--console", &settings.console(), taken).await?,
             Role::Rds | Role::Client => Vec::new(),
         };
-        Ok(Self { smssh, ctrl, http, https, console })
+        Ok(Self { smssh, ctrl, http, https, ftp, console })
     }
 
     fn rows(&self) -> impl Iterator<Item = (&'static Listen, &Opened)> {
@@ -213,13 +218,25 @@ impl Ports {
             (&CTRL, &self.ctrl),
             (&HTTP, &self.http),
             (&HTTPS, &self.https),
+            (&FTP, &self.ftp),
             (&CONSOLE, &self.console),
         ];
         rows.into_iter().flat_map(|(row, opened)| opened.iter().map(move |one| (row, one)))
     }
 
-    fn told(&self) -> Vec<ListeningAddress> {
-        self.rows().map(|(row, one)| one.told(row)).collect()
+    /// As the server hears it. Of the range for FTP data it hears both ends, where it is not the
+    /// registry's: its ports are open while a transfer runs.
+    fn told(&self, data_ports: &DataPorts) -> Vec<ListeningAddress> {
+        let mut told: Vec<ListeningAddress> = self.rows().map(|(row, one)| one.told(row)).collect();
+        let (first, last) = data_ports.range();
+        if (first, last) != DataPorts::default().range() {
+            let end = |port: u16| ListeningAddress {
+                row: FTP_DATA.id.to_owned(),
+                address: SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).to_string(),
+            };
+            told.extend([end(first), end(last)]);
+        }
+        told
     }
 
     fn listening(&self) -> Vec<Listening> {
@@ -328,6 +345,7 @@ impl Running {
         state: &State,
         settings: &Settings,
         ports: Ports,
+        data_ports: DataPorts,
         node: Arc<Node>,
         identity: &Identity,
         name: &str,
@@ -372,6 +390,16 @@ impl Running {
             }
             let calls = Calls { incoming: calls, node: Arc::clone(&node), relay_to };
             self.tasks.push(tokio::spawn(calls.take(ended.clone())));
+            let door = TlsDoor::new(&node.tls, Peers::Anybody)?;
+            let ftp = FtpListener::new(
+                doors.clone(),
+                data_ports.clone(),
+                Some(door),
+                FtpOptions::default(),
+            );
+            for one in ports.ftp {
+                self.tasks.push(tokio::spawn(ftp.serve(one.listener, until(ended.clone()))));
+            }
             for entrance in entrances {
                 self.tasks.push(tokio::spawn(doors.serve(entrance, until(ended.clone()))));
             }
@@ -397,6 +425,7 @@ impl Running {
                 dial_self_ctrl,
                 called_at,
                 timing,
+                data_ports,
             };
             let server = Server::start(options).await?;
             self.server = Some(server.clone());

@@ -35,6 +35,12 @@ use crate::state::State;
 
 from_error!(simsim_control::ControlError, simsim_device::DeviceError, simsim_net::tls::TlsError,);
 
+impl From<simsim_transfer::DataPortsError> for Failure {
+    fn from(error: simsim_transfer::DataPortsError) -> Self {
+        Self::new(Kind::Invalid, format!("ftp.data_ports: {error}"))
+    }
+}
+
 impl From<simsim_server::ServerError> for Failure {
     fn from(error: simsim_server::ServerError) -> Self {
         Self::new(error.kind(), error.full_message())
@@ -69,6 +75,9 @@ pub struct DeviceArguments {
     /// Listen here for backup data with TLS (row https); may be repeated [default: nowhere]
     #[arg(long, value_name = "ADDRESS:PORT")]
     https: Vec<ListenAddress>,
+    /// Listen here for backup data over FTP (row ftp); may be repeated [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    ftp: Vec<ListenAddress>,
 }
 
 /// Further options of a server.
@@ -103,6 +112,7 @@ impl ServerArguments {
             (&self.device.daemon.ctrl, &mut listen.ctrl),
             (&self.device.http, &mut listen.http),
             (&self.device.https, &mut listen.https),
+            (&self.device.ftp, &mut listen.ftp),
             (&self.console, &mut listen.console),
         ] {
             if !given.is_empty() {

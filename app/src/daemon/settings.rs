@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use simsim_client::ClientOptions;
 use simsim_device::DeviceOptions;
 use simsim_model::Kind;
-use simsim_model::port_registry::{CONSOLE, CTRL, DRIVE, HTTP, HTTPS, Listen, SMSSH};
+use simsim_model::port_registry::{CONSOLE, CTRL, DRIVE, FTP, HTTP, HTTPS, Listen, SMSSH};
 use simsim_net::tls::TlsIdentity;
 use simsim_server::ServerConfig;
+use simsim_transfer::{DataPorts, DataPortsError};
 
 use super::compose::Role;
 use crate::exit::Failure;
@@ -31,6 +32,7 @@ pub struct Settings {
     /// This host's name for people, and at the server; empty: the system's host name.
     pub name: String,
     pub listen: ListenSettings,
+    pub ftp: FtpSettings,
     pub client: ClientSettings,
     pub device: DeviceSettings,
     pub server: ServerConfig,
@@ -46,6 +48,8 @@ pub struct ListenSettings {
     pub http: Vec<ListenAddress>,
     /// Empty: not open.
     pub https: Vec<ListenAddress>,
+    /// Empty: not open. Data goes over the ports of `ftp.data_ports`.
+    pub ftp: Vec<ListenAddress>,
     /// Empty: not open. The number of each drive is added to the port.
     pub drive: Vec<ListenAddress>,
     /// Only on loopback unless told otherwise: until the suite has users, the page is for
@@ -62,9 +66,61 @@ impl Default for ListenSettings {
             ctrl: Vec::new(),
             http: vec![any],
             https: Vec::new(),
+            ftp: Vec::new(),
             drive: Vec::new(),
             console: vec![loopback],
         }
+    }
+}
+
+/// FTP, in all roles of this host.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FtpSettings {
+    /// For data connections that come to this host: two for each transfer.
+    pub data_ports: PortRange,
+}
+
+/// First and last port, both included, written `FIRST-LAST`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange(pub u16, pub u16);
+
+impl Default for PortRange {
+    fn default() -> Self {
+        let (first, last) = DataPorts::default().range();
+        Self(first, last)
+    }
+}
+
+impl std::str::FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ends = text.split_once('-').unwrap_or((text, text));
+        let port = |text: &str| text.trim().parse::<u16>().ok();
+        match (port(ends.0), port(ends.1)) {
+            (Some(first), Some(last)) => Ok(Self(first, last)),
+            _ => Err(format!("'{text}' is no range of ports: write FIRST-LAST")),
+        }
+    }
+}
+
+impl std::fmt::Display for PortRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+impl Serialize for PortRange {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PortRange {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -191,6 +247,7 @@ impl Settings {
                 return Err(format!("{name}: from 1 to 19"));
             }
         }
+        self.data_ports().map_err(|error| format!("ftp.data_ports: {error}"))?;
         self.server.check()
     }
 
@@ -206,7 +263,7 @@ impl Settings {
         for row in [&mut listen.smssh, &mut listen.http, &mut listen.console] {
             *row = vec![loopback];
         }
-        for row in [&mut listen.https, &mut listen.drive] {
+        for row in [&mut listen.https, &mut listen.ftp, &mut listen.drive] {
             row.truncate(1);
             row.fill(loopback);
         }
@@ -214,7 +271,12 @@ impl Settings {
         self
     }
 
-    pub fn client_options(&self, tls: Arc<TlsIdentity>) -> ClientOptions {
+    /// The ports for FTP data, which all of this host shares.
+    pub fn data_ports(&self) -> Result<DataPorts, DataPortsError> {
+        DataPorts::new(self.ftp.data_ports.0, self.ftp.data_ports.1)
+    }
+
+    pub fn client_options(&self, tls: Arc<TlsIdentity>, data_ports: DataPorts) -> ClientOptions {
         let policy = Some(self.client.policy.clone()).filter(|path| !path.as_os_str().is_empty());
         ClientOptions {
             policy,
@@ -222,6 +284,7 @@ impl Settings {
             threads: self.client.threads,
             zstd_level: self.client.zstd_level,
             tls: Some(tls),
+            data_ports,
             ..ClientOptions::default()
         }
     }
@@ -263,6 +326,10 @@ impl Settings {
         addresses(&HTTPS, &self.listen.https)
     }
 
+    pub fn ftp(&self) -> Vec<SocketAddr> {
+        addresses(&FTP, &self.listen.ftp)
+    }
+
     pub fn drive(&self) -> Vec<SocketAddr> {
         addresses(&DRIVE, &self.listen.drive)
     }
@@ -277,6 +344,7 @@ impl Settings {
         if role.has_device() {
             rows.push((&HTTP, "--http", self.http()));
             rows.push((&HTTPS, "--https", self.https()));
+            rows.push((&FTP, "--ftp", self.ftp()));
         }
         if role == Role::Server {
             rows.push((&CONSOLE, "--console", self.console()));
@@ -458,6 +526,9 @@ mod tests {
             ("client", "zstd_level = 20"),
             ("device", "transfers_max = 0"),
             ("listen", "smssh = []"),
+            ("ftp", "data_ports = \"7-9\""),
+            ("ftp", "data_ports = \"7\""),
+            ("ftp", "data_ports = \"9-8\""),
             ("server", "drive_jobs_max = 0"),
         ] {
             let error = parse(&format!("[{section}]\n{line}\n")).unwrap_err();

@@ -1,4 +1,5 @@
-//! Measures the HTTP data port over loopback, both ends in one process, with a device in memory:
+//! Measures a data port over loopback, both ends in one process, with a device in memory; `ftp` as
+//! argument takes FTP in passive mode instead of HTTP:
 //! `put` and `get` of 1 MiB segments per CPU-second, and the round trip of `has` with 1000 names.
 
 use std::collections::HashMap;
@@ -13,7 +14,8 @@ use simsim_model::{
 };
 use simsim_net::tls::Pin;
 use simsim_transfer::{
-    Entrance, HttpTransfer, ListenOptions, Route, TransferHandler, TransferListener,
+    DataPorts, Entrance, FtpListener, FtpOptions, FtpWay, HttpTransfer, ListenOptions, Route,
+    TransferHandler, TransferListener,
 };
 
 const SEGMENT_BYTES: usize = 1 << 20;
@@ -54,6 +56,7 @@ impl TransferHandler for Device {
     fn stream_get(&self, _: &TransferId, _: u64) -> Result<Box<dyn Read + Send>, SessionError> {
         no()
     }
+    fn waits(&self, _: &TransferId) {}
     fn heard(&self, _: &TransferId) {}
     fn closed(&self, _: &TransferId) {}
     fn aborted(&self, _: &TransferId, _: &str) {}
@@ -126,8 +129,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = listener.local_addr()?.to_string();
     let options = ListenOptions::default();
     let door = TransferListener::new(Arc::new(device), options);
-    runtime.spawn(door.serve(Entrance::http(listener), std::future::pending()));
-    let routes = vec![Route::http(vec![address])];
+    let route = match std::env::args().nth(1).as_deref() {
+        Some("ftp") => {
+            let ftp = FtpListener::new(door, DataPorts::any(1), None, FtpOptions::default());
+            runtime.spawn(ftp.serve(listener, std::future::pending()));
+            Route::ftp(vec![address], FtpWay::passive())
+        }
+        _ => {
+            runtime.spawn(door.serve(Entrance::http(listener), std::future::pending()));
+            Route::http(vec![address])
+        }
+    };
+    let routes = vec![route];
     let transfer = HttpTransfer::open(runtime.handle().clone(), routes, ticket)?;
 
     let segment = Bytes::from(vec![0x5a; SEGMENT_BYTES]);

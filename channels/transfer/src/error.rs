@@ -11,6 +11,10 @@ pub enum TransferError {
     Unreachable { peer: String, silent_s: u64, last: String },
     #[error("{peer} refused the transfer with HTTP status {status}: {text}; {advice}")]
     Refused { peer: String, status: u16, text: String, advice: &'static str },
+    #[error(
+        "{peer} refused the login for the transfer: {text}; the ticket is unknown there, or the device was restarted: start a new job"
+    )]
+    Login { peer: String, text: String },
     #[error("frame {number} is damaged, was moved or belongs to another request")]
     FrameDamaged { number: u32 },
     #[error("frame {found} came where frame {expected} was due")]
@@ -46,6 +50,7 @@ impl TransferError {
         match self {
             TransferError::Unreachable { .. } => Kind::Unreachable,
             TransferError::Refused { status, .. } => kind_of_status(*status),
+            TransferError::Login { .. } => Kind::Denied,
             TransferError::FrameDamaged { .. }
             | TransferError::FrameOrder { .. }
             | TransferError::BodyTruncated { .. }

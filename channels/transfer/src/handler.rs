@@ -51,6 +51,9 @@ pub trait TransferHandler: Send + Sync + 'static {
     fn stream_bytes(&self, _transfer: &TransferId) -> Result<u64, SessionError> {
         Err(SessionError::new(Kind::Invalid, "this device gives no plain streams"))
     }
+    /// The client has proved its ticket and waits for its turn, for a place that others have: the
+    /// time does not count against the ticket, nor against the client. Called every few seconds.
+    fn waits(&self, transfer: &TransferId);
 
     /// The client has shown that it lives. Called for every genuine request: be quick.
     fn heard(&self, transfer: &TransferId);

@@ -18,6 +18,8 @@ pub const OPEN_BYTES: usize = 2 * NONCE_BYTES;
 
 const CLIENT_PROOF: &str = "simsim transfer v1: proof by the client";
 const DEVICE_PROOF: &str = "simsim transfer v1: proof by the device";
+const DOOR_PROOF: &str = "simsim transfer v1: proof at the FTP door";
+const DOOR_ANSWER: &str = "simsim transfer v1: proof by the FTP door";
 const CLIENT_KEY: &str = "simsim transfer v1: frames from client to device";
 const DEVICE_KEY: &str = "simsim transfer v1: frames from device to client";
 
@@ -42,6 +44,29 @@ pub fn device_proof(
     device: &[u8; 32],
 ) -> blake3::Hash {
     proof(DEVICE_PROOF, secret, &[transfer.as_bytes(), client, device])
+}
+
+/// Proof by the client, at the FTP door, that it holds the ticket: of one half (0 up, 1 down) of one
+/// pipe, over the challenge of one control connection.
+pub fn door_proof(
+    secret: &Secret,
+    transfer: &TransferId,
+    pipe: &[u8; 16],
+    half: u8,
+    challenge: &[u8; 32],
+) -> blake3::Hash {
+    proof(DOOR_PROOF, secret, &[transfer.as_bytes(), pipe, &[half], challenge])
+}
+
+/// Proof by the device that it holds the ticket of [`door_proof`].
+pub fn door_answer(
+    secret: &Secret,
+    transfer: &TransferId,
+    pipe: &[u8; 16],
+    half: u8,
+    challenge: &[u8; 32],
+) -> blake3::Hash {
+    proof(DOOR_ANSWER, secret, &[transfer.as_bytes(), pipe, &[half], challenge])
 }
 
 fn proof(context: &str, secret: &Secret, parts: &[&[u8]]) -> blake3::Hash {

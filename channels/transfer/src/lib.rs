@@ -9,7 +9,7 @@
 //! keys, `frame` seals and opens bodies, `messages` says what stands in them, `window` refuses
 //! what was seen before, `handler` is what a device implements, and `http` carries it all over
 //! any wire: [`HttpTransfer`] dials by its [`Route`]s, [`TransferListener`] listens at its
-//! [`Entrance`]s.
+//! [`Entrance`]s. `ftp` makes wires of FTP data connections, for the same two.
 //!
 //! Beside transfers stand raw streams, plain bytes of other people's tools over TLS: [`gate`] is what
 //! every door asks of whoever stands behind it.
@@ -17,6 +17,7 @@
 mod device_gate;
 mod error;
 pub mod frame;
+mod ftp;
 pub mod gate;
 mod handler;
 mod http;
@@ -31,10 +32,11 @@ mod wrong_secrets;
 
 pub use device_gate::{DeviceGate, stream_ticket};
 pub use error::TransferError;
+pub use ftp::{DATA_CONNECTION, DataPorts, DataPortsError, FtpListener, FtpOptions, FtpWay};
 pub use handler::TransferHandler;
 pub use http::{
-    Brought, DialOptions, Dialer, Dialing, Entrance, HttpTransfer, Knock, ListenOptions, Route,
-    Sample, StreamReader, StreamWriter, TransferListener, knock,
+    Brought, DialOptions, Dialer, Dialing, Entrance, HttpTransfer, Knock, ListenOptions, OnWait,
+    Route, Sample, StreamReader, StreamWriter, TransferListener, knock, knock_ftp,
 };
 pub use pipe::{PipeReader, PipeWriter, ReaderGone, pipe};
 pub use routes::{RoutesError, routes};

@@ -3,7 +3,7 @@
 use simsim_model::interface::{Interface, InterfaceError, Scheme};
 use simsim_net::tls::{Pin, TlsConnect, TlsError, TlsIdentity};
 
-use crate::Route;
+use crate::{DataPorts, FtpWay, Route};
 
 /// Addresses that cannot become routes.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum RoutesError {
 
 /// The routes to a device, in the order of `urls`. Neighbours of one protocol become one route.
 /// `pins`: TLS keys that the device may show. `own`: this host's, for the ports of drives. `drive`:
-/// its number.
+/// its number. `ports`: this host's range for FTP in active mode.
 ///
 /// # Errors
 /// A malformed address, one with TLS without a key to expect, or when nothing is left to dial.
@@ -27,18 +27,20 @@ pub fn routes(
     drive: u32,
     pins: &[Pin],
     own: Option<&TlsIdentity>,
+    ports: &DataPorts,
 ) -> Result<Vec<Route>, RoutesError> {
-    let mut grouped: Vec<(Scheme, Vec<String>)> = Vec::new();
+    let mut grouped: Vec<((Scheme, bool), Vec<String>)> = Vec::new();
     for url in urls {
         let interface: Interface = url.parse()?;
         let Some(address) = interface.address(drive) else { continue };
+        let kind = (interface.scheme, interface.active);
         match grouped.last_mut() {
-            Some((scheme, addresses)) if *scheme == interface.scheme => addresses.push(address),
-            _ => grouped.push((interface.scheme, vec![address])),
+            Some((last, addresses)) if *last == kind => addresses.push(address),
+            _ => grouped.push((kind, vec![address])),
         }
     }
     let mut routes = Vec::new();
-    for (scheme, addresses) in grouped {
+    for ((scheme, active), addresses) in grouped {
         let tls = |own: Option<&TlsIdentity>| {
             let address = addresses.join(", ");
             TlsConnect::new(pins.to_vec(), own)
@@ -54,9 +56,16 @@ pub fn routes(
                 let tls = tls(own)?;
                 Route::drive(addresses, tls)
             }
-            Scheme::Ftp => {
-                tracing::info!(address = addresses.join(", "), "FTP is passed over");
-                continue;
+            Scheme::Ftp | Scheme::Ftpes => {
+                let way = match active {
+                    true => FtpWay::active(ports.clone()),
+                    false => FtpWay::passive(),
+                };
+                let way = match scheme {
+                    Scheme::Ftpes => way.with_tls(tls(None)?),
+                    _ => way,
+                };
+                Route::ftp(addresses, way)
             }
         });
     }

@@ -24,7 +24,8 @@ pub(crate) fn routes_of(
         .iter()
         .filter_map(|key| <[u8; 32]>::try_from(key.as_slice()).ok().map(Pin))
         .collect();
-    let routes = routes(urls, drive, &pins, client.options.tls.as_deref())?;
+    let (tls, ports) = (client.options.tls.as_deref(), &client.options.data_ports);
+    let routes = routes(urls, drive, &pins, tls, ports)?;
     if !outbound {
         return Ok(routes);
     }

@@ -6,10 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use simsim_control::Job;
 use simsim_control::verbs::StartBackup;
 use simsim_format::ManifestDetails;
-use simsim_model::{CommitReply, Direction, Level, RestoreSession, TargetKind};
+use simsim_model::{CommitReply, Direction, Level, RestoreSession, SessionError, TargetKind};
 use simsim_mover::{BackupJob, Base};
 use simsim_source::{FsSource, WalkOptions};
-use simsim_transfer::{HttpTransfer, Route};
+use simsim_transfer::{DialOptions, HttpTransfer, OnWait, Route};
 
 use crate::addresses::routes_of;
 use crate::client::on_problem;
@@ -58,7 +58,7 @@ fn paths(
     };
     let scan_started_unix_ns = now_unix_ns();
     let mut source = FsSource::new(&request.sources, options)?;
-    let transfer = open(client, routes, request)?;
+    let transfer = open(client, routes, request, job)?;
     // FULL and COPY read everything again, so nothing is compared with a base.
     let base = request.base.filter(|_| matches!(request.level, Level::Diff | Level::Incr));
     let restore: Arc<dyn RestoreSession> = Arc::clone(&transfer) as _;
@@ -90,10 +90,39 @@ pub(crate) fn open(
     client: &Client,
     routes: Vec<Route>,
     request: &StartBackup,
+    job: &Job,
 ) -> Result<Arc<HttpTransfer>, ClientError> {
-    let (handle, dial) = (client.handle.clone(), client.options.dial.clone());
-    let transfer = HttpTransfer::open_with(handle, routes, request.ticket.clone(), dial)?;
-    Ok(Arc::new(transfer))
+    let transfer = HttpTransfer::open_with(
+        client.handle.clone(),
+        routes,
+        request.ticket.clone(),
+        patient(client, job),
+    );
+    opened(job, transfer)
+}
+
+/// How a job dials: where it has to wait for its turn it says so, until it is cancelled.
+pub(crate) fn patient(client: &Client, job: &Job) -> DialOptions {
+    let progress = job.progress();
+    let on_wait = OnWait::new(move |what| {
+        progress.set_waits(what);
+        !progress.is_cancelled()
+    });
+    DialOptions { on_wait, ..client.options.dial.clone() }
+}
+
+/// The transfer is open, or nobody waits for it any more.
+pub(crate) fn opened(
+    job: &Job,
+    transfer: Result<HttpTransfer, SessionError>,
+) -> Result<Arc<HttpTransfer>, ClientError> {
+    let progress = job.progress();
+    progress.set_waits("");
+    match transfer {
+        Ok(transfer) => Ok(Arc::new(transfer)),
+        Err(_) if progress.is_cancelled() => Err(ClientError::Cancelled),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Tells the device that the transfer is over. The outcome is decided before, so a device that

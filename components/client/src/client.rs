@@ -13,7 +13,7 @@ use simsim_format::{DomainKey, KitProof};
 use simsim_model::{DomainId, Kind, Problem, Secret, StoreId};
 use simsim_net::outbound::Opener;
 use simsim_net::tls::TlsIdentity;
-use simsim_transfer::DialOptions;
+use simsim_transfer::{DataPorts, DialOptions};
 use tokio::runtime::Handle;
 
 use crate::asks::Asks;
@@ -38,6 +38,8 @@ pub struct ClientOptions {
     pub tls: Option<Arc<TlsIdentity>>,
     /// Opens connections at the other end of the one that this host keeps open to its server.
     pub outbound: Option<Arc<dyn Opener>>,
+    /// For FTP in active mode: ports of this host.
+    pub data_ports: DataPorts,
 }
 
 impl Default for ClientOptions {
@@ -51,6 +53,7 @@ impl Default for ClientOptions {
             dial: DialOptions::default(),
             tls: None,
             outbound: None,
+            data_ports: DataPorts::default(),
         }
     }
 }

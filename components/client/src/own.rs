@@ -62,7 +62,7 @@ impl Client {
     fn open_own(&self, read: &StartRestore) -> Result<(Arc<HttpTransfer>, Tree), ClientError> {
         let ticket = &read.ticket;
         let key = self.domain_key(None, ticket.store, ticket.domain)?;
-        let transfer = transfer(self, read)?;
+        let transfer = transfer(self, read, None)?;
         let tree = Tree::open(Arc::clone(&transfer) as _, key, read.saveset)?;
         Ok((transfer, tree))
     }

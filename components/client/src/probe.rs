@@ -14,9 +14,9 @@ use simsim_control::verbs::{
 };
 use simsim_model::Kind;
 use simsim_model::interface::Scheme;
-use simsim_model::port_registry::{DIAL, LISTEN, PortSet};
+use simsim_model::port_registry::{DIAL, FTP, FTP_DATA, LISTEN, PortSet};
 use simsim_net::{DialError, Failure};
-use simsim_transfer::{Knock, knock};
+use simsim_transfer::{Knock, knock, knock_ftp};
 use tokio::sync::Semaphore;
 
 use crate::Client;
@@ -109,7 +109,7 @@ fn check(request: &Probe) -> Result<(), VerbError> {
             return invalid(format!("a way has from 1 to {PROBE_ADDRESSES_MAX} addresses"));
         }
         if way.ticket.is_some() {
-            if Scheme::of_row(&way.row).is_none() {
+            if Scheme::of_row(&way.row).is_none() && way.row != FTP_DATA.id {
                 return invalid(format!("row '{}' takes no tickets", way.row));
             }
             continue;
@@ -147,6 +147,11 @@ async fn try_way(client: &Arc<Client>, way: ProbeWay) -> ProbeFinding {
                     Some(_) => knock_at(Arc::clone(client), way.clone(), address.clone()).await,
                 };
             }
+            Err(finding) if way.row == FTP_DATA.id => ProbeFinding {
+                state: ProbeState::NoWay,
+                message: format!("its control port is not reached: {}", finding.message),
+                ..finding
+            },
             Err(finding) => finding,
         };
         first.get_or_insert(finding);
@@ -181,7 +186,14 @@ async fn knock_at(client: Arc<Client>, way: ProbeWay, address: String) -> ProbeF
         let address = address.clone();
         move || {
             let Some(ticket) = way.ticket else { return Err("there is no ticket".to_owned()) };
-            let url = format!("{}://{address}", way.row);
+            if way.row == FTP.id {
+                return Ok(knock_ftp(client.handle.clone(), address, ticket, KNOCK_PATIENCE));
+            }
+            let url = match (way.row == FTP_DATA.id, way.active) {
+                (true, true) => format!("{}://{address}?mode=active", Scheme::Ftp),
+                (true, false) => format!("{}://{address}", Scheme::Ftp),
+                (false, _) => format!("{}://{address}", way.row),
+            };
             let routes = routes_of(&client, &[url], ticket.drive, &way.device_keys, false)
                 .map_err(|error| error.to_string())?;
             let route = routes.into_iter().next().ok_or("this host knows no such door")?;
@@ -199,6 +211,15 @@ async fn knock_at(client: Arc<Client>, way: ProbeWay, address: String) -> ProbeF
         }
         Ok(Ok(Knock::WrongIdentity(why))) => finding(ProbeState::WrongIdentity, &address, why),
         Ok(Ok(Knock::WrongService(why))) => finding(ProbeState::WrongService, &address, why),
+        Ok(Ok(Knock::NoData(why))) => {
+            let refused = why.contains(&Failure::Refused.to_string());
+            let state = if refused { ProbeState::Refused } else { ProbeState::Filtered };
+            finding(state, &address, why)
+        }
+        Ok(Ok(Knock::InUse)) => {
+            let why = "all data ports are in use by transfers now: ask again later".to_owned();
+            finding(ProbeState::NoWay, &address, why)
+        }
         Ok(Err(why)) => finding(ProbeState::NoWay, &address, why),
         Err(_) => {
             finding(ProbeState::NoWay, &address, "a defect here; the log says where".to_owned())
@@ -225,7 +246,8 @@ mod tests {
 
     fn way(row: &str, port: u16) -> ProbeWay {
         let addresses = vec![format!("192.0.2.1:{port}")];
-        ProbeWay { row: row.to_owned(), addresses, ticket: None, device_keys: Vec::new() }
+        let row = row.to_owned();
+        ProbeWay { row, addresses, ticket: None, device_keys: Vec::new(), active: false }
     }
 
     fn kind(ways: Vec<ProbeWay>) -> Option<Kind> {

@@ -13,7 +13,7 @@ use simsim_source::{FsSink, SinkOptions};
 use simsim_transfer::HttpTransfer;
 
 use crate::addresses::routes_of;
-use crate::backup::end;
+use crate::backup::{end, opened, patient};
 use crate::client::on_problem;
 use crate::{Client, ClientError, Policy, plan};
 
@@ -41,7 +41,7 @@ pub(crate) fn run(
         target => target,
     };
     let target = Path::new(OsStr::from_bytes(target));
-    let transfer = transfer(client, request)?;
+    let transfer = transfer(client, request, Some(job))?;
     let work = RestoreJob {
         session: Arc::clone(&transfer) as _,
         key,
@@ -68,16 +68,24 @@ pub(crate) fn run(
     done.map(|()| None)
 }
 
-/// Opens the transfer of a restore, or of a look into a saveset.
+/// Opens the transfer of a restore, or without a job that of a look into a saveset.
 pub(crate) fn transfer(
     client: &Client,
     request: &StartRestore,
+    job: Option<&Job>,
 ) -> Result<Arc<HttpTransfer>, ClientError> {
     let ticket = request.ticket.clone();
     let (urls, keys) = (&request.device_addresses, &request.device_keys);
     let routes = routes_of(client, urls, ticket.drive, keys, request.outbound)?;
-    let (handle, dial) = (client.handle.clone(), client.options.dial.clone());
-    Ok(Arc::new(HttpTransfer::open_with(handle, routes, ticket, dial)?))
+    let dial = match job {
+        Some(job) => patient(client, job),
+        None => client.options.dial.clone(),
+    };
+    let transfer = HttpTransfer::open_with(client.handle.clone(), routes, ticket, dial);
+    match job {
+        Some(job) => opened(job, transfer),
+        None => Ok(Arc::new(transfer?)),
+    }
 }
 
 /// Asks the policy. Into the original place, every place that the selection can touch counts for

@@ -46,7 +46,7 @@ pub(crate) fn run(
     let Some((program, arguments)) = command.run.split_first() else {
         return Err(ClientError::Request("the command of the policy is empty"));
     };
-    let transfer = open(client, routes, request)?;
+    let transfer = open(client, routes, request, job)?;
     let child = Command::new(program)
         .args(arguments)
         .current_dir("/")

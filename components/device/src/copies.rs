@@ -8,7 +8,7 @@ use simsim_control::verbs::{JobResult, Replicate, ReplicatePart, ReplicateReply}
 use simsim_model::{CopySession, Direction, Kind, Problem, ProblemKind, Rate, RestoreSession};
 use simsim_mover::{CopyJob, CopyReport, MoverError, Pace, copy};
 use simsim_net::tls::Pin;
-use simsim_transfer::{HttpTransfer, Route, routes};
+use simsim_transfer::{DataPorts, HttpTransfer, Route, routes};
 use tokio::runtime::Handle;
 
 use crate::pace::Bucket;
@@ -140,8 +140,10 @@ impl Work<'_> {
         let pins = pins.ok_or(DeviceError::Request("a TLS key has not 32 bytes"))?;
         let own = self.device.tls.read().clone();
         let drive = self.part.ticket.drive;
-        routes(&self.request.device_addresses, drive, &pins, own.as_deref()).map_err(|error| {
-            simsim_model::SessionError::new(Kind::Invalid, error.to_string()).into()
-        })
+        // Copies go by the ports of drives: nobody calls back.
+        let ports = DataPorts::default();
+        routes(&self.request.device_addresses, drive, &pins, own.as_deref(), &ports).map_err(
+            |error| simsim_model::SessionError::new(Kind::Invalid, error.to_string()).into(),
+        )
     }
 }

@@ -19,6 +19,8 @@ use crate::session::Open;
 
 /// Tickets that are not opened, open and remembered.
 const GRANTS_MAX: usize = 10_000;
+/// Who waited for its turn so lately is not late with its ticket.
+const WAITED: Duration = Duration::from_secs(60);
 /// How long an ended transfer or a ticket that nobody used is remembered.
 const KEPT: Duration = Duration::from_secs(3600);
 
@@ -43,6 +45,8 @@ pub(crate) struct Grant {
 #[derive(Default)]
 pub(crate) struct Counts {
     pub(crate) last_heard_unix_ns: AtomicI64,
+    /// When its client was last seen waiting for its turn, with a ticket that was good then.
+    waits_unix_ns: AtomicI64,
     pub(crate) bytes_put: AtomicU64,
     pub(crate) segments: AtomicU64,
     pub(crate) committed: AtomicBool,
@@ -129,7 +133,7 @@ impl Grants {
             Phase::Open(_) => return Err(DeviceError::Ticket("the ticket is in use")),
             Phase::Ended { .. } => return Err(DeviceError::Ticket("the ticket was used before")),
         }
-        if grant.ticket.expires_unix_s <= now_unix_s() {
+        if grant.has_expired() {
             return Err(DeviceError::Ticket("the ticket has expired"));
         }
         if count >= self.sessions_max {
@@ -171,7 +175,8 @@ impl Grant {
     fn is_forgotten(&self) -> bool {
         match &*self.phase.lock() {
             Phase::Granted => {
-                self.ticket.expires_unix_s.saturating_add(KEPT.as_secs()) < now_unix_s()
+                self.has_expired()
+                    && self.ticket.expires_unix_s.saturating_add(KEPT.as_secs()) < now_unix_s()
             }
             Phase::Open(_) => false,
             Phase::Ended { since, .. } => since.elapsed() > KEPT,
@@ -181,7 +186,7 @@ impl Grant {
     /// May its host come, or come again?
     fn is_awaited(&self) -> bool {
         match &*self.phase.lock() {
-            Phase::Granted => self.ticket.expires_unix_s > now_unix_s(),
+            Phase::Granted => !self.has_expired(),
             Phase::Open(_) => true,
             Phase::Ended { .. } => false,
         }
@@ -215,6 +220,19 @@ impl Grant {
         drop(phase);
         // Dropped without the lock: a session may have much to put away.
         drop(before);
+    }
+
+    /// Too late to be opened?
+    fn has_expired(&self) -> bool {
+        let waited = i64::try_from(WAITED.as_nanos()).unwrap_or(i64::MAX);
+        let since = now_unix_ns().saturating_sub(self.counts.waits_unix_ns.load(Relaxed));
+        self.ticket.expires_unix_s <= now_unix_s() && since > waited
+    }
+
+    /// Its client waits for its turn.
+    pub(crate) fn waits(&self) {
+        self.heard();
+        self.counts.waits_unix_ns.store(now_unix_ns(), Relaxed);
     }
 
     pub(crate) fn heard(&self) {

@@ -67,6 +67,12 @@ impl TransferHandler for Device {
         Ok(streams::open(&self.grant_of(transfer)?)?.bytes())
     }
 
+    fn waits(&self, transfer: &TransferId) {
+        if let Some(grant) = self.grants.get(transfer) {
+            grant.waits();
+        }
+    }
+
     fn heard(&self, transfer: &TransferId) {
         if let Some(grant) = self.grants.get(transfer) {
             grant.heard();

@@ -9,6 +9,7 @@ use simsim_control::Identity;
 use simsim_format::WrappingKey;
 use simsim_model::TransferId;
 use simsim_net::tls::Authority;
+use simsim_transfer::DataPorts;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,6 +45,8 @@ pub(crate) struct House {
     /// Transfers of ended jobs whose device could not be told so. What it commits before it is
     /// reached again is found then.
     pub unrevoked: Mutex<Vec<(ClientId, TransferId)>>,
+    /// For looks into savesets by FTP in active mode.
+    pub data_ports: DataPorts,
     pub stop: CancellationToken,
     /// Everything that runs beside the verbs; ends after `stop`.
     pub tasks: TaskTracker,

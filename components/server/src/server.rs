@@ -10,6 +10,7 @@ use simsim_catalog::{AuditEntry, Catalog, CatalogOptions, Client, ClientId, NewC
 use simsim_control::verbs::Roles;
 use simsim_control::{Hello, Identity, Timing};
 use simsim_net::BoxedWire;
+use simsim_transfer::DataPorts;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -47,6 +48,8 @@ pub struct StartOptions {
     pub called_at: u16,
     /// Time limits of control sessions.
     pub timing: Timing,
+    /// For FTP in active mode: ports of this host.
+    pub data_ports: DataPorts,
 }
 
 /// The running Server. Cheap to clone. Its verbs are in `desk`, by subject.
@@ -70,7 +73,15 @@ impl Server {
     /// Errors: `Busy` while another server runs on the same state; `Corrupt` for a damaged
     /// catalog or key.
     pub async fn start(options: StartOptions) -> Result<Self, ServerError> {
-        let StartOptions { state, config, dial_self, dial_self_ctrl, called_at, timing } = options;
+        let StartOptions {
+            state,
+            config,
+            dial_self,
+            dial_self_ctrl,
+            called_at,
+            timing,
+            data_ports,
+        } = options;
         let folder = make_folder(&state)?;
         let identity = open_identity(&state)?;
         let path = folder.join("catalog.db");
@@ -119,6 +130,7 @@ impl Server {
             started_unix_ms: now_unix_ms(),
             silence_max: timing.dead + Duration::from_secs(u64::from(config.silent_grace_s)),
             unrevoked: Default::default(),
+            data_ports,
             stop,
             tasks,
             books,

@@ -4,6 +4,8 @@
 //! which rule of which firewall to look at.
 
 use simsim_model::interface::Interface;
+use simsim_model::port_registry::FTP_DATA;
+use simsim_transfer::DATA_CONNECTION;
 
 /// A connection that one host makes to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,17 +15,34 @@ pub(crate) struct Way {
     pub to: String,
     /// Row of the port registry and port of each door that is tried, in order.
     pub doors: Vec<(&'static str, u16)>,
+    /// FTP: who makes the data connections, to whom, and on which ports.
+    data: Option<DataWay>,
+}
+
+/// A way for the data connections of FTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct DataWay {
+    from: String,
+    to: String,
+    range: (u16, u16),
 }
 
 impl Way {
     /// A way through one door.
     pub(crate) fn new(from: &str, to: &str, row: &'static str, port: u16) -> Self {
-        Self { from: from.to_owned(), to: to.to_owned(), doors: vec![(row, port)] }
+        Self { from: from.to_owned(), to: to.to_owned(), doors: vec![(row, port)], data: None }
     }
 
-    /// A way for data through interfaces.
-    pub(crate) fn of_urls(from: &str, to: &str, urls: &[String], drive: u32) -> Self {
-        let mut doors = Vec::new();
+    /// A way for data through interfaces. `ranges`: the ports for FTP data of the two hosts.
+    pub(crate) fn of_urls(
+        from: &str,
+        to: &str,
+        urls: &[String],
+        drive: u32,
+        ranges: [(u16, u16); 2],
+    ) -> Self {
+        let (mut doors, mut data) = (Vec::new(), None);
+        let [range_from, range_to] = ranges;
         for url in urls {
             let Ok(interface) = url.parse::<Interface>() else { continue };
             let Some(port) = interface.port(drive) else { continue };
@@ -31,16 +50,28 @@ impl Way {
             if !doors.contains(&door) {
                 doors.push(door);
             }
+            if interface.scheme.is_ftp() && data.is_none() {
+                let (from, to) = (from.to_owned(), to.to_owned());
+                data = Some(match interface.active {
+                    false => DataWay { from, to, range: range_to },
+                    true => DataWay { from: to, to: from, range: range_from },
+                });
+            }
         }
-        Self { from: from.to_owned(), to: to.to_owned(), doors }
+        Self { from: from.to_owned(), to: to.to_owned(), doors, data }
     }
 
     /// What is said when nothing came through.
     pub(crate) fn blocked(&self, why: &str) -> String {
-        let Self { from, to, doors } = self;
         let doors: Vec<String> =
-            doors.iter().map(|(row, port)| format!("TCP port {port} ({row})")).collect();
-        let doors = doors.join(" or ");
+            self.doors.iter().map(|(row, port)| format!("TCP port {port} ({row})")).collect();
+        let (from, to, doors) = match &self.data {
+            // The control port was reached.
+            Some(DataWay { from, to, range: (first, last) }) if why.contains(DATA_CONNECTION) => {
+                (from, to, format!("TCP port {first}-{last} ({})", FTP_DATA.id))
+            }
+            _ => (&self.from, &self.to, doors.join(" or ")),
+        };
         format!(
             "'{from}' does not reach '{to}' on {doors}: {why}. What firewalls must let through \
              shows 'simsim ports plan --host {to}'"
@@ -57,7 +88,19 @@ mod tests {
         let text = Way::new("vault", "web", "smssh", 7).blocked("no answer");
         assert!(text.starts_with("'vault' does not reach 'web' on TCP port 7 (smssh): no answer"));
         let urls = ["https://a:8".to_owned(), "http://a:9".to_owned(), "http://b:9".to_owned()];
-        let text = Way::of_urls("web", "far", &urls, 1).blocked("no answer");
+        let ranges = [(1, 2), (3, 6)];
+        let text = Way::of_urls("web", "far", &urls, 1, ranges).blocked("no answer");
         assert!(text.contains("on TCP port 8 (https) or TCP port 9 (http): "), "{text}");
+        for (url, passive) in [("ftp://a:8", true), ("ftp://a:8?mode=active", false)] {
+            let way = Way::of_urls("web", "far", &[url.to_owned()], 1, ranges);
+            let text = way.blocked("no answer");
+            assert!(text.starts_with("'web' does not reach 'far' on TCP port 8 (ftp): "), "{text}");
+            let text = way.blocked(&format!("{DATA_CONNECTION} to a port: no answer"));
+            let expected = match passive {
+                true => "'web' does not reach 'far' on TCP port 3-6 (ftp-data): ",
+                false => "'far' does not reach 'web' on TCP port 1-2 (ftp-data): ",
+            };
+            assert!(text.starts_with(expected), "{text}");
+        }
     }
 }

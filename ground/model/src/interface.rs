@@ -11,12 +11,16 @@ pub enum Scheme {
     Http,
     Https,
     Ftp,
+    /// FTP with explicit TLS, at the same port.
+    Ftpes,
     /// The drive's own port.
     Drive,
 }
 
 impl Scheme {
-    pub const ALL: [Scheme; 4] = [Scheme::Http, Scheme::Https, Scheme::Ftp, Scheme::Drive];
+    /// Of two that share a row the one without TLS comes first.
+    pub const ALL: [Scheme; 5] =
+        [Scheme::Http, Scheme::Https, Scheme::Ftp, Scheme::Ftpes, Scheme::Drive];
 
     /// As it stands in a URL.
     pub const fn as_str(self) -> &'static str {
@@ -24,6 +28,7 @@ impl Scheme {
             Scheme::Http => "http",
             Scheme::Https => "https",
             Scheme::Ftp => "ftp",
+            Scheme::Ftpes => "ftpes",
             Scheme::Drive => "drive",
         }
     }
@@ -33,12 +38,17 @@ impl Scheme {
         match self {
             Scheme::Http => &port_registry::HTTP,
             Scheme::Https => &port_registry::HTTPS,
-            Scheme::Ftp => &port_registry::FTP,
+            Scheme::Ftp | Scheme::Ftpes => &port_registry::FTP,
             Scheme::Drive => &port_registry::DRIVE,
         }
     }
 
-    /// The scheme of a row's id, where it is one of these.
+    /// FTP, with or without TLS: data goes over connections of its own.
+    pub const fn is_ftp(self) -> bool {
+        matches!(self, Scheme::Ftp | Scheme::Ftpes)
+    }
+
+    /// The scheme of a row's id, where it is one of these; the one without TLS where there are two.
     pub fn of_row(id: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scheme| scheme.row().id == id)
     }
@@ -50,22 +60,26 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// A data address: `http://host:port`, `https://host:port`, `ftp://host:port`, `drive://host`, or a
-/// bare `host`, which means FTP as the port contract says. Without a port it is the row's; a drive's
-/// is the row's base and the number of the drive.
+/// A data address: `http://host:port`, `https://host:port`, `ftp://host:port`, `ftpes://host:port`,
+/// `drive://host`, or a bare `host`, which means FTP as the port contract says. Without a port it is
+/// the row's; a drive's is the row's base and the number of the drive. FTP is passive unless
+/// `?mode=active` stands behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Interface {
     pub scheme: Scheme,
     /// A name, an IPv4 address, or an IPv6 address without brackets.
     pub host: String,
     pub port: Option<u16>,
+    /// FTP only: the device opens the data connections, to the client.
+    pub active: bool,
 }
 
 /// A text that is no interface.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{text}' is no data address: write http://host:port, https://host:port, ftp://host:port, \
-     drive://host or only a host, which means FTP; a port may be left out"
+     ftpes://host:port, drive://host or only a host, which means FTP; a port may be left out, and \
+     ?mode=active may stand behind FTP"
 )]
 pub struct InterfaceError {
     pub text: String,
@@ -108,6 +122,12 @@ impl FromStr for Interface {
                 (known.ok_or_else(wrong)?, rest)
             }
         };
+        let (rest, active) = match rest.split_once('?') {
+            None => (rest, false),
+            Some((rest, "mode=active")) if scheme.is_ftp() => (rest, true),
+            Some((rest, "mode=passive")) if scheme.is_ftp() => (rest, false),
+            Some(_) => return Err(wrong()),
+        };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = split(authority).ok_or_else(wrong)?;
         let port = match port {
@@ -118,7 +138,7 @@ impl FromStr for Interface {
                 Some(port.ok_or_else(wrong)?)
             }
         };
-        Ok(Self { scheme, host: host.to_owned(), port })
+        Ok(Self { scheme, host: host.to_owned(), port, active })
     }
 }
 
@@ -150,10 +170,10 @@ impl fmt::Display for Interface {
             true => write!(f, "{}://[{}]", self.scheme, self.host)?,
             false => write!(f, "{}://{}", self.scheme, self.host)?,
         }
-        match self.port {
-            Some(port) => write!(f, ":{port}"),
-            None => Ok(()),
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
         }
+        f.write_str(if self.active { "?mode=active" } else { "" })
     }
 }
 
@@ -173,6 +193,10 @@ mod tests {
             ("2001:db8::1", "ftp://[2001:db8::1]", None),
             ("http://[2001:db8::1]:9", "http://[2001:db8::1]:9", Some("[2001:db8::1]:9".into())),
             ("drive://rds", "drive://rds", Some(format!("rds:{}", base + 3))),
+            ("ftpes://rds:78", "ftpes://rds:78", Some("rds:78".to_owned())),
+            ("ftp://rds:78/?mode=active", "ftp://rds:78?mode=active", Some("rds:78".to_owned())),
+            ("FTPES://rds?mode=active", "ftpes://rds?mode=active", None),
+            ("ftp://rds?mode=passive", "ftp://rds", None),
         ] {
             let interface: Interface = text.parse().unwrap();
             assert_eq!(interface.to_string(), written);
@@ -202,6 +226,9 @@ mod tests {
             "http://a:70000",
             "http://[::1]9",
             "http://a?b",
+            "http://a?mode=active",
+            "ftp://a?mode=both",
+            "ftp://a?",
         ] {
             let error = text.parse::<Interface>().unwrap_err();
             assert_eq!(error.text, text);

@@ -24,6 +24,7 @@ pub struct Progress {
     pub problems: AtomicU64,
     cancelled: AtomicBool,
     current: Mutex<Vec<u8>>,
+    waits: Mutex<String>,
 }
 
 impl Progress {
@@ -52,6 +53,16 @@ impl Progress {
         }
     }
 
+    /// Says what the job waits for, as a sentence; empty when it does not any more.
+    pub fn set_waits(&self, what: &str) {
+        if let Ok(mut waits) = self.waits.lock()
+            && *waits != what
+        {
+            waits.clear();
+            waits.push_str(what);
+        }
+    }
+
     pub fn snapshot(&self) -> ProgressSnapshot {
         ProgressSnapshot {
             files_done: self.files_done.load(Relaxed),
@@ -68,6 +79,7 @@ impl Progress {
                 .lock()
                 .map(|current| crate::escape_path(&current))
                 .unwrap_or_default(),
+            waits: self.waits.lock().map(|waits| waits.clone()).unwrap_or_default(),
         }
     }
 }
@@ -109,4 +121,9 @@ pub struct ProgressSnapshot {
     #[n(9)]
     #[cbor(default)]
     pub current: String,
+    /// What it waits for, a sentence; empty while it does not wait.
+    #[n(10)]
+    #[cbor(default)]
+    #[serde(default)]
+    pub waits: String,
 }

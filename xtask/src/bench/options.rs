@@ -22,7 +22,7 @@ The second one fills the index of a datastore with synthetic names (default: 100
   --peers NAMES     only these of the installed peers; `none` for none; default: all
   --no-simsim       only the peers
   --simsim FILE     the binary to measure; default: the release build, made now
-  --interfaces LIST of http, https, drive: how simsim's data goes; each is measured beside the others;
+  --interfaces LIST of http, https, drive, ftp, ftpes: how simsim's data goes; each is measured beside the others;
                     default: http
   --runs N          runs of each tool, interleaved; medians are printed; default 3
   --place DIR       where one corpus, one repository and one restored tree lie; default: /dev/shm
@@ -95,9 +95,9 @@ impl Options {
         if options.runs == 0 {
             bail!("--runs needs a number above 0");
         }
-        let known = ["http", "https", "drive"];
+        let known = ["http", "https", "drive", "ftp", "ftpes"];
         if let Some(name) = options.interfaces.iter().find(|name| !known.contains(&name.as_str())) {
-            bail!("no interface '{name}': there are http, https and drive");
+            bail!("no interface '{name}': there are {}", known.join(", "));
         }
         if let Some(name) =
             options.corpora.iter().find(|n| !["src", "vm", "mixed"].contains(&n.as_str()))

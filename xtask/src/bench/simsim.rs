@@ -96,7 +96,8 @@ impl Tool for Simsim {
         for folder in ["server", "client"] {
             std::fs::create_dir_all(work.join(folder))?;
         }
-        let settings = "[listen]\nhttps = [\"127.0.0.1\"]\ndrive = [\"127.0.0.1\"]\n";
+        let settings =
+            "[listen]\nhttps = [\"127.0.0.1\"]\ndrive = [\"127.0.0.1\"]\nftp = [\"127.0.0.1\"]\n";
         std::fs::write(work.join("server/simsim.toml"), settings)?;
         let wire = Wire::new();
         let ports = simsim_testkit::free_ports(1);

@@ -185,7 +185,9 @@ fn lines(
         second = second.plain("  ").add(Style::Warn, problems);
     }
     let left = room.saturating_sub(second.width() + 2);
-    if left >= 8 && !now.current.is_empty() {
+    if left >= 8 && !now.waits.is_empty() {
+        second = second.plain("  ").add(Style::Warn, tail(&now.waits, left));
+    } else if left >= 8 && !now.current.is_empty() {
         second = second.plain("  ").dim(tail(&now.current, left));
     }
     (first.cut(room), second.cut(room + 2))

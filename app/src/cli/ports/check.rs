@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use simsim_console::TlsIdentity;
 use simsim_control::Identity;
-use simsim_model::port_registry::Listen;
+use simsim_model::port_registry::{FTP, FTP_DATA, Listen};
 use simsim_net::{ListenError, SocketState, SourcePorts, holder_of, processes, sockets};
 use simsim_server::api::HostCheck;
 
@@ -93,7 +93,12 @@ pub async fn run(cx: &Context, arguments: CheckArguments, state: &State) -> Resu
     for (row, option, address) in &planned {
         port(&mut found, row, option, *address, holder.as_ref()).await;
     }
-    let ports: Vec<u16> = planned.iter().map(|(_, _, address)| address.port()).collect();
+    let mut ports: Vec<u16> = planned.iter().map(|(_, _, address)| address.port()).collect();
+    if planned.iter().any(|(row, ..)| row.id == FTP.id) {
+        data_ports(&mut found, &settings).await?;
+        let (first, last) = settings.data_ports()?.range();
+        ports.extend(first..=last);
+    }
     source_ports(&mut found, &ports);
     own_name(&mut found, &settings.name_or_host()).await;
     keys(&mut found, role, state);
@@ -191,6 +196,36 @@ async fn port(
             found.next(format!("choose another address: {option} ADDRESS:PORT"));
         }
     }
+}
+
+/// The range for FTP data: nobody listens there but for a transfer that waits for its connection.
+async fn data_ports(found: &mut Findings, settings: &Settings) -> Result<(), Failure> {
+    let data_ports = settings.data_ports()?;
+    let (first, last) = data_ports.range();
+    let what = format!("{} {first}-{last}", FTP_DATA.id);
+    let mut taken = 0;
+    for port in first..=last {
+        let address = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
+        let Err(error) = simsim_net::listen(address, &FTP_DATA).await else { continue };
+        let ours = match holder_of(port) {
+            Some(simsim_net::Holder::Process(process)) => process.name == "simsim",
+            _ => false,
+        };
+        if !ours {
+            taken += 1;
+            found.add("port", format!("{} {port}", FTP_DATA.id), Grade::Bad, error.to_string());
+            found.next("end who has it, or choose another range: ftp.data_ports in the settings");
+        }
+    }
+    if taken == 0 {
+        let message = format!(
+            "free, for {} transfers at once; each port is open only while a transfer waits for its \
+             connection",
+            data_ports.pairs()
+        );
+        found.add("port", what, Grade::Good, message);
+    }
+    Ok(())
 }
 
 fn is_held_by(port: u16, pid: u32) -> bool {

@@ -30,13 +30,18 @@ pub struct ProbeWay {
     #[cbor(default)]
     pub addresses: Vec<String>,
     /// A transfer that the device at the other end expects: it proves who answers, and gives a
-    /// sample. The addresses are then those of the device, as for a job.
+    /// sample. The addresses are then those of the device, as for a job; for row `ftp-data` those of
+    /// its control port.
     #[n(2)]
     pub ticket: Option<Ticket>,
     /// TLS keys that the device may show, 32 bytes each.
     #[n(3)]
     #[cbor(default, with = "crate::wire::byte_strings")]
     pub device_keys: Vec<Vec<u8>>,
+    /// Row `ftp-data` only: the device makes the data connections, to this host.
+    #[n(4)]
+    #[cbor(default)]
+    pub active: bool,
 }
 
 /// What a way is like.

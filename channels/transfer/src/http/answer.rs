@@ -53,6 +53,8 @@ pub(crate) struct Caller {
     pub drive: Option<u32>,
     /// The TLS key that it showed.
     pub pin: Option<Pin>,
+    /// The ticket that it proved, in time, before there was a connection.
+    pub proved: Option<TransferId>,
     /// Gone once the caller has proved a ticket.
     pub stranger: Mutex<Option<simsim_net::Admitted>>,
     /// A raw stream goes over the connection: its other end may be silent for long.

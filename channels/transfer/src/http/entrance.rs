@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use simsim_model::TransferId;
 use simsim_net::tls::{Pin, TlsDoor};
 use simsim_net::{BoxedWire, tune};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,7 +21,7 @@ pub struct Entrance {
 enum Way {
     Tcp(TcpListener),
     Tls(TcpListener, TlsDoor),
-    Brought(mpsc::Receiver<Brought>),
+    Brought(&'static str, mpsc::Receiver<Brought>),
 }
 
 /// A wire that somebody else made: a data connection of FTP, a stream of a multiplexer, a pipe.
@@ -28,6 +29,8 @@ pub struct Brought {
     pub wire: BoxedWire,
     /// Who is at the other end.
     pub from: IpAddr,
+    /// The ticket that was proved, in time, before there was a wire.
+    pub proved: Option<TransferId>,
 }
 
 impl Entrance {
@@ -48,7 +51,12 @@ impl Entrance {
 
     /// Wires from elsewhere; ends when the last sender is gone.
     pub fn brought(wires: mpsc::Receiver<Brought>) -> Self {
-        Self { way: Way::Brought(wires), drive: None, other: None }
+        Self { way: Way::Brought("brought", wires), drive: None, other: None }
+    }
+
+    /// Streams of pipes that came in by FTP.
+    pub(crate) fn ftp(wires: mpsc::Receiver<Brought>) -> Self {
+        Self { way: Way::Brought("ftp", wires), drive: None, other: None }
     }
 
     /// Connections that name `protocol` (ALPN) in their TLS handshake are handed to `to` as they are.
@@ -64,7 +72,7 @@ impl Entrance {
             (_, Some(_)) => "drive",
             (Way::Tcp(_), None) => "http",
             (Way::Tls(..), None) => "https",
-            (Way::Brought(_), None) => "brought",
+            (Way::Brought(kind, _), None) => kind,
         }
     }
 
@@ -76,16 +84,16 @@ impl Entrance {
         Ok(match &mut self.way {
             Way::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                Some(Arrival { from: from.ip(), how: How::Tcp(stream), other: None })
+                Some(Arrival { from: from.ip(), proved: None, how: How::Tcp(stream), other: None })
             }
             Way::Tls(listener, door) => {
                 let (stream, from) = listener.accept().await?;
                 let (how, other) = (How::Tls(stream, door.clone()), self.other.clone());
-                Some(Arrival { from: from.ip(), how, other })
+                Some(Arrival { from: from.ip(), proved: None, how, other })
             }
-            Way::Brought(wires) => wires.recv().await.map(|brought| {
-                let (from, how) = (brought.from, How::Ready(brought.wire));
-                Arrival { from, how, other: None }
+            Way::Brought(_, wires) => wires.recv().await.map(|brought| {
+                let Brought { wire, from, proved } = brought;
+                Arrival { from, proved, how: How::Ready(wire), other: None }
             }),
         })
     }
@@ -94,6 +102,8 @@ impl Entrance {
 /// Somebody at an entrance, whose handshake is still to come.
 pub(super) struct Arrival {
     pub from: IpAddr,
+    /// As in [`Brought`].
+    pub proved: Option<TransferId>,
     how: How,
     other: Option<(&'static [u8], mpsc::Sender<Brought>)>,
 }
@@ -127,7 +137,8 @@ impl Arrival {
                     Some((protocol, to))
                         if stream.get_ref().1.alpn_protocol() == Some(protocol) =>
                     {
-                        let brought = Brought { wire: Box::new(stream), from: self.from };
+                        let brought =
+                            Brought { wire: Box::new(stream), from: self.from, proved: None };
                         to.try_send(brought).map_err(|_| "too many come in at once".to_owned())?;
                         Arrived::Elsewhere
                     }

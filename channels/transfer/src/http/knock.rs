@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use simsim_model::{BackupSession, Direction, Kind, Name, SessionError, Ticket, limits};
 use tokio::runtime::Handle;
 
-use super::route::Route;
+use super::route::{OnWait, Route, Verdict};
 use super::transfer::{DialOptions, HttpTransfer};
 use crate::TransferError;
+use crate::ftp::{DATA_CONNECTION, Fault, FtpDialer, FtpWay};
 
 /// Round trips that are measured; the quickest counts.
 const ROUND_TRIPS: usize = 5;
@@ -30,6 +31,10 @@ pub enum Knock {
     WrongIdentity(String),
     /// Something answers there and does not speak the protocol.
     WrongService(String),
+    /// The control port of FTP is right, and no data connection comes about.
+    NoData(String),
+    /// All ports for data are in use by transfers.
+    InUse,
 }
 
 /// How quick a way is.
@@ -48,7 +53,10 @@ pub struct Sample {
 /// whoever does not answer within `patience` then is no device.
 pub fn knock(handle: Handle, route: Route, ticket: Ticket, patience: Duration) -> Knock {
     let takes_names = ticket.direction == Direction::Backup;
+    let begun = Instant::now();
     let options = DialOptions {
+        // Who waits for ports that transfers have finds out nothing about firewalls.
+        on_wait: OnWait::new(move |_| begun.elapsed() < patience),
         connections: 1,
         dead_peer: patience,
         stall_timeout: patience * 2 / 3,
@@ -69,6 +77,17 @@ pub fn knock(handle: Handle, route: Route, ticket: Ticket, patience: Duration) -
     }
 }
 
+/// Only the control port of FTP: is it the device's? Blocks, as [`knock`].
+pub fn knock_ftp(handle: Handle, address: String, ticket: Ticket, patience: Duration) -> Knock {
+    let (on_wait, verdict) = (OnWait::default(), Verdict::default());
+    let dialer = FtpDialer::new(FtpWay::passive(), vec![address], ticket, on_wait, verdict);
+    match handle.block_on(dialer.greet(patience)) {
+        Ok(round_trip) => Knock::Open(Sample { round_trip, ..Sample::default() }),
+        Err(Fault::Refused(why)) => Knock::WrongIdentity(why),
+        Err(Fault::Other(why)) => Knock::WrongService(why),
+    }
+}
+
 /// Who it is that did not open.
 fn who(error: TransferError) -> Knock {
     const OURS: [&str; 3] =
@@ -77,11 +96,16 @@ fn who(error: TransferError) -> Knock {
         TransferError::Refused { text, .. } if OURS.contains(&text.trim()) => {
             Knock::WrongIdentity(error.to_string())
         }
+        TransferError::Ended => Knock::InUse,
+        TransferError::Login { .. } => Knock::WrongIdentity(error.to_string()),
         TransferError::Peer(told) if told.kind() == Kind::Denied => {
             Knock::WrongIdentity(error.to_string())
         }
         TransferError::Unreachable { last, .. } if last.contains(OTHER_KEY) => {
             Knock::WrongIdentity(last.clone())
+        }
+        TransferError::Unreachable { last, .. } if last.contains(DATA_CONNECTION) => {
+            Knock::NoData(last.clone())
         }
         TransferError::Unreachable { last, .. } => Knock::WrongService(last.clone()),
         _ => Knock::WrongService(error.to_string()),

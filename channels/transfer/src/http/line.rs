@@ -18,12 +18,12 @@ use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use simsim_model::{SessionError, TransferId, limits};
+use simsim_model::{SessionError, Ticket, TransferId, limits};
 use simsim_net::BoxedWire;
 use tokio::sync::Semaphore;
 
 use super::body::OutBody;
-use super::route::Route;
+use super::route::{Route, Verdict};
 use super::transfer::DialOptions;
 use super::watch::{Moved, Watched};
 use super::{FRAMES, REQUEST_HEADER};
@@ -77,20 +77,25 @@ pub(crate) struct Line {
     under_way: Mutex<HashMap<u64, (u64, Arc<Moved>)>>,
     /// When the device last proved that it lives.
     pub heard: Arc<Moved>,
+    verdict: Verdict,
 }
 
 impl Line {
-    pub fn new(routes: Vec<Route>, transfer: TransferId, options: DialOptions) -> Self {
+    pub fn new(routes: Vec<Route>, ticket: &Ticket, options: DialOptions) -> Self {
+        let verdict = Verdict::default();
+        let of = |route: Route| route.of(ticket, &options.on_wait, &verdict);
+        let routes = routes.into_iter().map(of).collect();
         let permits = Semaphore::new(options.connections.clamp(1, 16));
         Self {
             routes,
             first: AtomicUsize::new(0),
-            transfer,
+            transfer: ticket.transfer,
             options,
             pool: Mutex::default(),
             permits,
             under_way: Mutex::default(),
             heard: Moved::now(),
+            verdict,
         }
     }
 
@@ -363,6 +368,13 @@ impl<'l> Patience<'l> {
 
     /// Waits before the next try, or gives up.
     pub async fn after(&mut self, cut: Cut) -> Result<(), TransferError> {
+        if self.line.options.on_wait.given_up() {
+            return Err(TransferError::Ended);
+        }
+        if let Some(text) = self.line.verdict.get() {
+            let peer = self.line.peer();
+            return Err(TransferError::Login { peer, text: text.to_owned() });
+        }
         let since = *self.silent_since.get_or_insert(cut.moved);
         let silent = since.max(self.line.heard.last()).elapsed();
         let dead = self.line.options.dead_peer;

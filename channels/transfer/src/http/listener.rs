@@ -9,7 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use simsim_model::limits;
+use simsim_model::{TransferId, limits};
 use simsim_net::{Admission, BoxedWire};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -107,6 +107,24 @@ impl TransferListener {
         let _ = self.device.gate.set(gate);
     }
 
+    /// What the device implements.
+    pub(crate) fn handler(&self) -> &Arc<dyn TransferHandler> {
+        &self.device.handler
+    }
+
+    /// The client of a transfer waits for its turn: it is not idle. Blocks.
+    pub(crate) fn waits(&self, transfer: &TransferId) {
+        self.device.handler.waits(transfer);
+        if let Some(session) = self.device.sessions.get(transfer) {
+            drop(session.begin());
+        }
+    }
+
+    /// Was the transfer opened, and not ended?
+    pub(crate) fn is_open(&self, transfer: &TransferId) -> bool {
+        self.device.sessions.get(transfer).is_some_and(|session| !session.is_ended())
+    }
+
     /// Serves an entrance until `shutdown` is ready; then requests under way get `drain_timeout`
     /// to end. With the last entrance, transfers that are still open are aborted.
     pub fn serve<S: Future<Output = ()> + Send>(
@@ -149,18 +167,19 @@ async fn serve(
                     }
                     // The oldest stranger gives way, so that silent ones keep nobody out.
                     let (begun, stranger) = (Instant::now(), strangers.admit_newest(from));
+                    let proved = arrival.proved;
                     let (device, stopping) = (Arc::clone(device), stopping.clone());
                     let (drive, door) = (entrance.only_drive(), entrance.kind());
                     connections.spawn(async move {
                         let evicted = stranger.eviction();
-                        let stranger = Mutex::new(Some(stranger));
+                        let stranger = Mutex::new(Some(stranger).filter(|_| proved.is_none()));
                         let work = async {
                             match arrival.wire(device.options.handshake_timeout).await {
                                 Ok(Arrived::Elsewhere) => {}
                                 Ok(Arrived::Here(wire, pin)) => {
                                     let streams = AtomicBool::new(false);
                                     let caller =
-                                        Caller { ip: from, door, drive, pin, stranger, streams };
+                                        Caller { ip: from, door, drive, pin, proved, stranger, streams };
                                     connection(device, wire, caller, begun, stopping).await;
                                 }
                                 Err(why) => {

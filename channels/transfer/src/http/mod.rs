@@ -19,9 +19,11 @@ mod watch;
 mod work;
 
 pub use entrance::{Brought, Entrance};
-pub use knock::{Knock, Sample, knock};
+pub use knock::{Knock, Sample, knock, knock_ftp};
 pub use listener::{ListenOptions, TransferListener};
-pub use route::{Dialer, Dialing, Route};
+pub(crate) use open::now_unix_s;
+pub(crate) use route::Verdict;
+pub use route::{Dialer, Dialing, OnWait, Route};
 pub use stream::{StreamReader, StreamWriter};
 pub use transfer::{DialOptions, HttpTransfer};
 

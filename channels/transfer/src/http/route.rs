@@ -3,12 +3,16 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use simsim_model::Ticket;
 use simsim_net::BoxedWire;
 use simsim_net::outbound::Opener;
 use simsim_net::tls::TlsConnect;
+
+use crate::ftp::{FtpDialer, FtpWay};
 
 /// One way to a device: a protocol, and the addresses (`host:port`) at which it is spoken. All
 /// addresses of a route are tried side by side; routes one after the other.
@@ -25,11 +29,67 @@ pub struct Route {
 enum How {
     Tcp,
     Tls(TlsConnect),
+    /// Needs the ticket before there is a wire.
+    Ftp(FtpWay),
     Other(Arc<dyn Dialer>),
 }
 
 /// A wire on its way, or one sentence why there is none.
 pub type Dialing<'d> = Pin<Box<dyn Future<Output = Result<BoxedWire, String>> + Send + 'd>>;
+
+/// That a way was refused for good, and why; shared by the ways of one transfer. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Verdict(Arc<OnceLock<String>>);
+
+impl Verdict {
+    pub(crate) fn refuse(&self, why: String) {
+        self.0.get_or_init(|| why);
+    }
+
+    pub(super) fn get(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
+/// Who hears that a transfer waits for its turn, and what for. Clones are the same.
+#[derive(Clone)]
+pub struct OnWait {
+    hear: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    given_up: Arc<AtomicBool>,
+}
+
+impl OnWait {
+    /// `hear` is called with a sentence, at the beginning of a wait and every few seconds, and with an
+    /// empty one when there is nothing to wait for any more. It answers whether the transfer is still
+    /// wanted.
+    pub fn new(hear: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self { hear: Arc::new(hear), given_up: Arc::default() }
+    }
+
+    pub(crate) fn tell(&self, what: &str) -> bool {
+        let wanted = (self.hear)(what);
+        self.given_up.fetch_or(!wanted, Ordering::Relaxed);
+        wanted
+    }
+
+    /// Did somebody who waited want no more?
+    pub(super) fn given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for OnWait {
+    /// Nobody hears, and waits as long as it takes.
+    fn default() -> Self {
+        Self::new(|_| true)
+    }
+}
+
+impl fmt::Debug for OnWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnWait")
+    }
+}
 
 /// Makes wires in its own way: over FTP, through a multiplexer, in this process.
 pub trait Dialer: Send + Sync {
@@ -52,6 +112,11 @@ impl Route {
         Self { scheme: "drive", addresses, how: How::Tls(tls), through: None }
     }
 
+    /// FTP: a pipe of two data connections.
+    pub fn ftp(addresses: Vec<String>, way: FtpWay) -> Self {
+        Self { scheme: way.scheme(), addresses, how: How::Ftp(way), through: None }
+    }
+
     /// Another way, with the name of its protocol and where it leads.
     pub fn other(scheme: &'static str, addresses: Vec<String>, dialer: Arc<dyn Dialer>) -> Self {
         Self { scheme, addresses, how: How::Other(dialer), through: None }
@@ -64,7 +129,15 @@ impl Route {
         self
     }
 
-    /// `http`, `https`, `drive`, …
+    /// The same, for one transfer.
+    pub(super) fn of(self, ticket: &Ticket, on_wait: &OnWait, verdict: &Verdict) -> Self {
+        let How::Ftp(way) = self.how else { return self };
+        let (addresses, ticket) = (self.addresses.clone(), ticket.clone());
+        let dialer = FtpDialer::new(way, addresses, ticket, on_wait.clone(), verdict.clone());
+        Self { how: How::Other(dialer), ..self }
+    }
+
+    /// `http`, `https`, `ftp`, `drive`, …
     pub fn scheme(&self) -> &'static str {
         self.scheme
     }
@@ -77,6 +150,7 @@ impl Route {
         let dialled = match &self.how {
             How::Tcp => self.connect(timeout).await,
             How::Tls(tls) => self.dial_tls(tls, timeout).await,
+            How::Ftp(_) => Err("no ticket was named for this way".to_owned()),
             How::Other(dialer) => dialer.dial(timeout).await,
         };
         dialled.map_err(|why| format!("{}: {why}", self.scheme))

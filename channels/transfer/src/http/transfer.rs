@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::body::OutBody;
 use super::line::{Answer, Cut, Line, Patience};
-use super::route::Route;
+use super::route::{OnWait, Route};
 use crate::frame::{FrameOpener, FrameSealer};
 use crate::keys::{self, NONCE_BYTES, SessionKeys, Way};
 use crate::{TransferError, Verb, messages};
@@ -37,6 +37,8 @@ pub struct DialOptions {
     /// A device that was not heard for this long is pinged.
     pub heartbeat: Duration,
     pub connect_timeout: Duration,
+    /// Hears where a way makes the transfer wait for its turn.
+    pub on_wait: OnWait,
 }
 
 impl Default for DialOptions {
@@ -48,6 +50,7 @@ impl Default for DialOptions {
             stall_timeout: dead_peer * 2 / 3,
             heartbeat: Duration::from_millis(limits::HEARTBEAT_INTERVAL_MS),
             connect_timeout: dead_peer / 6,
+            on_wait: OnWait::default(),
         }
     }
 }
@@ -99,7 +102,7 @@ impl HttpTransfer {
         ticket: Ticket,
         options: DialOptions,
     ) -> Result<HttpTransfer, TransferError> {
-        let line = Line::new(routes, ticket.transfer, options);
+        let line = Line::new(routes, &ticket, options);
         let keys = handle.block_on(open(&line, &ticket))?;
         let inner = Arc::new(Inner {
             handle: handle.clone(),

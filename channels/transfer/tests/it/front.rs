@@ -1,8 +1,9 @@
 //! The doors at which the suite runs: a device that listens there, and sessions that dial it.
 
 use std::marker::PhantomData;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,16 +12,17 @@ use simsim_model::{
     Secret, SessionError, StoreId, Ticket, TransferId,
 };
 use simsim_net::BoxedWire;
-use simsim_net::tls::{Peers, Pin, TlsConnect, TlsDoor, TlsIdentity};
+use simsim_net::tls::{Peers, Pin as TlsPin, TlsConnect, TlsDoor, TlsIdentity};
 use simsim_transfer::{
-    Brought, DeviceGate, DialOptions, Dialer, Dialing, Entrance, HttpTransfer, ListenOptions,
-    Route, TransferListener,
+    Brought, DataPorts, DeviceGate, DialOptions, Dialer, Dialing, Entrance, FtpListener,
+    FtpOptions, FtpWay, HttpTransfer, ListenOptions, Route, TransferListener,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::memory::Memory;
+use crate::proxy::Proxy;
 
 /// A session as the suite uses it.
 pub trait Session: BackupSession + RestoreSession {
@@ -32,13 +34,36 @@ pub trait Door: Sized + 'static {
     /// By how many bytes the same session may differ on the line: an ECDSA signature in DER is
     /// not always of the same length.
     const VARIES: u64 = 0;
+    /// Bytes around a segment that is sent, a new connection included.
+    const OVERHEAD: usize = 4096;
+    /// How much longer everything may take: more round trips, or all requests on one line.
+    const SLOWER: u32 = 1;
+    /// How much longer it may stand still on a slow line: what is under way together has to pass.
+    const SLOW_LINE: u32 = 1;
+    /// Of the bytes of a session every so many-th is one to cut at; all of them with
+    /// `SIMSIM_TEST_EXHAUSTIVE`.
+    const CUT_STEP: u64 = 1;
+    /// Further ports of the door, which a proxy before it must have too.
+    const BESIDE: std::ops::Range<u16> = 0..0;
 
-    /// The device's entrance, and how a client reaches it at an address: the entrance's own, or a
-    /// proxy's before it.
-    fn make(listener: TcpListener, scratch: &Path) -> (Entrance, RouteTo);
+    /// Where the device listens.
+    fn place() -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+    }
+
+    /// The device at its entrance until `stop`, and how a client reaches it at an address: the
+    /// entrance's own, or a proxy's before it.
+    fn make(
+        device: &TransferListener,
+        listener: TcpListener,
+        scratch: &Path,
+        stop: Stop,
+    ) -> (Served, RouteTo);
 }
 
 pub type RouteTo = Box<dyn Fn(String) -> Route + Send + Sync>;
+pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// 11000: plain TCP.
 pub struct Tcp;
@@ -48,48 +73,130 @@ pub struct Tls;
 pub struct Mutual;
 /// No port at all: a pipe in this process.
 pub struct Pipe;
+/// 11001, with all kinds of data connections.
+pub struct Ftp<const ACTIVE: bool, const TLS: bool, const V6: bool>;
+
+pub type FtpPassive = Ftp<false, false, false>;
+pub type FtpActive = Ftp<true, false, false>;
+pub type FtpTls = Ftp<false, true, false>;
+pub type FtpTlsActive = Ftp<true, true, false>;
+pub type FtpPassive6 = Ftp<false, false, true>;
+pub type FtpActive6 = Ftp<true, false, true>;
+
+/// Three pairs for FTP data. Each device has a loopback address of its own, so no other test has
+/// these ports there.
+pub const FTP_RANGE: std::ops::Range<u16> = 20_002..20_008;
 
 /// The drive of every ticket here.
 pub const DRIVE: u32 = 3;
 
 impl Door for Tcp {
-    fn make(listener: TcpListener, _: &Path) -> (Entrance, RouteTo) {
-        (Entrance::http(listener), Box::new(|address| Route::http(vec![address])))
+    fn make(
+        device: &TransferListener,
+        listener: TcpListener,
+        _: &Path,
+        stop: Stop,
+    ) -> (Served, RouteTo) {
+        let served = device.serve(Entrance::http(listener), stop);
+        (Box::pin(served), Box::new(|address| Route::http(vec![address])))
     }
 }
 
 impl Door for Tls {
     const VARIES: u64 = 8;
 
-    fn make(listener: TcpListener, scratch: &Path) -> (Entrance, RouteTo) {
-        let device = identity(scratch, "device");
-        let door = TlsDoor::new(&device, Peers::Anybody).expect("door");
-        let tls = TlsConnect::new(vec![device.pin()], None).expect("tls");
-        (Entrance::https(listener, door), Box::new(move |a| Route::https(vec![a], tls.clone())))
+    fn make(
+        device: &TransferListener,
+        listener: TcpListener,
+        scratch: &Path,
+        stop: Stop,
+    ) -> (Served, RouteTo) {
+        let (door, tls) = tls(scratch);
+        let served = device.serve(Entrance::https(listener, door), stop);
+        (Box::pin(served), Box::new(move |a| Route::https(vec![a], tls.clone())))
     }
 }
 
 impl Door for Mutual {
     const VARIES: u64 = 16;
 
-    fn make(listener: TcpListener, scratch: &Path) -> (Entrance, RouteTo) {
-        let (device, client) = (identity(scratch, "device"), identity(scratch, "client"));
+    fn make(
+        device: &TransferListener,
+        listener: TcpListener,
+        scratch: &Path,
+        stop: Stop,
+    ) -> (Served, RouteTo) {
+        let (own, client) = (identity(scratch, "device"), identity(scratch, "client"));
         let pin = client.pin();
-        let known = Arc::new(move |shown: &Pin| *shown == pin);
-        let door = TlsDoor::new(&device, Peers::Known(known)).expect("door");
-        let tls = TlsConnect::new(vec![device.pin()], Some(&client)).expect("tls");
-        let entrance = Entrance::drive(listener, door, DRIVE);
-        (entrance, Box::new(move |a| Route::drive(vec![a], tls.clone())))
+        let known = Arc::new(move |shown: &TlsPin| *shown == pin);
+        let door = TlsDoor::new(&own, Peers::Known(known)).expect("door");
+        let tls = TlsConnect::new(vec![own.pin()], Some(&client)).expect("tls");
+        let served = device.serve(Entrance::drive(listener, door, DRIVE), stop);
+        (Box::pin(served), Box::new(move |a| Route::drive(vec![a], tls.clone())))
     }
 }
 
 impl Door for Pipe {
-    fn make(_: TcpListener, _: &Path) -> (Entrance, RouteTo) {
+    fn make(device: &TransferListener, _: TcpListener, _: &Path, stop: Stop) -> (Served, RouteTo) {
         let (bring, brought) = mpsc::channel(1);
         let bring = Arc::new(Bring(bring));
         let route = move |a| Route::other("pipe", vec![a], Arc::clone(&bring) as Arc<dyn Dialer>);
-        (Entrance::brought(brought), Box::new(route))
+        (Box::pin(device.serve(Entrance::brought(brought), stop)), Box::new(route))
     }
+}
+
+impl<const ACTIVE: bool, const TLS: bool, const V6: bool> Door for Ftp<ACTIVE, TLS, V6> {
+    const VARIES: u64 = if ACTIVE { 40 } else { 250 };
+    const OVERHEAD: usize = 16 << 10;
+    const SLOWER: u32 = 4;
+    const SLOW_LINE: u32 = 8;
+    const CUT_STEP: u64 = if TLS { 11 } else { 3 };
+    const BESIDE: std::ops::Range<u16> = if ACTIVE || V6 { 0..0 } else { FTP_RANGE };
+
+    fn place() -> SocketAddr {
+        match (V6, ACTIVE) {
+            (true, _) => SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+            // What a device calls must be where its client came from, also through a proxy.
+            (false, true) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            (false, false) => SocketAddr::from((own_loopback(), 0)),
+        }
+    }
+
+    fn make(
+        device: &TransferListener,
+        listener: TcpListener,
+        scratch: &Path,
+        stop: Stop,
+    ) -> (Served, RouteTo) {
+        let (door, tls) = tls(scratch);
+        let ports = match Self::BESIDE.is_empty() {
+            true => DataPorts::any(3),
+            false => DataPorts::new(FTP_RANGE.start, FTP_RANGE.end - 1).expect("range"),
+        };
+        let ftp = FtpListener::new(device.clone(), ports, Some(door), FtpOptions::default());
+        let way = match ACTIVE {
+            true => FtpWay::active(DataPorts::any(3)),
+            false => FtpWay::passive(),
+        };
+        let way = if TLS { way.with_tls(tls) } else { way };
+        let route = move |a| Route::ftp(vec![a], way.clone());
+        (Box::pin(ftp.serve(listener, stop)), Box::new(route))
+    }
+}
+
+/// The device's door, and how a client that knows its key dials it.
+pub fn tls(scratch: &Path) -> (TlsDoor, TlsConnect) {
+    let device = identity(scratch, "device");
+    let door = TlsDoor::new(&device, Peers::Anybody).expect("door");
+    (door, TlsConnect::new(vec![device.pin()], None).expect("tls"))
+}
+
+/// An address of the loopback network that only this caller has.
+pub fn own_loopback() -> Ipv4Addr {
+    let mut random = [0; 3];
+    aws_lc_rs::rand::fill(&mut random).expect("random bytes");
+    // Neither 127.0.0.x nor the last ones.
+    Ipv4Addr::new(127, random[0] | 1, random[1], random[2].clamp(1, 250))
 }
 
 struct Bring(mpsc::Sender<Brought>);
@@ -99,7 +206,7 @@ impl Dialer for Bring {
         Box::pin(async {
             let (near, far) = tokio::io::duplex(64 * 1024);
             let from = IpAddr::from([127, 0, 0, 1]);
-            let brought = Brought { wire: Box::new(far), from };
+            let brought = Brought { wire: Box::new(far), from, proved: None };
             self.0.send(brought).await.map_err(|_| "the device has stopped".to_owned())?;
             Ok(Box::new(near) as BoxedWire)
         })
@@ -145,19 +252,20 @@ impl<D: Door> Port<D> {
             .build()
             .expect("runtime");
         let scratch = tempfile::tempdir().expect("scratch");
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("bind");
+        let listener = runtime.block_on(TcpListener::bind(D::place())).expect("bind");
         let address = listener.local_addr().expect("address");
-        let (entrance, route_to) = D::make(listener, scratch.path());
         let (stop, stopped) = oneshot::channel::<()>();
         let handler = Arc::new(memory);
-        let listener = TransferListener::new(Arc::clone(&handler) as Arc<_>, options);
-        listener.take_streams(Arc::new(DeviceGate::new(handler)));
-        let served = runtime.spawn(listener.serve(entrance, async {
+        let device = TransferListener::new(Arc::clone(&handler) as Arc<_>, options);
+        device.take_streams(Arc::new(DeviceGate::new(handler)));
+        let stopping: Stop = Box::pin(async {
             let _ = stopped.await;
-        }));
+        });
+        let (served, route_to) = D::make(&device, listener, scratch.path(), stopping);
+        let served = runtime.spawn(served);
         let dial = DialOptions {
-            dead_peer: Duration::from_millis(1500),
-            stall_timeout: Duration::from_millis(600),
+            dead_peer: Duration::from_millis(1500) * D::SLOWER,
+            stall_timeout: Duration::from_millis(600) * D::SLOWER,
             ..DialOptions::default()
         };
         Self {
@@ -185,6 +293,11 @@ impl<D: Door> Port<D> {
     /// Where an identity of its lies.
     pub fn folder(&self, name: &str) -> std::path::PathBuf {
         self.scratch.path().join(name)
+    }
+
+    /// A proxy before all ports of the door.
+    pub fn proxy(&self) -> Proxy {
+        Proxy::start_beside(self.runtime.handle(), self.address, D::BESIDE)
     }
 
     pub fn stop(&mut self) {

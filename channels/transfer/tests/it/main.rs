@@ -3,6 +3,7 @@
 
 mod cut;
 mod front;
+mod ftp;
 mod fuzz;
 mod memory;
 mod proxy;

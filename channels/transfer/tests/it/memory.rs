@@ -26,6 +26,7 @@ pub struct Held {
     pub stream: Vec<u8>,
     pub stream_broke: bool,
     pub heard: usize,
+    pub waited: Vec<TransferId>,
     pub closed: Vec<TransferId>,
     pub aborted: Vec<String>,
     /// How long `manifest` takes.
@@ -86,6 +87,9 @@ impl TransferHandler for Memory {
     }
     fn stream_bytes(&self, _: &TransferId) -> Result<u64, SessionError> {
         Ok(self.held.lock().stream.len() as u64)
+    }
+    fn waits(&self, transfer: &TransferId) {
+        self.held.lock().waited.push(*transfer);
     }
     fn heard(&self, _: &TransferId) {
         self.held.lock().heard += 1;

@@ -1,6 +1,7 @@
 //! A TCP proxy that can be told to cut, to hang, to drip, and to remember.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,6 +10,8 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
+
+use crate::front::own_loopback;
 
 #[derive(Default)]
 pub struct Plan {
@@ -30,36 +33,52 @@ pub struct Plan {
 pub struct Proxy {
     pub address: SocketAddr,
     pub plan: Arc<Plan>,
-    task: tokio::task::JoinHandle<()>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
 impl Proxy {
     pub fn start(handle: &Handle, target: SocketAddr) -> Self {
-        let listener = handle.block_on(TcpListener::bind("127.0.0.1:0")).expect("bind");
-        let address = listener.local_addr().expect("address");
+        Self::start_beside(handle, target, 0..0)
+    }
+
+    /// With further ports, which are the same on both sides: the proxy has an address of its own
+    /// then.
+    pub fn start_beside(handle: &Handle, target: SocketAddr, beside: Range<u16>) -> Self {
+        let bind = |address| handle.block_on(TcpListener::bind(address)).expect("bind");
+        let first = match beside.is_empty() {
+            true => bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+            false => bind(SocketAddr::from((own_loopback(), target.port()))),
+        };
+        let address = first.local_addr().expect("address");
         let plan = Arc::new(Plan::default());
-        let shared = Arc::clone(&plan);
-        let task = handle.spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let plan = Arc::clone(&shared);
-                tokio::spawn(async move {
-                    let Ok(device) = TcpStream::connect(target).await else { return };
-                    let (mut cr, mut cw) = client.into_split();
-                    let (mut dr, mut dw) = device.into_split();
-                    tokio::select! {
-                        () = pass(&mut cr, &mut dw, &plan, true) => {}
-                        () = pass(&mut dr, &mut cw, &plan, false) => {}
-                    }
-                });
+        let mut tasks = vec![handle.spawn(serve(first, target, Arc::clone(&plan)))];
+        for port in beside {
+            let listener = bind(SocketAddr::new(address.ip(), port));
+            let target = SocketAddr::new(target.ip(), port);
+            tasks.push(handle.spawn(serve(listener, target, Arc::clone(&plan))));
+        }
+        Self { address, plan, tasks }
+    }
+}
+
+async fn serve(listener: TcpListener, target: SocketAddr, plan: Arc<Plan>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let plan = Arc::clone(&plan);
+        tokio::spawn(async move {
+            let Ok(device) = TcpStream::connect(target).await else { return };
+            let (mut cr, mut cw) = client.into_split();
+            let (mut dr, mut dw) = device.into_split();
+            tokio::select! {
+                () = pass(&mut cr, &mut dw, &plan, true) => {}
+                () = pass(&mut dr, &mut cw, &plan, false) => {}
             }
         });
-        Self { address, plan, task }
     }
 }
 

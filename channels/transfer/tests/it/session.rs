@@ -13,7 +13,6 @@ use simsim_transfer::frame::PAYLOAD_BYTES;
 
 use crate::front::{Door, Port, Session, at_doors, bytes_of, draft, ticket};
 use crate::memory::{Memory, name_of};
-use crate::proxy::Proxy;
 
 /// Puts, commits, asks and reads back; every answer is compared.
 pub fn whole_session(session: &dyn Session, segments: &[Bytes]) {
@@ -129,19 +128,20 @@ fn net_slow_writer_and_slow_reader_are_not_dead<D: Door>() {
     let memory = Memory::default();
     let mut front = Port::<D>::start(memory.clone());
     front.dial.heartbeat = Duration::from_millis(80);
-    front.dial.stall_timeout = Duration::from_millis(300);
-    front.dial.dead_peer = Duration::from_millis(700);
-    let proxy = Proxy::start(front.runtime.handle(), front.address);
+    front.dial.stall_timeout = Duration::from_millis(300) * D::SLOW_LINE;
+    front.dial.dead_peer = Duration::from_millis(700) * D::SLOW_LINE;
+    let proxy = front.proxy();
     let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
     // 160 KiB in steps of 8 KiB and 50 ms: one second, above both time limits; a record of TLS
-    // (16 KiB), which counts only as a whole, stays below them.
+    // (16 KiB), which counts only as a whole, stays below them. What shares one line takes longer.
+    let bytes = (160 << 10) * D::SLOW_LINE as usize;
     proxy.plan.step.store(8 << 10, Ordering::Relaxed);
     proxy.plan.pause_ms.store(50, Ordering::Relaxed);
     let begun = Instant::now();
-    session.put(0, bytes_of(160 << 10, 0)).expect("put through a slow line");
+    session.put(0, bytes_of(bytes, 0)).expect("put through a slow line");
     assert!(begun.elapsed() > front.dial.dead_peer, "the line was not slow");
-    let place = SegmentPlace { pack: name_of(b""), offset: 0, length: 160 << 10 };
-    assert_eq!(session.get(&[place]).expect("get"), [Some(bytes_of(160 << 10, 0))]);
+    let place = SegmentPlace { pack: name_of(b""), offset: 0, length: bytes as u32 };
+    assert_eq!(session.get(&[place]).expect("get"), [Some(bytes_of(bytes, 0))]);
     assert_eq!(memory.held.lock().puts, 1);
 }
 
@@ -150,10 +150,10 @@ fn a_device_that_works_long_says_so_and_is_not_dead<D: Door>() {
     let options =
         ListenOptions { wait_interval: Duration::from_millis(100), ..ListenOptions::default() };
     let mut front = Port::<D>::start_with(memory.clone(), options);
-    front.dial.stall_timeout = Duration::from_millis(300);
-    front.dial.dead_peer = Duration::from_millis(700);
+    front.dial.stall_timeout = Duration::from_millis(300) * D::SLOWER;
+    front.dial.dead_peer = Duration::from_millis(700) * D::SLOWER;
     let session = front.transfer(front.address, ticket(&memory, Direction::Restore)).expect("open");
-    memory.held.lock().slow = Duration::from_millis(900);
+    memory.held.lock().slow = Duration::from_millis(900) * D::SLOWER;
     assert!(session.manifest(SavesetId([9; 16])).is_ok());
     let error = session.manifest(SavesetId([1; 16])).expect_err("a late error arrives too");
     assert_eq!(error.kind, Kind::NotFound);
@@ -177,7 +177,7 @@ fn heartbeats_go_on_while_the_client_is_busy_elsewhere<D: Door>() {
 fn streams_go_whole_and_resume_and_a_half_one_breaks_off<D: Door>() {
     let memory = Memory::default();
     let front = Port::<D>::start(memory.clone());
-    let proxy = Proxy::start(front.runtime.handle(), front.address);
+    let proxy = front.proxy();
     let bytes = bytes_of(9_000_001, 1);
     let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
     let mut writer = session.stream_put();
@@ -207,7 +207,10 @@ fn streams_go_whole_and_resume_and_a_half_one_breaks_off<D: Door>() {
     assert_eq!(memory.held.lock().aborted, ["the client gave up: the source is gone"]);
 }
 
-at_doors!(Tcp as http, Tls as https, Mutual as drive, Pipe as pipe => [
+at_doors!(
+    Tcp as http, Tls as https, Mutual as drive, Pipe as pipe,
+    FtpPassive as ftp, FtpActive as ftp_active, FtpTls as ftp_tls, FtpTlsActive as ftp_tls_active,
+    FtpPassive6 as ftp_ipv6, FtpActive6 as ftp_active_ipv6 => [
     whole_empty_one_byte_and_frame_edges,
     an_empty_session_asks_for_nothing_and_commits,
     two_sessions_with_eight_threads_each_at_once,
@@ -217,7 +220,9 @@ at_doors!(Tcp as http, Tls as https, Mutual as drive, Pipe as pipe => [
     heartbeats_go_on_while_the_client_is_busy_elsewhere,
 ]);
 
-at_doors!(Tcp as http_line, Tls as https_line, Mutual as drive_line => [
+at_doors!(
+    Tcp as http_line, Tls as https_line, Mutual as drive_line,
+    FtpPassive as ftp_line, FtpTls as ftp_tls_line => [
     net_slow_writer_and_slow_reader_are_not_dead,
     streams_go_whole_and_resume_and_a_half_one_breaks_off,
 ]);

@@ -107,13 +107,16 @@ fn a_commit_is_done_once_and_another_is_refused<D: Door>() {
     assert_eq!(session.commit(&draft(1)).expect_err("another").kind, Kind::Invalid);
 }
 
-at_doors!(Tcp as http, Tls as https, Mutual as drive, Pipe as pipe => [
+at_doors!(
+    Tcp as http, Tls as https, Mutual as drive, Pipe as pipe,
+    FtpPassive as ftp, FtpActive as ftp_active, FtpTls as ftp_tls => [
     expired_reused_foreign_and_forged_tickets_are_refused,
     the_byte_limit_holds_at_its_last_byte,
     a_restore_ticket_cannot_write,
     a_commit_is_done_once_and_another_is_refused,
 ]);
 
-at_doors!(Tcp as http_line, Tls as https_line, Mutual as drive_line => [
+at_doors!(
+    Tcp as http_line, Tls as https_line, Mutual as drive_line, FtpPassive as ftp_line => [
     a_ticket_used_before_a_restart_stays_used,
 ]);

@@ -87,12 +87,13 @@ impl Server {
             open.push((granted, DomainKey::new(&key), id));
         }
         let handle = Handle::current();
+        let ports = house.data_ports.clone();
         let ways: Vec<Way> = open.iter().map(|(granted, ..)| granted.way.clone()).collect();
         let work = move || {
             let mut transfers = Vec::new();
             let mut trees = Vec::new();
             for (granted, key, saveset) in open {
-                let routes = granted.routes()?;
+                let routes = granted.routes(&ports)?;
                 let transfer = HttpTransfer::open(handle.clone(), routes, granted.ticket)?;
                 let transfer = Arc::new(transfer);
                 transfers.push(Arc::clone(&transfer));

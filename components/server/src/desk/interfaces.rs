@@ -196,14 +196,10 @@ fn parse(texts: &[String]) -> Result<(Vec<String>, Vec<String>), ServerError> {
             })?;
         if Interface::is_bare(text) {
             warnings.push(format!(
-                "'{text}' has no protocol and means FTP: https://{} is safer and needs one port",
+                "'{text}' has no protocol and means FTP: https://{} is safer, needs one port and \
+                 lets any number of transfers run at once",
                 interface.host
             ));
-        }
-        if interface.scheme == Scheme::Ftp {
-            return Err(ServerError::invalid(format!(
-                "{interface}: this version does not carry data over FTP; use http, https or drive"
-            )));
         }
         let url = interface.to_string();
         if kept.contains(&url) {

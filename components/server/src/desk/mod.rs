@@ -21,5 +21,5 @@ mod tasks;
 
 pub use answer::{Answer, VERBS};
 pub use jobs::JobFollower;
-pub(crate) use ports::remember as remember_ports;
+pub(crate) use ports::{ftp_range, remember as remember_ports};
 pub(crate) use probe::Finding as ProbeFound;

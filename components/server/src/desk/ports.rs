@@ -12,11 +12,12 @@ use simsim_model::port_plan::{
     Access, DataProtocol, DataUse, Interface as PlanInterface, PlannedHost, PortConfiguration,
     PortPlan, Replication as PlanReplication, UseKind,
 };
-use simsim_model::port_registry::{CONSOLE, CTRL, DRIVE, FTP, HTTP, HTTPS, Host, SMSSH};
+use simsim_model::port_registry::{CONSOLE, CTRL, DRIVE, FTP, FTP_DATA, HTTP, HTTPS, Host, SMSSH};
 
 use crate::api::{HostCheck, NameCheck, TaskOptions};
 use crate::books::Books;
 use crate::clock::now_unix_ms;
+use crate::house::House;
 use crate::jobs::{Choice, DeviceDoors, address_towards};
 use crate::nodes::{control_port, relay_of};
 use crate::rights::{Object, Principal, Right};
@@ -224,6 +225,16 @@ pub(crate) async fn remember(books: &Books, id: ClientId, listening: &[Listening
     }
 }
 
+/// The ports for FTP data that a host last told of, else those of the registry.
+pub(crate) async fn ftp_range(house: &House, id: ClientId) -> Result<(u16, u16), ServerError> {
+    let kept = house.books.run(move |catalog| catalog.setting(&listening_setting(id))).await?;
+    let told: Vec<Told> =
+        kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let mut host = PlannedHost::new("", Host::Client, Vec::new());
+    listens(&mut host, &told);
+    Ok(host.ports.ftp_data())
+}
+
 fn role(client: &Client, is_own: bool) -> Host {
     match (is_own, client.has_role("device")) {
         (true, _) => Host::Server,
@@ -245,6 +256,12 @@ fn listens(host: &mut PlannedHost, told: &[Told]) {
             }
         }
         host.console_is_open |= one.row == CONSOLE.id && beyond;
+        // Of a range its first and its last port are told.
+        if one.row == FTP_DATA.id {
+            let port = address.port();
+            let (first, last) = host.ports.ftp_range.unwrap_or((port, port));
+            host.ports.ftp_range = Some((first.min(port), last.max(port)));
+        }
     }
 }
 
@@ -374,8 +391,8 @@ impl Known {
             given.retain(|one| one.scheme != Scheme::Drive);
         }
         let able: &[Scheme] = match looks {
-            true => &[Scheme::Http, Scheme::Https],
-            false => &[Scheme::Http, Scheme::Https, Scheme::Ftp, Scheme::Drive],
+            true => &[Scheme::Http, Scheme::Https, Scheme::Ftp, Scheme::Ftpes],
+            false => &Scheme::ALL,
         };
         let (name, hosts) = (device.name.as_str(), device.addresses.as_slice());
         let doors = DeviceDoors { name, given, endpoints: &endpoints, hosts };
@@ -397,7 +414,9 @@ async fn kinds(device: &Client, doors: &[Interface], drives: &[u32]) -> Vec<UseK
         let protocol = match door.scheme {
             Scheme::Http => DataProtocol::Http,
             Scheme::Https => DataProtocol::Https,
-            Scheme::Ftp => DataProtocol::Ftp { passive: true, active: false },
+            Scheme::Ftp | Scheme::Ftpes => {
+                DataProtocol::Ftp { passive: !door.active, active: door.active }
+            }
             Scheme::Drive => {
                 by_drive = true;
                 continue;

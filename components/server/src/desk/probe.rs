@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use simsim_catalog::{Client, ClientId, Datastore, DatastoreState};
@@ -17,7 +18,7 @@ use simsim_control::verbs::{
 use simsim_format::random_bytes;
 use simsim_model::interface::Scheme;
 use simsim_model::port_plan::{EndKind, PlanRow, PortPlan};
-use simsim_model::port_registry::{CTRL, DRIVE, FTP_DATA, SMSSH};
+use simsim_model::port_registry::{CTRL, DRIVE, FTP, FTP_DATA, SMSSH};
 use simsim_model::{Direction, DomainId, Level, SavesetId, TransferId};
 use simsim_net::{DialError, Failure};
 
@@ -46,7 +47,7 @@ impl Server {
     ) -> Result<ProbeReport, ServerError> {
         let asked = request.host.clone().unwrap_or_else(|| "every host".to_owned());
         self.may_do(who, Right::Maintain, "ports.probe", Object::Suite, asked).await?;
-        let plan = PortPlan::of(&self.port_configuration().await?);
+        let plan = Arc::new(PortPlan::of(&self.port_configuration().await?));
         if let Some(name) = &request.host
             && !plan.hosts.iter().any(|host| host.name == *name)
         {
@@ -61,13 +62,16 @@ impl Server {
         let known = self.known_for_probe().await?;
         let mut probed: Vec<ProbedRow> = rows.iter().map(ProbedRow::not_tried).collect();
         let mut trying = Vec::new();
-        for (from, places) in by_dialler(&rows) {
+        for (from, places) in by_asked(&plan, &rows) {
             let (server, known) = (self.clone(), known.clone());
             let ways: Vec<(usize, PlanRow)> = places
                 .into_iter()
                 .filter_map(|place| Some((place, rows.get(place)?.clone())))
                 .collect();
-            trying.push(tokio::spawn(async move { server.try_from(&from, ways, &known).await }));
+            let plan = Arc::clone(&plan);
+            trying.push(tokio::spawn(
+                async move { server.try_from(&from, ways, &plan, &known).await },
+            ));
         }
         for one in trying {
             let found = one.await.map_err(|error| ServerError::Lost(error.to_string()))?;
@@ -98,17 +102,26 @@ impl Server {
         &self,
         from: &str,
         rows: Vec<(usize, PlanRow)>,
+        plan: &PortPlan,
         known: &Known,
     ) -> Vec<(usize, Finding)> {
         let mut found = Vec::new();
         let mut asked: Vec<(usize, Way)> = Vec::new();
         for (place, row) in rows {
-            let addresses = addresses(&row);
+            let addresses = addresses_of(&row);
             if row.from.kind != EndKind::Host {
                 found.push((place, Finding::not_tried("whoever dials it is no host of the suite")));
             } else if row.row == FTP_DATA.id {
-                let why = "ports for FTP data are open while a transfer runs";
-                found.push((place, Finding::not_tried(why)));
+                // Its ports are open for a transfer only: one is begun.
+                let Some((control, active)) = control_of(plan, &row) else {
+                    let why = "nothing of the plan uses these ports for a transfer";
+                    found.push((place, Finding::not_tried(why)));
+                    continue;
+                };
+                let mut way = self.way(control, addresses_of(control), known).await;
+                FTP_DATA.id.clone_into(&mut way.way.row);
+                way.way.active = active;
+                asked.push((place, way));
             } else if addresses.is_empty() {
                 let why = format!("'{}' has no known address", row.to.name);
                 found.push((place, Finding::not_tried(&why)));
@@ -147,9 +160,14 @@ impl Server {
 
     /// The way as its dialler is asked to try it, with a ticket where the device gives one.
     async fn way(&self, row: &PlanRow, addresses: Vec<String>, known: &Known) -> Way {
-        let mut way =
-            ProbeWay { row: row.row.clone(), addresses, ticket: None, device_keys: Vec::new() };
-        let takes_tickets = Scheme::of_row(&row.row).is_some_and(|scheme| scheme != Scheme::Ftp);
+        let mut way = ProbeWay {
+            row: row.row.clone(),
+            addresses,
+            ticket: None,
+            device_keys: Vec::new(),
+            active: false,
+        };
+        let takes_tickets = Scheme::of_row(&row.row).is_some();
         if !takes_tickets || row.to.kind != EndKind::Host {
             return Way { way, granted: None, note: None };
         }
@@ -189,6 +207,7 @@ impl Server {
         let Some((drive, datastore)) = served else {
             return Err(ServerError::Nothing { noun: "datastore" });
         };
+        // A protocol of the row: `ftp` for FTP with TLS as well.
         let door = [row.row.clone()];
         let wish = TransferWish {
             transfer: TransferId(random_bytes()?),
@@ -243,16 +262,38 @@ struct Way {
     note: Option<String>,
 }
 
-/// Places of rows by the host that dials.
-fn by_dialler(rows: &[PlanRow]) -> BTreeMap<String, Vec<usize>> {
+/// Places of rows by the host that tries them: the one that dials, or for FTP data in active mode the
+/// client, whose transfer makes the device dial.
+fn by_asked(plan: &PortPlan, rows: &[PlanRow]) -> BTreeMap<String, Vec<usize>> {
     let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (place, row) in rows.iter().enumerate() {
-        groups.entry(row.from.name.clone()).or_default().push(place);
+        let asked = match control_of(plan, row) {
+            Some((control, _)) => &control.from.name,
+            None => &row.from.name,
+        };
+        groups.entry(asked.clone()).or_default().push(place);
     }
     groups
 }
 
-fn addresses(row: &PlanRow) -> Vec<String> {
+/// The row of the control connections of a row for FTP data, and whether that is active mode: the
+/// data goes against the direction of its control connections then.
+fn control_of<'p>(plan: &'p PortPlan, row: &PlanRow) -> Option<(&'p PlanRow, bool)> {
+    if row.row != FTP_DATA.id {
+        return None;
+    }
+    let between = |from: &str, to: &str| {
+        plan.rows.iter().find(|one| {
+            let hosts = one.from.kind == EndKind::Host && one.to.kind == EndKind::Host;
+            hosts && one.row == FTP.id && one.from.name == from && one.to.name == to
+        })
+    };
+    let (from, to) = (row.from.name.as_str(), row.to.name.as_str());
+    let passive = between(from, to).map(|control| (control, false));
+    passive.or_else(|| between(to, from).map(|control| (control, true)))
+}
+
+fn addresses_of(row: &PlanRow) -> Vec<String> {
     let with_port = |ip: &IpAddr| SocketAddr::new(*ip, row.first_port).to_string();
     row.to.addresses.iter().take(PROBE_ADDRESSES_MAX).map(with_port).collect()
 }

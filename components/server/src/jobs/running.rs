@@ -86,7 +86,7 @@ impl Running {
                 let write = {
                     let mut told = self.told.lock();
                     told.progress = progress.clone();
-                    told.waits = None;
+                    told.waits = Some(progress.waits.clone()).filter(|waits| !waits.is_empty());
                     let due = told.written.elapsed() >= PROGRESS_INTERVAL;
                     if due {
                         told.written = Instant::now();

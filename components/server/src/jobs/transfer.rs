@@ -12,10 +12,11 @@ use simsim_format::random_bytes;
 use simsim_model::interface::{Interface, Scheme};
 use simsim_model::{Direction, DomainId, Kind, Level, SavesetId, Secret, Ticket, TransferId};
 use simsim_net::tls::Pin;
-use simsim_transfer::{Route, routes};
+use simsim_transfer::{DataPorts, Route, routes};
 
 use super::ways::{Choice, DeviceDoors};
 use crate::ServerError;
+use crate::desk::ftp_range;
 use crate::house::House;
 use crate::nodes::{Line, relay_of, remember_addresses};
 use crate::way::Way;
@@ -57,13 +58,13 @@ pub(crate) struct Granted {
 
 impl Granted {
     /// The ways for a transfer that this process itself dials.
-    pub(crate) fn routes(&self) -> Result<Vec<Route>, ServerError> {
+    pub(crate) fn routes(&self, ports: &DataPorts) -> Result<Vec<Route>, ServerError> {
         let pins: Vec<Pin> = self
             .device_keys
             .iter()
             .filter_map(|key| <[u8; 32]>::try_from(key.as_slice()).ok().map(Pin))
             .collect();
-        routes(&self.urls, self.ticket.drive, &pins, None)
+        routes(&self.urls, self.ticket.drive, &pins, None, ports)
             .map_err(|error| ServerError::node("the device", Kind::Invalid, error.to_string()))
     }
 }
@@ -140,7 +141,8 @@ pub(crate) async fn grant(
     }
     // Over an outbound connection it is the Server that dials.
     let from = if outbound { &house.own_name } else { wish.client };
-    let way = Way::of_urls(from, &guide.device, &ways, wish.drive);
+    let ranges = [ftp_range(house, to).await?, ftp_range(house, guide.number).await?];
+    let way = Way::of_urls(from, &guide.device, &ways, wish.drive, ranges);
     Ok(Granted { ticket, urls: ways, device_keys: reply.device_keys, way, outbound })
 }
 
@@ -220,9 +222,11 @@ impl Guide {
             number,
             given,
             choices,
-            able: match looks {
-                true => &[Scheme::Http, Scheme::Https],
-                false => &[Scheme::Http, Scheme::Https, Scheme::Drive],
+            able: match (looks, outbound) {
+                (true, _) => &[Scheme::Http, Scheme::Https, Scheme::Ftp, Scheme::Ftpes],
+                // Data connections of FTP do not ride on another one.
+                (false, true) => &[Scheme::Http, Scheme::Https, Scheme::Drive],
+                (false, false) => &Scheme::ALL,
             },
             outbound,
         })

@@ -88,7 +88,12 @@ impl DeviceDoors<'_> {
             return given;
         }
         let Some(port) = self.told_port(scheme) else { return Vec::new() };
-        let of_host = |host: &String| Interface { scheme, host: host.clone(), port: Some(port) };
+        let of_host = |host: &String| Interface {
+            scheme,
+            host: host.clone(),
+            port: Some(port),
+            active: false,
+        };
         self.hosts.iter().map(of_host).collect()
     }
 

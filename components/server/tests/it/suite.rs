@@ -86,6 +86,7 @@ impl Suite {
                 dial_self_ctrl: Vec::new(),
                 called_at: 1,
                 timing: timing(),
+                data_ports: simsim_transfer::DataPorts::any(2),
             };
             match Server::start(options).await {
                 Err(error) if error.kind() == simsim_model::Kind::Busy && tries < 200 => {

@@ -1,0 +1,6 @@
+//! What may be said on the control connection, a file for each group of verbs.
+
+mod about;
+mod files;
+mod login;
+mod parameters;

@@ -1,0 +1,156 @@
+//! TYPE, MODE, STRU, PASV, PORT (RFC 959), EPSV, EPRT (RFC 2428).
+//!
+//! A port of the range has to be waited for while others have all of them. The reply to PASV or
+//! EPSV is then a long one: every few seconds a line of it says that the wait goes on and how many
+//! are before, until the last line names the port. So nobody takes the connection for dead, and every
+//! client that reads replies as RFC 959 has them waits as long as it takes.
+
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+
+use crate::ftp::address::{epsv_text, parse_eprt, parse_port, pasv_text, with_port};
+use crate::ftp::data::{open_port, welcome};
+use crate::ftp::line::{LineError, parse_command};
+use crate::ftp::session::{Arrival, DataWay, Next, Session, User};
+
+/// Ports below belong to services of hosts: nobody is sent there.
+const ACTIVE_PORT_MIN: u16 = 1024;
+
+impl Session {
+    pub(in crate::ftp) async fn representation(
+        &mut self,
+        argument: &str,
+    ) -> Result<Next, LineError> {
+        match argument.to_ascii_uppercase().as_str() {
+            "I" | "L 8" => self.image = true,
+            "A" | "A N" => self.image = false,
+            _ => return self.go(504, "I or A").await,
+        }
+        self.go(200, "so be it").await
+    }
+
+    /// For parameters of which there is only one value.
+    pub(in crate::ftp) async fn only(
+        &mut self,
+        argument: &str,
+        value: &str,
+        word: &str,
+    ) -> Result<Next, LineError> {
+        match argument.eq_ignore_ascii_case(value) {
+            true => self.go(200, word).await,
+            false => self.go(504, &format!("{value} only")).await,
+        }
+    }
+
+    pub(in crate::ftp) async fn pasv(&mut self) -> Result<Next, LineError> {
+        if self.only_epsv {
+            return self.go(503, "EPSV ALL was said").await;
+        }
+        let IpAddr::V4(ip) = self.local.ip().to_canonical() else {
+            return self.go(522, "this is IPv6: say EPSV (2)").await;
+        };
+        self.passive(227, move |port| pasv_text(ip, port)).await
+    }
+
+    pub(in crate::ftp) async fn epsv(&mut self, argument: &str) -> Result<Next, LineError> {
+        let own = if self.local.ip().to_canonical().is_ipv4() { "1" } else { "2" };
+        match argument.to_ascii_uppercase().as_str() {
+            "ALL" => {
+                self.only_epsv = true;
+                return self.go(200, "EPSV only, from now on").await;
+            }
+            "" => {}
+            family if family == own => {}
+            "1" | "2" => return self.go(522, &format!("use ({own})")).await,
+            _ => return self.go(501, "1, 2, ALL or nothing").await,
+        }
+        self.passive(229, epsv_text).await
+    }
+
+    /// Opens a port of the range as soon as one is this transfer's, and expects the peer there.
+    async fn passive(
+        &mut self,
+        code: u16,
+        text: impl Fn(u16) -> String,
+    ) -> Result<Next, LineError> {
+        self.way = DataWay::None;
+        let User::Transfer { pipe, half, .. } = &self.user else {
+            return self.go(530, "log in first").await;
+        };
+        let (pipe, half) = (Arc::clone(pipe), *half);
+        let (ports, doors) = (self.door.ports.clone(), self.door.doors.clone());
+        let port = {
+            let resumes = doors.is_open(&pipe.transfer);
+            let mut turn = pin!(pipe.port(half, &ports, resumes));
+            let mut tick = tokio::time::interval(self.door.options.wait_interval);
+            loop {
+                tokio::select! {
+                    biased;
+                    port = &mut turn => break port,
+                    _ = tick.tick() => {
+                        if !self.door.wanted(&pipe).await {
+                            tracing::warn!(peer = %self.peer, "a transfer was revoked while it waited");
+                            return Ok(Next::Quit);
+                        }
+                        let (pairs, before) = (ports.pairs(), pipe.before());
+                        let line = format!(
+                            "{code}-All {pairs} pairs of data ports are in use; {before} transfers \
+                             come before this one\r\n"
+                        );
+                        self.line.send(&line).await?;
+                    }
+                    _ = pipe.over() => return Ok(Next::Quit),
+                    more = self.line.more() => {
+                        more?;
+                        if let Some(line) = self.line.whole() {
+                            let verb = parse_command(&line?).0;
+                            tracing::debug!(peer = %self.peer, verb, "gave up waiting for ports");
+                            return Ok(Next::Quit);
+                        }
+                    }
+                }
+            }
+        };
+        let listener = match open_port(with_port(self.local, port)).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "a port of the range cannot be used");
+                let text =
+                    format!("port {port} of the range cannot be used: the device's log says why");
+                return self.go(425, &text).await;
+            }
+        };
+        let port = listener.local_addr()?.port();
+        let coming = welcome(listener, self.peer_ip(), self.door.options.arrival_timeout);
+        self.way = DataWay::Passive(Arrival(tokio::spawn(coming)));
+        self.go(code, &text(port)).await
+    }
+
+    pub(in crate::ftp) async fn port(&mut self, argument: &str) -> Result<Next, LineError> {
+        self.active(parse_port(argument)).await
+    }
+
+    pub(in crate::ftp) async fn eprt(&mut self, argument: &str) -> Result<Next, LineError> {
+        self.active(parse_eprt(argument)).await
+    }
+
+    /// Only to the peer itself, and to no port of a service: else this host would be a way around
+    /// other hosts' firewalls (RFC 2577).
+    async fn active(&mut self, named: Option<SocketAddr>) -> Result<Next, LineError> {
+        self.way = DataWay::None;
+        if self.only_epsv {
+            return self.go(503, "EPSV ALL was said").await;
+        }
+        let Some(named) = named else {
+            return self.go(501, "that is no address").await;
+        };
+        if named.ip().to_canonical() != self.peer_ip() || named.port() < ACTIVE_PORT_MIN {
+            tracing::warn!(peer = %self.peer, %named, "refused to be sent to another host or service");
+            return self.go(504, "only to your own address, and to no port below 1024").await;
+        }
+        // With the scope of the control connection's own address.
+        self.way = DataWay::Active(with_port(self.peer, named.port()));
+        self.go(200, "it will be called").await
+    }
+}
