@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use simsim_model::{Kind, Level};
-use simsim_server::api::{BackupRequest, JobReply, RunTaskRequest, TaskView};
+use simsim_server::api::{
+    BackupRequest, JobReply, RunTaskRequest, StartStreamReply, StartStreamRequest, TaskView,
+};
 
 use super::context::Context;
 use super::follow;
 use super::paths;
 use super::tasks::OptionArguments;
-use super::text::plain;
-use crate::exit::Failure;
+use super::text::{Text, plain};
+use super::words::when_exactly;
+use crate::exit::{self, Failure};
 
 /// Levels as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -48,6 +51,10 @@ pub struct Arguments {
     /// What is read again; every level makes a complete saveset
     #[arg(long, value_name = "LEVEL", default_value = "incr")]
     level: LevelChoice,
+    /// For an external task: start a job that waits for a raw stream, and print the command that sends
+    /// it, with a ticket for this one job
+    #[arg(long, conflicts_with_all = ["client", "level"])]
+    external: bool,
     /// Do not wait for the end
     #[arg(long)]
     detach: bool,
@@ -56,6 +63,9 @@ pub struct Arguments {
 }
 
 pub async fn run(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
+    if arguments.external {
+        return external(cx, arguments).await;
+    }
     let level = arguments.level.level();
     let reply: JobReply = match task_meant(cx, &arguments).await? {
         Some(task) => {
@@ -87,6 +97,35 @@ pub async fn run(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
         }
     };
     follow::run_to_end(cx, reply, arguments.detach).await
+}
+
+/// A job that waits for a raw stream. The command goes to standard output, so that a script can take it.
+async fn external(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
+    let [task] = arguments.what.as_slice() else {
+        return Err(Failure::new(Kind::Invalid, "--external takes the name of one external task"));
+    };
+    let task = task.to_string_lossy().into_owned();
+    own_options(&task, &arguments.options)?;
+    let reply: StartStreamReply = cx.ask("stream.start", &StartStreamRequest { task }).await?;
+    cx.show(&reply, |screen, reply| {
+        screen.aside(format!(
+            "job {} waits for one stream, until {}:",
+            reply.job,
+            when_exactly(reply.expires_unix_ms)
+        ));
+        screen.line(reply.command.as_str())?;
+        screen.flush()?;
+        screen.aside(
+            Text::new()
+                .dim("  → ")
+                .plain("the file that --cacert names: simsim interface authority > simsim-ca.pem"),
+        );
+        Ok(())
+    })?;
+    if arguments.detach || cx.screen.is_json() {
+        return Ok(exit::DONE);
+    }
+    follow::to_end(cx, reply.job).await
 }
 
 /// Options beside a task would be lost: each is refused, since a lock or a limit that was asked for

@@ -87,10 +87,11 @@ impl Context {
 
 /// A failure with the verb that helps, where the server says that a thing is not there.
 fn hinted(failure: Failure) -> Failure {
-    const LISTS: [(&str, &str); 5] = [
+    const LISTS: [(&str, &str); 6] = [
         ("there is no datastore yet", "make one: simsim datastore create NAME FOLDER"),
         ("there is no datastore ", "those there are: simsim datastore list"),
         ("there is no task ", "those there are: simsim task list"),
+        ("there is no token ", "those there are: simsim token list"),
         ("there is no job ", "those there are: simsim jobs"),
         ("there is no client ", "those there are: simsim client list"),
     ];

@@ -349,6 +349,9 @@ fn lasted(job: &JobView) -> Option<i64> {
 
 fn what(job: &JobView) -> String {
     let asked = &job.asked;
+    if asked.stream {
+        return format!("{}, raw stream", job.kind);
+    }
     let how = match (job.level, asked.depth) {
         (Some(level), _) => level.as_str(),
         _ if asked.dry_run => "dry run",
@@ -362,6 +365,7 @@ fn what(job: &JobView) -> String {
 fn place(job: &JobView) -> Text {
     match (&job.asked.target, job.kind.as_str()) {
         (Some(target), _) => target.as_str().into(),
+        _ if job.asked.stream => Text::new(),
         (None, "restore") => "where the files were".into(),
         (None, _) => Text::new(),
     }

@@ -37,6 +37,7 @@ mod status;
 mod table;
 mod tasks;
 pub mod text;
+mod tokens;
 mod verify;
 pub mod words;
 
@@ -84,6 +85,11 @@ pub enum Verb {
         #[command(subcommand)]
         verb: tasks::TaskVerb,
     },
+    /// Access tokens: with which other people's tools store and read raw streams
+    Token {
+        #[command(subcommand)]
+        verb: tokens::TokenVerb,
+    },
     /// Datastores and their drives: where savesets are kept
     Datastore {
         #[command(subcommand)]
@@ -127,6 +133,7 @@ pub fn run(verb: Verb, console: LocalClient, common: &CommonArguments) -> Result
         Verb::Job { verb } => jobs::run(cx, verb).await,
         Verb::Logs(arguments) => jobs::logs(cx, arguments).await,
         Verb::Task { verb } => tasks::run(cx, verb).await,
+        Verb::Token { verb } => tokens::run(cx, verb).await,
         Verb::Datastore { verb } => datastores::run(cx, verb).await,
         Verb::Interface { verb } => interfaces::run(cx, verb).await,
         Verb::Replication { verb } => replications::run(cx, verb).await,

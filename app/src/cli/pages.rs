@@ -15,7 +15,17 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Look", &["savesets", "saveset", "ls", "find", "diff", "jobs", "job", "logs"]),
     (
         "Set up",
-        &["task", "client", "datastore", "interface", "replication", "key", "audit", "ports"],
+        &[
+            "task",
+            "token",
+            "client",
+            "datastore",
+            "interface",
+            "replication",
+            "key",
+            "audit",
+            "ports",
+        ],
     ),
     ("When all else is lost", &["rescue"]),
     ("Run", &["server", "rds"]),

@@ -27,12 +27,20 @@ pub enum TaskVerb {
         #[arg(long)]
         client: Option<String>,
         /// What to back up: folders or files of the client
-        #[arg(required_unless_present = "stream", value_name = "PATH")]
+        #[arg(required_unless_present_any = ["stream", "external"], value_name = "PATH")]
         sources: Vec<PathBuf>,
         /// Back up what a command of the client writes, kept under the task's name: the command's
         /// name in the policy of the client's owner
         #[arg(long, value_name = "COMMAND", conflicts_with = "sources")]
         stream: Option<String>,
+        /// Take raw streams of other people's tools, such as 'pg_dump | curl -T -', with a token or a
+        /// ticket
+        #[arg(long, conflicts_with_all = ["sources", "stream"])]
+        external: bool,
+        /// External tasks: send callers to the host of the datastore with their stream, and give it the
+        /// key for it [default: the server passes it on, sealed]
+        #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", require_equals = true, requires = "external")]
+        redirect: Option<bool>,
         #[command(flatten)]
         options: OptionArguments,
     },
@@ -50,6 +58,9 @@ pub enum TaskVerb {
         /// Back up these instead
         #[arg(value_name = "PATH")]
         sources: Vec<PathBuf>,
+        /// External tasks: send callers to the host of the datastore with their stream
+        #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", require_equals = true)]
+        redirect: Option<bool>,
         #[command(flatten)]
         options: OptionArguments,
         /// Leave nothing out any more
@@ -146,8 +157,14 @@ impl OptionArguments {
 
 pub async fn run(cx: &Context, verb: TaskVerb) -> Result<u8, Failure> {
     match verb {
-        TaskVerb::Add { name, client, sources, stream, options } => {
-            let request = new_task(cx, name, client, &sources, stream, options).await?;
+        TaskVerb::Add { name, client, sources, stream, external, redirect, options } => {
+            let mut request = new_task(cx, name, client, &sources, stream, options).await?;
+            if external {
+                request.kind = TargetKind::Stream;
+                request.sources = vec![request.name.clone()];
+                request.options.external = true;
+                request.options.redirect = redirect.unwrap_or(false);
+            }
             one(cx, cx.ask("task.add", &request).await?)
         }
         TaskVerb::List => {
@@ -162,9 +179,10 @@ pub async fn run(cx: &Context, verb: TaskVerb) -> Result<u8, Failure> {
             Ok(exit::DONE)
         }
         TaskVerb::Show { name } => one(cx, cx.ask("task.show", &TaskNameRequest { name }).await?),
-        TaskVerb::Change { name, sources, options, no_excludes } => {
+        TaskVerb::Change { name, sources, redirect, options, no_excludes } => {
             let there: TaskView = cx.ask("task.show", &TaskNameRequest { name }).await?;
-            let request = changed(there, &sources, options, no_excludes)?;
+            let mut request = changed(there, &sources, options, no_excludes)?;
+            request.options.redirect = redirect.unwrap_or(request.options.redirect);
             one(cx, cx.ask("task.change", &request).await?)
         }
         TaskVerb::Remove { name } => {
@@ -276,10 +294,16 @@ fn task_text(screen: &Screen, task: &TaskView) -> Result<(), Failure> {
     if let Some(command) = &options.stream_command {
         further.push(format!("what command '{command}' writes"));
     }
+    if options.external {
+        further.push(match options.redirect {
+            true => "sent to the host of the datastore, which gets the key".to_owned(),
+            false => "sealed by the server".to_owned(),
+        });
+    }
     let several = |texts: &[String]| texts.join("  ").into();
     screen.lines(facts(&[
         ("client", task.client.as_str().into()),
-        ("backs up", several(&task.sources)),
+        ("backs up", backs_up(task, "  ").into()),
         ("leaves out", several(&task.excludes)),
         ("options", further.join(", ").into()),
         ("into", datastore_and_drive(task).into()),
@@ -294,6 +318,13 @@ fn task_text(screen: &Screen, task: &TaskView) -> Result<(), Failure> {
         ("added", when(task.created_unix_ms).into()),
         ("last backup", last_job(task)),
     ]))
+}
+
+fn backs_up(task: &TaskView, between: &str) -> String {
+    match task.options.external {
+        true => "raw streams from outside".to_owned(),
+        false => task.sources.join(between),
+    }
 }
 
 fn datastore_and_drive(task: &TaskView) -> String {
@@ -325,7 +356,7 @@ fn table(tasks: &[TaskView]) -> Table {
         table.row([
             Text::new().bold(&task.name),
             task.client.as_str().into(),
-            task.sources.join(" ").into(),
+            backs_up(task, " ").into(),
             datastore_and_drive(task).into(),
             last_job(task),
         ]);

@@ -26,7 +26,7 @@ use simsim_net::outbound::{Current, OUTBOUND_PROTOCOL, Opener};
 use simsim_net::tls::{Peers, TlsDoor, TlsIdentity};
 use simsim_server::{Server, StartOptions, open_identity};
 use simsim_transfer::{
-    DataPorts, Entrance, FtpListener, FtpOptions, ListenOptions, TransferListener,
+    DataPorts, DeviceGate, Entrance, FtpListener, FtpOptions, ListenOptions, TransferListener,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -371,9 +371,11 @@ impl Running {
             let door = CtrlListener::with_timing(identity, hello, policy, handler, timing);
             self.tasks.push(tokio::spawn(door.serve(one.listener, until(ended.clone()))));
         }
+        let mut data = None;
         if let Some(device) = &self.device {
             let handler = Arc::clone(device) as Arc<_>;
             let doors = TransferListener::new(handler, ListenOptions::default());
+            data = Some(doors.clone());
             let mut entrances: Vec<Entrance> =
                 ports.http.into_iter().map(|one| Entrance::http(one.listener)).collect();
             let relay_to = settings.relay_calls_to();
@@ -429,6 +431,10 @@ impl Running {
             };
             let server = Server::start(options).await?;
             self.server = Some(server.clone());
+            // Raw streams of other people's tools: all of them come to the server first.
+            if let Some(doors) = &data {
+                doors.take_streams(server.stream_gate());
+            }
             let _ = node.server.set(server.clone());
             let api: Arc<dyn Api> = Arc::new(ServerConsole { server, name: name.to_owned() });
             simsim_console::serve_local(&state.socket(), Arc::clone(&api), ended.clone()).await?;
@@ -439,6 +445,9 @@ impl Running {
                 simsim_console::serve_tls(one.listener, &tls, api, ended);
             }
         } else {
+            if let (Some(doors), Some(device)) = (&data, &self.device) {
+                doors.take_streams(Arc::new(DeviceGate::new(Arc::clone(device) as Arc<_>)));
+            }
             let client = Arc::clone(&self.client);
             let api: Arc<dyn Api> = Arc::new(ClientConsole { client });
             simsim_console::serve_local(&state.socket(), api, ended.clone()).await?;

@@ -19,3 +19,4 @@ mod replications;
 mod restarts;
 mod scenarios;
 mod services;
+mod streams;

@@ -201,6 +201,8 @@ async fn read_own(
     }
     let wish = TransferWish {
         interfaces: &[],
+        by_server: false,
+        stream_key: None,
         transfer: TransferId(random_bytes()?),
         job: 0,
         client: &client.name,

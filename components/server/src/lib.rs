@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `desk` | answers verbs: checks the right, writes down, does |
 //! | `jobs` | queue, tickets, long calls seen through silence, the end of a job |
+//! | `streams` | raw streams of other people's tools: tokens, tickets, their jobs |
 //! | `nodes` | keeps every enrolled host reached |
 //! | `asks` | what clients ask on behalf of their owners |
 //! | `keys` | master key, domain keys, recovery kit |
@@ -38,6 +39,7 @@ mod nodes;
 mod reconcile;
 mod rights;
 mod server;
+mod streams;
 mod way;
 
 pub use config::ServerConfig;

@@ -123,6 +123,7 @@ impl Server {
             identity,
             nodes,
             jobs: Jobs::new(books.clone(), Announcer::new()),
+            streams: Default::default(),
             domain_keys: DomainKeys::new(wrapping.clone()),
             kit: KitStore::new(wrapping.clone()),
             master: wrapping,

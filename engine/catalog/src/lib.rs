@@ -46,6 +46,7 @@ mod results;
 mod savesets;
 mod settings;
 mod tasks;
+mod tokens;
 
 pub use access_mode::AccessMode;
 pub use audit::{AuditBreak, AuditEntry, AuditHead, AuditRow};
@@ -65,3 +66,4 @@ pub use replications::Replication;
 pub use results::JobResultRow;
 pub use savesets::{Saveset, SavesetFilter, SavesetState};
 pub use tasks::{Task, TaskId, TaskSettings};
+pub use tokens::{NewToken, Token, TokenAllows};

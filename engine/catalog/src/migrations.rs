@@ -38,6 +38,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(8, "interfaces"),
     step!(9, "access_modes"),
     step!(10, "replication"),
+    step!(11, "tokens"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

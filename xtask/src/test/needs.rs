@@ -13,7 +13,7 @@ struct Need {
     used_for: &'static str,
 }
 
-const NEEDS: [Need; 12] = [
+const NEEDS: [Need; 14] = [
     Need {
         program: "ssh",
         package: "openssh-client",
@@ -28,6 +28,16 @@ const NEEDS: [Need; 12] = [
         program: "curl",
         package: "curl",
         used_for: "holding the data and console listeners against a stranger's client",
+    },
+    Need {
+        program: "python3",
+        package: "python3",
+        used_for: "a stranger's client that ends a stream short",
+    },
+    Need {
+        program: "psql",
+        package: "postgresql",
+        used_for: "a database that is dumped into the suite and restored out of it",
     },
     Need { program: "setfacl", package: "acl", used_for: "ACLs in the fixture tree" },
     Need { program: "setfattr", package: "attr", used_for: "extended attributes by a second tool" },

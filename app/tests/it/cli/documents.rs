@@ -188,6 +188,10 @@ fn every_document_is_as_its_page_says() {
     check("Replication", &["replication", "show", "twice"]);
     check("Replication", &["replication", "remove", "twice"]);
     check("Datastore", &["datastore", "detach", "second"]);
+    check("Task", &["task", "add", "dump", "--external"]);
+    check("TokenCreated", &["token", "create", "tool", "--task", "dump"]);
+    check("Token[]", &["token", "list"]);
+    check("Token", &["token", "revoke", "tool"]);
     check("Datastore", &["datastore", "detach", "main"]);
     check("Datastore", &["datastore", "attach", &store]);
     let (out, error) = house.ends_with(5, &["ls", "nothing", "--json"]);
@@ -206,6 +210,7 @@ fn every_document_is_as_its_page_says() {
         "Copy",
         "HeldKey",
         "Recovered",
+        "StreamStarted",
     ];
     let used = page.used.borrow();
     let never: Vec<_> = page

@@ -120,6 +120,8 @@ pub struct Asked {
     pub overwrite: Option<Overwrite>,
     /// Restore: nothing is written.
     pub dry_run: bool,
+    /// Backup, restore: the data comes from another tool or goes to it, as a raw stream.
+    pub stream: bool,
     /// Verify only.
     pub depth: Option<VerifyDepth>,
     /// Verify: names are not checked, because the device is on another host and was not given keys.

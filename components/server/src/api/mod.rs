@@ -19,6 +19,7 @@ mod replications;
 mod restore;
 mod savesets;
 mod status;
+mod streams;
 mod tasks;
 
 pub use audit::*;
@@ -34,4 +35,5 @@ pub use replications::*;
 pub use restore::*;
 pub use savesets::*;
 pub use status::*;
+pub use streams::*;
 pub use tasks::*;

@@ -15,6 +15,12 @@ pub struct TaskOptions {
     pub file_bytes_max: Option<u64>,
     /// Stream tasks: the local name of a command in the policy of the client's owner.
     pub stream_command: Option<String>,
+    /// Stream tasks: the streams come from other people's tools, by HTTPS with a token or a ticket; no
+    /// client of the suite reads anything.
+    pub external: bool,
+    /// External tasks: callers are sent to the device's host with their stream, which then gets the
+    /// key for it; else the server passes it on, sealed.
+    pub redirect: bool,
     /// By which of the device's interfaces the data goes: URLs, or protocols such as `https`, in
     /// order of preference; empty: as the client says.
     pub interfaces: Vec<String>,

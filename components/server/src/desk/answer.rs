@@ -102,6 +102,14 @@ verbs! {
     "task.delete" => delete_task [TaskNameRequest];
     /// Runs a task now.
     "task.run" => run_task [RunTaskRequest];
+    /// Starts a job that waits for a raw stream, with a ticket for it.
+    "stream.start" => start_stream [StartStreamRequest];
+    /// Makes an access token for the raw streams of a task.
+    "token.create" => create_token [CreateTokenRequest];
+    /// Access tokens, without their secrets.
+    "token.list" => tokens;
+    /// Takes an access token's right, now.
+    "token.revoke" => revoke_token [TokenNameRequest];
     /// Backs paths of a client up once, without a task.
     "backup" => backup_paths [BackupRequest];
     /// Jobs, newest first.

@@ -28,6 +28,13 @@ impl Server {
         let name = request.task.clone();
         let task = self.house.books.run(move |catalog| catalog.task(&name)).await?;
         let settings = task.settings;
+        if crate::streams::is_external(settings.kind, &options_of(&settings.options)?) {
+            return Err(ServerError::invalid(format!(
+                "the streams of task '{0}' come from outside: send one with a token, or start a job \
+                 that waits for one with 'simsim backup {0} --external'",
+                settings.name
+            )));
+        }
         let object = Object::Client(&settings.client);
         let detail = format!("task '{}', {}", settings.name, request.level.as_str());
         self.may_do(who, Right::Backup, "task.run", object, detail).await?;
@@ -179,20 +186,13 @@ impl Server {
         let object = Object::Client(&job.client_name);
         let detail = format!("job {}", request.job);
         self.may_do(who, Right::Backup, "job.cancel", object, detail).await?;
+        crate::streams::end_job(&self.house, request.job).await?;
+        let number = request.job;
         let (job, stores) = self
             .house
             .books
-            .run(move |catalog| {
-                let job = catalog.ask_cancel(request.job, now_unix_ms())?;
-                Ok((job, catalog.datastore_names()?))
-            })
+            .run(move |catalog| Ok((catalog.job(number)?, catalog.datastore_names()?)))
             .await?;
-        if job.state.is_ended() {
-            let announcer = self.house.jobs.announcer();
-            announcer.tell(job.number, JobEventKind::State { state: job.state });
-        }
-        self.house.jobs.cancel(request.job);
-        self.house.jobs.wake();
         Ok(self.job_view(job, &stores))
     }
 
@@ -280,7 +280,12 @@ impl Server {
 
     fn asked(&self, job: &Job) -> Asked {
         match Wish::of(job) {
-            Ok(Wish::Backup(wish)) => Asked { paths: wish.sources, ..Asked::default() },
+            Ok(Wish::Backup(wish)) => Asked {
+                stream: crate::streams::is_external(wish.kind, &wish.options),
+                paths: wish.sources,
+                ..Asked::default()
+            },
+            Ok(Wish::Read(_)) => Asked { stream: true, ..Asked::default() },
             Ok(Wish::Restore(wish)) => Asked {
                 paths: wish.paths,
                 patterns: wish.patterns,

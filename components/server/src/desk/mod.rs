@@ -17,9 +17,11 @@ mod replications;
 mod restore;
 mod savesets;
 mod status;
+mod streams;
 mod tasks;
 
 pub use answer::{Answer, VERBS};
 pub use jobs::JobFollower;
 pub(crate) use ports::{ftp_range, remember as remember_ports};
 pub(crate) use probe::Finding as ProbeFound;
+pub(crate) use tasks::options_of;

@@ -21,6 +21,7 @@ use crate::house::House;
 use crate::jobs::{Choice, DeviceDoors, address_towards};
 use crate::nodes::{control_port, relay_of};
 use crate::rights::{Object, Principal, Right};
+use crate::streams::is_external;
 use crate::{Server, ServerError};
 
 /// A name service gets this long for one name.
@@ -280,19 +281,34 @@ async fn uses(known: &Known, own: ClientId) -> Vec<DataUse> {
         if datastore.state != DatastoreState::Active {
             continue;
         }
-        let mut wanted: Vec<(&Client, Vec<String>, String)> = Vec::new();
+        // Who dials, by what, why, and whether it is this process itself.
+        let mut wanted: Vec<(&Client, Vec<String>, String, bool)> = Vec::new();
         for task in known.tasks.iter().filter(|task| task.settings.store == datastore.store) {
             let Some(client) = of(task.client_id) else { continue };
             let options: TaskOptions =
                 serde_json::from_str(&task.settings.options).unwrap_or_default();
             let why = format!("task '{}' and datastore '{}'", task.settings.name, datastore.name);
-            wanted.push((client, options.interfaces, why));
+            if is_external(task.settings.kind, &options) {
+                let (name, store) = (&task.settings.name, &datastore.name);
+                uses.extend(known.external(own, client, format!("{why}, streams from outside")));
+                if device.id == own {
+                    continue;
+                }
+                let why = format!("streams of task '{name}' into datastore '{store}', redirected");
+                if options.redirect {
+                    wanted.push((client, vec![Scheme::Https.as_str().to_owned()], why, false));
+                }
+                let why = format!("streams of task '{name}' into datastore '{store}', relayed");
+                wanted.extend(of(own).map(|server| (server, options.interfaces, why, true)));
+                continue;
+            }
+            wanted.push((client, options.interfaces, why, false));
         }
         for domain in known.domains.iter().filter(|domain| domain.store == datastore.store) {
             let Some(owner) = domain.owner.and_then(of) else { continue };
             let (owner_name, name) = (&owner.name, &datastore.name);
             let why = format!("savesets of '{owner_name}' in datastore '{name}'");
-            wanted.push((owner, Vec::new(), why));
+            wanted.push((owner, Vec::new(), why, false));
         }
         // Who may have to restore from a copy.
         for relation in known.replications.iter().filter(|one| one.target == datastore.store) {
@@ -303,12 +319,12 @@ async fn uses(known: &Known, own: ClientId) -> Vec<DataUse> {
                 }
                 let (owner_name, name) = (&owner.name, &datastore.name);
                 let why = format!("copies of savesets of '{owner_name}' in datastore '{name}'");
-                wanted.push((owner, Vec::new(), why));
+                wanted.push((owner, Vec::new(), why, false));
             }
         }
         if let Some(server) = of(own) {
             let why = format!("looking into savesets of datastore '{}'", datastore.name);
-            wanted.push((server, Vec::new(), why));
+            wanted.push((server, Vec::new(), why, true));
         }
         let drives: Vec<u32> = known
             .drives
@@ -316,8 +332,7 @@ async fn uses(known: &Known, own: ClientId) -> Vec<DataUse> {
             .filter(|drive| drive.store == datastore.store)
             .map(|drive| drive.number)
             .collect();
-        for (client, said, why) in wanted {
-            let looks = client.id == own && why.starts_with("looking");
+        for (client, said, why, looks) in wanted {
             let said = if said.is_empty() { known.choices_of(&client.name) } else { said };
             let doors = known.doors(device, &said, looks);
             for kind in kinds(device, &doors, &drives).await {
@@ -353,6 +368,27 @@ fn replications(known: &Known) -> Vec<PlanReplication> {
 }
 
 impl Known {
+    /// A stream from outside goes to the server in any case, by what the server listens on for it: HTTPS,
+    /// and FTP where that is open.
+    fn external(&self, own: ClientId, client: &Client, why: String) -> Option<DataUse> {
+        let server = self.clients.iter().find(|client| client.id == own)?;
+        let mut to_server = vec![PlanInterface::new(DataProtocol::Https)];
+        let told = self.listening.iter().find(|(id, _)| *id == own);
+        let is_open = |one: &Told| {
+            let address = one.address.parse::<SocketAddr>();
+            one.row == FTP.id && address.is_ok_and(|address| !address.ip().is_loopback())
+        };
+        if told.is_some_and(|(_, told)| told.iter().any(is_open)) {
+            to_server.push(PlanInterface::new(DataProtocol::Ftp { passive: true, active: false }));
+        }
+        Some(DataUse {
+            client: client.name.clone(),
+            device: server.name.clone(),
+            kind: UseKind::External { interfaces: to_server, server_relays: true },
+            why,
+        })
+    }
+
     fn choices_of(&self, client: &str) -> Vec<String> {
         let own = self.choices.iter().filter(|(name, _)| name == client);
         own.map(|(_, choice)| choice.clone()).collect()

@@ -220,6 +220,8 @@ impl Server {
             saveset: SavesetId(random_bytes()?),
             bytes_max: 1,
             interfaces: &door,
+            by_server: dialler.id == self.house.nodes.own(),
+            stream_key: None,
         };
         let backup = BackupGrant { level: Level::Full, eol_days: 0, stream: None };
         let granted = grant(&self.house, &wish, Some(backup), dialler.id).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use simsim_catalog::{JobFilter, JobKind, StoreNames, Task, TaskSettings};
+use simsim_catalog::{Datastore, JobFilter, JobKind, StoreNames, Task, TaskSettings};
 use simsim_model::{TargetKind, escape_path};
 
 use super::datastores::check_name;
@@ -10,6 +10,7 @@ use crate::api::{TaskNameRequest, TaskOptions, TaskRequest, TaskView};
 use crate::clock::now_unix_ms;
 use crate::jobs::paths_of;
 use crate::rights::{Object, Principal, Right};
+use crate::streams::{is_external, refuse_held_key};
 use crate::{Server, ServerError};
 
 /// Sources and patterns of one task, so that the order to the client stays one message.
@@ -96,6 +97,7 @@ impl Server {
         check_size(&sources, &request.excludes)?;
         self.check_choices(&request.options.interfaces).await?;
         let datastore = self.house.datastore(request.datastore.clone()).await?;
+        self.check_external(request, &datastore).await?;
         Ok(TaskSettings {
             name: request.name.clone(),
             client: request.client.clone(),
@@ -108,6 +110,35 @@ impl Server {
             drive: request.drive,
             eol_days: request.eol_days,
         })
+    }
+
+    /// What an external task cannot have, and what only such a one can.
+    async fn check_external(
+        &self,
+        request: &TaskRequest,
+        datastore: &Datastore,
+    ) -> Result<(), ServerError> {
+        let options = &request.options;
+        if !is_external(request.kind, options) {
+            return match options.external || options.redirect {
+                true => Err(ServerError::invalid(
+                    "'external' and 'redirect' are for tasks of kind 'stream' that are external",
+                )),
+                false => Ok(()),
+            };
+        }
+        if options.stream_command.is_some() || !request.excludes.is_empty() {
+            return Err(ServerError::invalid(
+                "an external task has no command and leaves nothing out: its streams come from outside",
+            ));
+        }
+        let (client, store) = (request.client.clone(), datastore.store);
+        let domain = self
+            .house
+            .books
+            .run(move |catalog| catalog.domain_of(store, catalog.client(&client)?.id))
+            .await?;
+        refuse_held_key(&request.client, datastore, domain.as_ref())
     }
 
     async fn task_view(&self, task: Task) -> Result<TaskView, ServerError> {

@@ -102,6 +102,8 @@ async fn prepare(
         saveset,
         bytes_max: house.config.backup_bytes_max,
         interfaces: &wish.options.interfaces,
+        by_server: false,
+        stream_key: None,
     };
     let backup = BackupGrant { level, eol_days: wish.eol_days, stream };
     let granted = grant(house, &wanted, Some(backup), client.id).await?;

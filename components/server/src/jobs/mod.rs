@@ -29,11 +29,16 @@ mod wish;
 pub(crate) use announce::Announcer;
 pub use announce::{JobEvent, JobEventKind};
 pub(crate) use finish::saveset_of;
+pub(crate) use long_call::CallEnd;
 pub(crate) use queue::Jobs;
 pub(crate) use replicate::is_about;
+pub(crate) use running::Running;
 pub(crate) use transfer::{
-    BackupGrant, DEVICE_PATIENCE, TransferWish, address_towards, grant, grant_restore, revoke,
+    BackupGrant, DEVICE_PATIENCE, Granted, TransferWish, address_towards, grant, grant_restore,
+    revoke,
 };
 pub(crate) use ways::{Choice, DeviceDoors};
 pub(crate) use wish::paths_of;
-pub(crate) use wish::{BackupWish, HealWish, ReplicateWish, RestoreWish, VerifyWish, Wish};
+pub(crate) use wish::{
+    BackupWish, HealWish, ReadWish, ReplicateWish, RestoreWish, VerifyWish, Wish,
+};

@@ -20,6 +20,7 @@ use super::{backup, device_call, finish, replicate, restore};
 use crate::ServerError;
 use crate::books::Books;
 use crate::house::House;
+use crate::streams;
 
 /// The queue is looked at anew after this time, whatever happens.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
@@ -131,7 +132,9 @@ impl Jobs {
         let twin = |other: &Arc<Running>| {
             other.is_backup && other.task_name == job.task_name && other.client == job.client
         };
-        if job.kind == JobKind::Backup && running.values().any(twin) {
+        // Raw streams are compared with nothing: those of one task may run side by side.
+        let is_raw = || Wish::of(job).is_ok_and(|wish| wish.is_raw());
+        if job.kind == JobKind::Backup && running.values().any(twin) && !is_raw() {
             return None;
         }
         drives
@@ -178,6 +181,7 @@ impl Jobs {
 
 async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bool) {
     let Some(house) = house.upgrade() else { return };
+    let is_raw = Wish::of(job).is_ok_and(|wish| wish.is_raw());
     let end = if pick_up {
         running
             .log(Severity::Warning, "the server was restarted; asking what became of the job")
@@ -190,8 +194,12 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
     } else if running.cancel.is_cancelled() {
         CallEnd::Refused(ServerError::Refused("cancelled before it began".to_owned()))
     } else {
-        tell_who_is_away(&house, job, running).await;
+        tell_who_is_away(&house, job, running, !is_raw).await;
         match Wish::of(job) {
+            Ok(Wish::Backup(wish)) if is_raw => {
+                streams::run_store(&house, job, &wish, running).await
+            }
+            Ok(Wish::Read(wish)) => streams::run_read(&house, job, &wish, running).await,
             Ok(Wish::Backup(wish)) => backup::run(&house, job, &wish, running).await,
             Ok(Wish::Restore(wish)) => restore::run(&house, job, &wish, running).await,
             Ok(Wish::Verify(wish)) => device_call::verify(&house, job, &wish, running).await,
@@ -202,16 +210,22 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
         }
     };
     finish::finish(&house, job, running, end).await;
+    if is_raw {
+        streams::tell_ended(&house, job.number).await;
+    }
 }
 
 /// Says at once which host is being tried, before its patience runs out in silence.
-async fn tell_who_is_away(house: &House, job: &Job, running: &Running) {
+async fn tell_who_is_away(house: &House, job: &Job, running: &Running, client_works: bool) {
     let store = job.store;
     let Ok(datastore) = house.books.run(move |catalog| catalog.datastore_with_id(store)).await
     else {
         return;
     };
     for id in [datastore.device, job.client] {
+        if id == job.client && id != datastore.device && !client_works {
+            continue;
+        }
         let Some(status) = house.nodes.status(id) else { continue };
         if status.line.is_some_and(|line| !line.is_lost()) {
             continue;
@@ -231,6 +245,10 @@ async fn tell_who_is_away(house: &House, job: &Job, running: &Running) {
 async fn follow(house: &House, job: &Job, running: &Arc<Running>) -> CallEnd {
     fn none<V: LongVerb>() -> Option<V> {
         None
+    }
+    match Wish::of(job) {
+        Ok(wish) if wish.is_raw() => return streams::follow(house, job, &wish, running).await,
+        _ => {}
     }
     let begin = none::<simsim_control::verbs::StartBackup>();
     see_through(&house.nodes, running, job.client, begin, house.silence_max).await

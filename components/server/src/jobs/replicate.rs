@@ -282,6 +282,8 @@ async fn prepare(
             saveset: SavesetId::ZERO,
             bytes_max: 0,
             interfaces: &door,
+            by_server: false,
+            stream_key: None,
         };
         let told = grant(house, &wish, None, way.dialler.id).await?;
         granted.push(transfer);

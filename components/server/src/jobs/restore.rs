@@ -99,6 +99,8 @@ async fn prepare(
         saveset: saveset.saveset,
         bytes_max: 0,
         interfaces: &wish.interfaces,
+        by_server: false,
+        stream_key: None,
     };
     let granted = grant(house, &wanted, None, client.id).await?;
     running.takes(granted.way.clone());

@@ -41,6 +41,10 @@ pub(crate) struct TransferWish<'a> {
     pub bytes_max: u64,
     /// What the job itself says about the interfaces; empty: as the client says.
     pub interfaces: &'a [String],
+    /// This process itself dials the device. It has no key for the ports of drives.
+    pub by_server: bool,
+    /// Of a restore whose stream the device opens itself: the domain's key.
+    pub stream_key: Option<&'a Secret>,
 }
 
 /// A transfer that the device expects.
@@ -105,7 +109,10 @@ pub(crate) async fn grant(
         saveset: wish.saveset,
     };
     let (level, lock_until_unix_s, stream) = match backup {
-        None => (None, 0, None),
+        None => {
+            let stream = wish.stream_key.map(|key| (key.clone(), SavesetNames::default()));
+            (None, 0, stream)
+        }
         Some(grant) => {
             let lock = match grant.eol_days {
                 0 => 0,
@@ -140,7 +147,7 @@ pub(crate) async fn grant(
         remember_addresses(&house.books, to, addresses).await?;
     }
     // Over an outbound connection it is the Server that dials.
-    let from = if outbound { &house.own_name } else { wish.client };
+    let from = if outbound || wish.by_server { house.own_name.as_str() } else { wish.client };
     let ranges = [ftp_range(house, to).await?, ftp_range(house, guide.number).await?];
     let way = Way::of_urls(from, &guide.device, &ways, wish.drive, ranges);
     Ok(Granted { ticket, urls: ways, device_keys: reply.device_keys, way, outbound })
@@ -205,9 +212,9 @@ impl Guide {
         if at_relay {
             choices = vec![Choice::Scheme(Scheme::Https)];
         }
-        // To look into a saveset this process dials itself, and has no key for the ports of drives:
-        // where only these were chosen for its host's own data, a look goes as if nobody chose.
-        let looks = wish.job == 0 && to == house.nodes.own();
+        // Where this process dials itself it has no key for the ports of drives: where only these were
+        // chosen for its host's own data, it goes as if nobody chose.
+        let looks = wish.by_server;
         let mut given = given;
         if looks {
             let is_drive = |choice: &Choice| match choice {
@@ -276,6 +283,8 @@ pub(crate) async fn grant_restore(
         saveset,
         bytes_max: 0,
         interfaces: &[],
+        by_server: true,
+        stream_key: None,
     };
     grant(house, &wish, None, house.nodes.own()).await
 }

@@ -14,6 +14,8 @@ use crate::api::{TaskOptions, VerifyDepth};
 pub(crate) enum Wish {
     Backup(BackupWish),
     Restore(RestoreWish),
+    /// Another tool reads a raw stream.
+    Read(ReadWish),
     Verify(VerifyWish),
     Rebuild,
     Replicate(ReplicateWish),
@@ -49,6 +51,12 @@ pub(crate) struct RestoreWish {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReadWish {
+    /// The device gives it, where it is on another host and the caller follows.
+    pub redirect: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct VerifyWish {
     pub depth: VerifyDepth,
     pub keys_to_device: bool,
@@ -68,6 +76,15 @@ pub(crate) struct HealWish {
 }
 
 impl Wish {
+    /// Does its data come from, or go to, another tool? Then no node of the suite works on it.
+    pub(crate) fn is_raw(&self) -> bool {
+        match self {
+            Wish::Backup(wish) => crate::streams::is_external(wish.kind, &wish.options),
+            Wish::Read(_) => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn to_text(&self) -> Result<String, ServerError> {
         serde_json::to_string(self).map_err(|error| ServerError::Lost(error.to_string()))
     }

@@ -1,8 +1,9 @@
 //! The port plan from a real catalog, and hosts as the server sees them.
 
-use simsim_server::api::{EndKind, JoinCodeRequest, PlanRow, PortPlan};
+use simsim_model::TargetKind;
+use simsim_server::api::{CreateDatastoreRequest, EndKind, JoinCodeRequest, PlanRow, PortPlan};
 
-use crate::suite::{Suite, root, until};
+use crate::suite::{Suite, root, task, until};
 
 async fn reached(suite: &Suite, name: &str) {
     until("it is reached", || async {
@@ -48,6 +49,48 @@ async fn the_plan_follows_what_is_configured_with_the_ports_that_hosts_told_of()
         .unwrap();
     let plan = server.port_plan(&root()).await.unwrap();
     assert!(!plan.rows.iter().any(|row| row.to.name == "desk" || row.from.name == "desk"));
+}
+
+/// The tool of a stream from outside reaches the server, whoever takes the data; the device only where the
+/// stream is redirected.
+#[tokio::test(flavor = "multi_thread")]
+async fn external_tasks_have_their_ways_to_the_server() {
+    let suite = Suite::with_datastore().await;
+    let server = suite.server();
+    let desk = suite.join_host("desk", false).await;
+    let far = suite.join_host("far", true).await;
+    reached(&suite, "far").await;
+    let create = CreateDatastoreRequest {
+        name: "vault".to_owned(),
+        node: Some("far".to_owned()),
+        path: suite.folder.path().join("far-store").display().to_string(),
+        drive: None,
+        jobs_max: None,
+        cut: None,
+    };
+    server.create_datastore(&root(), create).await.unwrap();
+    let mut request = task("dump", "desk", std::path::Path::new("dump"));
+    request.kind = TargetKind::Stream;
+    request.sources = vec!["dump".to_owned()];
+    request.datastore = Some("vault".to_owned());
+    request.options.external = true;
+    server.add_task(&root(), request.clone()).await.unwrap();
+    let plan = server.port_plan(&root()).await.unwrap();
+    let external = row(&plan, "https", "desk", "vault").unwrap();
+    assert!(external.why[0].contains("streams from outside"), "{external:?}");
+    let relayed = row(&plan, "http", "vault", "far").unwrap();
+    assert!(relayed.why.iter().any(|why| why.contains("relayed")), "{relayed:?}");
+    assert!(row(&plan, "https", "desk", "far").is_none(), "relayed: {plan:#?}");
+    assert!(
+        row(&plan, "http", "desk", "far").is_none()
+            && row(&plan, "http", "desk", "vault").is_none()
+    );
+
+    request.options.redirect = true;
+    server.change_task(&root(), request).await.unwrap();
+    let plan = server.port_plan(&root()).await.unwrap();
+    assert!(row(&plan, "https", "desk", "vault").is_some(), "the server in any case");
+    drop((desk, far));
 }
 
 #[tokio::test(flavor = "multi_thread")]

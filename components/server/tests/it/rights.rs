@@ -97,6 +97,9 @@ async fn somebody_without_grants_sees_and_does_nothing() {
         ("replication.remove", r#"{"name":"x"}"#),
         ("replication.run", r#"{"name":"x"}"#),
         ("replication.heal", r#"{"name":"x","datastore":"main"}"#),
+        ("stream.start", r#"{"task":"home"}"#),
+        ("token.create", r#"{"name":"t","task":"home"}"#),
+        ("token.revoke", r#"{"name":"t"}"#),
         ("key.prove", r#"{"groups":[]}"#),
         ("key.domain", r#"{"client":"vault"}"#),
     ];

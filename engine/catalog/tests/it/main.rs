@@ -11,3 +11,4 @@ mod opening;
 mod readers;
 mod rebuild;
 mod records;
+mod tokens;

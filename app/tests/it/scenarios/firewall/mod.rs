@@ -8,6 +8,7 @@
 
 mod ctrl_ftp;
 mod drive_port;
+mod external_stream;
 mod https_only;
 mod outbound;
 mod replication;

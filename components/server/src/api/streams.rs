@@ -1,0 +1,84 @@
+//! Raw streams of other people's tools: access tokens, and jobs that wait for a stream.
+
+use serde::{Deserialize, Serialize};
+use simsim_catalog::TokenAllows;
+
+/// Days for which a token is good where nothing else is said.
+pub const TOKEN_DAYS: u32 = 90;
+
+/// Makes an access token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTokenRequest {
+    pub name: String,
+    /// The external task whose streams it is for.
+    pub task: String,
+    /// Default: `store`.
+    #[serde(default = "store")]
+    pub allow: TokenAllows,
+    /// 0: it never expires. Default: 90.
+    #[serde(default = "token_days")]
+    pub expires_days: u32,
+}
+
+fn store() -> TokenAllows {
+    TokenAllows::Store
+}
+
+fn token_days() -> u32 {
+    TOKEN_DAYS
+}
+
+/// A token that was made. The secret is told once and kept nowhere.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateTokenReply {
+    pub token: TokenView,
+    pub secret: String,
+    /// Where streams go, such as `https://vault:11443/v1/streams/db`; empty where the server does not
+    /// listen for HTTPS.
+    pub url: String,
+}
+
+/// Names a token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenNameRequest {
+    pub name: String,
+}
+
+/// One token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenView {
+    pub name: String,
+    pub task: String,
+    pub client: String,
+    pub allow: TokenAllows,
+    /// `valid`, `expired`, `revoked`.
+    pub state: String,
+    pub created_unix_ms: i64,
+    /// `None`: never.
+    pub expires_unix_ms: Option<i64>,
+    pub revoked_unix_ms: Option<i64>,
+    /// The last use, to the minute.
+    pub used_unix_ms: Option<i64>,
+}
+
+/// Starts a job that waits for a raw stream.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartStreamRequest {
+    /// An external task.
+    pub task: String,
+}
+
+/// A job that waits.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartStreamReply {
+    pub job: u64,
+    /// Takes one stream, by PUT; the ticket is its last part.
+    pub url: String,
+    /// The same as a command.
+    pub command: String,
+    /// The ticket must be used before.
+    pub expires_unix_ms: i64,
+}

@@ -1,0 +1,184 @@
+//! Access tokens, and jobs that wait for a raw stream.
+
+use simsim_catalog::{JobFilter, JobState, NewToken, Token};
+use simsim_model::Kind;
+
+use super::datastores::check_name;
+use crate::api::{
+    CreateTokenReply, CreateTokenRequest, StartStreamReply, StartStreamRequest, TokenNameRequest,
+    TokenView,
+};
+use crate::clock::now_unix_ms;
+use crate::rights::{Object, Principal, Right};
+use crate::streams::{self, external_options, new_ticket, new_token, own_url};
+use crate::{Server, ServerError};
+
+/// Ten years.
+const TOKEN_DAYS_MAX: u32 = 3650;
+const DAY_MS: i64 = 86_400_000;
+/// The file that commands name, made by 'simsim interface authority'.
+const AUTHORITY_FILE: &str = "simsim-ca.pem";
+
+impl Server {
+    /// Makes an access token for one external task. Its secret is in the answer and nowhere else.
+    pub async fn create_token(
+        &self,
+        who: &Principal,
+        request: CreateTokenRequest,
+    ) -> Result<CreateTokenReply, ServerError> {
+        check_name(&request.name)?;
+        if request.expires_days > TOKEN_DAYS_MAX {
+            return Err(ServerError::invalid(format!(
+                "a token is good for at most {TOKEN_DAYS_MAX} days; 0 is for ever"
+            )));
+        }
+        let name = request.task.clone();
+        let task = self.house.books.run(move |catalog| catalog.task(&name)).await?;
+        let object = Object::Client(&task.settings.client);
+        let days = match request.expires_days {
+            0 => "for ever".to_owned(),
+            days => format!("{days} days"),
+        };
+        let allows = request.allow;
+        let detail =
+            format!("'{}' for task '{}', {}, {days}", request.name, request.task, allows.as_str());
+        self.may_see(who, Right::Administer, "make a token for", object).await?;
+        external_options(&task)?;
+        self.may_do(who, Right::Administer, "token.create", object, detail).await?;
+        let (secret, secret_hash) = new_token()?;
+        let now = now_unix_ms();
+        let expires_unix_ms = match request.expires_days {
+            0 => None,
+            days => Some(now.saturating_add(i64::from(days) * DAY_MS)),
+        };
+        let new = NewToken {
+            name: request.name,
+            task: request.task.clone(),
+            allows,
+            secret_hash,
+            expires_unix_ms,
+        };
+        let token = self.house.books.run(move |catalog| catalog.add_token(&new, now)).await?;
+        let url = match own_url(&self.house).await {
+            Ok(base) => format!("{base}/v1/streams/{}", request.task),
+            Err(_) => String::new(),
+        };
+        let token = view(token, task.settings.client);
+        Ok(CreateTokenReply { token, secret: secret.reveal().to_owned(), url })
+    }
+
+    /// The tokens for tasks of clients that the caller may see, by name.
+    pub async fn tokens(&self, who: &Principal) -> Result<Vec<TokenView>, ServerError> {
+        let (tokens, tasks) =
+            self.house.books.run(|catalog| Ok((catalog.tokens()?, catalog.tasks()?))).await?;
+        let mut views = Vec::new();
+        for token in tokens {
+            let Some(task) = tasks.iter().find(|task| task.id == token.task) else { continue };
+            if who.may(Right::View, Object::Client(&task.settings.client)) {
+                views.push(view(token, task.settings.client.clone()));
+            }
+        }
+        if views.is_empty() {
+            self.may_see(who, Right::View, "list tokens", Object::Suite).await?;
+        }
+        Ok(views)
+    }
+
+    /// Takes a token's right, now: streams that run with it are ended.
+    pub async fn revoke_token(
+        &self,
+        who: &Principal,
+        request: TokenNameRequest,
+    ) -> Result<TokenView, ServerError> {
+        let name = request.name.clone();
+        let (token, task) = self
+            .house
+            .books
+            .run(move |catalog| {
+                let token = catalog.tokens()?.into_iter().find(|token| token.name == name);
+                let task = match &token {
+                    Some(token) => Some(catalog.task(&token.task_name)?),
+                    None => None,
+                };
+                Ok((token, task))
+            })
+            .await?;
+        let (Some(_), Some(task)) = (token, task) else {
+            self.may_see(who, Right::Administer, "revoke a token of", Object::Suite).await?;
+            return Err(ServerError::not_found("token", request.name));
+        };
+        let client = task.settings.client;
+        let object = Object::Client(&client);
+        self.may_do(who, Right::Administer, "token.revoke", object, request.name.clone()).await?;
+        let name = request.name.clone();
+        let token =
+            self.house.books.run(move |catalog| catalog.revoke_token(&name, now_unix_ms())).await?;
+        let holder = format!("token:{}", request.name);
+        let open = self
+            .house
+            .books
+            .run(|catalog| {
+                catalog.jobs(&JobFilter {
+                    states: vec![JobState::Queued, JobState::Running],
+                    ..JobFilter::default()
+                })
+            })
+            .await?;
+        for job in open.into_iter().filter(|job| job.requested_by == holder) {
+            match streams::end_job(&self.house, job.number).await {
+                // It has ended by itself meanwhile.
+                Err(error) if error.kind() != Kind::Invalid => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(view(token, client))
+    }
+
+    /// Starts a job of an external task that waits for a stream, and makes the ticket for it.
+    pub async fn start_stream(
+        &self,
+        who: &Principal,
+        request: StartStreamRequest,
+    ) -> Result<StartStreamReply, ServerError> {
+        let name = request.task.clone();
+        let task = self.house.books.run(move |catalog| catalog.task(&name)).await?;
+        let client = task.settings.client.clone();
+        let object = Object::Client(&client);
+        self.may_see(who, Right::Backup, "start a stream of", object).await?;
+        let options = external_options(&task)?;
+        let base = own_url(&self.house).await?;
+        let detail = format!("task '{}'", request.task);
+        self.may_do(who, Right::Backup, "stream.start", object, detail).await?;
+        let (ticket, hash) = new_ticket()?;
+        let minutes = i64::from(self.house.config.ticket_minutes);
+        let expires_unix_ms = now_unix_ms().saturating_add(minutes * 60_000);
+        let job = streams::queue(self, task, who.name().to_owned()).await?;
+        self.house.streams.issue(job, hash, &request.task, expires_unix_ms);
+        let url = format!("{base}/v1/streams/{}/{}", request.task, ticket.reveal());
+        let follow = match options.redirect {
+            true => " -L --expect100-timeout 60",
+            false => "",
+        };
+        let command = format!("curl --fail-with-body --cacert {AUTHORITY_FILE}{follow} -T - {url}");
+        Ok(StartStreamReply { job, url, command, expires_unix_ms })
+    }
+}
+
+fn view(token: Token, client: String) -> TokenView {
+    let state = match (token.revoked_unix_ms, token.is_expired(now_unix_ms())) {
+        (Some(_), _) => "revoked",
+        (None, true) => "expired",
+        (None, false) => "valid",
+    };
+    TokenView {
+        name: token.name,
+        task: token.task_name,
+        client,
+        allow: token.allows,
+        state: state.to_owned(),
+        created_unix_ms: token.created_unix_ms,
+        expires_unix_ms: token.expires_unix_ms,
+        revoked_unix_ms: token.revoked_unix_ms,
+        used_unix_ms: token.used_unix_ms,
+    }
+}
