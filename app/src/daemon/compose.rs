@@ -76,7 +76,7 @@ impl Role {
         }
     }
 
-    pub(super) const fn has_device(self) -> bool {
+    pub const fn has_device(self) -> bool {
         matches!(self, Role::Rds | Role::Server)
     }
 }

@@ -340,7 +340,7 @@ impl Settings {
 
     /// Every listener of a role: row, option that chooses another address, address.
     pub fn listeners(&self, role: Role) -> Vec<(&'static Listen, &'static str, SocketAddr)> {
-        let mut rows = vec![(&SMSSH, "--listen", self.smssh())];
+        let mut rows = vec![(&SMSSH, "--listen", self.smssh()), (&CTRL, "--ctrl", self.ctrl())];
         if role.has_device() {
             rows.push((&HTTP, "--http", self.http()));
             rows.push((&HTTPS, "--https", self.https()));

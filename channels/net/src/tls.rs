@@ -13,6 +13,7 @@ mod connect;
 mod error;
 mod identity;
 mod pin;
+mod validity;
 
 pub use accept::{Peers, TlsDoor};
 pub use authority::{Authority, CertificateWish};
@@ -20,6 +21,7 @@ pub use connect::TlsConnect;
 pub use error::TlsError;
 pub use identity::TlsIdentity;
 pub use pin::Pin;
+pub use validity::Validity;
 
 use std::sync::Arc;
 
