@@ -22,6 +22,7 @@ use simsim_device::Device;
 use simsim_model::Kind;
 use simsim_model::interface::Scheme;
 use simsim_model::port_registry::{CONSOLE, CTRL, FTP, FTP_DATA, HTTP, HTTPS, Listen, SMSSH};
+use simsim_net::Admission;
 use simsim_net::outbound::{Current, OUTBOUND_PROTOCOL, Opener};
 use simsim_net::tls::{Peers, TlsDoor, TlsIdentity};
 use simsim_server::{Server, StartOptions, open_identity};
@@ -390,7 +391,12 @@ impl Running {
                 let entrance = Entrance::https(one.listener, door);
                 entrances.push(entrance.divert(OUTBOUND_PROTOCOL, called.clone()));
             }
-            let calls = Calls { incoming: calls, node: Arc::clone(&node), relay_to };
+            let calls = Calls {
+                young: Admission::new(),
+                incoming: calls,
+                node: Arc::clone(&node),
+                relay_to,
+            };
             self.tasks.push(tokio::spawn(calls.take(ended.clone())));
             let door = TlsDoor::new(&node.tls, Peers::Anybody)?;
             let ftp = FtpListener::new(

@@ -11,11 +11,12 @@ use std::time::Duration;
 use simsim_control::CtrlListener;
 use simsim_model::limits;
 use simsim_model::port_registry::HTTPS;
-use simsim_net::BoxedWire;
 use simsim_net::mux::{Mux, Side};
 use simsim_net::outbound::{self, Current, OUTBOUND_PROTOCOL};
 use simsim_net::tls::TlsConnect;
+use simsim_net::{Admission, BoxedWire};
 use simsim_transfer::Brought;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// Calls of other hosts that an RDS passes on at a time.
 const RELAYED_MAX: usize = 256;
+/// At the end, for the session with the server.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Bytes that are copied at a time.
+const COPY_BYTES: usize = 64 * 1024;
+/// A call on which nothing moves in one direction for so long is dead: both ends send heartbeats.
+const RELAY_IDLE: Duration = Duration::from_millis(limits::DEAD_PEER_MS);
 /// A connection that lasted so long was a good one: the next pause is short again.
 const LASTED: Duration = Duration::from_secs(10);
 
@@ -49,10 +56,15 @@ impl OutboundCall {
     /// Until the end.
     pub async fn keep(self, ended: watch::Receiver<bool>) {
         let stop = CancellationToken::new();
+        let calling = self.call_again_and_again(&stop);
+        let mut calling = std::pin::pin!(calling);
         tokio::select! {
             () = until(ended) => {}
-            () = self.call_again_and_again(&stop) => {}
+            () = &mut calling => {}
         }
+        // The session says goodbye, and then nobody is waited for.
+        stop.cancel();
+        let _ = tokio::time::timeout(GOODBYE, calling).await;
         self.current.set(None);
     }
 
@@ -64,17 +76,24 @@ impl OutboundCall {
                 tokio::time::sleep(LOOK_INTERVAL).await;
                 continue;
             }
-            let begun = tokio::time::Instant::now();
-            let why = match self.call(&servers, stop).await {
-                Ok(why) => why,
+            let why = match dial(&servers).await {
+                Ok(wire) => {
+                    let begun = tokio::time::Instant::now();
+                    let why = self.call(wire, stop).await.unwrap_or_else(|why| why);
+                    if begun.elapsed() >= LASTED {
+                        pause = PAUSE_FIRST;
+                    }
+                    why
+                }
                 Err(why) => format!("TCP port of row {}: {why}", HTTPS.id),
             };
             self.current.set(None);
-            if begun.elapsed() >= LASTED {
-                pause = PAUSE_FIRST;
+            if stop.is_cancelled() {
+                return;
             }
             tracing::warn!(to = servers.join(" or "), why, "no outbound connection to the server");
-            tokio::time::sleep(pause).await;
+            // Many hosts of a site that lost their server at once do not come back at once.
+            tokio::time::sleep(pause / 2 + pause.mul_f64(random() / 2.0)).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
@@ -89,8 +108,7 @@ impl OutboundCall {
     }
 
     /// One connection, to its end; why it ended.
-    async fn call(&self, servers: &[String], stop: &CancellationToken) -> Result<String, String> {
-        let mut wire = dial(servers).await?;
+    async fn call(&self, mut wire: BoxedWire, stop: &CancellationToken) -> Result<String, String> {
         outbound::begin(&mut wire).await.map_err(|error| error.to_string())?;
         let (streams, mut incoming) = Mux::new(wire, Side::Dialer, outbound::limits());
         self.current.set(Some(streams));
@@ -137,6 +155,8 @@ async fn dial(servers: &[String]) -> Result<BoxedWire, String> {
 
 /// Calls that come in at this host's own port: a server takes them up, an RDS passes them on.
 pub struct Calls {
+    /// Calls that an RDS passes on and that are too new to have proved anything to the server.
+    pub young: Admission,
     pub incoming: mpsc::Receiver<Brought>,
     pub node: Arc<Node>,
     /// `host:port` of the server, for an RDS.
@@ -158,7 +178,21 @@ impl Calls {
                         serving.spawn(async move { server.take_call(call.wire, call.from).await });
                     } else if !self.relay_to.is_empty() && serving.len() < RELAYED_MAX {
                         let (relay_to, name) = (self.relay_to.clone(), self.node.known_as());
-                        serving.spawn(async move { pass_on(call, &relay_to, &name).await });
+                        let place = self.young.admit_newest(call.from);
+                        serving.spawn(async move {
+                            let evicted = place.eviction();
+                            let aged = async {
+                                // The server closes what has proved nothing by then.
+                                tokio::time::sleep(DIAL_PATIENCE * 2).await;
+                                place.authenticated();
+                                std::future::pending::<()>().await;
+                            };
+                            tokio::select! {
+                                () = pass_on(call, &relay_to, &name) => {}
+                                () = evicted => {}
+                                () = aged => {}
+                            }
+                        });
                     }
                     // Else it is closed: its host calls again when this one is ready.
                 }
@@ -168,20 +202,51 @@ impl Calls {
 }
 
 /// Copies the bytes of a call inside TLS, in both directions; who is at its ends is theirs to prove.
-async fn pass_on(mut call: Brought, relay_to: &[String], name: &str) {
+async fn pass_on(call: Brought, relay_to: &[String], name: &str) {
     let dialling = async {
         let mut server = dial(relay_to).await?;
         let said = outbound::begin_relayed(&mut server, name).await;
         said.map(|()| server).map_err(|error| error.to_string())
     };
     match dialling.await {
-        Ok(mut server) => {
+        Ok(server) => {
             tracing::info!(peer = %call.from, "a call is passed on to the server");
-            // How it ended is seen at both ends.
-            let _ = tokio::io::copy_bidirectional(&mut call.wire, &mut server).await;
+            // Who ends one direction has ended the call: nobody keeps a place by never leaving.
+            let (mut from_host, mut to_host) = tokio::io::split(call.wire);
+            let (mut from_server, mut to_server) = tokio::io::split(server);
+            tokio::select! {
+                () = carry(&mut from_host, &mut to_server) => {}
+                () = carry(&mut from_server, &mut to_host) => {}
+            }
+            let _ = tokio::time::timeout(GOODBYE, to_host.shutdown()).await;
         }
         Err(why) => {
             tracing::warn!(peer = %call.from, to = relay_to.join(" or "), why, "a call cannot be passed on");
         }
     }
+}
+
+/// Bytes of one direction, until it ends or nothing comes any more.
+async fn carry(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
+    let mut bytes = vec![0; COPY_BYTES];
+    loop {
+        let Ok(Ok(read @ 1..)) = tokio::time::timeout(RELAY_IDLE, from.read(&mut bytes)).await
+        else {
+            return;
+        };
+        let some = bytes.get(..read).unwrap_or_default();
+        let sent = async {
+            to.write_all(some).await?;
+            to.flush().await
+        };
+        if sent.await.is_err() {
+            return;
+        }
+    }
+}
+
+/// From 0 to 1.
+fn random() -> f64 {
+    let bytes: [u8; 2] = simsim_format::random_bytes().unwrap_or_default();
+    f64::from(u16::from_le_bytes(bytes)) / f64::from(u16::MAX)
 }

@@ -21,6 +21,7 @@ mod line;
 mod stream;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use simsim_model::{Kind, limits};
@@ -44,6 +45,8 @@ pub struct MuxLimits {
     /// Streams at the same time, of both sides together: 1 to 1024. One more is refused where it is
     /// opened here, and reset where the other side opens it.
     pub streams_max: usize,
+    /// So many until [`MuxHandle::allow_all`] says that the other side is who it should be.
+    pub streams_unproven: usize,
     /// What was received and not read yet, of all streams together. At least 256 KiB for each stream
     /// and 4 MiB more; less is raised to that.
     pub memory_bytes_max: usize,
@@ -58,6 +61,7 @@ impl Default for MuxLimits {
     fn default() -> Self {
         Self {
             streams_max: 32,
+            streams_unproven: usize::MAX,
             memory_bytes_max: limits::CONNECTION_MEMORY_BYTES_MAX,
             heartbeat: Duration::from_millis(limits::HEARTBEAT_INTERVAL_MS),
             dead_peer: Duration::from_millis(limits::DEAD_PEER_MS),
@@ -110,12 +114,17 @@ impl Mux {
     #[allow(clippy::new_ret_no_self)]
     pub fn new(wire: BoxedWire, side: Side, limits: MuxLimits) -> (MuxHandle, MuxIncoming) {
         let (orders, ordered) = mpsc::channel(8);
+        let streams_max = limits.streams_max.clamp(1, STREAMS_MAX);
+        let allowed = Arc::new(AtomicUsize::new(limits.streams_unproven.clamp(1, streams_max)));
         let (over, ended) = watch::channel(None);
         let (incoming, arrived) = mpsc::channel(limits.streams_max.clamp(1, STREAMS_MAX));
-        let driver = driver::Driver::new(wire, side, limits, orders.downgrade(), ordered, incoming);
+        let held = orders.downgrade();
+        let driver =
+            driver::Driver::new(wire, side, limits, Arc::clone(&allowed), held, ordered, incoming);
         let cut = Arc::new(Notify::new());
         tokio::spawn(driver.run(Arc::clone(&cut), over));
-        let handle = MuxHandle { orders: orders.clone(), watch: MuxWatch { cut, ended } };
+        let watch = MuxWatch { cut, ended };
+        let handle = MuxHandle { orders: orders.clone(), allowed, streams_max, watch };
         (handle, MuxIncoming { arrived, _held: orders })
     }
 }
@@ -127,6 +136,8 @@ const STREAMS_MAX: usize = 1024;
 #[derive(Clone)]
 pub struct MuxHandle {
     orders: mpsc::Sender<Open>,
+    allowed: Arc<AtomicUsize>,
+    streams_max: usize,
     watch: MuxWatch,
 }
 
@@ -143,6 +154,11 @@ impl MuxHandle {
             Ok(opened) => opened.map(|stream| Box::new(stream) as BoxedWire),
             Err(_) => Err(MuxError::Ended { why: self.watch.ended().await.why }),
         }
+    }
+
+    /// The other side has proved who it is: from now on it may have [`MuxLimits::streams_max`].
+    pub fn allow_all(&self) {
+        self.allowed.store(self.streams_max, Ordering::Release);
     }
 
     /// Sees the end of the connection without keeping it open.

@@ -19,6 +19,7 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
+use simsim_model::limits::{DEAD_PEER_MS, HEARTBEAT_INTERVAL_MS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
@@ -32,9 +33,15 @@ pub const STREAMS_MAX: usize = 96;
 /// A line at most, its end included.
 pub const LINE_BYTES_MAX: usize = 512;
 
-/// How many streams, in how much memory.
+/// How many streams, in how much memory. A connection that vanished is noticed well before the
+/// transfers on it lose their patience.
 pub fn limits() -> MuxLimits {
-    MuxLimits { streams_max: STREAMS_MAX, ..MuxLimits::default() }
+    MuxLimits {
+        streams_max: STREAMS_MAX,
+        heartbeat: Duration::from_millis(HEARTBEAT_INTERVAL_MS / 2),
+        dead_peer: Duration::from_millis(DEAD_PEER_MS / 2),
+        ..MuxLimits::default()
+    }
 }
 
 /// A wire on its way, or one sentence why there is none.

@@ -32,7 +32,10 @@ const BEAT_STREAM: u32 = 1;
 pub(super) struct Driver {
     connection: yamux::Connection<Line>,
     side: Side,
-    streams_max: usize,
+    /// Streams that there may be now.
+    allowed: Arc<AtomicUsize>,
+    /// One stream too many was written to the log.
+    told: bool,
     heartbeat: Duration,
     dead_peer: Duration,
     heard: Arc<Heard>,
@@ -64,6 +67,7 @@ impl Driver {
         wire: BoxedWire,
         side: Side,
         limits: MuxLimits,
+        allowed: Arc<AtomicUsize>,
         held: mpsc::WeakSender<Open>,
         orders: mpsc::Receiver<Open>,
         incoming: mpsc::Sender<MuxStream>,
@@ -86,7 +90,8 @@ impl Driver {
         Self {
             connection: yamux::Connection::new(line, config, mode),
             side,
-            streams_max,
+            allowed,
+            told: false,
             heartbeat: limits.heartbeat,
             dead_peer: limits.dead_peer,
             heard,
@@ -171,8 +176,11 @@ impl Driver {
                 self.beat = Some(stream);
                 continue;
             }
-            if self.live.load(Ordering::Acquire) >= self.streams_max {
-                tracing::warn!(streams_max = self.streams_max, "one stream too many; it is reset");
+            let allowed = self.allowed.load(Ordering::Acquire);
+            if self.live.load(Ordering::Acquire) >= allowed {
+                if !std::mem::replace(&mut self.told, true) {
+                    tracing::warn!(allowed, "one stream too many; it and others are reset");
+                }
                 continue;
             }
             // Without anybody who holds the connection it is about to be closed.
@@ -192,8 +200,9 @@ impl Driver {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            if self.live.load(Ordering::Acquire) >= self.streams_max {
-                let full = MuxError::Full { streams_max: self.streams_max };
+            let allowed = self.allowed.load(Ordering::Acquire);
+            if self.live.load(Ordering::Acquire) >= allowed {
+                let full = MuxError::Full { streams_max: allowed };
                 if let Some(answer) = self.opening.take() {
                     let _ = answer.send(Err(full));
                 }

@@ -11,6 +11,10 @@ use simsim_model::Ticket;
 use simsim_net::BoxedWire;
 use simsim_net::outbound::Opener;
 use simsim_net::tls::TlsConnect;
+use tokio::task::JoinSet;
+
+/// A further address is tried so long after the one before, as where this host dials itself.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 use crate::ftp::{FtpDialer, FtpWay};
 
@@ -164,13 +168,22 @@ impl Route {
                 .map(|stream| Box::new(stream) as BoxedWire)
                 .map_err(|error| error.to_string());
         };
-        let until = tokio::time::Instant::now() + timeout;
+        let mut opening = JoinSet::new();
+        for (place, address) in self.addresses.iter().cloned().enumerate() {
+            let opener = Arc::clone(opener);
+            let delay = NEXT_ADDRESS_AFTER.saturating_mul(place.try_into().unwrap_or(u32::MAX));
+            opening.spawn(async move {
+                tokio::time::sleep(delay).await;
+                let opened = opener.open(&address, timeout.saturating_sub(delay)).await;
+                opened.map_err(|why| format!("{address} {why}"))
+            });
+        }
         let mut told = Vec::new();
-        for address in &self.addresses {
-            let left = until.saturating_duration_since(tokio::time::Instant::now());
-            match opener.open(address, left).await {
-                Ok(wire) => return Ok(wire),
-                Err(why) => told.push(format!("{address} {why}")),
+        while let Some(opened) = opening.join_next().await {
+            match opened {
+                Ok(Ok(wire)) => return Ok(wire),
+                Ok(Err(why)) => told.push(why),
+                Err(_) => {}
             }
         }
         Err(format!("over the outbound connection: {}", told.join("; ")))

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::clients::join_purpose;
 use crate::clock::now_unix_ms;
+use crate::nodes::forget_addresses;
 use crate::{Server, ServerError};
 
 /// The one answer to everything that is not proven.
@@ -98,10 +99,17 @@ impl Server {
             .books
             .run(move |catalog| {
                 let client = catalog.enrol(&hash, &new, now)?;
-                match outbound {
-                    true => catalog.set_client_access(&client.name, AccessMode::Outbound, None),
-                    false => Ok(client),
+                forget_addresses(catalog, client.id)?;
+                let mode = match (outbound, client.access_mode) {
+                    (true, _) => AccessMode::Outbound,
+                    // It listens now, as it says.
+                    (false, AccessMode::Outbound) => AccessMode::Smssh,
+                    (false, mode) => mode,
+                };
+                if mode == client.access_mode {
+                    return Ok(client);
                 }
+                catalog.set_client_access(&client.name, mode, None)
             })
             .await;
         simsim_model::failpoint::hit("server.code_used");

@@ -26,6 +26,9 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// One wait for a line, before it is asked again whether to wait on.
 const LINE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// A job that begins waits so long for a host that calls: its longest pause, and some.
+const CALL_PATIENCE: Duration = Duration::from_secs(40);
+
 /// A job that was followed so long was followed well: what fails later is new.
 const FOLLOWED_WELL: Duration = Duration::from_secs(60);
 /// Silences in a row that are written into the job's log.
@@ -133,9 +136,20 @@ pub(crate) async fn see_through<V: LongVerb>(
 ) -> CallEnd {
     let mut silence = Silence { max: silence_max, since: None, cancel_since: None, failed: 0 };
     let mut begin = verb;
+    let begun = tokio::time::Instant::now();
     loop {
         let line = match nodes.line(node, LINE_PATIENCE).await {
             Ok(line) => line,
+            // Nobody can wake a host that calls; it comes back by itself, within its pause.
+            Err(error)
+                if begin.is_some()
+                    && nodes.calls(node)
+                    && error.kind() == Kind::Unreachable
+                    && begun.elapsed() < CALL_PATIENCE
+                    && !running.cancel.is_cancelled() =>
+            {
+                continue;
+            }
             Err(error) if begin.is_some() => return CallEnd::Refused(error),
             // It was revoked, or obeys another server: nothing more will be heard.
             Err(error) if error.kind() == Kind::Denied => return CallEnd::Lost(error),

@@ -196,7 +196,7 @@ impl Guide {
             .await?;
         // The relay's own door is open to the client: its data need not go round by the Server.
         let at_relay = relay.as_ref() == Some(&device);
-        let outbound = calls && !at_relay;
+        let outbound = calls && !at_relay && number != to;
         let said = if wish.interfaces.is_empty() { &of_client } else { wish.interfaces };
         let kept = given.len();
         // A newer server's protocol is passed over; that is no leave to take any other.

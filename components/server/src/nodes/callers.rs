@@ -6,18 +6,16 @@
 //! host's place, to those only that it named to this host for a job. What goes over them is sealed by
 //! tickets of which the Server's relay knows nothing.
 
-use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use simsim_catalog::{AccessMode, Catalog, CatalogError, ClientId};
-use simsim_control::{ControlClient, Expected, PublicKey};
+use simsim_control::{ControlClient, ControlError, Expected, PublicKey};
 use simsim_model::limits;
-use simsim_net::mux::{Mux, MuxHandle, MuxIncoming, Side};
+use simsim_net::mux::{Mux, MuxHandle, MuxIncoming, MuxLimits, Side};
 use simsim_net::{Admission, BoxedWire, outbound};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::registry::Nodes;
@@ -27,58 +25,78 @@ use crate::books::Books;
 /// From the connection to the proof of the host's key.
 const HANDSHAKE: Duration = Duration::from_millis(limits::HANDSHAKE_TIMEOUT_MS);
 /// A data port that does not answer for so long is reported to the host.
-const DIAL_PATIENCE: Duration = Duration::from_secs(5);
-/// Connections that one host may have relayed at once: those of its jobs.
-const RELAYED_MAX: usize = 256;
-/// Addresses that are kept for one host; beyond it the oldest jobs' are forgotten first.
+const DIAL_PATIENCE: Duration = Duration::from_secs(3);
+/// New connections that a host may have relayed: so many at once, and one each [`REFILL`] then.
+const BURST: usize = 128;
+const REFILL: Duration = Duration::from_millis(100);
+/// Addresses that are kept for one host; beyond it those that were told longest ago are forgotten.
 const ADDRESSES_MAX: usize = 256;
 
-/// Sessions of hosts that have called and were not taken up yet.
+/// The waiting room for calls that have proved nothing yet.
 #[derive(Default)]
 pub(crate) struct Callers {
-    slots: Mutex<HashMap<ClientId, Arc<Slot>>>,
     strangers: Admission,
 }
 
+/// A session of a host that has called, until its task takes it up.
 #[derive(Default)]
-struct Slot {
-    session: Mutex<Option<ControlClient>>,
+pub(crate) struct Called {
+    session: Mutex<Waiting>,
     came: Notify,
 }
 
-impl Callers {
-    fn slot(&self, id: ClientId) -> Arc<Slot> {
-        Arc::clone(self.slots.lock().entry(id).or_default())
-    }
+#[derive(Default)]
+enum Waiting {
+    #[default]
+    Nobody,
+    Session(ControlClient),
+    /// The task has ended.
+    Closed,
+}
 
-    /// The next session of a host. A newer one takes the place of one that nobody took up.
-    pub(crate) async fn next(&self, id: ClientId) -> ControlClient {
-        let slot = self.slot(id);
+impl Called {
+    /// The next session. A newer one takes the place of one that nobody took up.
+    pub(crate) async fn next(&self) -> ControlClient {
         loop {
-            let came = slot.came.notified();
-            if let Some(session) = slot.session.lock().take() {
-                return session;
+            let came = self.came.notified();
+            {
+                let mut waiting = self.session.lock();
+                if let Waiting::Session(_) = *waiting
+                    && let Waiting::Session(session) = std::mem::take(&mut *waiting)
+                {
+                    return session;
+                }
             }
             came.await;
         }
     }
 
-    /// Resolves when a host has called anew: the session that it had is of no use any more.
-    pub(crate) async fn called_anew(&self, id: ClientId) {
-        let slot = self.slot(id);
+    /// Resolves when the host has called anew: the session that it had is of no use any more.
+    pub(crate) async fn again(&self) {
         loop {
-            let came = slot.came.notified();
-            if slot.session.lock().is_some() {
+            let came = self.came.notified();
+            if matches!(*self.session.lock(), Waiting::Session(_)) {
                 return;
             }
             came.await;
         }
     }
 
-    fn deliver(&self, id: ClientId, session: ControlClient) {
-        let slot = self.slot(id);
-        *slot.session.lock() = Some(session);
-        slot.came.notify_waiters();
+    /// Whether somebody will take it up; else it is dropped, and its connection with it.
+    fn put(&self, session: ControlClient) -> bool {
+        let mut waiting = self.session.lock();
+        if matches!(*waiting, Waiting::Closed) {
+            return false;
+        }
+        *waiting = Waiting::Session(session);
+        drop(waiting);
+        self.came.notify_waiters();
+        true
+    }
+
+    /// From now on nothing is taken.
+    pub(crate) fn close(&self) {
+        *self.session.lock() = Waiting::Closed;
     }
 }
 
@@ -91,8 +109,12 @@ impl Nodes {
         let (over, gone) = guard();
         let proving = async {
             let relay = outbound::begun(&mut wire).await.map_err(|error| error.to_string())?;
-            let (streams, incoming) = Mux::new(wire, Side::Listener, outbound::limits());
-            Ok::<_, String>((self.prove(streams, from, over).await?, incoming, relay))
+            // One to prove the key on, and one of a host that is in a hurry.
+            let few = MuxLimits { streams_unproven: 2, ..outbound::limits() };
+            let (streams, incoming) = Mux::new(wire, Side::Listener, few);
+            let proved = self.prove(streams.clone(), from, over).await?;
+            streams.allow_all();
+            Ok::<_, String>((proved, incoming, relay))
         };
         let proved = tokio::select! {
             proved = tokio::time::timeout(HANDSHAKE, proving) => proved,
@@ -101,7 +123,7 @@ impl Nodes {
                 return;
             }
         };
-        let ((id, name, session), incoming, relay) = match proved {
+        let (Proved { id, name, key, session }, incoming, relay) = match proved {
             Ok(Ok(proved)) => proved,
             Ok(Err(why)) => {
                 tracing::warn!(peer = %from, why, "a call was refused");
@@ -117,7 +139,18 @@ impl Nodes {
         if let Err(error) = self.note_way(id, from, relay).await {
             tracing::warn!(node = %name, %error, "could not note from where a host calls");
         }
-        self.keeper.callers.deliver(id, session);
+        // What was decided while the host proved its key counts: it may be revoked by now.
+        let node = self.node(id).filter(|node| {
+            node.mode == AccessMode::Outbound && node.key == Some(key) && !node.stop.is_cancelled()
+        });
+        if !node.is_some_and(|node| {
+            let taken = node.called.put(session);
+            node.wake.notify_one();
+            taken
+        }) {
+            tracing::warn!(node = %name, peer = %from, "a call is closed: its host may not call any more");
+            return;
+        }
         tokio::select! {
             () = self.relay(id, &name, incoming) => {}
             () = gone.cancelled() => {}
@@ -131,26 +164,22 @@ impl Nodes {
         streams: MuxHandle,
         from: IpAddr,
         over: DropGuard,
-    ) -> Result<(ClientId, String, ControlClient), String> {
+    ) -> Result<Proved, String> {
         let stream = streams.open().await.map_err(|error| error.to_string())?;
-        let clients = self.keeper.books.run(|catalog| catalog.clients()).await;
-        let known: HashMap<PublicKey, (ClientId, String)> = clients
-            .map_err(|error| error.full_message())?
-            .into_iter()
-            .filter(|one| one.is_enrolled() && one.access_mode == AccessMode::Outbound)
-            .filter_map(|one| Some((one.host_key.parse().ok()?, (one.id, one.name))))
-            .collect();
-        let is_known = |key: &PublicKey| known.contains_key(key);
+        let is_known = |key: &PublicKey| self.caller_with(key).is_some();
         let expected = Expected::AnyOf(&is_known);
         // The streams live as long as the session does.
         let keeper = Box::new((streams, over));
         let label = from.to_string();
         let called = self.keeper.dialers.over(stream, &label, expected, keeper).await;
-        let (session, key) = called.map_err(|error| {
-            format!("{error}; a host that calls must be enrolled, with access mode OUTBOUND")
+        let (session, key) = called.map_err(|error| match error {
+            ControlError::HostKey { .. } => {
+                format!("{error}; a host that calls must be enrolled, with access mode OUTBOUND")
+            }
+            other => other.to_string(),
         })?;
-        let (id, name) = known.get(&key).cloned().ok_or("its key is known no more")?;
-        Ok((id, name, session))
+        let node = self.caller_with(&key).ok_or("its key is known no more")?;
+        Ok(Proved { id: node.id, name: node.name.to_string(), key, session })
     }
 
     /// Writes down from where a host calls, or which RDS passes its call on: firewall rules are about
@@ -164,14 +193,19 @@ impl Nodes {
         let from = from.to_canonical().to_string();
         let noted = self.keeper.books.run(move |catalog| {
             let relay = relay.and_then(|name| catalog.client(&name).ok());
-            let relay = relay.filter(|one| one.is_enrolled() && one.has_role("device"));
+            // Anybody on the way can say so: it counts where the call really comes from there.
+            let relay = relay.filter(|one| {
+                one.is_enrolled() && one.has_role("device") && one.addresses.contains(&from)
+            });
             let name = relay.as_ref().map(|relay| relay.name.clone()).unwrap_or_default();
             let kept = catalog.setting(&relay_setting(id))?.unwrap_or_default();
             if kept != name.as_bytes() {
                 catalog.set_setting(&relay_setting(id), name.as_bytes())?;
             }
             let client = catalog.client_numbered(id)?;
-            if relay.is_some() || client.addresses == [from.as_str()] {
+            // Clients dial a device host at its addresses: they are the administrator's.
+            let stays = relay.is_some() || client.has_role("device");
+            if stays || client.addresses == [from.as_str()] {
                 return Ok(());
             }
             catalog.set_client_addresses(&client.name, &[from], client.listen_port).map(drop)
@@ -181,19 +215,18 @@ impl Nodes {
 
     /// Connects streams to data ports until the call ends.
     async fn relay(&self, id: ClientId, name: &str, mut incoming: MuxIncoming) {
-        let room = Arc::new(Semaphore::new(RELAYED_MAX));
+        let mut tokens = BURST;
+        let mut refill = tokio::time::interval(REFILL);
         let mut relayed = tokio::task::JoinSet::new();
         loop {
             tokio::select! {
-                stream = incoming.next() => {
+                _ = refill.tick() => tokens = (tokens + 1).min(BURST),
+                // One that opens them faster waits, and keeps nobody else from a device.
+                stream = incoming.next(), if tokens > 0 => {
                     let Some(mut stream) = stream else { return };
-                    let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
-                        tracing::warn!(node = name, "too many connections over one call; one is refused");
-                        continue;
-                    };
+                    tokens -= 1;
                     let (books, name) = (self.keeper.books.clone(), name.to_owned());
                     relayed.spawn(async move {
-                        let _place = place;
                         if let Err(why) = carry(&books, id, &mut stream).await {
                             tracing::info!(node = name, why, "a relayed connection did not come about");
                         }
@@ -203,6 +236,14 @@ impl Nodes {
             }
         }
     }
+}
+
+/// A host that has proved who it is.
+struct Proved {
+    id: ClientId,
+    name: String,
+    key: PublicKey,
+    session: ControlClient,
 }
 
 fn guard() -> (DropGuard, CancellationToken) {
@@ -215,7 +256,8 @@ async fn carry(books: &Books, id: ClientId, stream: &mut BoxedWire) -> Result<()
     let broken = |error: std::io::Error| error.to_string();
     let asked = tokio::time::timeout(HANDSHAKE, outbound::asked(stream));
     let address = asked.await.map_err(|_| "it asked for nothing")?.map_err(broken)?;
-    let told = addresses_told(books, id).await.map_err(|error| error.full_message())?;
+    let told = books.run(move |catalog| told(catalog, id)).await;
+    let told = told.map_err(|error| error.full_message())?;
     if !told.contains(&address) {
         let why = "this server did not name that address to this host";
         outbound::answer(stream, Err(why)).await.map_err(broken)?;
@@ -252,10 +294,14 @@ pub(crate) fn relay_of(catalog: &Catalog, id: ClientId) -> Result<Option<String>
     Ok(name.filter(|name| !name.is_empty()))
 }
 
-async fn addresses_told(books: &Books, id: ClientId) -> Result<BTreeSet<String>, ServerError> {
-    let kept = books.run(move |catalog| catalog.setting(&told_setting(id))).await?;
+/// In the order in which they were told last.
+fn told(catalog: &Catalog, id: ClientId) -> Result<Vec<String>, CatalogError> {
+    let kept = catalog.setting(&told_setting(id))?;
     Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
 }
+
+/// Keeps two jobs that begin at once from forgetting each other's addresses.
+static REMEMBERING: Mutex<()> = Mutex::new(());
 
 /// Remembers addresses that a host is told of: the only ones to which its streams lead.
 pub(crate) async fn remember_addresses(
@@ -263,14 +309,24 @@ pub(crate) async fn remember_addresses(
     id: ClientId,
     addresses: Vec<String>,
 ) -> Result<(), ServerError> {
-    let mut told = addresses_told(books, id).await?;
-    if addresses.iter().all(|address| told.contains(address)) {
-        return Ok(());
-    }
-    if told.len() + addresses.len() > ADDRESSES_MAX {
-        told.clear();
-    }
-    told.extend(addresses);
-    let bytes = serde_json::to_vec(&told).map_err(|error| ServerError::Lost(error.to_string()))?;
-    books.run(move |catalog| catalog.set_setting(&told_setting(id), &bytes)).await
+    let remember = move |catalog: &Catalog| {
+        let _one_at_a_time = REMEMBERING.lock();
+        let before = told(catalog, id)?;
+        let mut now = before.clone();
+        now.retain(|address| !addresses.contains(address));
+        now.extend(addresses);
+        now.drain(..now.len().saturating_sub(ADDRESSES_MAX));
+        if now == before {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&now).unwrap_or_default();
+        catalog.set_setting(&told_setting(id), &bytes)
+    };
+    books.run(remember).await
+}
+
+/// A host that is enrolled anew begins with nothing.
+pub(crate) fn forget_addresses(catalog: &Catalog, id: ClientId) -> Result<(), CatalogError> {
+    catalog.set_setting(&told_setting(id), b"[]")?;
+    catalog.set_setting(&relay_setting(id), b"")
 }

@@ -12,7 +12,7 @@ mod line;
 mod node;
 mod registry;
 
-pub(crate) use callers::{relay_of, remember_addresses};
+pub(crate) use callers::{forget_addresses, relay_of, remember_addresses};
 pub(crate) use dialers::Dialers;
 pub(crate) use line::Line;
 pub(crate) use node::NodeStatus;

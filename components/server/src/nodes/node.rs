@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Line;
+use super::callers::Called;
 use super::dialers::advice;
 use super::registry::Keeper;
 use crate::ServerError;
@@ -44,10 +45,15 @@ pub(crate) struct NodeStatus {
 pub(crate) struct Node {
     pub id: ClientId,
     pub name: Arc<str>,
-    enrolled_unix_ms: i64,
+    pub enrolled_unix_ms: i64,
     /// From the Server to its control listener.
     pub way: Way,
     pub status: watch::Sender<NodeStatus>,
+    pub mode: AccessMode,
+    /// The key that it is enrolled with; `None` where the catalog's cannot be read.
+    pub key: Option<PublicKey>,
+    /// Where a session of a host that calls waits for this task.
+    pub called: Called,
     /// Somebody needs it: the next attempt comes at once.
     pub wake: Notify,
     pub stop: CancellationToken,
@@ -60,6 +66,9 @@ impl Node {
             name: client.name.as_str().into(),
             enrolled_unix_ms: client.enrolled_unix_ms,
             way,
+            mode: client.access_mode,
+            key: client.host_key.parse().ok(),
+            called: Called::default(),
             status: watch::Sender::new(NodeStatus::default()),
             wake: Notify::new(),
             stop,
@@ -73,6 +82,8 @@ impl Node {
             () = stop.cancelled() => {}
             () = self.keep_reached(&keeper) => {}
         }
+        // A call that comes later is not taken up by a node that is gone.
+        self.called.close();
         self.status.send_modify(|status| {
             // Others may hold it, with calls that never end by themselves.
             if let Some(line) = status.line.take() {
@@ -149,7 +160,7 @@ impl Node {
             ServerError::node(&self.name, Kind::Corrupt, format!("its host key: {error}"))
         })?;
         let session = match client.access_mode {
-            AccessMode::Outbound => self.await_call(keeper, &client).await,
+            AccessMode::Outbound => self.await_call(&client).await,
             AccessMode::Smssh | AccessMode::Ctrl => {
                 let addresses = keeper.dial_addresses(&client);
                 keeper.dialers.connect(&client, &self.way, &addresses, &key).await?
@@ -169,9 +180,8 @@ impl Node {
     }
 
     /// Waits until the host calls, and says meanwhile what is waited for.
-    async fn await_call(&self, keeper: &Keeper, client: &Client) -> ControlClient {
-        let next = keeper.callers.next(self.id);
-        let mut next = std::pin::pin!(next);
+    async fn await_call(&self, client: &Client) -> ControlClient {
+        let mut next = std::pin::pin!(self.called.next());
         // One that has called already is there at once.
         if let Ok(session) = tokio::time::timeout(Duration::from_millis(1), &mut next).await {
             return session;
@@ -193,7 +203,7 @@ impl Node {
                     Ok(why) => return why,
                     Err(_) => self.note_seen(keeper, None).await,
                 },
-                () = keeper.callers.called_anew(self.id) => {
+                () = self.called.again(), if self.mode == AccessMode::Outbound => {
                     return "the host has called anew".to_owned();
                 }
             }

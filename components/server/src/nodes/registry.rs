@@ -133,6 +133,25 @@ impl Nodes {
         }
     }
 
+    pub(super) fn node(&self, id: ClientId) -> Option<Arc<Node>> {
+        self.nodes.lock().get(&id).map(Arc::clone)
+    }
+
+    /// The host of access mode OUTBOUND that is enrolled with this key. A key that is enrolled twice
+    /// is that of the name under which it joined last.
+    pub(super) fn caller_with(&self, key: &PublicKey) -> Option<Arc<Node>> {
+        let nodes = self.nodes.lock();
+        let calling = nodes
+            .values()
+            .filter(|node| node.mode == AccessMode::Outbound && node.key.as_ref() == Some(key));
+        calling.max_by_key(|node| node.enrolled_unix_ms).map(Arc::clone)
+    }
+
+    /// Whether a host calls, and cannot be dialled when it is needed.
+    pub(crate) fn calls(&self, id: ClientId) -> bool {
+        self.node(id).is_some_and(|node| node.mode == AccessMode::Outbound)
+    }
+
     pub(crate) fn own(&self) -> ClientId {
         self.keeper.own.id
     }
