@@ -17,28 +17,28 @@ pub(crate) struct Step {
 }
 
 macro_rules! step {
-    ($number:literal, $name:literal) => {
+    ($number:literal, $digits:literal, $name:literal) => {
         Step {
             number: $number,
             name: $name,
-            sql: include_str!(concat!("schema/000", $number, "_", $name, ".sql")),
+            sql: include_str!(concat!("schema/", $digits, "_", $name, ".sql")),
         }
     };
 }
 
 /// All steps, in order; the position of each is its number less one.
 pub(crate) const STEPS: &[Step] = &[
-    step!(1, "clients"),
-    step!(2, "datastores"),
-    step!(3, "tasks_and_jobs"),
-    step!(4, "savesets"),
-    step!(5, "audit"),
-    step!(6, "settings"),
-    step!(7, "checked"),
-    step!(8, "interfaces"),
-    step!(9, "access_modes"),
-    step!(10, "replication"),
-    step!(11, "tokens"),
+    step!(1, "0001", "clients"),
+    step!(2, "0002", "datastores"),
+    step!(3, "0003", "tasks_and_jobs"),
+    step!(4, "0004", "savesets"),
+    step!(5, "0005", "audit"),
+    step!(6, "0006", "settings"),
+    step!(7, "0007", "checked"),
+    step!(8, "0008", "interfaces"),
+    step!(9, "0009", "access_modes"),
+    step!(10, "0010", "replication"),
+    step!(11, "0011", "tokens"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

@@ -129,6 +129,9 @@ fn circle() -> Vec<(Name, Bytes)> {
 }
 
 impl TransferHandler for Liar {
+    fn waits(&self, transfer: &TransferId) {
+        self.device.waits(transfer);
+    }
     fn ticket(&self, transfer: &TransferId) -> Option<Ticket> {
         self.device.ticket(transfer)
     }

@@ -144,6 +144,7 @@ pub(crate) async fn own_url(house: &House) -> Result<String, ServerError> {
             scheme: simsim_model::interface::Scheme::Https,
             host: house.config.advertise.first().unwrap_or(&house.own_name).clone(),
             port: Some(port),
+            active: false,
         },
     };
     Ok(url.to_string())

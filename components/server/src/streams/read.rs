@@ -109,7 +109,7 @@ async fn read(
     running.takes(granted.way.clone());
     let line = format!("raw stream of saveset {} is read by {}", id.short(), arrival.from);
     running.log(Severity::Info, line).await;
-    let routes = granted.routes()?;
+    let routes = granted.routes(&house.data_ports)?;
     let (handle, ticket, key) = (Handle::current(), granted.ticket, DomainKey::new(&key));
     let opened = tokio::task::spawn_blocking(move || {
         let transfer = Arc::new(HttpTransfer::open(handle, routes, ticket)?);

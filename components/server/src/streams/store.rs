@@ -190,7 +190,7 @@ async fn relay(
         job.task_name, arrival.from, ready.datastore.name, running.drive
     );
     running.log(Severity::Info, line).await;
-    let routes = match granted.routes() {
+    let routes = match granted.routes(&house.data_ports) {
         Ok(routes) => routes,
         Err(error) => return CallEnd::Refused(error),
     };
