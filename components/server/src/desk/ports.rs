@@ -368,23 +368,16 @@ fn replications(known: &Known) -> Vec<PlanReplication> {
 }
 
 impl Known {
-    /// A stream from outside goes to the server in any case, by what the server listens on for it: HTTPS,
-    /// and FTP where that is open.
+    /// A stream from outside goes to the server in any case, by HTTPS.
     fn external(&self, own: ClientId, client: &Client, why: String) -> Option<DataUse> {
         let server = self.clients.iter().find(|client| client.id == own)?;
-        let mut to_server = vec![PlanInterface::new(DataProtocol::Https)];
-        let told = self.listening.iter().find(|(id, _)| *id == own);
-        let is_open = |one: &Told| {
-            let address = one.address.parse::<SocketAddr>();
-            one.row == FTP.id && address.is_ok_and(|address| !address.ip().is_loopback())
-        };
-        if told.is_some_and(|(_, told)| told.iter().any(is_open)) {
-            to_server.push(PlanInterface::new(DataProtocol::Ftp { passive: true, active: false }));
-        }
         Some(DataUse {
             client: client.name.clone(),
             device: server.name.clone(),
-            kind: UseKind::External { interfaces: to_server, server_relays: true },
+            kind: UseKind::External {
+                interfaces: vec![PlanInterface::new(DataProtocol::Https)],
+                server_relays: true,
+            },
             why,
         })
     }
