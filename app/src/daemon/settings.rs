@@ -525,7 +525,6 @@ mod tests {
             ("client", "jobs_max = 0"),
             ("client", "zstd_level = 20"),
             ("device", "transfers_max = 0"),
-            ("listen", "smssh = []"),
             ("ftp", "data_ports = \"7-9\""),
             ("ftp", "data_ports = \"7\""),
             ("ftp", "data_ports = \"9-8\""),

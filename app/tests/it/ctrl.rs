@@ -86,6 +86,18 @@ fn holds(bytes: &[u8], marker: &[u8]) -> bool {
     bytes.windows(marker.len()).any(|window| window == marker)
 }
 
+/// Where a word can be read. Three letters turn up by chance in a key of a thousand characters of
+/// base 64: a word in the middle of such a run is none.
+fn readable(bytes: &[u8], word: &[u8]) -> Option<usize> {
+    let of_key = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'+' || **byte == b'/';
+    (0..bytes.len()).find(|at| {
+        let (before, rest) = bytes.split_at(*at);
+        let run =
+            before.iter().rev().take_while(of_key).count() + rest.iter().take_while(of_key).count();
+        rest.starts_with(word) && run < 100
+    })
+}
+
 #[test]
 fn every_job_works_over_ctrl_and_a_capture_holds_no_name_path_ticket_or_key() {
     let world = Steered::new();
@@ -147,7 +159,7 @@ fn every_job_works_over_ctrl_and_a_capture_holds_no_name_path_ticket_or_key() {
     ];
     for marker in hidden {
         for bytes in &said {
-            let at = bytes.windows(marker.len()).position(|window| window == marker.as_bytes());
+            let at = readable(bytes, marker.as_bytes());
             let near = at.map(|at| String::from_utf8_lossy(&bytes[at.saturating_sub(60)..at + 30]));
             assert!(at.is_none(), "'{marker}' is readable: {near:?}");
         }

@@ -198,7 +198,9 @@ fn a_cancelled_copy_ends_and_leaves_no_half_of_a_saveset() {
         let request: Request = request.into();
         let running = tokio::spawn(async move { device.handle(&request, &|_| ()).await });
         until("it is at work", async || {
-            matches!(worker.ask(JobState { job }).await, Ok(JobStateReply { snapshot: Some(at), .. })
+            // Nobody knows the job before it has begun.
+            let asked = worker.device.handle(&JobState { job }.into(), &|_| ()).await;
+            matches!(asked, Some(Ok(Reply::JobState(JobStateReply { snapshot: Some(at), .. })))
                 if at.bytes_wire > 0)
         })
         .await;

@@ -33,7 +33,7 @@ fn titles(site: &Site) -> Vec<String> {
 
 #[test]
 fn firewall_ctrl_and_ftp_passive() {
-    let mut site = match site("ftp://HOST") {
+    let site = match site("ftp://HOST") {
         Ok(site) => site,
         Err(why) => return skip(&why),
     };
@@ -53,7 +53,6 @@ fn firewall_ctrl_and_ftp_passive() {
         assert_eq!(state, "open", "{row:#}");
     }
     site.is_tight();
-    site.each_rule_matters();
 }
 
 #[test]
@@ -78,12 +77,4 @@ fn firewall_ctrl_and_ftp_active() {
         assert_eq!(state, "open", "{row:#}");
     }
     site.is_tight();
-    let rows = site.rows();
-    let data = rows.iter().find(|row| row.row == "ftp-data" && row.to.name == WEB).unwrap();
-    site.close(data, None);
-    site.probe_says(data, "filtered");
-    let job = site.server.backup("home");
-    assert_eq!(job["error"]["kind"], "unreachable", "{job:#}");
-    let words = format!("'{FAR}' does not reach '{WEB}' on TCP port {first}-{last} (ftp-data)");
-    assert!(job["error"]["message"].as_str().unwrap().contains(&words), "{job:#}");
 }
