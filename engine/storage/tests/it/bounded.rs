@@ -130,9 +130,13 @@ fn helpers_end_with_their_storage() {
         }
     });
     assert_eq!(storage.list("a/").unwrap().count(), 40);
-    assert!((1..=16).contains(&helpers()), "{}", helpers());
-    drop(storage);
     let until = Instant::now() + Duration::from_secs(20);
+    // One that is superfluous ends a moment after its work.
+    while !(1..=16).contains(&helpers()) {
+        assert!(Instant::now() < until, "{} helpers", helpers());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(storage);
     while helpers() > 0 {
         assert!(Instant::now() < until, "{} helpers are left", helpers());
         std::thread::sleep(Duration::from_millis(5));
