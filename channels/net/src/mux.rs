@@ -148,11 +148,17 @@ impl MuxHandle {
     /// [`MuxError::Ended`] when the wire is gone, [`MuxError::Full`] when there are too many.
     pub async fn open(&self) -> Result<BoxedWire, MuxError> {
         let (answer, answered) = oneshot::channel();
-        // An order that was not taken is dropped at once, and with it the place for an answer.
         let _ = self.orders.send(Open(answer)).await;
-        match answered.await {
-            Ok(opened) => opened.map(|stream| Box::new(stream) as BoxedWire),
-            Err(_) => Err(MuxError::Ended { why: self.watch.ended().await.why }),
+        // An order that is given at the very end may lie in the queue as long as anybody can give
+        // more, and nobody takes it: the end itself is waited for as well.
+        let opened = tokio::select! {
+            biased;
+            opened = answered => opened.ok(),
+            _ = self.watch.ended() => None,
+        };
+        match opened {
+            Some(opened) => opened.map(|stream| Box::new(stream) as BoxedWire),
+            None => Err(MuxError::Ended { why: self.watch.ended().await.why }),
         }
     }
 

@@ -1,9 +1,9 @@
 //! `test`: brings what the tests need, runs every test of the workspace, and counts honestly.
 //!
-//! The last line is `N passed, N failed, N skipped`. A test that cannot run here prints a line
-//! that begins with `skipped:` and returns; it counts as skipped and never as passed, and its
-//! reason is shown. The verb fails when a test failed, when something did not build, and when no
-//! test ran at all.
+//! The last line is `N passed, N failed, N skipped`; above it stand the names of the tests that
+//! failed. A test that cannot run here prints a line that begins with `skipped:` and returns; it
+//! counts as skipped and never as passed, and its reason is shown. The verb fails when a test
+//! failed, when something did not build, and when no test ran at all.
 
 mod needs;
 mod tally;
@@ -24,11 +24,13 @@ pub fn run(arguments: &[String]) -> Result<()> {
     needs::bring();
     let everything = arguments.is_empty();
     let mut counts = Counts::default();
+    let mut failures = Vec::new();
     let mut all_ended_well = true;
     for (runner, mut command) in commands(arguments) {
         println!("== {}", step::describe(&command));
-        let (found, ended_well) = watch(runner, &mut command, everything)?;
-        counts.add(&found);
+        let (tally, ended_well) = watch(runner, &mut command)?;
+        counts.add(&tally.counts(everything));
+        failures.extend(tally.failures().map(str::to_owned));
         all_ended_well &= ended_well;
     }
     if counts.passed + counts.failed + counts.skipped == 0 {
@@ -39,6 +41,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
         // It did not build, or the runner itself broke: that must not look like a green line.
         counts.failed = 1;
         eprintln!("the test runner ended with an error that is no test's");
+    }
+    for name in failures {
+        println!("failed: {name}");
     }
     println!("{counts}");
     if counts.failed > 0 {
@@ -80,7 +85,7 @@ fn commands(arguments: &[String]) -> Vec<(Runner, Command)> {
 }
 
 /// Runs a test runner, passes on what people want to see, counts the rest.
-fn watch(runner: Runner, command: &mut Command, everything: bool) -> Result<(Counts, bool)> {
+fn watch(runner: Runner, command: &mut Command) -> Result<(Tally, bool)> {
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child =
@@ -101,5 +106,5 @@ fn watch(runner: Runner, command: &mut Command, everything: bool) -> Result<(Cou
         }
     }
     let status = child.wait()?;
-    Ok((tally.counts(everything), status.success()))
+    Ok((tally, status.success()))
 }

@@ -40,6 +40,8 @@ pub struct Tally {
     runner: Runner,
     passed: usize,
     failed: usize,
+    /// Tests that did not pass, by name, whatever ended them.
+    failures: BTreeSet<String>,
     /// Not run by the runner: filtered out or switched off.
     left_out: usize,
     /// Passing tests that printed a skip line, by the binary's number and their name.
@@ -57,6 +59,7 @@ impl Tally {
             runner,
             passed: 0,
             failed: 0,
+            failures: BTreeSet::new(),
             left_out: 0,
             skips: BTreeSet::new(),
             inside: None,
@@ -85,6 +88,11 @@ impl Tally {
         }
     }
 
+    /// The tests that did not pass, for the end of a long output.
+    pub fn failures(&self) -> impl Iterator<Item = &str> {
+        self.failures.iter().map(String::as_str)
+    }
+
     fn nextest(&mut self, line: &str) -> Option<String> {
         if line.starts_with("────") {
             self.inside = None;
@@ -92,11 +100,13 @@ impl Tally {
             self.inside = None;
             match status {
                 "Summary" => self.nextest_summary(rest),
-                "PASS" | "LEAK" => {
-                    let name = rest.rsplit_once(") ").map_or(rest, |(_, name)| name);
-                    self.inside = Some(name.to_owned());
+                "PASS" | "LEAK" => self.inside = Some(name_of(rest).to_owned()),
+                // Words that are no result.
+                "Starting" | "Nextest run" | "SLOW" | "START" | "TERMINATING" => {}
+                // FAIL, TIMEOUT, LEAK-FAIL, the name of a signal.
+                _ => {
+                    self.failures.insert(name_of(rest).to_owned());
                 }
-                _ => {}
             }
         } else if let Some(name) = &self.inside {
             let name = name.clone();
@@ -130,6 +140,12 @@ impl Tally {
     }
 
     fn libtest(&mut self, line: &str) -> Option<String> {
+        let failed = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"));
+        self.failures.extend(failed.map(str::to_owned));
+        if says_nothing(line) {
+            self.inside = None;
+            return None;
+        }
         if let Some(number) = announced_tests(line) {
             self.inside = None;
             self.binaries += 1;
@@ -185,6 +201,20 @@ fn status_line(line: &str) -> Option<(&str, &str)> {
     (is_word && rest.starts_with(" [")).then_some((word, rest))
 }
 
+/// `[   0.006s] (1/4) crate module::test`
+fn name_of(rest: &str) -> &str {
+    rest.rsplit_once(") ").map_or(rest, |(_, name)| name)
+}
+
+/// A crate without tests of this kind takes six lines to say so: they would hide what is above.
+fn says_nothing(line: &str) -> bool {
+    line.is_empty()
+        || line == "running 0 tests"
+        || line
+            .starts_with("test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered")
+        || line.trim_start().starts_with("Doc-tests ")
+}
+
 /// `running 5 tests`
 fn announced_tests(line: &str) -> Option<usize> {
     let rest = line.strip_prefix("running ")?;
@@ -235,6 +265,16 @@ error: test run failed";
         assert!(shown.contains("skipped: nt t::b_skip: no root"), "{shown}");
         assert!(!shown.contains("hello"), "{shown}");
         assert!(shown.contains("said"), "{shown}");
+        let failures: Vec<&str> = tally.failures().collect();
+        assert_eq!(failures, ["nt t::c_fail", "nt t::d_abort"]);
+    }
+
+    #[test]
+    fn a_crate_without_tests_says_nothing() {
+        let nothing = "   Doc-tests some_crate\n\nrunning 0 tests\n\ntest result: ok. 0 passed; \
+                       0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
+        let (tally, shown) = read(Runner::Libtest, nothing);
+        assert_eq!((tally.counts(true), shown.as_str()), (Counts::default(), ""));
     }
 
     const LIBTEST: &str = "
@@ -279,6 +319,7 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         let (tally, shown) = read(Runner::Libtest, LIBTEST);
         assert_eq!(tally.counts(false), Counts { passed: 1, failed: 1, skipped: 2 });
         assert_eq!(tally.counts(true), Counts { passed: 1, failed: 1, skipped: 3 });
+        assert_eq!(tally.failures().collect::<Vec<_>>(), ["t::c"]);
         assert!(shown.contains("skipped: t::a: no ssh") && !shown.contains("hello"), "{shown}");
     }
 

@@ -162,6 +162,27 @@ async fn a_watch_cuts_what_others_hold() {
     within("the end", near.watch().ended()).await;
 }
 
+/// An order may reach the queue just after the last look into it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_opens_a_stream_at_the_very_end_hears_that_it_has_ended() {
+    for round in 0..40_000 {
+        let ((near, near_in), far) = pair();
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..3 {
+            let near = near.clone();
+            asking.spawn(async move { while near.open().await.is_ok() {} });
+        }
+        if round % 2 == 0 {
+            near.watch().cut();
+        } else {
+            drop(far);
+        }
+        drop(near_in);
+        let all = async { while asking.join_next().await.is_some() {} };
+        within("everybody hears of the end", all).await;
+    }
+}
+
 #[tokio::test]
 async fn one_stream_past_the_limit_is_refused_here_and_reset_there() {
     let few = MuxLimits { streams_max: 3, ..MuxLimits::default() };

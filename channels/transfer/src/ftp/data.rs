@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use simsim_model::port_registry::FTP_DATA;
 use simsim_net::{Failure, tune};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
 use super::address::with_port;
@@ -49,6 +49,14 @@ pub(crate) async fn welcome(
     }
 }
 
+/// The address from which this host would speak with another one. Nothing is sent.
+async fn own_address(to: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+    let socket = UdpSocket::bind((any, 0)).await.ok()?;
+    socket.connect(to).await.ok()?;
+    Some(socket.local_addr().ok()?.ip().to_canonical())
+}
+
 /// Makes the connection to a port that the other side named, from the address that the control
 /// connection has here: the other side takes it from no other.
 pub(crate) async fn connect(
@@ -59,7 +67,11 @@ pub(crate) async fn connect(
     let failed = |failure: Failure| format!("{to} {failure}");
     let dial = async {
         let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.bind(with_port(from, 0))?;
+        // A port that is bound before the connection is used up for all peers, and for a minute
+        // after it: only where the system would take another address.
+        if own_address(to).await.is_none_or(|own| own != from.ip().to_canonical()) {
+            socket.bind(with_port(from, 0))?;
+        }
         socket.connect(to).await
     };
     match tokio::time::timeout(within, dial).await {

@@ -72,7 +72,8 @@ impl OnWait {
 
     pub(crate) fn tell(&self, what: &str) -> bool {
         let wanted = (self.hear)(what);
-        self.given_up.fetch_or(!wanted, Ordering::Relaxed);
+        // The end of a wait is nothing that anybody could give up.
+        self.given_up.fetch_or(!wanted && !what.is_empty(), Ordering::Relaxed);
         wanted
     }
 

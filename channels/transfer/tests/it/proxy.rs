@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 
 use crate::front::own_loopback;
@@ -51,27 +51,39 @@ impl Proxy {
     /// then.
     pub fn start_beside(handle: &Handle, target: SocketAddr, beside: Range<u16>) -> Self {
         let bind = |address| handle.block_on(TcpListener::bind(address)).expect("bind");
-        let first = match beside.is_empty() {
-            true => bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
-            false => bind(SocketAddr::from((own_loopback(), target.port()))),
+        // What is closed keeps its port for a minute: an address that only this proxy has is not
+        // used up by thousands of cuts of others.
+        let (first, from) = match beside.is_empty() {
+            true => (bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), None),
+            false => {
+                let own = own_loopback();
+                (bind(SocketAddr::from((own, target.port()))), Some(own))
+            }
         };
         let address = first.local_addr().expect("address");
         let plan = Arc::new(Plan::default());
-        let mut tasks = vec![handle.spawn(serve(first, target, Arc::clone(&plan)))];
+        let mut tasks = vec![handle.spawn(serve(first, target, from, Arc::clone(&plan)))];
         for port in beside {
             let listener = bind(SocketAddr::new(address.ip(), port));
             let target = SocketAddr::new(target.ip(), port);
-            tasks.push(handle.spawn(serve(listener, target, Arc::clone(&plan))));
+            tasks.push(handle.spawn(serve(listener, target, from, Arc::clone(&plan))));
         }
         Self { address, plan, tasks }
     }
 }
 
-async fn serve(listener: TcpListener, target: SocketAddr, plan: Arc<Plan>) {
+async fn serve(listener: TcpListener, target: SocketAddr, from: Option<Ipv4Addr>, plan: Arc<Plan>) {
     while let Ok((client, _)) = listener.accept().await {
         let plan = Arc::clone(&plan);
         tokio::spawn(async move {
-            let Ok(device) = TcpStream::connect(target).await else { return };
+            let socket = match target {
+                SocketAddr::V4(_) => TcpSocket::new_v4().expect("socket"),
+                SocketAddr::V6(_) => TcpSocket::new_v6().expect("socket"),
+            };
+            if let Some(from) = from {
+                socket.bind((from, 0).into()).expect("bind");
+            }
+            let Ok(device) = socket.connect(target).await else { return };
             let (mut cr, mut cw) = client.into_split();
             let (mut dr, mut dw) = device.into_split();
             tokio::select! {
@@ -100,7 +112,10 @@ async fn pass(
         }
         let before = passed.fetch_add(read as u64, Ordering::SeqCst);
         let limit = cut.load(Ordering::SeqCst);
-        let cut_here = limit > 0 && before + read as u64 >= limit;
+        // Of several connections at the limit one is cut.
+        let cut_here = limit > 0
+            && before + read as u64 >= limit
+            && cut.compare_exchange(limit, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         let now =
             if cut_here { limit.saturating_sub(before).min(read as u64) as usize } else { read };
         seen.lock().extend_from_slice(&buffer[..now]);
@@ -118,7 +133,6 @@ async fn pass(
             }
         }
         if cut_here {
-            cut.store(0, Ordering::SeqCst);
             plan.cuts.fetch_add(1, Ordering::SeqCst);
             // Give the bytes that were passed a chance to be acted upon.
             tokio::time::sleep(Duration::from_millis(1)).await;

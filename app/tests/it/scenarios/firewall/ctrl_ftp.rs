@@ -33,7 +33,7 @@ fn titles(site: &Site) -> Vec<String> {
 
 #[test]
 fn firewall_ctrl_and_ftp_passive() {
-    let site = match site("ftp://HOST") {
+    let mut site = match site("ftp://HOST") {
         Ok(site) => site,
         Err(why) => return skip(&why),
     };
@@ -53,11 +53,12 @@ fn firewall_ctrl_and_ftp_passive() {
         assert_eq!(state, "open", "{row:#}");
     }
     site.is_tight();
+    site.each_rule_matters();
 }
 
 #[test]
 fn firewall_ctrl_and_ftp_active() {
-    let site = match site("ftp://HOST?mode=active") {
+    let mut site = match site("ftp://HOST?mode=active") {
         Ok(site) => site,
         Err(why) => return skip(&why),
     };
@@ -77,4 +78,5 @@ fn firewall_ctrl_and_ftp_active() {
         assert_eq!(state, "open", "{row:#}");
     }
     site.is_tight();
+    site.each_rule_matters();
 }

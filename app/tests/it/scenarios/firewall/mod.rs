@@ -311,23 +311,6 @@ impl Site {
 
     /// What a probe finds: rows with their states and messages.
     pub fn probed(&self) -> Vec<(String, String, Value)> {
-        // Transfers that have ended give their FTP data ports back after a moment.
-        let in_use = |(_, _, row): &(String, String, Value)| {
-            row["message"].as_str().is_some_and(|why| why.contains("in use by transfers now"))
-        };
-        let mut found = self.probed_once();
-        for _ in 0..20 {
-            if !found.iter().any(in_use) {
-                break;
-            }
-            // A host tries ways again after a moment only.
-            std::thread::sleep(Duration::from_millis(1500));
-            found = self.probed_once();
-        }
-        found
-    }
-
-    fn probed_once(&self) -> Vec<(String, String, Value)> {
         let mut probe = simsim();
         probe.arg("--state").arg(&self.server.state).args(["ports", "probe", "--json"]);
         let output = run(&mut probe);

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use simsim_model::{BackupSession, Direction, Kind};
 use simsim_net::sockets;
-use simsim_transfer::{DataPorts, DialOptions, FtpOptions, OnWait};
+use simsim_transfer::{DataPorts, DialOptions, FtpOptions, FtpWay, Knock, OnWait, Route, knock};
 
 use super::{Device, until};
 use crate::front::{FTP_RANGE, bytes_of, draft, ticket};
 use crate::memory::Memory;
+use crate::proxy::Proxy;
 
 fn hearing(heard: &Arc<Mutex<Vec<String>>>, wanted: &Arc<AtomicBool>) -> DialOptions {
     let (heard, wanted) = (Arc::clone(heard), Arc::clone(wanted));
@@ -183,4 +184,20 @@ fn nobody_has_to_wait_and_a_revoked_transfer_waits_no_longer() {
         assert_eq!(error.kind, Kind::Denied, "{}", error.message);
     });
     first.close().expect("the first one was not disturbed");
+}
+
+/// Neither that the attempts are over nor that they had all ports for themselves is the finding.
+#[test]
+fn a_probe_whose_data_connections_do_not_come_about_says_so_and_not_that_ports_are_in_use() {
+    let memory = Memory::default();
+    let range = DataPorts::new(FTP_RANGE.start, FTP_RANGE.end - 1).expect("range");
+    let device = Device::start(&memory, range);
+    // Lets the control connections through, and nothing else.
+    let proxy = Proxy::start(device.runtime.handle(), device.address);
+    let route = Route::ftp(vec![proxy.address.to_string()], FtpWay::passive());
+    let handle = device.runtime.handle().clone();
+    let ticket = ticket(&memory, Direction::Backup);
+    let found = knock(handle, route, ticket, Duration::from_secs(2));
+    let Knock::NoData(why) = found else { panic!("{found:?}") };
+    assert!(why.contains("refused") && why.contains("the FTP data connection"), "{why}");
 }
