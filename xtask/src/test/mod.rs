@@ -71,7 +71,13 @@ fn commands(arguments: &[String]) -> Vec<(Runner, Command)> {
     if step::on_path("cargo-nextest") {
         let mut command = prepared(&["nextest", "run", "--no-fail-fast", "--color", "never"]);
         command.args(["--success-output", "immediate", "--failure-output", "immediate-final"]);
-        command.args(["--no-tests", "pass"]).args(arguments);
+        command.args(["--no-tests", "pass"]);
+        if !arguments.iter().any(|a| a == "-j" || a.starts_with("--test-threads")) {
+            // What `.config/nextest.toml` says of threads is in halves of a core.
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            command.arg("--test-threads").arg((2 * cores).to_string());
+        }
+        command.args(arguments);
         commands.push((Runner::Nextest, command));
         if arguments.is_empty() {
             commands.push((Runner::Libtest, prepared(&["test", "--doc", "--no-fail-fast"])));

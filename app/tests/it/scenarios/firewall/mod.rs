@@ -362,7 +362,9 @@ impl Site {
 
     /// Uses a row that is closed, and answers how that failed.
     fn failure_of(&mut self, row: &PlanRow) -> String {
-        let by_server = row.from.name == VAULT;
+        // In active mode it is the device that calls for data.
+        let data_to_server = row.row == FTP_DATA.id && row.to.name == VAULT;
+        let by_server = row.from.name == VAULT || data_to_server;
         let calls = row.from.name == WEB && row.to.name == VAULT;
         if row.row == SMSSH.id || row.row == CTRL.id || calls {
             // Sessions that are open outlive a rule: the server has to dial anew.
