@@ -142,8 +142,7 @@ impl Tally {
     fn libtest(&mut self, line: &str) -> Option<String> {
         let failed = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"));
         self.failures.extend(failed.map(str::to_owned));
-        if says_nothing(line) {
-            self.inside = None;
+        if self.inside.is_none() && says_nothing(line) {
             return None;
         }
         if let Some(number) = announced_tests(line) {
