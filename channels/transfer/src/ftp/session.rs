@@ -13,7 +13,10 @@ use super::line::{ControlLine, LineError, parse_command, reply};
 use super::listener::Door;
 use super::login::{Half, PipeId};
 use super::pipe::Pipe;
+use super::ports::Pair;
+use super::verbs::stamp;
 use crate::Brought;
+use crate::gate::StreamGuest;
 
 /// Greets whoever comes; says nothing of version or host.
 const GREETING: &str = "simsim data port: FTP for clients of the suite";
@@ -27,6 +30,11 @@ pub(super) enum User {
     Named {
         name: String,
         challenge: [u8; 32],
+    },
+    /// Somebody's tool, with a token or a one-time ticket.
+    Guest {
+        guest: Arc<dyn StreamGuest>,
+        folder: String,
     },
     /// A client of the suite, for one half of one pipe.
     Transfer {
@@ -78,6 +86,10 @@ pub(super) struct Session {
     /// EPSV ALL was said.
     pub(super) only_epsv: bool,
     pub(super) way: DataWay,
+    /// Ports of the range that a tool has; those of a pipe are the pipe's.
+    pub(super) pair: Option<Pair>,
+    /// Where the next RETR begins.
+    pub(super) rest: u64,
     begun: Instant,
     stranger: Option<Admitted>,
 }
@@ -104,6 +116,8 @@ impl Session {
             image: false,
             only_epsv: false,
             way: DataWay::None,
+            pair: None,
+            rest: 0,
             begun,
             stranger: Some(stranger),
         }
@@ -195,10 +209,23 @@ impl Session {
             "EPRT" => self.eprt(argument).await,
             "ALLO" => self.go(202, "nothing needs to be set aside").await,
             // files
+            "STOR" | "APPE" | "RETR" if self.is_guest() => match verb.as_str() {
+                "STOR" => self.store(argument).await,
+                "RETR" => self.retrieve(argument).await,
+                _ => self.go(550, "a stream is stored whole: say STOR").await,
+            },
             "STOR" | "APPE" => self.pipe(Half::Up, argument).await,
             "RETR" => self.pipe(Half::Down, argument).await,
+            "REST" if self.is_guest() => self.rest(argument).await,
+            "SIZE" if self.is_guest() => {
+                self.facts(argument, |facts| facts.bytes.to_string()).await
+            }
+            "MDTM" if self.is_guest() => {
+                self.facts(argument, |facts| stamp(facts.stored_unix_s)).await
+            }
+            "LIST" | "NLST" | "MLSD" => self.list(&verb).await,
             "ABOR" => self.go(226, "nothing is under way").await,
-            "PWD" | "XPWD" => self.go(257, "\"/\" is where you are").await,
+            "PWD" | "XPWD" => self.pwd().await,
             "CWD" | "CDUP" | "XCWD" | "XCUP" => self.cwd(&verb, argument).await,
             known if KNOWN.contains(&known) => self.go(502, "not here").await,
             _ => self.go(500, "unknown").await,
@@ -206,7 +233,11 @@ impl Session {
     }
 
     pub(super) fn has_logged_in(&self) -> bool {
-        matches!(self.user, User::Transfer { .. })
+        matches!(self.user, User::Transfer { .. } | User::Guest { .. })
+    }
+
+    fn is_guest(&self) -> bool {
+        matches!(self.user, User::Guest { .. })
     }
 
     /// The peer has proved who it is: its place is free for the next stranger.
@@ -219,6 +250,7 @@ impl Session {
     /// Logs out. The pipe of which this was one half ends.
     pub(super) fn leave(&mut self) {
         self.way = DataWay::None;
+        self.pair = None;
         if let User::Transfer { pipe, id, .. } = std::mem::replace(&mut self.user, User::Nobody) {
             pipe.cut();
             drop(pipe);

@@ -107,6 +107,11 @@ impl TransferListener {
         let _ = self.device.gate.set(gate);
     }
 
+    /// Who judges raw streams, once there is somebody.
+    pub(crate) fn gate(&self) -> Option<Arc<dyn StreamGate>> {
+        self.device.gate.get().cloned()
+    }
+
     /// What the device implements.
     pub(crate) fn handler(&self) -> &Arc<dyn TransferHandler> {
         &self.device.handler

@@ -9,7 +9,11 @@ impl Session {
             Some(_) => "AUTH TLS\nPBSZ\nPROT\n",
             None => "",
         };
-        self.go(211, &format!("Features\n{tls}EPRT\nEPSV\nUTF8\nEnd")).await
+        let files = match self.door.doors.gate() {
+            Some(_) => "MDTM\nREST STREAM\nSIZE\n",
+            None => "",
+        };
+        self.go(211, &format!("Features\n{tls}EPRT\nEPSV\n{files}UTF8\nEnd")).await
     }
 
     pub(in crate::ftp) async fn help(&mut self) -> Result<Next, LineError> {
@@ -33,6 +37,7 @@ impl Session {
 
     pub(in crate::ftp) async fn stat(&mut self) -> Result<Next, LineError> {
         let who = match &self.user {
+            User::Guest { guest, .. } => format!("logged in for task '{}'", guest.task()),
             User::Transfer { half, .. } => format!("logged in for data going {}", half.as_str()),
             User::Named { .. } | User::Nobody => "not logged in".to_owned(),
         };

@@ -10,12 +10,41 @@ use crate::ftp::login::Half;
 use crate::ftp::pipe::{Over, Pipe};
 use crate::ftp::session::{DataWay, Next, Session, User};
 
+/// Ready when the pipe is over; never without one.
+async fn over(pipe: Option<&Pipe>) {
+    match pipe {
+        Some(pipe) => drop(pipe.over().await),
+        None => std::future::pending().await,
+    }
+}
+
 impl Session {
+    pub(in crate::ftp) async fn pwd(&mut self) -> Result<Next, LineError> {
+        let folder = match &self.user {
+            User::Guest { folder, .. } => folder.as_str(),
+            _ => "",
+        };
+        let text = format!("\"/{folder}\" is where you are");
+        self.go(257, &text).await
+    }
+
     pub(in crate::ftp) async fn cwd(
         &mut self,
         verb: &str,
         argument: &str,
     ) -> Result<Next, LineError> {
+        // A task is a folder of its savesets.
+        if let User::Guest { guest, folder } = &mut self.user {
+            let path = argument.trim_matches('/');
+            if verb.ends_with("UP") || matches!(path, "" | "." | "..") {
+                folder.clear();
+            } else if path == guest.task() {
+                path.clone_into(folder);
+            } else {
+                return self.go(550, "there is no such folder").await;
+            }
+            return self.go(250, "here").await;
+        }
         match verb.ends_with("UP") || matches!(argument, "/" | "." | "..") {
             true => self.go(250, "\"/\" is all there is").await,
             false => self.go(550, "there are no directories").await,
@@ -38,7 +67,7 @@ impl Session {
         if self.line.is_tls() && !self.private {
             return self.go(521, "the data would be readable: say PROT P first").await;
         }
-        let wire = match self.data(&pipe).await? {
+        let wire = match self.data(Some(&pipe)).await? {
             Ok(wire) => wire,
             Err(text) => return self.go(425, &text).await,
         };
@@ -59,7 +88,10 @@ impl Session {
     }
 
     /// The data connection that was agreed upon, and 150; or a text for 425.
-    async fn data(&mut self, pipe: &Pipe) -> Result<Result<BoxedWire, String>, LineError> {
+    pub(super) async fn data(
+        &mut self,
+        pipe: Option<&Pipe>,
+    ) -> Result<Result<BoxedWire, String>, LineError> {
         let within = self.door.options.arrival_timeout;
         let stream = match std::mem::replace(&mut self.way, DataWay::None) {
             DataWay::None => return Ok(Err("say EPSV or EPRT first".to_owned())),
@@ -67,7 +99,7 @@ impl Session {
                 let come = loop {
                     tokio::select! {
                         come = &mut arrival.0 => break come.unwrap_or_else(|e| Err(e.to_string())),
-                        _ = pipe.over() => break Err("the other half has ended".to_owned()),
+                        () = over(pipe) => break Err("the other half has ended".to_owned()),
                         more = self.line.more() => more?,
                     }
                 };

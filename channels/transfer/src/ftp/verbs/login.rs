@@ -89,10 +89,10 @@ impl Session {
                 return self.go(503, "say USER first").await;
             }
         };
-        let entered = match name == login::USER {
-            true => self.transfer(argument, &challenge).await,
-            false => Err("there is no such login"),
-        };
+        if name != login::USER {
+            return self.pass_of_guest(name, argument).await;
+        }
+        let entered = self.transfer(argument, &challenge).await;
         match entered {
             Ok((user, answer)) => {
                 self.user = user;
@@ -131,6 +131,22 @@ impl Session {
         self.door.wanted(&pipe).await;
         let answer = login.answer(&ticket.secret, challenge);
         Ok((User::Transfer { pipe, id, half }, answer))
+    }
+
+    async fn pass_of_guest(&mut self, name: String, secret: &str) -> Result<Next, LineError> {
+        match self.admit(name, secret).await {
+            Ok(user) => {
+                self.user = user;
+                self.proved();
+                self.go(230, "welcome: TYPE I, PBSZ 0, PROT P, then STOR or RETR").await
+            }
+            Err(refusal) => {
+                tracing::warn!(peer = %self.peer, word = refusal.word(), "an FTP login was refused");
+                self.failures += 1;
+                self.say(530, &refusal.text).await?;
+                Ok(if self.failures >= FAILURES_MAX { Next::Quit } else { Next::Go })
+            }
+        }
     }
 
     pub(in crate::ftp) async fn rein(&mut self) -> Result<Next, LineError> {

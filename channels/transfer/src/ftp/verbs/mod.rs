@@ -4,3 +4,6 @@ mod about;
 mod files;
 mod login;
 mod parameters;
+mod streams;
+
+pub(in crate::ftp) use streams::stamp;

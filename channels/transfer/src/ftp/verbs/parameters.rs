@@ -17,6 +17,13 @@ use crate::ftp::session::{Arrival, DataWay, Next, Session, User};
 /// Ports below belong to services of hosts: nobody is sent there.
 const ACTIVE_PORT_MIN: u16 = 1024;
 
+/// A line of a reply that goes on.
+fn wait_line(code: u16, pairs: usize, before: usize) -> String {
+    format!(
+        "{code}-All {pairs} pairs of data ports are in use; {before} transfers come before this one\r\n"
+    )
+}
+
 impl Session {
     pub(in crate::ftp) async fn representation(
         &mut self,
@@ -75,10 +82,11 @@ impl Session {
         text: impl Fn(u16) -> String,
     ) -> Result<Next, LineError> {
         self.way = DataWay::None;
-        let User::Transfer { pipe, half, .. } = &self.user else {
-            return self.go(530, "log in first").await;
+        let (pipe, half) = match &self.user {
+            User::Transfer { pipe, half, .. } => (Arc::clone(pipe), *half),
+            User::Guest { .. } => return self.passive_of_guest(code, text).await,
+            User::Named { .. } | User::Nobody => return self.go(530, "log in first").await,
         };
-        let (pipe, half) = (Arc::clone(pipe), *half);
         let (ports, doors) = (self.door.ports.clone(), self.door.doors.clone());
         let port = {
             let resumes = doors.is_open(&pipe.transfer);
@@ -93,11 +101,7 @@ impl Session {
                             tracing::warn!(peer = %self.peer, "a transfer was revoked while it waited");
                             return Ok(Next::Quit);
                         }
-                        let (pairs, before) = (ports.pairs(), pipe.before());
-                        let line = format!(
-                            "{code}-All {pairs} pairs of data ports are in use; {before} transfers \
-                             come before this one\r\n"
-                        );
+                        let line = wait_line(code, ports.pairs(), pipe.before());
                         self.line.send(&line).await?;
                     }
                     _ = pipe.over() => return Ok(Next::Quit),
@@ -112,6 +116,46 @@ impl Session {
                 }
             }
         };
+        self.expect_at(port, code, text).await
+    }
+
+    /// As for a pipe; the ports are given back after each transfer.
+    async fn passive_of_guest(
+        &mut self,
+        code: u16,
+        text: impl Fn(u16) -> String,
+    ) -> Result<Next, LineError> {
+        self.pair = None;
+        let ports = self.door.ports.clone();
+        let mut place = ports.stand_in_line(false);
+        let mut tick = tokio::time::interval(self.door.options.wait_interval);
+        let pair = loop {
+            tokio::select! {
+                biased;
+                pair = place.turn() => break pair,
+                _ = tick.tick() => {
+                    let line = wait_line(code, ports.pairs(), place.before());
+                    self.line.send(&line).await?;
+                }
+                more = self.line.more() => {
+                    more?;
+                    if self.line.whole().is_some() {
+                        return Ok(Next::Quit);
+                    }
+                }
+            }
+        };
+        let port = pair.first();
+        self.pair = Some(pair);
+        self.expect_at(port, code, text).await
+    }
+
+    async fn expect_at(
+        &mut self,
+        port: u16,
+        code: u16,
+        text: impl Fn(u16) -> String,
+    ) -> Result<Next, LineError> {
         let listener = match open_port(with_port(self.local, port)).await {
             Ok(listener) => listener,
             Err(error) => {

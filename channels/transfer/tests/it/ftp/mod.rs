@@ -4,6 +4,7 @@ mod abuse;
 mod limits;
 mod seen;
 mod talk;
+mod tools;
 mod waiting;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use simsim_model::{SessionError, Ticket};
 use simsim_transfer::{
-    DataPorts, DialOptions, FtpListener, FtpOptions, FtpWay, HttpTransfer, ListenOptions, Route,
-    TransferListener, keys,
+    DataPorts, DeviceGate, DialOptions, FtpListener, FtpOptions, FtpWay, HttpTransfer,
+    ListenOptions, Route, TransferListener, keys,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -31,7 +32,7 @@ struct Device {
     runtime: Runtime,
     address: SocketAddr,
     ports: DataPorts,
-    _scratch: tempfile::TempDir,
+    scratch: tempfile::TempDir,
     _stop: oneshot::Sender<()>,
 }
 
@@ -51,13 +52,15 @@ impl Device {
         let listener = runtime.block_on(bind).expect("bind");
         let address = listener.local_addr().expect("address");
         let (stop, stopped) = oneshot::channel::<()>();
-        let doors = TransferListener::new(Arc::new(memory.clone()), ListenOptions::default());
+        let handler = Arc::new(memory.clone());
+        let doors = TransferListener::new(Arc::clone(&handler) as Arc<_>, ListenOptions::default());
+        doors.take_streams(Arc::new(DeviceGate::new(handler)));
         let (door, _) = tls(scratch.path());
         let ftp = FtpListener::new(doors, ports.clone(), Some(door), options);
         runtime.spawn(ftp.serve(listener, async {
             let _ = stopped.await;
         }));
-        Self { runtime, address, ports, _scratch: scratch, _stop: stop }
+        Self { runtime, address, ports, scratch, _stop: stop }
     }
 
     fn open(&self, ticket: Ticket, dial: DialOptions) -> Result<HttpTransfer, SessionError> {
