@@ -130,6 +130,10 @@ impl StreamGuest for DeviceGuest {
         ""
     }
 
+    fn stores(&self) -> bool {
+        self.ticket.direction == Direction::Backup
+    }
+
     fn put<'a>(
         &'a self,
         _: &'a str,

@@ -92,6 +92,10 @@ pub trait StreamGuest: Send + Sync + 'static {
     /// The one task that the secret is for: what a door may list.
     fn task(&self) -> &str;
 
+    /// The secret may store, whatever else it may. Judged when it was shown; [`StreamGuest::put`]
+    /// judges again.
+    fn stores(&self) -> bool;
+
     /// Opens a stream to be stored. Waits until a drive has a place, at most some minutes; dropped
     /// meanwhile, the job that waits is ended.
     ///
@@ -245,6 +249,20 @@ impl From<SessionError> for StreamRefusal {
     fn from(error: SessionError) -> Self {
         Self::new(error.kind, error.message)
     }
+}
+
+/// Longest name of a task that a door passes on.
+pub(crate) const TASK_BYTES_MAX: usize = 256;
+
+/// A text that may be the name of a task. Whether there is one, the gate knows.
+pub(crate) fn is_task_name(text: &str) -> bool {
+    let fits = (1..=TASK_BYTES_MAX).contains(&text.len());
+    fits && !text.contains(['/', '"']) && !text.contains(char::is_control)
+}
+
+/// A text that may be the id of a saveset, or its beginning: 4 to 32 hexadecimal digits.
+pub(crate) fn is_saveset_id(text: &str) -> bool {
+    (4..=32).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// How a one-time ticket for a raw stream begins: leak scanners look for it.

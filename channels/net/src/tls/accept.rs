@@ -72,6 +72,15 @@ impl TlsDoor {
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 
+    /// The same door without tickets for later sessions. Who only sends never reads them, and a
+    /// connection that is closed upon bytes that nobody read is reset: what was sent last may be lost.
+    #[must_use]
+    pub fn without_tickets(&self) -> Self {
+        let mut config = rustls::ServerConfig::clone(self.acceptor.config());
+        config.send_tls13_tickets = 0;
+        Self { acceptor: TlsAcceptor::from(Arc::new(config)) }
+    }
+
     /// The handshake of one connection, and the key of the host that came, where it showed one.
     ///
     /// # Errors

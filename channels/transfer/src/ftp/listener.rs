@@ -17,7 +17,12 @@ use super::data::ARRIVAL_TIME;
 use super::pipe::{Pipe, Pipes};
 use super::ports::DataPorts;
 use super::session::Session;
+use super::stall::Stalls;
 use crate::{Brought, Entrance, TransferListener};
+
+/// How long a raw stream that broke off holds its place on a drive for who comes back: somewhat longer
+/// than it takes to notice that a host is gone.
+const RESUME_TIME: Duration = Duration::from_secs(120);
 
 /// How the door listens.
 #[derive(Debug, Clone)]
@@ -31,6 +36,8 @@ pub struct FtpOptions {
     pub wait_interval: Duration,
     /// From the reply that names a port to the data connection.
     pub arrival_timeout: Duration,
+    /// A raw stream whose line broke waits so long for who goes on with it.
+    pub resume_timeout: Duration,
     /// For what lies upon two data connections.
     pub mux: MuxLimits,
     pub connections_max: usize,
@@ -43,6 +50,7 @@ impl Default for FtpOptions {
             idle_timeout: Duration::from_millis(limits::IDLE_TIMEOUT_MS),
             wait_interval: Duration::from_millis(limits::HEARTBEAT_INTERVAL_MS),
             arrival_timeout: ARRIVAL_TIME,
+            resume_timeout: RESUME_TIME,
             mux: MuxLimits::default(),
             connections_max: 1024,
         }
@@ -54,7 +62,10 @@ pub(crate) struct Door {
     pub(crate) doors: TransferListener,
     pub(crate) ports: DataPorts,
     pub(crate) tls: Option<TlsDoor>,
+    /// For data connections, upon some of which nobody reads.
+    pub(crate) data_tls: Option<TlsDoor>,
     pub(crate) pipes: Pipes,
+    pub(crate) stalls: Stalls,
     pub(crate) options: FtpOptions,
 }
 
@@ -88,7 +99,9 @@ impl FtpListener {
         tls: Option<TlsDoor>,
         options: FtpOptions,
     ) -> Self {
-        Self { door: Arc::new(Door { doors, ports, tls, pipes: Pipes::default(), options }) }
+        let (pipes, stalls) = (Pipes::default(), Stalls::default());
+        let data_tls = tls.as_ref().map(TlsDoor::without_tickets);
+        Self { door: Arc::new(Door { doors, ports, tls, data_tls, pipes, stalls, options }) }
     }
 
     /// Serves a control port until `shutdown` is ready; then requests under way get the drain time

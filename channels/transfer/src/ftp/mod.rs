@@ -6,8 +6,13 @@
 //! transfer want, and they are spoken as over HTTP. A pipe that breaks is laid anew; the transfer
 //! goes on where it was.
 //!
+//! Other people's tools log in with a token or a one-time ticket, over TLS only, and have one data
+//! connection at a time: a raw stream that is stored, or one that is read. The gate of the other doors
+//! judges them here too.
+//!
 //! Outside in, at the device: `listener` takes control connections, `session` reads lines, `verbs`
-//! obey them, `ports` hands out the range, `data` makes data connections, `pipe` joins two of them.
+//! obey them, `ports` hands out the range, `data` makes data connections, `pipe` joins two of them,
+//! `stall` keeps raw streams that broke off for those who come back at once.
 //! At the client: `dialer` lays pipes, `call` speaks with the device. Both: `line`, `address`,
 //! `login`. `docs/protocol/transfer-ftp.md` has the replies.
 
@@ -21,6 +26,7 @@ mod login;
 mod pipe;
 mod ports;
 mod session;
+mod stall;
 mod verbs;
 
 pub(crate) use call::Fault;

@@ -8,13 +8,14 @@ use simsim_net::Admitted;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 use super::line::{ControlLine, LineError, parse_command, reply};
 use super::listener::Door;
 use super::login::{Half, PipeId};
 use super::pipe::Pipe;
 use super::ports::Pair;
-use super::verbs::stamp;
+use super::stall::StallKey;
 use crate::Brought;
 use crate::gate::StreamGuest;
 
@@ -34,7 +35,9 @@ pub(super) enum User {
     /// Somebody's tool, with a token or a one-time ticket.
     Guest {
         guest: Arc<dyn StreamGuest>,
+        /// The task in which it stands, or nothing: above it.
         folder: String,
+        key: StallKey,
     },
     /// A client of the suite, for one half of one pipe.
     Transfer {
@@ -53,8 +56,15 @@ pub(super) enum DataWay {
     Active(SocketAddr),
 }
 
-/// A connection that is waited for; given up when dropped.
-pub(super) struct Arrival(pub(super) JoinHandle<Result<TcpStream, String>>);
+/// A connection that is waited for; given up when dropped, with its ports.
+pub(super) struct Arrival(pub(super) JoinHandle<Result<Come, String>>);
+
+/// A connection that has come to a port. A tool's has the pair of the range that the port is of; a
+/// pipe keeps its own.
+pub(super) struct Come {
+    pub(super) stream: TcpStream,
+    pub(super) pair: Option<Pair>,
+}
 
 impl Drop for Arrival {
     fn drop(&mut self) {
@@ -86,10 +96,10 @@ pub(super) struct Session {
     /// EPSV ALL was said.
     pub(super) only_epsv: bool,
     pub(super) way: DataWay,
-    /// Ports of the range that a tool has; those of a pipe are the pipe's.
-    pub(super) pair: Option<Pair>,
-    /// Where the next RETR begins.
+    /// REST: where the next transfer begins.
     pub(super) rest: u64,
+    /// ALLO: how many bytes the next STOR will bring.
+    pub(super) announced: Option<u64>,
     begun: Instant,
     stranger: Option<Admitted>,
 }
@@ -116,8 +126,8 @@ impl Session {
             image: false,
             only_epsv: false,
             way: DataWay::None,
-            pair: None,
             rest: 0,
+            announced: None,
             begun,
             stranger: Some(stranger),
         }
@@ -164,7 +174,7 @@ impl Session {
                     }
                 }
             };
-            if self.obey(&line).await? == Next::Quit {
+            if self.obey(&Zeroizing::new(line)).await? == Next::Quit {
                 return Ok(());
             }
         }
@@ -197,7 +207,7 @@ impl Session {
             "STAT" => self.stat().await,
             _ if !self.has_logged_in() => match KNOWN.contains(&verb.as_str()) {
                 true => self.go(530, "log in first").await,
-                false => self.go(500, "unknown").await,
+                false => self.not_here(&verb).await,
             },
             // parameters
             "TYPE" => self.representation(argument).await,
@@ -207,28 +217,23 @@ impl Session {
             "EPSV" => self.epsv(argument).await,
             "PORT" => self.port(argument).await,
             "EPRT" => self.eprt(argument).await,
-            "ALLO" => self.go(202, "nothing needs to be set aside").await,
+            "ALLO" => self.allo(argument).await,
             // files
-            "STOR" | "APPE" | "RETR" if self.is_guest() => match verb.as_str() {
-                "STOR" => self.store(argument).await,
-                "RETR" => self.retrieve(argument).await,
-                _ => self.go(550, "a stream is stored whole: say STOR").await,
-            },
+            _ if self.is_guest() => self.obey_guest(&verb, argument).await,
             "STOR" | "APPE" => self.pipe(Half::Up, argument).await,
             "RETR" => self.pipe(Half::Down, argument).await,
-            "REST" if self.is_guest() => self.rest(argument).await,
-            "SIZE" if self.is_guest() => {
-                self.facts(argument, |facts| facts.bytes.to_string()).await
-            }
-            "MDTM" if self.is_guest() => {
-                self.facts(argument, |facts| stamp(facts.stored_unix_s)).await
-            }
-            "LIST" | "NLST" | "MLSD" => self.list(&verb).await,
             "ABOR" => self.go(226, "nothing is under way").await,
-            "PWD" | "XPWD" => self.pwd().await,
+            "PWD" | "XPWD" => self.go(257, "\"/\" is where you are").await,
             "CWD" | "CDUP" | "XCWD" | "XCUP" => self.cwd(&verb, argument).await,
-            known if KNOWN.contains(&known) => self.go(502, "not here").await,
-            _ => self.go(500, "unknown").await,
+            verb => self.not_here(verb).await,
+        }
+    }
+
+    /// A verb that is not obeyed by whom it was said to.
+    pub(super) async fn not_here(&mut self, verb: &str) -> Result<Next, LineError> {
+        match KNOWN.contains(&verb) {
+            true => self.go(502, "not here").await,
+            false => self.go(500, "unknown").await,
         }
     }
 
@@ -247,14 +252,18 @@ impl Session {
         }
     }
 
-    /// Logs out. The pipe of which this was one half ends.
+    /// Logs out. The pipe of which this was one half ends, and what only this login could go on with.
     pub(super) fn leave(&mut self) {
         self.way = DataWay::None;
-        self.pair = None;
-        if let User::Transfer { pipe, id, .. } = std::mem::replace(&mut self.user, User::Nobody) {
-            pipe.cut();
-            drop(pipe);
-            self.door.pipes.forget(id);
+        (self.rest, self.announced) = (0, None);
+        match std::mem::replace(&mut self.user, User::Nobody) {
+            User::Transfer { pipe, id, .. } => {
+                pipe.cut();
+                drop(pipe);
+                self.door.pipes.forget(id);
+            }
+            User::Guest { key, .. } if !key.comes_back() => self.door.stalls.forget(key),
+            User::Guest { .. } | User::Named { .. } | User::Nobody => {}
         }
     }
 

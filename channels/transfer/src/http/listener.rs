@@ -112,6 +112,11 @@ impl TransferListener {
         self.device.gate.get().cloned()
     }
 
+    /// A raw stream may say nothing for so long.
+    pub(crate) fn stream_silence(&self) -> Duration {
+        self.device.options.stream_silence
+    }
+
     /// What the device implements.
     pub(crate) fn handler(&self) -> &Arc<dyn TransferHandler> {
         &self.device.handler

@@ -5,10 +5,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use simsim_model::Kind;
 
 use super::raw::PREFIX;
-use crate::gate::{SecretText, StreamRefusal};
-
-/// Longest name of a task in a path, before it is decoded.
-const TASK_BYTES_MAX: usize = 256;
+use crate::gate::{SecretText, StreamRefusal, TASK_BYTES_MAX, is_saveset_id, is_task_name};
 
 /// Which stream.
 #[derive(Debug)]
@@ -31,7 +28,7 @@ pub(super) fn target(uri: &Uri) -> Result<Asked, StreamRefusal> {
     let task = Some(task)
         .filter(|task| task.len() <= TASK_BYTES_MAX)
         .and_then(unescaped)
-        .filter(|task| !task.is_empty() && !task.contains(['/', '\0', '"', '\r', '\n']))
+        .filter(|task| is_task_name(task))
         .ok_or_else(|| wrong("the path is /v1/streams/TASK, with the name of an external task"))?;
     let ticket = match ticket {
         None => None,
@@ -43,7 +40,7 @@ pub(super) fn target(uri: &Uri) -> Result<Asked, StreamRefusal> {
     let mut saveset = None;
     for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
-            Some(("saveset", id)) if is_id(id) => saveset = Some(id.to_ascii_lowercase()),
+            Some(("saveset", id)) if is_saveset_id(id) => saveset = Some(id.to_ascii_lowercase()),
             Some(("saveset", _)) => {
                 let text = "'saveset' is an id, or at least 4 of its digits: 'simsim savesets'";
                 return Err(wrong(text));
@@ -52,10 +49,6 @@ pub(super) fn target(uri: &Uri) -> Result<Asked, StreamRefusal> {
         }
     }
     Ok(Asked { task, saveset, ticket })
-}
-
-fn is_id(text: &str) -> bool {
-    (4..=32).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// Percent-decoding, strict: a lone `%` or bytes that are no UTF-8 are refused.

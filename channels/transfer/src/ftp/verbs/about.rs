@@ -10,7 +10,7 @@ impl Session {
             None => "",
         };
         let files = match self.door.doors.gate() {
-            Some(_) => "MDTM\nREST STREAM\nSIZE\n",
+            Some(_) => "MDTM\nMLST type*;size*;modify*;\nREST STREAM\nSIZE\n",
             None => "",
         };
         self.go(211, &format!("Features\n{tls}EPRT\nEPSV\n{files}UTF8\nEnd")).await

@@ -1,5 +1,6 @@
 //! STOR, APPE, RETR, ABOR, CWD (RFC 959): for a client of the suite, one half of its pipe.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use simsim_net::BoxedWire;
@@ -8,7 +9,17 @@ use crate::ftp::data::connect;
 use crate::ftp::line::{LineError, parse_command};
 use crate::ftp::login::Half;
 use crate::ftp::pipe::{Over, Pipe};
-use crate::ftp::session::{DataWay, Next, Session, User};
+use crate::ftp::ports::Pair;
+use crate::ftp::session::{Come, DataWay, Next, Session, User};
+
+/// A data connection, and the ports that it keeps from others; or a text for 425.
+pub(super) type Data = Result<(BoxedWire, Option<Pair>), String>;
+
+/// A data connection that can be had.
+pub(super) enum Ready {
+    Come(Come),
+    ToCall(SocketAddr),
+}
 
 /// Ready when the pipe is over; never without one.
 async fn over(pipe: Option<&Pipe>) {
@@ -19,32 +30,11 @@ async fn over(pipe: Option<&Pipe>) {
 }
 
 impl Session {
-    pub(in crate::ftp) async fn pwd(&mut self) -> Result<Next, LineError> {
-        let folder = match &self.user {
-            User::Guest { folder, .. } => folder.as_str(),
-            _ => "",
-        };
-        let text = format!("\"/{folder}\" is where you are");
-        self.go(257, &text).await
-    }
-
     pub(in crate::ftp) async fn cwd(
         &mut self,
         verb: &str,
         argument: &str,
     ) -> Result<Next, LineError> {
-        // A task is a folder of its savesets.
-        if let User::Guest { guest, folder } = &mut self.user {
-            let path = argument.trim_matches('/');
-            if verb.ends_with("UP") || matches!(path, "" | "." | "..") {
-                folder.clear();
-            } else if path == guest.task() {
-                path.clone_into(folder);
-            } else {
-                return self.go(550, "there is no such folder").await;
-            }
-            return self.go(250, "here").await;
-        }
         match verb.ends_with("UP") || matches!(argument, "/" | "." | "..") {
             true => self.go(250, "\"/\" is all there is").await,
             false => self.go(550, "there are no directories").await,
@@ -68,7 +58,7 @@ impl Session {
             return self.go(521, "the data would be readable: say PROT P first").await;
         }
         let wire = match self.data(Some(&pipe)).await? {
-            Ok(wire) => wire,
+            Ok((wire, _)) => wire,
             Err(text) => return self.go(425, &text).await,
         };
         pipe.bring(wanted, wire, &self.door.options.mux, &self.bring);
@@ -87,44 +77,58 @@ impl Session {
         Ok(Next::Go)
     }
 
-    /// The data connection that was agreed upon, and 150; or a text for 425.
-    pub(super) async fn data(
+    /// The data connection that was agreed upon, and 150; or a text for 425. The ports that it keeps
+    /// from others, where they are not those of a pipe, are beside it.
+    pub(super) async fn data(&mut self, pipe: Option<&Pipe>) -> Result<Data, LineError> {
+        match self.arrived(pipe).await? {
+            Ok(ready) => self.carry(ready).await,
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    /// Waits for a connection that comes to a port. One that is made from here is made later.
+    pub(super) async fn arrived(
         &mut self,
         pipe: Option<&Pipe>,
-    ) -> Result<Result<BoxedWire, String>, LineError> {
-        let within = self.door.options.arrival_timeout;
-        let stream = match std::mem::replace(&mut self.way, DataWay::None) {
-            DataWay::None => return Ok(Err("say EPSV or EPRT first".to_owned())),
-            DataWay::Passive(mut arrival) => {
-                let come = loop {
-                    tokio::select! {
-                        come = &mut arrival.0 => break come.unwrap_or_else(|e| Err(e.to_string())),
-                        () = over(pipe) => break Err("the other half has ended".to_owned()),
-                        more = self.line.more() => more?,
+    ) -> Result<Result<Ready, String>, LineError> {
+        match std::mem::replace(&mut self.way, DataWay::None) {
+            DataWay::None => Ok(Err("say EPSV or EPRT first".to_owned())),
+            DataWay::Active(to) => Ok(Ok(Ready::ToCall(to))),
+            DataWay::Passive(mut arrival) => loop {
+                tokio::select! {
+                    come = &mut arrival.0 => {
+                        let come = come.unwrap_or_else(|error| Err(error.to_string()));
+                        return Ok(come.map(Ready::Come));
                     }
-                };
-                match come {
-                    Ok(stream) => {
-                        self.say(150, "the data connection is there").await?;
-                        Ok(stream)
-                    }
-                    Err(why) => Err(why),
+                    () = over(pipe) => return Ok(Err("the other half has ended".to_owned())),
+                    more = self.line.more() => more?,
+                }
+            },
+        }
+    }
+
+    /// Says 150, and makes the connection fit to carry.
+    pub(super) async fn carry(&mut self, ready: Ready) -> Result<Data, LineError> {
+        let options = &self.door.options;
+        let (arrival, handshake) = (options.arrival_timeout, options.handshake_timeout);
+        let Come { stream, pair } = match ready {
+            Ready::Come(come) => {
+                self.say(150, "the data connection is there").await?;
+                come
+            }
+            Ready::ToCall(to) => {
+                self.say(150, "calling").await?;
+                match connect(self.local, to, arrival).await {
+                    Ok(stream) => Come { stream, pair: None },
+                    Err(why) => return Ok(Err(why)),
                 }
             }
-            DataWay::Active(to) => {
-                self.say(150, "calling").await?;
-                connect(self.local, to, within).await
-            }
         };
-        let stream = match stream {
-            Ok(stream) => stream,
-            Err(why) => return Ok(Err(why)),
+        let (true, Some(door)) = (self.private, self.door.data_tls.clone()) else {
+            return Ok(Ok((Box::new(stream), pair)));
         };
-        let (true, Some(door)) = (self.private, self.door.tls.clone()) else {
-            return Ok(Ok(Box::new(stream)));
-        };
-        let greeted = door.welcome(stream, self.door.options.handshake_timeout).await;
-        Ok(greeted.map(|(wire, _)| Box::new(wire) as BoxedWire))
+        let greeted = door.welcome(stream, handshake).await;
+        Ok(greeted.map(|(wire, _)| (Box::new(wire) as BoxedWire, pair)))
     }
 
     /// Waits for the end of a pipe, and listens to what is said meanwhile. The second part says

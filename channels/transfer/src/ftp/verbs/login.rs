@@ -1,8 +1,14 @@
 //! AUTH, PBSZ, PROT (RFC 4217), USER, PASS, REIN (RFC 959).
+//!
+//! Clients of the suite prove their ticket and may do so in the clear. The password of anybody else is a
+//! token or a one-time ticket as it is: it is asked for only where TLS hides it.
+
+use simsim_model::Kind;
 
 use crate::ftp::line::LineError;
 use crate::ftp::login::{self, Login, hex};
 use crate::ftp::session::{DataWay, FAILURES_MAX, Next, Session, User};
+use crate::gate::Why;
 use crate::http::now_unix_s;
 use crate::keys;
 
@@ -90,7 +96,7 @@ impl Session {
             }
         };
         if name != login::USER {
-            return self.pass_of_guest(name, argument).await;
+            return self.pass_of_guest(&name, argument).await;
         }
         let entered = self.transfer(argument, &challenge).await;
         match entered {
@@ -133,20 +139,22 @@ impl Session {
         Ok((User::Transfer { pipe, id, half }, answer))
     }
 
-    async fn pass_of_guest(&mut self, name: String, secret: &str) -> Result<Next, LineError> {
-        match self.admit(name, secret).await {
+    async fn pass_of_guest(&mut self, name: &str, secret: &str) -> Result<Next, LineError> {
+        let refusal = match self.admit(name, secret).await {
             Ok(user) => {
                 self.user = user;
                 self.proved();
-                self.go(230, "welcome: TYPE I, PBSZ 0, PROT P, then STOR or RETR").await
+                return self.go(230, "welcome: TYPE I, PBSZ 0, PROT P, then STOR or RETR").await;
             }
-            Err(refusal) => {
-                tracing::warn!(peer = %self.peer, word = refusal.word(), "an FTP login was refused");
-                self.failures += 1;
-                self.say(530, &refusal.text).await?;
-                Ok(if self.failures >= FAILURES_MAX { Next::Quit } else { Next::Go })
-            }
-        }
+            Err(refusal) => refusal,
+        };
+        tracing::warn!(peer = %self.peer, why = refusal.word(), "an FTP login was refused");
+        self.failures += 1;
+        // 530 ends a client; 421 lets it come again.
+        let comes_again = matches!(refusal.why, Why::TooOften | Why::Failed(Kind::Busy));
+        self.say(if comes_again { 421 } else { 530 }, &refusal.text).await?;
+        let quits = comes_again || self.failures >= FAILURES_MAX;
+        Ok(if quits { Next::Quit } else { Next::Go })
     }
 
     pub(in crate::ftp) async fn rein(&mut self) -> Result<Next, LineError> {

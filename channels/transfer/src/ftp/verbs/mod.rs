@@ -4,6 +4,6 @@ mod about;
 mod files;
 mod login;
 mod parameters;
+mod retrieve;
+mod store;
 mod streams;
-
-pub(in crate::ftp) use streams::stamp;

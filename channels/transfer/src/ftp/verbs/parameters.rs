@@ -12,7 +12,8 @@ use std::sync::Arc;
 use crate::ftp::address::{epsv_text, parse_eprt, parse_port, pasv_text, with_port};
 use crate::ftp::data::{open_port, welcome};
 use crate::ftp::line::{LineError, parse_command};
-use crate::ftp::session::{Arrival, DataWay, Next, Session, User};
+use crate::ftp::ports::Pair;
+use crate::ftp::session::{Arrival, Come, DataWay, Next, Session, User};
 
 /// Ports below belong to services of hosts: nobody is sent there.
 const ACTIVE_PORT_MIN: u16 = 1024;
@@ -116,16 +117,16 @@ impl Session {
                 }
             }
         };
-        self.expect_at(port, code, text).await
+        self.expect_at(port, None, code, text).await
     }
 
-    /// As for a pipe; the ports are given back after each transfer.
+    /// As for a pipe; but the ports are given back after each transfer. Who says anything else while
+    /// it waits has given up.
     async fn passive_of_guest(
         &mut self,
         code: u16,
         text: impl Fn(u16) -> String,
     ) -> Result<Next, LineError> {
-        self.pair = None;
         let ports = self.door.ports.clone();
         let mut place = ports.stand_in_line(false);
         let mut tick = tokio::time::interval(self.door.options.wait_interval);
@@ -145,14 +146,14 @@ impl Session {
                 }
             }
         };
-        let port = pair.first();
-        self.pair = Some(pair);
-        self.expect_at(port, code, text).await
+        self.expect_at(pair.first(), Some(pair), code, text).await
     }
 
+    /// Opens the port and says it. What it is of goes back when nobody comes, or with the connection.
     async fn expect_at(
         &mut self,
         port: u16,
+        pair: Option<Pair>,
         code: u16,
         text: impl Fn(u16) -> String,
     ) -> Result<Next, LineError> {
@@ -167,7 +168,9 @@ impl Session {
         };
         let port = listener.local_addr()?.port();
         let coming = welcome(listener, self.peer_ip(), self.door.options.arrival_timeout);
-        self.way = DataWay::Passive(Arrival(tokio::spawn(coming)));
+        self.way = DataWay::Passive(Arrival(tokio::spawn(async move {
+            Ok(Come { stream: coming.await?, pair })
+        })));
         self.go(code, &text(port)).await
     }
 

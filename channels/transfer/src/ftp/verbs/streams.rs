@@ -1,31 +1,24 @@
-//! STOR, RETR, SIZE, MDTM, REST, LIST, NLST, MLSD for other people's tools: raw streams by token or
-//! one-time ticket, over TLS only.
+//! What other people's tools may say once they have logged in with a token or a one-time ticket: names,
+//! facts and lists of raw streams. `store` and `retrieve` carry the streams themselves.
 //!
-//! Names are `task`, or `task/saveset` for reading an older one. A stream is stored whole or not at
-//! all: it is whole when the data connection ended as TLS ends (close_notify) while its control
-//! connection was still there. A client that dies closes both without it, and leaves nothing.
+//! A task is a file, and a folder of its savesets: `TASK` is what is stored next or was stored last,
+//! `TASK/SAVESET` an older one, for reading. Nothing else has a name here.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use simsim_model::{Kind, limits};
-use simsim_net::BoxedWire;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use simsim_model::Kind;
+use tokio::io::AsyncWriteExt;
 
 use crate::ftp::line::{LineError, parse_command};
 use crate::ftp::session::{DataWay, Next, Session, User};
+use crate::ftp::stall::StallKey;
 use crate::gate::{
-    Opened, PIECE_BYTES_MAX, SecretText, StreamCaller, StreamFacts, StreamGuest, StreamRefusal,
-    StreamSink, StreamSource, Why,
+    SecretText, StreamCaller, StreamFacts, StreamGuest, StreamRefusal, Why, is_saveset_id,
+    is_task_name,
 };
 
-/// Read at once from a data connection.
-const READ_BYTES: usize = 256 * 1024;
-/// The other side takes a piece within this time.
-const SEND_TIME: Duration = Duration::from_millis(limits::DEAD_PEER_MS);
-/// A refusal that comes so soon is told before the data connection is used.
-const SOON: Duration = Duration::from_secs(2);
+/// Of a user's name this much is kept for logs.
+const USER_CHARS_MAX: usize = 64;
 
 /// The reply of a refusal.
 fn code_of(why: Why) -> u16 {
@@ -44,7 +37,7 @@ fn code_of(why: Why) -> u16 {
 }
 
 /// What is said while data is on its way.
-enum Word {
+pub(super) enum Word {
     /// ABOR.
     Given,
     /// QUIT: after the transfer.
@@ -54,234 +47,171 @@ enum Word {
     Ended(LineError),
 }
 
-/// What happened while a stream came in.
-enum Step {
-    Word(Word),
-    Over(StreamRefusal),
-    Read(Result<std::io::Result<usize>, tokio::time::error::Elapsed>),
-}
-
-/// Why a stream ended before its end.
-enum Stopped {
-    Refused(StreamRefusal),
-    Broke(String),
-    /// ABOR.
-    Given,
-    Line(LineError),
+/// What a name stands for.
+pub(super) struct Named {
+    pub(super) guest: Arc<dyn StreamGuest>,
+    pub(super) key: StallKey,
+    pub(super) task: String,
+    /// Its id, or the beginning of it; none: the newest.
+    pub(super) saveset: Option<String>,
 }
 
 impl Session {
     /// PASS of a tool.
-    pub(in crate::ftp) async fn admit(
-        &mut self,
-        user: String,
-        secret: &str,
-    ) -> Result<User, StreamRefusal> {
-        let Some(gate) = self.door.doors.gate() else { return Err(StreamRefusal::not_proved()) };
-        let caller = StreamCaller {
-            user,
-            secret: SecretText::new(secret),
-            address: self.peer_ip(),
-            door: "ftp",
-            follows: false,
+    pub(super) async fn admit(&mut self, user: &str, secret: &str) -> Result<User, StreamRefusal> {
+        let Some(gate) = self.door.doors.gate() else {
+            let text = "this host is starting and takes no streams yet";
+            return Err(StreamRefusal::busy(text, 5));
         };
+        let secret = SecretText::new(secret);
+        let key = StallKey::of(&secret);
+        let user = user.chars().filter(|c| !c.is_control()).take(USER_CHARS_MAX).collect();
+        let address = self.peer_ip();
+        let caller = StreamCaller { user, secret, address, door: "ftp", follows: false };
         let guest: Arc<dyn StreamGuest> = gate.admit(caller).await?.into();
-        Ok(User::Guest { guest, folder: String::new() })
+        Ok(User::Guest { guest, folder: String::new(), key })
     }
 
-    /// Task and saveset of a name, from where the client stands.
-    fn name(&self, argument: &str) -> Option<(Arc<dyn StreamGuest>, String, Option<String>)> {
-        let User::Guest { guest, folder } = &self.user else { return None };
+    /// Verbs of files, said by a tool.
+    pub(in crate::ftp) async fn obey_guest(
+        &mut self,
+        verb: &str,
+        argument: &str,
+    ) -> Result<Next, LineError> {
+        match verb {
+            "STOR" | "APPE" => self.store(verb, argument).await,
+            "RETR" => self.retrieve(argument).await,
+            "REST" => self.rest(argument).await,
+            "SIZE" => self.size(argument).await,
+            "MDTM" => self.facts(argument, |facts| stamp(facts.stored_unix_s)).await,
+            "MLST" => self.mlst(argument).await,
+            "LIST" | "NLST" | "MLSD" => self.list(verb).await,
+            "ABOR" => {
+                self.way = DataWay::None;
+                self.go(226, "nothing is under way").await
+            }
+            "PWD" | "XPWD" => {
+                let text = format!("\"/{}\" is where you are", self.folder());
+                self.go(257, &text).await
+            }
+            "CWD" | "CDUP" | "XCWD" | "XCUP" => self.cwd_of_guest(verb, argument).await,
+            verb => self.not_here(verb).await,
+        }
+    }
+
+    fn folder(&self) -> &str {
+        match &self.user {
+            User::Guest { folder, .. } => folder,
+            _ => "",
+        }
+    }
+
+    async fn cwd_of_guest(&mut self, verb: &str, argument: &str) -> Result<Next, LineError> {
+        let User::Guest { guest, folder, .. } = &mut self.user else {
+            return self.not_here(verb).await;
+        };
+        let path = argument.trim_matches('/');
+        if verb.ends_with("UP") || matches!(path, "" | "..") {
+            folder.clear();
+        } else if path == guest.task() {
+            path.clone_into(folder);
+        } else if path != "." {
+            return self.go(550, "there is no such folder").await;
+        }
+        self.go(250, "here").await
+    }
+
+    /// Task and saveset of a name, from where the client stands. What cannot be a name of either, such
+    /// as a way upwards, is none.
+    pub(super) fn named(&self, argument: &str) -> Option<Named> {
+        let User::Guest { guest, folder, key } = &self.user else { return None };
         let path = match argument.strip_prefix('/') {
             Some(absolute) => absolute.to_owned(),
             None => format!("{folder}/{argument}"),
         };
         let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
-        let task = parts.next()?.to_owned();
-        let saveset = parts.next().map(str::to_owned);
-        parts.next().is_none().then(|| (Arc::clone(guest), task, saveset))
+        let task = parts.next().filter(|task| is_task_name(task) && *task != "..")?.to_owned();
+        let saveset = match parts.next() {
+            None => None,
+            Some(id) if is_saveset_id(id) => Some(id.to_ascii_lowercase()),
+            Some(_) => return None,
+        };
+        if parts.next().is_some() {
+            return None;
+        }
+        Some(Named { guest: Arc::clone(guest), key: *key, task, saveset })
     }
 
-    async fn refuse(&mut self, refusal: &StreamRefusal) -> Result<Next, LineError> {
-        tracing::info!(peer = %self.peer, word = refusal.word(), "a raw stream was refused");
-        self.way = DataWay::None;
-        self.go(code_of(refusal.why), &refusal.text).await
+    /// Says why not. Who tries too often is sent away.
+    pub(super) async fn refuse(&mut self, refusal: &StreamRefusal) -> Result<Next, LineError> {
+        tracing::warn!(
+            peer = %self.peer, why = refusal.word(), text = refusal.text, "raw stream refused"
+        );
+        self.say(code_of(refusal.why), &refusal.text).await?;
+        Ok(if refusal.why == Why::TooOften { Next::Quit } else { Next::Go })
     }
 
-    /// STOR.
-    pub(in crate::ftp) async fn store(&mut self, argument: &str) -> Result<Next, LineError> {
-        let Some((guest, task, None)) = self.name(argument) else {
-            return self.go(553, "STOR takes the name of a task").await;
-        };
-        if std::mem::take(&mut self.rest) > 0 {
-            return self.go(554, "a stream is stored whole: begin anew, without REST").await;
-        }
-        if let Err(text) = self.may_carry() {
-            return self.go(521, text).await;
-        }
-        let mut putting = guest.put(&task);
-        let early = tokio::time::timeout(SOON, &mut putting).await;
-        if let Ok(Err(refusal)) = &early {
-            let refusal = refusal.clone();
-            drop(putting);
-            return self.refuse(&refusal).await;
-        }
-        let mut wire = match self.data(None).await? {
-            Ok(wire) => wire,
-            Err(text) => return self.go(425, &text).await,
-        };
-        let opened = match early {
-            Ok(opened) => opened,
-            Err(_) => tokio::select! {
-                opened = &mut putting => opened,
-                ended = self.until_ended() => return Err(ended),
-            },
-        };
-        drop(putting);
-        let sink = match opened {
-            Ok(Opened::Here(sink)) => sink,
-            Ok(Opened::Elsewhere(_)) => {
-                return self
-                    .go(451, "the data is another host's, and FTP cannot send you there")
-                    .await;
-            }
-            Err(refusal) => return self.refuse(&refusal).await,
-        };
-        let done = self.take(&mut wire, sink).await;
-        drop(wire);
-        self.pair = None;
-        match done {
-            Ok((text, quits)) => self.ended(226, &text, quits).await,
-            Err(Stopped::Refused(refusal)) => self.refuse(&refusal).await,
-            Err(Stopped::Broke(why)) => self.go(426, &why).await,
-            Err(Stopped::Given) => {
-                self.say(426, "the transfer was given up, and nothing is kept").await?;
-                self.go(226, "it is over").await
-            }
-            Err(Stopped::Line(error)) => Err(error),
-        }
-    }
-
-    /// From the data connection into the sink, to the end of both.
-    async fn take(
-        &mut self,
-        wire: &mut BoxedWire,
-        mut sink: Box<dyn StreamSink>,
-    ) -> Result<(String, bool), Stopped> {
-        let idle = self.door.options.idle_timeout;
-        let (mut quits, mut buffer) = (false, vec![0; READ_BYTES]);
-        loop {
-            let step = tokio::select! {
-                biased;
-                word = self.word() => Step::Word(word),
-                refusal = sink.over() => Step::Over(refusal),
-                read = tokio::time::timeout(idle, wire.read(&mut buffer)) => Step::Read(read),
+    /// SIZE: of what waits to be gone on with, else of what is stored. Clients take this for the part of
+    /// their file that is there already: who may store is never told the size of something else.
+    async fn size(&mut self, argument: &str) -> Result<Next, LineError> {
+        let Some(named) = self.named(argument) else { return self.no_name().await };
+        if named.saveset.is_none() && named.guest.stores() {
+            return match self.door.stalls.offset(named.key, &named.task) {
+                Some(bytes) => self.go(213, &bytes.to_string()).await,
+                // Not 550: to clients this is a file that cannot be read either.
+                None => {
+                    let text = "no stream waits to be gone on with; for what is stored say \
+                                TASK/SAVESET";
+                    self.go(504, text).await
+                }
             };
-            let why = match step {
-                Step::Word(Word::Quits) => {
-                    quits = true;
-                    continue;
-                }
-                Step::Word(Word::Answer(code, text)) => {
-                    self.say(code, text).await.map_err(Stopped::Line)?;
-                    continue;
-                }
-                Step::Word(Word::Given) => {
-                    sink.abort("the client gave it up").await;
-                    return Err(Stopped::Given);
-                }
-                Step::Word(Word::Ended(error)) => {
-                    sink.abort("the client's control connection ended").await;
-                    return Err(Stopped::Line(error));
-                }
-                Step::Over(refusal) => return Err(Stopped::Refused(refusal)),
-                Step::Read(Ok(Ok(0))) => break,
-                Step::Read(Ok(Ok(read))) => {
-                    let piece = Bytes::copy_from_slice(buffer.get(..read).unwrap_or_default());
-                    sink.write(piece).await.map_err(Stopped::Refused)?;
-                    continue;
-                }
-                Step::Read(Ok(Err(error))) => format!("the data connection broke off: {error}"),
-                Step::Read(Err(_)) => format!("no data came for {} s", idle.as_secs()),
-            };
-            sink.abort(&why).await;
-            return Err(Stopped::Broke(format!("{why}; nothing is kept")));
         }
-        // Clients wait for the end of TLS from here before they look at the control connection.
-        let _ = tokio::time::timeout(SOON, wire.shutdown()).await;
-        let stored = sink.finish().await.map_err(Stopped::Refused)?;
-        let text = format!("{} bytes are stored as saveset {}", stored.bytes, stored.saveset);
-        Ok((text, quits))
+        self.facts(argument, |facts| facts.bytes.to_string()).await
     }
 
-    /// RETR.
-    pub(in crate::ftp) async fn retrieve(&mut self, argument: &str) -> Result<Next, LineError> {
-        let Some((guest, task, saveset)) = self.name(argument) else {
-            return self.go(553, "RETR takes task or task/saveset").await;
-        };
-        if let Err(text) = self.may_carry() {
-            return self.go(521, text).await;
-        }
-        let offset = std::mem::take(&mut self.rest);
-        let source = match guest.get(&task, saveset.as_deref()).await {
-            Ok(Opened::Here(source)) => source,
-            Ok(Opened::Elsewhere(_)) => {
-                return self
-                    .go(451, "the data is another host's, and FTP cannot send you there")
-                    .await;
-            }
-            Err(refusal) => return self.refuse(&refusal).await,
-        };
-        if offset > source.facts().bytes {
-            return self.go(554, "REST is beyond the end").await;
-        }
-        let wire = match self.data(None).await? {
-            Ok(wire) => wire,
-            Err(text) => return self.go(425, &text).await,
-        };
-        let mut giving = Box::pin(give(source, wire, offset));
-        let mut quits = false;
-        let done = loop {
-            tokio::select! {
-                done = &mut giving => break done,
-                word = self.word() => match word {
-                    Word::Quits => quits = true,
-                    Word::Answer(code, text) => self.say(code, text).await?,
-                    Word::Given => {
-                        drop(giving);
-                        self.pair = None;
-                        self.say(426, "the transfer was given up").await?;
-                        return self.go(226, "it is over").await;
-                    }
-                    Word::Ended(error) => return Err(error),
-                },
-            }
-        };
-        drop(giving);
-        self.pair = None;
-        match done {
-            Ok(bytes) => self.ended(226, &format!("{bytes} bytes"), quits).await,
-            Err(Stopped::Refused(refusal)) => self.refuse(&refusal).await,
-            Err(_) => self.go(426, "the data connection broke off").await,
-        }
-    }
-
-    /// SIZE and MDTM.
-    pub(in crate::ftp) async fn facts(
+    /// MDTM, and SIZE of what is stored.
+    async fn facts(
         &mut self,
         argument: &str,
         text: impl Fn(&StreamFacts) -> String,
     ) -> Result<Next, LineError> {
-        let Some((guest, task, saveset)) = self.name(argument) else {
-            return self.go(553, "task or task/saveset").await;
+        let Some(Named { guest, task, saveset, .. }) = self.named(argument) else {
+            return self.no_name().await;
         };
         match guest.look(&task, saveset.as_deref()).await {
             Ok(facts) => self.go(213, &text(&facts)).await,
+            // A data connection that is there already stays: clients ask for the size beside it.
             Err(refusal) => self.refuse(&refusal).await,
         }
     }
 
-    pub(in crate::ftp) async fn rest(&mut self, argument: &str) -> Result<Next, LineError> {
+    async fn mlst(&mut self, argument: &str) -> Result<Next, LineError> {
+        if matches!(argument, "" | "." | "/") && self.folder().is_empty() {
+            return self.go(250, "Listing\ntype=dir; /\nEnd").await;
+        }
+        let path = if matches!(argument, "" | ".") { "/" } else { argument };
+        let named = match path {
+            "/" => self.named(&format!("/{}", self.folder())),
+            path => self.named(path),
+        };
+        let Some(Named { guest, task, saveset, .. }) = named else { return self.no_name().await };
+        match guest.look(&task, saveset.as_deref()).await {
+            Ok(facts) => {
+                let name = match &saveset {
+                    Some(saveset) => format!("{task}/{saveset}"),
+                    None => task,
+                };
+                self.go(250, &format!("Listing\n{} /{name}\nEnd", fact_line(&facts))).await
+            }
+            Err(refusal) => self.refuse(&refusal).await,
+        }
+    }
+
+    async fn no_name(&mut self) -> Result<Next, LineError> {
+        self.go(553, "a name is TASK or TASK/SAVESET").await
+    }
+
+    async fn rest(&mut self, argument: &str) -> Result<Next, LineError> {
         match argument.parse() {
             Ok(offset) => {
                 self.rest = offset;
@@ -291,51 +221,70 @@ impl Session {
         }
     }
 
-    /// LIST, NLST, MLSD: the one task that the secret is for.
-    pub(in crate::ftp) async fn list(&mut self, verb: &str) -> Result<Next, LineError> {
-        let User::Guest { guest, .. } = &self.user else {
-            return self.go(502, "not here").await;
+    /// ALLO: how long what comes will be. The first number is the one of bytes.
+    pub(in crate::ftp) async fn allo(&mut self, argument: &str) -> Result<Next, LineError> {
+        self.announced = argument.split_whitespace().next().and_then(|bytes| bytes.parse().ok());
+        self.go(202, "nothing needs to be set aside").await
+    }
+
+    /// LIST, NLST, MLSD: above the tasks the one that the secret is for, in it its newest saveset; where
+    /// there is nothing to read, nothing.
+    async fn list(&mut self, verb: &str) -> Result<Next, LineError> {
+        let User::Guest { guest, folder, .. } = &self.user else {
+            return self.not_here(verb).await;
         };
-        let guest = Arc::clone(guest);
-        if let Err(text) = self.may_carry() {
+        let (guest, inside) = (Arc::clone(guest), !folder.is_empty());
+        if let Err(text) = self.is_private() {
             return self.go(521, text).await;
         }
-        let task = guest.task().to_owned();
-        let facts = guest.look(&task, None).await.ok();
-        let (bytes, time) = facts.map_or((0, 0), |facts| (facts.bytes, facts.stored_unix_s));
-        let line = match verb {
-            "NLST" => format!("{task}\r\n"),
-            "MLSD" => format!("type=file;size={bytes};modify={}; {task}\r\n", stamp(time)),
-            _ => format!("-rw------- 1 simsim simsim {bytes} Jan 01 1970 {task}\r\n"),
-        };
-        let mut wire = match self.data(None).await? {
-            Ok(wire) => wire,
+        let facts = guest.look(guest.task(), None).await.ok();
+        let line = facts.map_or_else(String::new, |facts| {
+            let name = if inside { facts.saveset.to_string() } else { facts.task.clone() };
+            match verb {
+                "NLST" => format!("{name}\r\n"),
+                "MLSD" => format!("{} {name}\r\n", fact_line(&facts)),
+                _ => {
+                    let (bytes, time) = (facts.bytes, Moment::of(facts.stored_unix_s).in_list());
+                    format!("-rw------- 1 simsim simsim {bytes:>12} {time} {name}\r\n")
+                }
+            }
+        });
+        let (mut wire, _ports) = match self.data(None).await? {
+            Ok(come) => come,
             Err(text) => return self.go(425, &text).await,
         };
         let sent = async {
             wire.write_all(line.as_bytes()).await?;
             wire.shutdown().await
         };
-        let sent = sent.await;
-        self.pair = None;
-        match sent {
+        match sent.await {
             Ok(()) => self.go(226, "that is all").await,
             Err(_) => self.go(426, "the data connection broke off").await,
         }
     }
 
-    /// Raw data goes as it is, and only where nobody reads it.
-    fn may_carry(&self) -> Result<(), &'static str> {
-        if !self.private {
-            return Err("the data would be readable: say PBSZ 0 and PROT P first");
-        }
-        match self.image {
+    fn is_private(&self) -> Result<(), &'static str> {
+        match self.private {
             true => Ok(()),
-            false => Err("say TYPE I first: bytes are kept as they come"),
+            false => Err("the data would be readable: say PBSZ 0 and PROT P first"),
         }
     }
 
-    async fn ended(&mut self, code: u16, text: &str, quits: bool) -> Result<Next, LineError> {
+    /// Raw data goes as it is, and only where nobody reads it.
+    pub(super) fn may_carry(&self) -> Result<(), (u16, &'static str)> {
+        self.is_private().map_err(|text| (521, text))?;
+        match self.image {
+            true => Ok(()),
+            false => Err((503, "say TYPE I first: bytes are kept as they come")),
+        }
+    }
+
+    pub(super) async fn ended(
+        &mut self,
+        code: u16,
+        text: &str,
+        quits: bool,
+    ) -> Result<Next, LineError> {
         self.say(code, text).await?;
         if quits {
             self.say(221, "good bye").await?;
@@ -344,8 +293,8 @@ impl Session {
         Ok(Next::Go)
     }
 
-    /// Nothing is lost when it is given up.
-    async fn word(&mut self) -> Word {
+    /// What is said beside the data. Nothing is lost when it is given up.
+    pub(super) async fn word(&mut self) -> Word {
         match self.line.next().await {
             Err(error) => Word::Ended(error),
             Ok(line) => match parse_command(&line).0.as_str() {
@@ -357,51 +306,51 @@ impl Session {
             },
         }
     }
-
-    async fn until_ended(&mut self) -> LineError {
-        loop {
-            if let Err(error) = self.line.more().await {
-                return error;
-            }
-        }
-    }
 }
 
-/// From a stream to the data connection, to the end of both; answers the bytes that went.
-async fn give(
-    mut source: Box<dyn StreamSource>,
-    mut wire: BoxedWire,
-    offset: u64,
-) -> Result<u64, Stopped> {
-    let broke = |error: std::io::Error| Stopped::Broke(error.to_string());
-    let mut at = offset;
-    loop {
-        let piece = source.read(at, PIECE_BYTES_MAX).await.map_err(Stopped::Refused)?;
-        if piece.is_empty() {
-            break;
-        }
-        let sending = tokio::time::timeout(SEND_TIME, wire.write_all(&piece)).await;
-        sending.map_err(|_| Stopped::Broke("nothing is taken".to_owned()))?.map_err(broke)?;
-        at += piece.len() as u64;
-    }
-    wire.shutdown().await.map_err(broke)?;
-    Ok(at - offset)
+/// The facts of a stream as MLST and MLSD have them (RFC 3659, section 7.2).
+fn fact_line(facts: &StreamFacts) -> String {
+    format!("type=file;size={};modify={};", facts.bytes, stamp(facts.stored_unix_s))
 }
 
 /// A time as MDTM and MLSD write it: `YYYYMMDDhhmmss`, UTC (RFC 3659, section 2.3).
-pub(in crate::ftp) fn stamp(unix_s: u64) -> String {
-    let (days, rest) = (unix_s / 86_400, unix_s % 86_400);
-    // Days since 0000-03-01, in eras of 400 years.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+fn stamp(unix_s: u64) -> String {
+    let Moment { year, month, day, second } = Moment::of(unix_s);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
+}
+
+/// A day of the calendar, and a second of it; UTC.
+struct Moment {
+    year: u64,
+    month: u64,
+    day: u64,
+    second: u64,
+}
+
+impl Moment {
+    fn of(unix_s: u64) -> Self {
+        let (days, second) = (unix_s / 86_400, unix_s % 86_400);
+        // Days since 0000-03-01, in eras of 400 years.
+        let shifted = days + 719_468;
+        let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+        let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year + year / 4 - year / 100);
+        let shifted_month = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let year = year + era * 400 + u64::from(month <= 2);
+        Self { year, month, day, second }
+    }
+
+    /// As `ls -l` writes it, the year in place of the hour.
+    fn in_list(&self) -> String {
+        const MONTHS: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let month = usize::try_from(self.month.saturating_sub(1)).unwrap_or(0);
+        let month = MONTHS.get(month).copied().unwrap_or("Jan");
+        format!("{month} {:>2}  {}", self.day, self.year)
+    }
 }
 
 #[cfg(test)]
@@ -410,15 +359,16 @@ mod tests {
 
     #[test]
     fn times_are_written_as_the_rfc_has_them() {
-        for (unix_s, text) in [
-            (0, "19700101000000"),
-            (951_782_400, "20000229000000"),
-            (951_868_799, "20000229235959"),
-            (1_709_251_199, "20240229235959"),
-            (1_735_689_600, "20250101000000"),
-            (4_102_444_799, "20991231235959"),
+        for (unix_s, text, listed) in [
+            (0, "19700101000000", "Jan  1  1970"),
+            (951_782_400, "20000229000000", "Feb 29  2000"),
+            (951_868_799, "20000229235959", "Feb 29  2000"),
+            (1_709_251_199, "20240229235959", "Feb 29  2024"),
+            (1_735_689_600, "20250101000000", "Jan  1  2025"),
+            (4_102_444_799, "20991231235959", "Dec 31  2099"),
         ] {
             assert_eq!(stamp(unix_s), text);
+            assert_eq!(Moment::of(unix_s).in_list(), listed);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is special to FTP: who may say what, whose data ports are whose, and who waits.
 
 mod abuse;
+mod guests;
 mod limits;
 mod seen;
 mod talk;

@@ -1,29 +1,54 @@
-//! Other people's tools: curl, lftp and Python's ftplib log in with a one-time ticket, store and read.
+//! Other people's tools: curl, lftp, Python's ftplib and openssl log in with a one-time ticket, store and
+//! read.
 
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use simsim_model::{Direction, Ticket};
 use simsim_testkit::{has_program, skip};
-use simsim_transfer::{DataPorts, stream_ticket};
+use simsim_transfer::{DataPorts, FtpOptions, stream_ticket};
 
-use super::Device;
+use super::{Device, until};
 use crate::front::{bytes_of, ticket};
 use crate::memory::Memory;
 
 /// A device, a file, and a place for what comes back.
-struct Bench {
-    memory: Memory,
-    device: Device,
-    content: Vec<u8>,
-    file: PathBuf,
-    back: PathBuf,
+pub(super) struct Bench {
+    pub memory: Memory,
+    pub device: Device,
+    pub content: Vec<u8>,
+    pub file: PathBuf,
+    pub back: PathBuf,
 }
 
+/// Before what a test does with ftplib: logged in, and data is private.
+const LOGGED_IN: &str = r#"
+import ftplib, os, socket, ssl, sys, time
+host, port, ca, secret, file = sys.argv[1:6]
+content = open(file, "rb").read()
+context = ssl.create_default_context(cafile=ca)
+context.check_hostname = False
+ftp = ftplib.FTP_TLS(context=context)
+ftp.connect(host, int(port), timeout=60)
+ftp.login("db", secret)
+ftp.prot_p()
+ftp.voidcmd("TYPE I")
+def refused(what, *arguments):
+    try:
+        return "accepted: " + str(what(*arguments))
+    except ftplib.Error as error:
+        return str(error)
+"#;
+
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
+        Self::with(DataPorts::any(2), FtpOptions::default())
+    }
+
+    pub fn with(ports: DataPorts, options: FtpOptions) -> Self {
         let memory = Memory::default();
-        let device = Device::start(&memory, DataPorts::any(2));
+        let device = Device::start_with(&memory, ports, options);
         let content = bytes_of(3_000_001, 8).to_vec();
         let folder = device.scratch.path();
         let (file, back) = (folder.join("file"), folder.join("back"));
@@ -35,15 +60,29 @@ impl Bench {
         self.device.scratch.path().join("device/tls.crt").display().to_string()
     }
 
-    fn is_stored(&self, ticket: &Ticket) -> bool {
+    pub fn is_stored(&self, ticket: &Ticket) -> bool {
         self.memory.held.lock().closed.contains(&ticket.transfer)
     }
 
-    fn stored_whole(&self, ticket: &Ticket) {
+    #[track_caller]
+    pub fn stored_whole(&self, ticket: &Ticket) {
         assert!(self.is_stored(ticket));
-        assert!(self.memory.held.lock().stream == self.content, "something else is stored");
+        let mut held = self.memory.held.lock();
+        assert!(held.stream == self.content, "something else is stored: {}", held.stream.len());
+        held.stream.clear();
     }
 
+    /// The device gave up as many streams as this, and has nothing of the last one.
+    #[track_caller]
+    pub fn given_up(&self, ticket: &Ticket, streams: usize) -> String {
+        until("the device gives it up", || self.memory.held.lock().aborted.len() >= streams);
+        assert!(!self.is_stored(ticket), "it is kept");
+        let held = self.memory.held.lock();
+        assert!(held.stream_broke && held.aborted.len() == streams, "{:?}", held.aborted);
+        held.aborted[streams - 1].clone()
+    }
+
+    #[track_caller]
     fn read_whole(&self, from: usize) {
         let back = std::fs::read(&self.back).expect("it came back");
         assert!(back == self.content[from..], "something else came back: {} bytes", back.len());
@@ -61,6 +100,24 @@ impl Bench {
         curl.args(["--connect-to", &format!("device:{port}:{ip}:{port}")]).args(arguments);
         curl.arg(format!("ftp://device:{port}/db"));
         curl.output().expect("curl runs")
+    }
+
+    /// Runs lines of Python behind [`LOGGED_IN`].
+    pub fn ftplib(&self, ticket: &Ticket, lines: &str) -> Command {
+        let (ip, port) = (self.device.address.ip(), self.device.address.port());
+        let mut python = Command::new("python3");
+        python.arg("-c").arg(format!("{LOGGED_IN}{lines}"));
+        python.args([&ip.to_string(), &port.to_string(), &self.certificate()]);
+        python.arg(stream_ticket(ticket).reveal()).arg(&self.file);
+        python
+    }
+
+    /// What ftplib comes to say.
+    #[track_caller]
+    pub fn says(&self, ticket: &Ticket, lines: &str) -> String {
+        let output = self.ftplib(ticket, lines).output().expect("python runs");
+        good(&output);
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 
@@ -82,14 +139,29 @@ fn curl_stores_and_reads_and_is_told_to_take_tls() {
     let told = bench.curl(&store, &["--upload-file", &file, "--verbose"]);
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
     assert!(told.contains("AUTH TLS") && told.contains("--ssl-reqd"), "{told}");
+    assert!(!told.contains("PASS"), "the ticket was said in the clear: {told}");
     good(&bench.curl(&store, &["--ssl-reqd", "--upload-file", &file]));
     bench.stored_whole(&store);
     let again = bench.curl(&store, &["--ssl-reqd", "--upload-file", &file]);
     assert!(!again.status.success(), "used before: {again:?}");
+    // Versions of curl that are still about cannot do TLS over connections that come to them.
+    let store = ticket(&bench.memory, Direction::Backup);
+    good(&bench.curl(&store, &["--ssl-reqd", "--disable-epsv", "--upload-file", &file]));
+    bench.stored_whole(&store);
+    let append = ticket(&bench.memory, Direction::Backup);
+    let refused = bench.curl(&append, &["--ssl-reqd", "--append", "--upload-file", &file]);
+    assert!(!refused.status.success() && !bench.is_stored(&append), "to nothing: {refused:?}");
+    // What it takes for the size of a part is not that of something else.
+    let resume = ["--ssl-reqd", "--continue-at", "-", "--upload-file", &file];
+    good(&bench.curl(&append, &resume));
+    bench.stored_whole(&append);
 
+    bench.memory.held.lock().stream = bench.content.clone();
     let read = || ticket(&bench.memory, Direction::Restore);
-    good(&bench.curl(&read(), &["--ssl-reqd", "--output", &back]));
-    bench.read_whole(0);
+    for way in ["--ftp-pasv", "--disable-epsv"] {
+        good(&bench.curl(&read(), &["--ssl-reqd", way, "--output", &back]));
+        bench.read_whole(0);
+    }
     good(&bench.curl(&read(), &["--ssl-reqd", "--output", &back, "--range", "1000-"]));
     bench.read_whole(1000);
     let refused = bench.curl(&store, &["--ssl-reqd", "--output", &back]);
@@ -103,86 +175,109 @@ fn lftp_stores_and_reads() {
     }
     let bench = Bench::new();
     let (ip, port) = (bench.device.address.ip(), bench.device.address.port());
-    let lftp = |ticket: &Ticket, verb: &str| {
+    let lftp = |ticket: &Ticket, verbs: &str| {
         let script = format!(
             "set ftp:ssl-force yes; set ftp:ssl-protect-data yes; set ssl:ca-file {}; \
              set ssl:check-hostname no; set net:max-retries 1; set net:timeout 30; \
-             set cmd:fail-exit yes; set ftp:use-size no; set ftp:use-mdtm no; set xfer:clobber yes; \
-             open -u db,{} -p {port} {ip}; {verb}; bye",
+             set cmd:fail-exit yes; set xfer:clobber yes; open -u db,{} -p {port} {ip}; {verbs}; bye",
             bench.certificate(),
             stream_ticket(ticket).reveal()
         );
         Command::new("lftp").args(["--norc", "-c", &script]).output().expect("lftp runs")
     };
-    let store = ticket(&bench.memory, Direction::Backup);
-    good(&lftp(&store, &format!("put {} -o db", bench.file.display())));
-    bench.stored_whole(&store);
-    let read = ticket(&bench.memory, Direction::Restore);
-    good(&lftp(&read, &format!("get db -o {}", bench.back.display())));
-    bench.read_whole(0);
+    for way in ["set ftp:passive-mode yes", "set ftp:prefer-epsv yes", "set ftp:passive-mode no"] {
+        let store = ticket(&bench.memory, Direction::Backup);
+        good(&lftp(&store, &format!("{way}; put {} -o db", bench.file.display())));
+        bench.stored_whole(&store);
+        bench.memory.held.lock().stream = bench.content.clone();
+        let read = ticket(&bench.memory, Direction::Restore);
+        good(&lftp(&read, &format!("{way}; get db -o {}", bench.back.display())));
+        bench.read_whole(0);
+    }
 }
 
-const PYTHON: &str = r#"
-import ftplib, os, ssl, sys
-host, port, ca, secret, verb, file = sys.argv[1:7]
-context = ssl.create_default_context(cafile=ca)
-context.check_hostname = False
-ftp = ftplib.FTP_TLS(context=context)
-ftp.connect(host, int(port), timeout=60)
-ftp.login("db", secret)
-ftp.prot_p()
-if verb == "store":
-    print(ftp.storbinary("STOR db", open(file, "rb")))
-elif verb == "read":
-    with open(file, "wb") as out:
-        ftp.retrbinary("RETR db", out.write, rest=int(sys.argv[7]))
-elif verb == "die":
-    connection = ftp.transfercmd("STOR db")
-    connection.sendall(open(file, "rb").read())
-    os.kill(os.getpid(), 9)
-elif verb == "abort":
-    connection = ftp.transfercmd("STOR db")
-    connection.sendall(open(file, "rb").read()[:100000])
-    ftp.putline("ABOR")
-    print(ftp.getmultiline())
-    print(ftp.getmultiline())
-ftp.close()
-"#;
-
 #[test]
-fn ftplib_stores_and_reads_and_what_it_does_not_end_is_not_kept() {
+fn ftplib_stores_and_reads() {
     if !has_program("python3") {
         return skip("no python3");
     }
     let bench = Bench::new();
-    let (ip, port) = (bench.device.address.ip(), bench.device.address.port());
-    let python = |ticket: &Ticket, verb: &str, file: &PathBuf, more: &[&str]| {
-        let mut python = Command::new("python3");
-        python.args(["-c", PYTHON, &ip.to_string(), &port.to_string(), &bench.certificate()]);
-        python.args([stream_ticket(ticket).reveal(), verb]).arg(file).args(more);
-        python.output().expect("python runs")
-    };
+    for passive in ["True", "False"] {
+        let store = ticket(&bench.memory, Direction::Backup);
+        let lines = format!(
+            "ftp.set_pasv({passive})\nprint(ftp.storbinary('STOR db', open(file, 'rb')))\nftp.quit()"
+        );
+        let said = bench.says(&store, &lines);
+        assert!(said.contains(&format!("{} bytes", bench.content.len())), "{said}");
+        bench.stored_whole(&store);
+        bench.memory.held.lock().stream = bench.content.clone();
+        let read = ticket(&bench.memory, Direction::Restore);
+        let lines = format!(
+            "ftp.set_pasv({passive})\nout = bytearray()\n\
+             print(ftp.retrbinary('RETR db', out.extend, rest=1000))\n\
+             print(bytes(out) == content[1000:])\nftp.quit()"
+        );
+        let said = bench.says(&read, &lines);
+        assert!(said.starts_with("226 ") && said.ends_with("True\n"), "{said}");
+    }
+}
+
+/// Lists are not for transfers of bytes: clients ask for them as text.
+#[test]
+fn ftplib_lists_and_walks() {
+    if !has_program("python3") {
+        return skip("no python3");
+    }
+    let bench = Bench::new();
     let store = ticket(&bench.memory, Direction::Backup);
-    let stored = python(&store, "store", &bench.file, &[]);
-    good(&stored);
-    let said = String::from_utf8_lossy(&stored.stdout).into_owned();
-    assert!(said.contains(&format!("{} bytes", bench.content.len())), "{said}");
-    bench.stored_whole(&store);
-    let read = ticket(&bench.memory, Direction::Restore);
-    good(&python(&read, "read", &bench.back, &["1000"]));
-    bench.read_whole(1000);
+    let lines = "\
+print(ftp.nlst(), list(ftp.mlsd()), ftp.pwd())
+ftp.dir()
+print(ftp.sendcmd('FEAT'))
+print(ftp.sendcmd('MLST').replace('\\n', ' '))
+print(refused(ftp.cwd, 'elsewhere'))
+print(ftp.cwd('/'), ftp.sendcmd('CDUP'), ftp.sendcmd('SYST'), ftp.sendcmd('NOOP'))
+for line in ['DELE db', 'MKD x', 'RMD x', 'RNFR db', 'SITE x', 'STOU']:
+    print(refused(ftp.sendcmd, line))
+ftp.quit()
+";
+    let said = bench.says(&store, lines);
+    assert!(said.starts_with("[] [] /\n"), "{said}");
+    for words in ["REST STREAM", "SIZE", "MDTM", "MLST type*;size*;modify*;", "type=dir; /"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(said.contains("550 there is no such folder"), "{said}");
+    assert_eq!(said.matches("502 not here").count() + said.matches("500 unknown").count(), 6);
+}
 
-    // All bytes were sent, and nobody said that these were all.
-    let killed = ticket(&bench.memory, Direction::Backup);
-    let output = python(&killed, "die", &bench.file, &[]);
-    assert!(output.status.code().is_none(), "{output:?}");
-    super::until("the device gives it up", || !bench.memory.held.lock().aborted.is_empty());
-    assert!(!bench.is_stored(&killed), "a client that died has a whole stream");
-
-    let given = ticket(&bench.memory, Direction::Backup);
-    let output = python(&given, "abort", &bench.file, &[]);
-    good(&output);
+#[test]
+fn openssl_logs_in_by_hand() {
+    if !has_program("openssl") {
+        return skip("no openssl");
+    }
+    let bench = Bench::new();
+    let store = ticket(&bench.memory, Direction::Backup);
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-starttls", "ftp", "-quiet", "-verify_return_error", "-tls1_3"])
+        .args(["-CAfile", &bench.certificate(), "-connect", &bench.device.address.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl runs");
+    let secret = stream_ticket(&store);
+    let lines = format!(
+        "USER db\r\nPASS {}\r\nPBSZ 0\r\nPROT P\r\nPWD\r\nSIZE db\r\nQUIT\r\n",
+        secret.reveal()
+    );
+    client.stdin.as_mut().expect("a pipe").write_all(lines.as_bytes()).expect("write");
+    let output = client.wait_with_output().expect("openssl ends");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.starts_with("426 ") && said.contains("\n226 "), "{said}");
-    assert!(!bench.is_stored(&given));
+    let codes: Vec<&str> = said.lines().filter_map(|line| line.get(..4)).collect();
+    assert_eq!(
+        codes,
+        ["331 ", "230 ", "200 ", "200 ", "257 ", "504 ", "221 "],
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
