@@ -115,11 +115,13 @@ async fn external(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
         ));
         screen.line(reply.command.as_str())?;
         screen.flush()?;
-        screen.aside(
-            Text::new()
-                .dim("  → ")
-                .plain("the file that --cacert names: simsim interface authority > simsim-ca.pem"),
-        );
+        let next = |text: &str| Text::new().dim("  → ").plain(text);
+        if !reply.ftp_command.is_empty() && reply.ftp_command != reply.command {
+            screen.aside(next(&format!("or by FTP with TLS: {}", reply.ftp_command)));
+        }
+        screen.aside(next(
+            "the file that --cacert names: simsim interface authority > simsim-ca.pem",
+        ));
         Ok(())
     })?;
     if arguments.detach || cx.screen.is_json() {

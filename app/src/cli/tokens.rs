@@ -121,29 +121,39 @@ fn created(screen: &Screen, reply: &CreateTokenReply) -> Result<(), Failure> {
     screen.line(reply.secret.as_str())?;
     screen.flush()?;
     let next = |text: String| Text::new().dim("  → ").plain(text);
-    screen.aside(next(
-        "keep it in a file that only its user can read: the line 'Authorization: Bearer TOKEN'"
-            .to_owned(),
-    ));
-    let url = match reply.url.is_empty() {
-        true => {
-            screen.aside(next(
-                "this server does not listen for HTTPS yet: set 'listen.https' in its settings"
-                    .to_owned(),
-            ));
-            return Ok(());
-        }
-        false => &reply.url,
-    };
-    if token.allow.may_store() {
-        screen.aside(next(format!(
-            "store: … | curl --fail-with-body --cacert simsim-ca.pem -H @FILE -T - {url}"
-        )));
+    if reply.url.is_empty() && reply.ftp_url.is_empty() {
+        screen.aside(next(
+            "this server listens neither for HTTPS nor for FTP yet: set 'listen.https' in its settings"
+                .to_owned(),
+        ));
+        return Ok(());
     }
-    if token.allow.may_read() {
-        screen.aside(next(format!(
-            "read: curl --fail-with-body --cacert simsim-ca.pem -H @FILE {url} | …"
-        )));
+    let (stores, reads) = (token.allow.may_store(), token.allow.may_read());
+    if !reply.url.is_empty() {
+        screen.aside(next(
+            "keep it in a file that only its user can read: the line 'Authorization: Bearer TOKEN'"
+                .to_owned(),
+        ));
+        let curl = "curl --fail-with-body --cacert simsim-ca.pem -H @FILE";
+        if stores {
+            screen.aside(next(format!("store: … | {curl} -T - {}", reply.url)));
+        }
+        if reads {
+            screen.aside(next(format!("read: {curl} {} | …", reply.url)));
+        }
+    }
+    if !reply.ftp_url.is_empty() {
+        screen.aside(next(
+            "for FTP keep it in such a file for curl: the line 'user = \"backup:TOKEN\"'"
+                .to_owned(),
+        ));
+        let curl = "curl --ssl-reqd --cacert simsim-ca.pem -K FILE";
+        if stores {
+            screen.aside(next(format!("store: … | {curl} -T - {}", reply.ftp_url)));
+        }
+        if reads {
+            screen.aside(next(format!("read: {curl} {} | …", reply.ftp_url)));
+        }
     }
     Ok(())
 }

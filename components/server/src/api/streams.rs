@@ -37,6 +37,8 @@ pub struct CreateTokenReply {
     /// Where streams go, such as `https://vault:11443/v1/streams/db`; empty where the server does not
     /// listen for HTTPS.
     pub url: String,
+    /// The same by FTP with TLS, such as `ftp://vault:11001/db`; empty where it does not listen for FTP.
+    pub ftp_url: String,
 }
 
 /// Names a token.
@@ -75,10 +77,18 @@ pub struct StartStreamRequest {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartStreamReply {
     pub job: u64,
-    /// Takes one stream, by PUT; the ticket is its last part.
+    /// Serves once.
+    pub ticket: String,
+    /// Takes one stream, by PUT; the ticket is its last part. Empty where the server does not listen for
+    /// HTTPS.
     pub url: String,
-    /// The same as a command.
+    /// Takes it by FTP with TLS, with the ticket as password. Empty where the server does not listen for
+    /// FTP.
+    pub ftp_url: String,
+    /// The same as a command: by HTTPS where there is such a door, else by FTP.
     pub command: String,
+    /// As a command by FTP; empty like `ftp_url`.
+    pub ftp_command: String,
     /// The ticket must be used before.
     pub expires_unix_ms: i64,
 }

@@ -290,12 +290,16 @@ async fn uses(known: &Known, own: ClientId) -> Vec<DataUse> {
             let why = format!("task '{}' and datastore '{}'", task.settings.name, datastore.name);
             if is_external(task.settings.kind, &options) {
                 let (name, store) = (&task.settings.name, &datastore.name);
-                uses.extend(known.external(own, client, format!("{why}, streams from outside")));
+                let outside = known.outside(own).await;
+                let by_https = outside.iter().any(|one| one.protocol == DataProtocol::Https);
+                let why = format!("{why}, streams from outside");
+                uses.extend(known.external(own, client, outside, why));
                 if device.id == own {
                     continue;
                 }
                 let why = format!("streams of task '{name}' into datastore '{store}', redirected");
-                if options.redirect {
+                // Who comes by FTP is never sent elsewhere.
+                if options.redirect && by_https {
                     wanted.push((client, vec![Scheme::Https.as_str().to_owned()], why, false));
                 }
                 let why = format!("streams of task '{name}' into datastore '{store}', relayed");
@@ -368,16 +372,38 @@ fn replications(known: &Known) -> Vec<PlanReplication> {
 }
 
 impl Known {
-    /// A stream from outside goes to the server in any case, by HTTPS.
-    fn external(&self, own: ClientId, client: &Client, why: String) -> Option<DataUse> {
+    /// The doors by which streams from outside come in: those for HTTPS and FTP among the server's
+    /// interfaces, or HTTPS where none of these was set.
+    async fn outside(&self, own: ClientId) -> Vec<PlanInterface> {
+        let server = self.clients.iter().find(|client| client.id == own);
+        let mut named = Vec::new();
+        for server in server {
+            let given = self.interfaces.iter().filter(|(host, _)| *host == server.name);
+            for one in given.filter_map(|(_, url)| url.parse::<Interface>().ok()) {
+                if one.scheme == Scheme::Https || one.scheme.is_ftp() {
+                    named.extend(planned(server, &one).await);
+                }
+            }
+        }
+        match named.is_empty() {
+            true => vec![PlanInterface::new(DataProtocol::Https)],
+            false => named,
+        }
+    }
+
+    /// A stream from outside goes to the server in any case.
+    fn external(
+        &self,
+        own: ClientId,
+        client: &Client,
+        interfaces: Vec<PlanInterface>,
+        why: String,
+    ) -> Option<DataUse> {
         let server = self.clients.iter().find(|client| client.id == own)?;
         Some(DataUse {
             client: client.name.clone(),
             device: server.name.clone(),
-            kind: UseKind::External {
-                interfaces: vec![PlanInterface::new(DataProtocol::Https)],
-                server_relays: true,
-            },
+            kind: UseKind::External { interfaces, server_relays: true },
             why,
         })
     }
@@ -435,36 +461,38 @@ impl Known {
     }
 }
 
-/// Interfaces in the words of the plan. Those at other addresses than the host's are looked up.
+/// Interfaces in the words of the plan.
 async fn kinds(device: &Client, doors: &[Interface], drives: &[u32]) -> Vec<UseKind> {
     let mut named = Vec::new();
-    let mut by_drive = false;
     for door in doors {
-        let protocol = match door.scheme {
-            Scheme::Http => DataProtocol::Http,
-            Scheme::Https => DataProtocol::Https,
-            Scheme::Ftp | Scheme::Ftpes => {
-                DataProtocol::Ftp { passive: !door.active, active: door.active }
-            }
-            Scheme::Drive => {
-                by_drive = true;
-                continue;
-            }
-        };
-        let addresses = match device.addresses.contains(&door.host) {
-            true => Vec::new(),
-            false => resolve(&door.host).await.unwrap_or_default(),
-        };
-        named.push(PlanInterface { protocol, port: door.port, addresses });
+        named.extend(planned(device, door).await);
     }
     let mut kinds = Vec::new();
     if !named.is_empty() || doors.is_empty() {
         kinds.push(UseKind::Interfaces(named));
     }
-    if by_drive {
+    if doors.iter().any(|door| door.scheme == Scheme::Drive) {
         kinds.push(UseKind::Drives(drives.to_vec()));
     }
     kinds
+}
+
+/// An interface in the words of the plan; none for the ports of drives. One at another address than the
+/// host's is looked up.
+async fn planned(device: &Client, door: &Interface) -> Option<PlanInterface> {
+    let protocol = match door.scheme {
+        Scheme::Http => DataProtocol::Http,
+        Scheme::Https => DataProtocol::Https,
+        Scheme::Ftp | Scheme::Ftpes => {
+            DataProtocol::Ftp { passive: !door.active, active: door.active }
+        }
+        Scheme::Drive => return None,
+    };
+    let addresses = match device.addresses.contains(&door.host) {
+        true => Vec::new(),
+        false => resolve(&door.host).await.unwrap_or_default(),
+    };
+    Some(PlanInterface { protocol, port: door.port, addresses })
 }
 
 async fn addresses_of(names: &[String]) -> Vec<IpAddr> {

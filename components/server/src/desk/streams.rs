@@ -10,7 +10,7 @@ use crate::api::{
 };
 use crate::clock::now_unix_ms;
 use crate::rights::{Object, Principal, Right};
-use crate::streams::{self, external_options, new_ticket, new_token, own_url};
+use crate::streams::{self, OwnDoors, external_options, new_ticket, new_token, own_doors};
 use crate::{Server, ServerError};
 
 /// Ten years.
@@ -59,12 +59,12 @@ impl Server {
             expires_unix_ms,
         };
         let token = self.house.books.run(move |catalog| catalog.add_token(&new, now)).await?;
-        let url = match own_url(&self.house).await {
-            Ok(base) => format!("{base}/v1/streams/{}", request.task),
-            Err(_) => String::new(),
+        let (url, ftp_url) = match own_doors(&self.house).await {
+            Ok(doors) => urls(&doors, &request.task),
+            Err(_) => (String::new(), String::new()),
         };
         let token = view(token, task.settings.client);
-        Ok(CreateTokenReply { token, secret: secret.reveal().to_owned(), url })
+        Ok(CreateTokenReply { token, secret: secret.reveal().to_owned(), url, ftp_url })
     }
 
     /// The tokens for tasks of clients that the caller may see, by name.
@@ -146,7 +146,7 @@ impl Server {
         let object = Object::Client(&client);
         self.may_see(who, Right::Backup, "start a stream of", object).await?;
         let options = external_options(&task)?;
-        let base = own_url(&self.house).await?;
+        let doors = own_doors(&self.house).await?;
         let detail = format!("task '{}'", request.task);
         self.may_do(who, Right::Backup, "stream.start", object, detail).await?;
         let (ticket, hash) = new_ticket()?;
@@ -154,14 +154,33 @@ impl Server {
         let expires_unix_ms = now_unix_ms().saturating_add(minutes * 60_000);
         let job = streams::queue(self, task, who.name().to_owned()).await?;
         self.house.streams.issue(job, hash, &request.task, expires_unix_ms);
-        let url = format!("{base}/v1/streams/{}/{}", request.task, ticket.reveal());
-        let follow = match options.redirect {
-            true => " -L --expect100-timeout 60",
-            false => "",
+        let (mut url, ftp_url) = urls(&doors, &request.task);
+        let ticket = ticket.reveal().to_owned();
+        let curl = format!("curl --cacert {AUTHORITY_FILE}");
+        let ftp_command = match ftp_url.is_empty() {
+            true => String::new(),
+            false => format!("{curl} --ssl-reqd -u backup:{ticket} -T - {ftp_url}"),
         };
-        let command = format!("curl --fail-with-body --cacert {AUTHORITY_FILE}{follow} -T - {url}");
-        Ok(StartStreamReply { job, url, command, expires_unix_ms })
+        let command = match url.is_empty() {
+            true => ftp_command.clone(),
+            false => {
+                url = format!("{url}/{ticket}");
+                let follow = match options.redirect {
+                    true => " -L --expect100-timeout 60",
+                    false => "",
+                };
+                format!("{curl} --fail-with-body{follow} -T - {url}")
+            }
+        };
+        Ok(StartStreamReply { job, ticket, url, ftp_url, command, ftp_command, expires_unix_ms })
     }
+}
+
+/// Where streams of a task go, by HTTPS and by FTP; empty where there is no such door.
+fn urls(doors: &OwnDoors, task: &str) -> (String, String) {
+    let https = doors.https.as_ref().map(|base| format!("{base}/v1/streams/{task}"));
+    let ftp = doors.ftp.as_ref().map(|base| format!("{base}/{task}"));
+    (https.unwrap_or_default(), ftp.unwrap_or_default())
 }
 
 fn view(token: Token, client: String) -> TokenView {

@@ -34,6 +34,7 @@ impl ServerGate {
             who: Who::Nobody,
             name: String::new(),
             task: String::new(),
+            stores: true,
             address: caller.address.to_canonical(),
             door: caller.door,
             follows: caller.follows,
@@ -58,6 +59,7 @@ impl ServerGate {
         {
             guest.name = format!("token '{}'", token.name);
             guest.task.clone_from(&token.task_name);
+            guest.stores = token.allows.may_store();
             guest.who = Who::Token { hash, name: token.name.clone() };
             guest.is_good(&token).await?;
             let name = token.name;

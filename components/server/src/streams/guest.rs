@@ -38,6 +38,7 @@ pub(super) struct Guest {
     pub who: Who,
     pub name: String,
     pub task: String,
+    pub stores: bool,
     pub address: IpAddr,
     pub door: &'static str,
     pub follows: bool,
@@ -361,6 +362,10 @@ impl StreamGuest for Guest {
 
     fn task(&self) -> &str {
         &self.task
+    }
+
+    fn stores(&self) -> bool {
+        self.stores
     }
 
     fn put<'a>(

@@ -40,6 +40,7 @@ use std::sync::Arc;
 
 use simsim_catalog::{Datastore, Domain, Job, KeyHolder, Task};
 use simsim_control::verbs::NodeState;
+use simsim_model::interface::{Interface, Scheme};
 use simsim_model::port_registry::HTTPS;
 use simsim_model::{Kind, TargetKind};
 
@@ -114,40 +115,50 @@ pub(crate) fn refuse_held_key(
     )))
 }
 
-/// `https://host:port` of this server's own door, as other people's tools reach it.
-pub(crate) async fn own_url(house: &House) -> Result<String, ServerError> {
+/// This server's own doors for raw streams, as other people's tools reach them: one of them at least.
+pub(crate) struct OwnDoors {
+    /// `https://host:port`.
+    pub https: Option<String>,
+    /// `ftp://host:port`; tools have to take TLS there.
+    pub ftp: Option<String>,
+}
+
+/// Where raw streams come in.
+///
+/// # Errors
+/// `Refused` where the server listens neither for HTTPS nor for FTP.
+pub(crate) async fn own_doors(house: &House) -> Result<OwnDoors, ServerError> {
     let own = house.nodes.own();
     let given = house.books.run(move |catalog| catalog.interfaces(own)).await?;
+    let given: Vec<Interface> = given.iter().filter_map(|url| url.parse().ok()).collect();
     let line = house.nodes.line(own, DEVICE_PATIENCE).await?;
     let told = line.call(NodeState {}).await?.listening;
-    let port = told.iter().filter(|one| one.row == HTTPS.id).find_map(|one| {
-        let address: std::net::SocketAddr = one.address.parse().ok()?;
-        Some(address.port())
-    });
-    let Some(port) = port else {
+    let port_of = |row: &str| {
+        told.iter().filter(|one| one.row == row).find_map(|one| {
+            let address: std::net::SocketAddr = one.address.parse().ok()?;
+            Some(address.port())
+        })
+    };
+    let door = |scheme: Scheme| {
+        let port = port_of(scheme.row().id)?;
+        let same = given.iter().find(|one| one.scheme.row().id == scheme.row().id);
+        // By the name that people gave to any of its doors, else by the one that its hosts call it by.
+        let named = same.or_else(|| given.iter().find(|one| one.scheme == Scheme::Https));
+        let host = match named {
+            Some(named) => named.host.clone(),
+            None => house.config.advertise.first().unwrap_or(&house.own_name).clone(),
+        };
+        let port = same.and_then(|one| one.port).unwrap_or(port);
+        Some(Interface { scheme, host, port: Some(port), active: false }.to_string())
+    };
+    let doors = OwnDoors { https: door(Scheme::Https), ftp: door(Scheme::Ftp) };
+    if doors.https.is_none() && doors.ftp.is_none() {
         return Err(ServerError::Refused(format!(
-            "this server does not listen for HTTPS, by which raw streams come: set 'listen.{}' in its \
-             settings and start it again",
+            "this server listens neither for HTTPS nor for FTP, by which raw streams come: set              'listen.{}' in its settings and start it again",
             HTTPS.id
         )));
-    };
-    let mut hosts = given
-        .iter()
-        .filter_map(|url| url.parse::<simsim_model::interface::Interface>().ok())
-        .filter(|one| one.scheme == simsim_model::interface::Scheme::Https);
-    let url = match hosts.next() {
-        Some(mut given) => {
-            given.port = given.port.or(Some(port));
-            given
-        }
-        None => simsim_model::interface::Interface {
-            scheme: simsim_model::interface::Scheme::Https,
-            host: house.config.advertise.first().unwrap_or(&house.own_name).clone(),
-            port: Some(port),
-            active: false,
-        },
-    };
-    Ok(url.to_string())
+    }
+    Ok(doors)
 }
 
 /// What a defect here is for a caller.
