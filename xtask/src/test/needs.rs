@@ -13,7 +13,7 @@ struct Need {
     used_for: &'static str,
 }
 
-const NEEDS: [Need; 14] = [
+const NEEDS: [Need; 16] = [
     Need {
         program: "ssh",
         package: "openssh-client",
@@ -28,6 +28,12 @@ const NEEDS: [Need; 14] = [
         program: "curl",
         package: "curl",
         used_for: "holding the data and console listeners against a stranger's client",
+    },
+    Need { program: "lftp", package: "lftp", used_for: "a stranger's client of FTP with TLS" },
+    Need {
+        program: "openssl",
+        package: "openssl",
+        used_for: "a stranger's client that is told every word",
     },
     Need {
         program: "python3",

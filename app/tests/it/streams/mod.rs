@@ -1,6 +1,7 @@
 //! Raw streams as other people's tools send and read them: real curl, Python and PostgreSQL against real
 //! daemons.
 
+mod ftp;
 mod postgres;
 mod reading;
 mod redirect;
@@ -55,10 +56,18 @@ impl Curled {
 
 impl Desk {
     pub fn new() -> Self {
+        Self::listening("")
+    }
+
+    /// With further settings, the first of them listeners.
+    pub fn listening(more: &str) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let https = simsim_testkit::free_ports(1)[0];
         let state = scratch.path().join("server");
         listens_for_https(&state, https);
+        let settings = state.join("simsim.toml");
+        let all = std::fs::read_to_string(&settings).unwrap() + more;
+        std::fs::write(&settings, all).unwrap();
         let server = Daemon::start("server", &state);
         let own = server.own_name();
         let store = scratch.path().join("store");

@@ -109,9 +109,9 @@ async fn serve(
     upload: &mut Upload,
 ) -> Result<Reply, StreamRefusal> {
     if caller.door != DOOR {
-        let text = "raw streams go over HTTPS only: on this port the token could be read on the way. \
-                    Use https:// and the port of HTTPS ('simsim ports list' on the server shows it), \
-                    and make another token in place of this one";
+        let text = "raw streams go over HTTPS, or over FTP with TLS: on this port the token could be \
+                    read on the way. Use https:// and the port of HTTPS ('simsim ports list' on the \
+                    server shows it), and make another token in place of this one";
         return Err(StreamRefusal::new(Kind::Denied, text));
     }
     let asked = match head.method {

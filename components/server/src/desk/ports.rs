@@ -377,7 +377,7 @@ impl Known {
     async fn outside(&self, own: ClientId) -> Vec<PlanInterface> {
         let server = self.clients.iter().find(|client| client.id == own);
         let mut named = Vec::new();
-        for server in server {
+        if let Some(server) = server {
             let given = self.interfaces.iter().filter(|(host, _)| *host == server.name);
             for one in given.filter_map(|(_, url)| url.parse::<Interface>().ok()) {
                 if one.scheme == Scheme::Https || one.scheme.is_ftp() {

@@ -90,6 +90,24 @@ async fn external_tasks_have_their_ways_to_the_server() {
     server.change_task(&root(), request).await.unwrap();
     let plan = server.port_plan(&root()).await.unwrap();
     assert!(row(&plan, "https", "desk", "vault").is_some(), "the server in any case");
+    // By FTP where that is among the server's interfaces, with its range; by HTTPS no more.
+    let set = |interfaces: &str| {
+        serde_json::from_str(&format!(r#"{{"host":"vault","interfaces":[{interfaces}]}}"#)).unwrap()
+    };
+    server.set_interfaces(&root(), set(r#""ftpes://vault.test""#)).await.unwrap();
+    let plan = server.port_plan(&root()).await.unwrap();
+    let control = row(&plan, "ftp", "desk", "vault").unwrap();
+    assert!(control.why[0].contains("streams from outside"), "{control:?}");
+    assert!(row(&plan, "ftp-data", "desk", "vault").is_some(), "{plan:#?}");
+    assert!(row(&plan, "https", "desk", "vault").is_none(), "{plan:#?}");
+    assert!(row(&plan, "https", "desk", "far").is_none(), "nobody is sent on: {plan:#?}");
+    let both = set(r#""https://vault.test","ftpes://vault.test?mode=active""#);
+    server.set_interfaces(&root(), both).await.unwrap();
+    let plan = server.port_plan(&root()).await.unwrap();
+    assert!(row(&plan, "https", "desk", "vault").is_some(), "{plan:#?}");
+    assert!(row(&plan, "ftp", "desk", "vault").is_some(), "{plan:#?}");
+    assert!(row(&plan, "ftp-data", "desk", "vault").is_none(), "{plan:#?}");
+    assert!(row(&plan, "ftp-data", "vault", "desk").is_some(), "{plan:#?}");
     drop((desk, far));
 }
 
