@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use simsim_testkit::{ChildProcess, has_program, skip};
 
-use super::{Desk, listens_for_https, noise, restored};
+use super::{Desk, noise, restored};
 use crate::cli::documents::check;
 use crate::hosts::{Daemon, PATIENCE, assert_done, until};
 
@@ -218,6 +218,21 @@ fn a_job_that_was_started_takes_one_stream_by_the_ftp_command() {
     assert_eq!(desk.savesets("db")[0]["bytes"], 3_000_000);
     refused(&run(b"again"), "530");
     assert_eq!(desk.savesets("db").len(), 1);
+    // More streams than pairs of ports, into a datastore of this very host, which is reached by FTP now:
+    // what goes on takes no ports from what comes.
+    let secret = ftp.secret("both", "both");
+    let file = ftp.file("many", &bytes);
+    let many: Vec<_> = (0..5)
+        .map(|_| {
+            let mut curl = ftp.command(&secret, "db", &["-T", &file]);
+            curl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            curl.spawn().unwrap()
+        })
+        .collect();
+    for one in many {
+        assert_done(&one.wait_with_output().unwrap());
+    }
+    assert_eq!(desk.savesets("db").len(), 6);
     let shown = desk.cli(&["token", "create", "t", "--task", "db", "--allow", "both"]);
     let shown = String::from_utf8_lossy(&shown.stderr).into_owned();
     assert!(shown.contains(&ftp.url("db")) && shown.contains("--ssl-reqd"), "{shown}");
@@ -368,7 +383,10 @@ fn a_task_that_redirects_is_relayed_for_who_comes_by_ftp() {
     let ftp = Ftp::new();
     let desk = &ftp.desk;
     let state = desk.scratch.path().join("rds");
-    listens_for_https(&state, simsim_testkit::free_ports(1)[0]);
+    std::fs::create_dir_all(&state).unwrap();
+    let far_ftp = SocketAddr::from((Ipv4Addr::LOCALHOST, simsim_testkit::free_ports(1)[0]));
+    let settings = format!("[listen]\nftp = [\"{far_ftp}\"]\n");
+    std::fs::write(state.join("simsim.toml"), settings).unwrap();
     let far = Daemon::start("rds", &state);
     assert_done(&desk.server.join("far", &state, &[]));
     desk.server.until_connected("far");
@@ -382,6 +400,15 @@ fn a_task_that_redirects_is_relayed_for_who_comes_by_ftp() {
     assert_done(&ftp.curl(&secret, "far", &["-T", &file]));
     assert!(ftp.curl(&secret, "far", &[]).stdout == bytes);
     assert!(!far.process.output().contains("raw stream begins"), "it took no stream itself");
+    // Where it would have to wait for the ports that its bringer holds, it is refused with the reason.
+    let active = format!("ftp://{far_ftp}?mode=active");
+    desk.server.must("interface.set", json!({ "host": "far", "interfaces": [active] }));
+    let before = desk.savesets("far").len();
+    assert!(!ftp.curl(&secret, "far", &["-T", &file]).status.success());
+    let job = desk.job(desk.newest_job().unwrap());
+    let why = job["error"]["message"].as_str().unwrap();
+    assert!(why.contains("both take their data ports from this server's range"), "{job:#}");
+    assert_eq!(desk.savesets("far").len(), before);
 }
 
 /// A server that stops gives up what waits to be gone on with, and says how it ended.

@@ -42,11 +42,14 @@ mod tests {
     use super::address::{parse_eprt, parse_epsv_text, parse_port};
     use super::line::{parse_command, parse_reply_line, reply};
     use super::login::Login;
+    use super::verbs::parse_name;
 
     #[test]
     fn fuzz_ftp_words() {
         let samples: Vec<Vec<u8>> = [
             "PORT 192,0,2,1,8,9",
+            "RETR /db/00AB34",
+            "STOR ../db",
             "EPRT |1|192.0.2.1|2313|",
             "EPRT |2|2001:db8::1|2313|",
             "229 Entering Extended Passive Mode (|||2313|)",
@@ -65,6 +68,14 @@ mod tests {
                 let _ = parse_eprt(words);
                 let _ = Login::parse(words);
                 assert_ne!(parse_epsv_text(words), Some(0));
+                // A name leads to a task or to one of its savesets, and nowhere else.
+                if let Some((task, saveset)) = parse_name("db", words) {
+                    assert!(
+                        !task.contains(['/', '\0']) && !matches!(task.as_str(), "" | "." | "..")
+                    );
+                    let digits = saveset.unwrap_or_default();
+                    assert!(digits.len() <= 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
+                }
                 if let Some((code, _, rest)) = parse_reply_line(words) {
                     assert!(code <= 999 && rest.len() <= words.len());
                 }

@@ -119,6 +119,12 @@ impl Server {
                     continue;
                 };
                 let mut way = self.way(control, addresses_of(control), known).await;
+                if way.granted.is_none() {
+                    let why = way.note.unwrap_or_default();
+                    let text = format!("its ports are open for a transfer only: {why}");
+                    found.push((place, Finding::not_tried(&text)));
+                    continue;
+                }
                 FTP_DATA.id.clone_into(&mut way.way.row);
                 way.way.active = active;
                 asked.push((place, way));

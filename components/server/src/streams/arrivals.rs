@@ -23,6 +23,8 @@ use super::source::OpenStream;
 pub(crate) struct Arrival {
     /// Can be sent to another host.
     pub follows: bool,
+    /// By which door it came.
+    pub door: &'static str,
     /// For the job's log: `192.0.2.1, https`.
     pub from: String,
     pub answer: oneshot::Sender<Given>,
@@ -178,7 +180,7 @@ mod tests {
 
     fn arrival() -> (Arrival, oneshot::Receiver<Given>) {
         let (answer, given) = oneshot::channel();
-        (Arrival { follows: false, from: String::new(), answer }, given)
+        (Arrival { follows: false, door: "https", from: String::new(), answer }, given)
     }
 
     #[test]

@@ -46,10 +46,10 @@ use simsim_model::{Kind, TargetKind};
 
 use crate::api::TaskOptions;
 use crate::house::House;
-use crate::jobs::{CallEnd, DEVICE_PATIENCE, Running, Wish};
+use crate::jobs::{CallEnd, DEVICE_PATIENCE, Granted, Running, Wish};
 use crate::{Server, ServerError};
 
-pub(crate) use arrivals::Arrivals;
+pub(crate) use arrivals::{Arrival, Arrivals};
 pub(crate) use orders::{end_job, queue, tell_ended};
 pub(crate) use read::run as run_read;
 pub(crate) use secrets::{hash_of, new_ticket, new_token};
@@ -154,12 +154,48 @@ pub(crate) async fn own_doors(house: &House) -> Result<OwnDoors, ServerError> {
     let doors = OwnDoors { https: door(Scheme::Https), ftp: door(Scheme::Ftp) };
     if doors.https.is_none() && doors.ftp.is_none() {
         return Err(ServerError::Refused(format!(
-            "this server listens neither for HTTPS nor for FTP, by which raw streams come: set              'listen.{}' in its settings and start it again",
+            "this server listens neither for HTTPS nor for FTP, by which raw streams come: set \
+             'listen.{}' in its settings and start it again",
             HTTPS.id
         )));
     }
     Ok(doors)
 }
+
+/// By which interfaces of the device a relayed stream goes on. To the device of this host it stays on the
+/// host, whatever others dial: by FTP it would take data ports from those who bring the streams, and each
+/// of them could wait for the other.
+fn onward(house: &House, datastore: &Datastore, said: &[String]) -> Vec<String> {
+    match datastore.device == house.nodes.own() {
+        true => [Scheme::Http, Scheme::Https].map(|scheme| scheme.as_str().to_owned()).to_vec(),
+        false => said.to_vec(),
+    }
+}
+
+/// Whoever comes by FTP has a pair of this host's data ports; active FTP to the device would wait for
+/// another one, with the first in hand.
+fn spare_own_ports(
+    granted: &mut Granted,
+    datastore: &str,
+    arrival: &Arrival,
+) -> Result<(), ServerError> {
+    if arrival.door != FTP_DOOR {
+        return Ok(());
+    }
+    let is_active = |url: &String| url.parse::<Interface>().is_ok_and(|one| one.active);
+    granted.urls.retain(|url| !is_active(url));
+    match granted.urls.is_empty() {
+        false => Ok(()),
+        true => Err(ServerError::Refused(format!(
+            "a stream that comes by FTP cannot go on into '{datastore}' by active FTP: both take their data \
+             ports from this server's range. Give the device's host another interface ('simsim interface \
+             set'), or bring the stream by HTTPS"
+        ))),
+    }
+}
+
+/// The door of tools that come by FTP, as it calls itself.
+const FTP_DOOR: &str = "ftp";
 
 /// What a defect here is for a caller.
 fn lost() -> simsim_transfer::gate::StreamRefusal {

@@ -16,13 +16,13 @@ use tokio::runtime::Handle;
 use super::arrivals::Given;
 use super::guest::facts_of;
 use super::redirect::send_there;
-use super::refuse_held_key;
 use super::source::OpenStream;
 use super::store::caller;
+use super::{onward, refuse_held_key, spare_own_ports};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
-use crate::jobs::{CallEnd, ReadWish, Running, TransferWish, grant};
+use crate::jobs::{CallEnd, ReadWish, Running, TransferWish, grant, revoke};
 
 /// A reader of many ranges comes again within this time; then they are one job.
 const LINGER: Duration = Duration::from_secs(5);
@@ -86,7 +86,7 @@ async fn read(
     let redirected = wish.redirect && datastore.device != house.nodes.own() && arrival.follows;
     let interfaces = match redirected {
         true => vec![Scheme::Https.as_str().to_owned()],
-        false => Vec::new(),
+        false => onward(house, &datastore, &[]),
     };
     let wanted = TransferWish {
         transfer,
@@ -105,7 +105,11 @@ async fn read(
     if redirected {
         return Ok(send_there(house, job, &wanted, None, &datastore, arrival, running).await);
     }
-    let granted = grant(house, &wanted, None, house.nodes.own()).await?;
+    let mut granted = grant(house, &wanted, None, house.nodes.own()).await?;
+    if let Err(error) = spare_own_ports(&mut granted, &datastore.name, &arrival) {
+        revoke(house, datastore.device, transfer).await;
+        return Err(error);
+    }
     running.takes(granted.way.clone());
     let line = format!("raw stream of saveset {} is read by {}", id.short(), arrival.from);
     running.log(Severity::Info, line).await;

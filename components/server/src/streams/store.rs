@@ -23,11 +23,11 @@ use tokio::sync::mpsc;
 
 use super::arrivals::{Arrival, Given};
 use super::sink::ServerSink;
-use super::{redirect, refuse_held_key};
+use super::{onward, redirect, refuse_held_key, spare_own_ports};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
-use crate::jobs::{BackupGrant, BackupWish, CallEnd, Running, TransferWish, grant};
+use crate::jobs::{BackupGrant, BackupWish, CallEnd, Running, TransferWish, grant, revoke};
 
 /// A caller that made its job is there within this time.
 const CALLER_PATIENCE: Duration = Duration::from_secs(30);
@@ -164,6 +164,7 @@ async fn relay(
     arrival: Arrival,
     running: &Arc<Running>,
 ) -> CallEnd {
+    let interfaces = onward(house, &ready.datastore, &wish.options.interfaces);
     let wanted = TransferWish {
         transfer: ready.transfer,
         job: job.number,
@@ -174,15 +175,19 @@ async fn relay(
         direction: Direction::Backup,
         saveset: ready.saveset,
         bytes_max: house.config.backup_bytes_max,
-        interfaces: &wish.options.interfaces,
+        interfaces: &interfaces,
         by_server: true,
         stream_key: None,
     };
     let backup = BackupGrant { level: Level::Full, eol_days: wish.eol_days, stream: None };
-    let granted = match grant(house, &wanted, Some(backup), house.nodes.own()).await {
+    let mut granted = match grant(house, &wanted, Some(backup), house.nodes.own()).await {
         Ok(granted) => granted,
         Err(error) => return CallEnd::Refused(error),
     };
+    if let Err(error) = spare_own_ports(&mut granted, &ready.datastore.name, &arrival) {
+        revoke(house, ready.datastore.device, ready.transfer).await;
+        return CallEnd::Refused(error);
+    }
     running.takes(granted.way.clone());
     simsim_model::failpoint::hit("server.transfer_granted");
     let line = format!(

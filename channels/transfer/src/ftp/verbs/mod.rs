@@ -7,3 +7,6 @@ mod parameters;
 mod retrieve;
 mod store;
 mod streams;
+
+#[cfg(test)]
+pub(in crate::ftp) use streams::parse_name;

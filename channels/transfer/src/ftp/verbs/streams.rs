@@ -125,20 +125,7 @@ impl Session {
     /// as a way upwards, is none.
     pub(super) fn named(&self, argument: &str) -> Option<Named> {
         let User::Guest { guest, folder, key } = &self.user else { return None };
-        let path = match argument.strip_prefix('/') {
-            Some(absolute) => absolute.to_owned(),
-            None => format!("{folder}/{argument}"),
-        };
-        let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
-        let task = parts.next().filter(|task| is_task_name(task) && *task != "..")?.to_owned();
-        let saveset = match parts.next() {
-            None => None,
-            Some(id) if is_saveset_id(id) => Some(id.to_ascii_lowercase()),
-            Some(_) => return None,
-        };
-        if parts.next().is_some() {
-            return None;
-        }
+        let (task, saveset) = parse_name(folder, argument)?;
         Some(Named { guest: Arc::clone(guest), key: *key, task, saveset })
     }
 
@@ -306,6 +293,22 @@ impl Session {
             },
         }
     }
+}
+
+/// Reads a name, from where somebody stands: task, and saveset where one is named.
+pub(in crate::ftp) fn parse_name(folder: &str, name: &str) -> Option<(String, Option<String>)> {
+    let path = match name.strip_prefix('/') {
+        Some(absolute) => absolute.to_owned(),
+        None => format!("{folder}/{name}"),
+    };
+    let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
+    let task = parts.next().filter(|task| is_task_name(task) && *task != "..")?.to_owned();
+    let saveset = match parts.next() {
+        None => None,
+        Some(id) if is_saveset_id(id) => Some(id.to_ascii_lowercase()),
+        Some(_) => return None,
+    };
+    parts.next().is_none().then_some((task, saveset))
 }
 
 /// The facts of a stream as MLST and MLSD have them (RFC 3659, section 7.2).
