@@ -38,6 +38,9 @@ pub struct FtpOptions {
     pub arrival_timeout: Duration,
     /// A raw stream whose line broke waits so long for who goes on with it.
     pub resume_timeout: Duration,
+    /// After the data of a raw stream its client must be there for so long still: one that ends for
+    /// another reason than the end of its data is gone by then, and one that sent all waits for the answer.
+    pub afterword: Duration,
     /// For what lies upon two data connections.
     pub mux: MuxLimits,
     pub connections_max: usize,
@@ -51,6 +54,7 @@ impl Default for FtpOptions {
             wait_interval: Duration::from_millis(limits::HEARTBEAT_INTERVAL_MS),
             arrival_timeout: ARRIVAL_TIME,
             resume_timeout: RESUME_TIME,
+            afterword: Duration::from_secs(1),
             mux: MuxLimits::default(),
             connections_max: 1024,
         }

@@ -23,9 +23,6 @@ use crate::gate::{Opened, StreamRefusal, StreamSink};
 const READ_BYTES: usize = 256 * 1024;
 /// A refusal that comes so soon is told before the data connection is used.
 const SOON: Duration = Duration::from_secs(2);
-/// A client that ends for another reason than the end of its data is gone within this time; one that
-/// has sent all waits for the answer.
-const AFTERWORD_TIME: Duration = Duration::from_millis(500);
 /// The first line of what is said where the data is another host's.
 pub(super) const ELSEWHERE: &str = "the data is another host's, and FTP cannot send you there: take HTTPS, or a task without --redirect";
 
@@ -234,7 +231,7 @@ impl Session {
         }
         // Clients wait for the end of TLS from here before they look at the control connection.
         let _ = tokio::time::timeout(SOON, wire.shutdown()).await;
-        let doubt = tokio::time::sleep(AFTERWORD_TIME);
+        let doubt = tokio::time::sleep(self.door.options.afterword);
         tokio::pin!(doubt);
         loop {
             tokio::select! {
