@@ -290,16 +290,43 @@ fn an_upload_that_broke_off_goes_on_where_it_was_or_leaves_nothing() {
     let why = failed["error"]["message"].as_str().unwrap();
     assert!(why.contains("broke off") && why.contains("nothing of it is kept"), "{why}");
 
+    // lftp goes on where curl was.
+    let mut kept = 3;
+    if has_program("lftp") {
+        let job = half(&file);
+        until("the stream waits", || ftp.size(&secret).is_some());
+        let lftp = ftp.lftp(&secret, &format!("put -c {file} -o db")).output().unwrap();
+        assert_done(&lftp);
+        assert_eq!(desk.newest_job(), Some(job), "the same job");
+        let saveset = desk.savesets("db")[0]["saveset"].as_str().unwrap().to_owned();
+        assert!(restored(desk, &saveset, "db") == bytes);
+        kept += 1;
+    }
+
     // A token that is revoked ends what waits for its holder as well.
     let job = half(&file);
     until("the stream waits", || ftp.size(&secret).is_some());
     desk.server.must("token.revoke", json!({ "name": "both" }));
     assert_eq!(desk.job(job)["state"], "cancelled");
-    assert_eq!(desk.savesets("db").len(), 3);
+    assert_eq!(desk.savesets("db").len(), kept);
     assert_done(&desk.cli(&["verify", "--bytes"]));
 }
 
 impl Ftp {
+    fn lftp(&self, secret: &str, verbs: &str) -> Command {
+        let script = format!(
+            "set ftp:ssl-force yes; set ftp:ssl-protect-data yes; set ssl:ca-file {}; \
+             set ssl:check-hostname no; set net:max-retries 2; set net:timeout 60; \
+             set cmd:fail-exit yes; open -u tool,{secret} -p {} {}; {verbs}",
+            self.desk.authority().display(),
+            self.at.port(),
+            self.at.ip(),
+        );
+        let mut lftp = Command::new("lftp");
+        lftp.args(["--norc", "-c", &script]);
+        lftp
+    }
+
     /// What SIZE says of the task, in Python: curl cannot ask for it alone.
     fn size(&self, secret: &str) -> Option<u64> {
         let script = "\
@@ -334,19 +361,7 @@ fn what_lftp_leaves_when_it_is_told_to_stop_is_not_kept() {
     let ftp = Ftp::new();
     let desk = &ftp.desk;
     let secret = ftp.secret("both", "both");
-    let lftp = |verbs: &str| {
-        let script = format!(
-            "set ftp:ssl-force yes; set ftp:ssl-protect-data yes; set ssl:ca-file {}; \
-             set ssl:check-hostname no; set net:max-retries 2; set net:timeout 60; \
-             set cmd:fail-exit yes; open -u tool,{secret} -p {} {}; {verbs}",
-            desk.authority().display(),
-            ftp.at.port(),
-            ftp.at.ip(),
-        );
-        let mut lftp = Command::new("lftp");
-        lftp.args(["--norc", "-c", &script]);
-        lftp
-    };
+    let lftp = |verbs: &str| ftp.lftp(&secret, verbs);
     let (large, small) = (ftp.file("large", &noise(20_000_000, 6)), ftp.file("small", b"small"));
     for (number, signal) in ["TERM", "INT"].into_iter().enumerate() {
         let before = desk.newest_job();
