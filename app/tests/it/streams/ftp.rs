@@ -41,8 +41,12 @@ impl Ftp {
 
     /// curl as somebody with this secret, to a path behind the port.
     fn command(&self, secret: &str, path: &str, arguments: &[&str]) -> Command {
-        let config = self.desk.scratch.path().join("curl.conf");
-        std::fs::write(&config, format!("user = \"tool:{secret}\"\n")).unwrap();
+        // One for each secret, written once: another curl may be reading it.
+        let (_, digits) = secret.split_at(secret.len() - 16);
+        let config = self.desk.scratch.path().join(format!("curl-{digits}.conf"));
+        if !config.exists() {
+            std::fs::write(&config, format!("user = \"tool:{secret}\"\n")).unwrap();
+        }
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--ssl-reqd", "--max-time", "300", "--config"]);
         curl.arg(config).arg("--cacert").arg(self.desk.authority());
