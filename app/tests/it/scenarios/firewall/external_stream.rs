@@ -33,6 +33,7 @@ impl Tool<'_> {
         let site = self.site;
         let task = json!({
             "name": "dump", "client": WEB, "kind": "stream", "sources": ["dump"],
+            "datastore": "main",
             "options": { "external": true, "redirect": self.by == By::Redirected }
         });
         site.server.must("task.add", task);
