@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::files::Ready;
 use super::streams::{Named, Word};
 use crate::ftp::line::LineError;
+use crate::ftp::ports::Pair;
 use crate::ftp::session::{DataWay, Next, Session};
 use crate::ftp::stall::NoStall;
 use crate::gate::{Opened, StreamRefusal, StreamSink};
@@ -25,6 +26,9 @@ const READ_BYTES: usize = 256 * 1024;
 const SOON: Duration = Duration::from_secs(2);
 /// The first line of what is said where the data is another host's.
 pub(super) const ELSEWHERE: &str = "the data is another host's, and FTP cannot send you there: take HTTPS, or a task without --redirect";
+
+/// What a refused sender still sends is read and dropped for so long, so that it reads the refusal.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 type Sink = Box<dyn StreamSink>;
 
@@ -82,10 +86,17 @@ impl Session {
         tracing::info!(peer = %self.peer, guest = name, task, from, "raw stream begins");
         let mut sink = sink;
         let took = self.take(&mut wire, &mut sink, &mut quits).await;
-        drop((wire, ports));
+        // Its ports are free for others, but where its sender has to be told something.
+        let data = Some((wire, ports)).filter(|_| matches!(took, Took::Over(_)));
         match took {
             Took::Whole => self.finish(&named, sink, announced, quits).await,
-            Took::Over(refusal) => self.refuse(&refusal).await,
+            Took::Over(refusal) => {
+                let next = self.refuse(&refusal).await;
+                if let Some((wire, ports)) = data {
+                    drain(wire, ports);
+                }
+                next
+            }
             Took::Broke(why) => {
                 let waits = self.keep(&named, sink, &why).await;
                 self.go(426, &format!("{why}; {waits}")).await
@@ -155,7 +166,11 @@ impl Session {
         match opened {
             Ok(Opened::Here(sink)) => Ok(Ok((sink, wire, ports, quits))),
             Ok(Opened::Elsewhere(_)) => Ok(Err(self.go(451, ELSEWHERE).await?)),
-            Err(refusal) => Ok(Err(self.refuse(&refusal).await?)),
+            Err(refusal) => {
+                let next = self.refuse(&refusal).await;
+                drain(wire, ports);
+                Ok(Err(next?))
+            }
         }
     }
 
@@ -289,5 +304,16 @@ impl Session {
     }
 }
 
+/// A tool that is in the middle of sending looks at the control connection when it has sent all: a
+/// connection that is reset under it hides the reason.
+fn drain(mut wire: BoxedWire, ports: Option<Pair>) {
+    tokio::spawn(tokio::time::timeout(DRAIN_TIME, async move {
+        let _ports = ports;
+        let mut piece = vec![0; READ_BYTES];
+        while matches!(wire.read(&mut piece).await, Ok(1..)) {}
+        let _ = wire.shutdown().await;
+    }));
+}
+
 /// A stream, its data connection, the ports of that, and whether QUIT was said.
-type Begun = (Sink, BoxedWire, Option<crate::ftp::ports::Pair>, bool);
+type Begun = (Sink, BoxedWire, Option<Pair>, bool);
