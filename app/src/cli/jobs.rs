@@ -10,6 +10,7 @@ use simsim_server::api::{
 
 use super::context::Context;
 use super::follow::{self, problem_line};
+use super::rates;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
 use super::text::{Style, Text};
@@ -89,6 +90,9 @@ pub async fn list(cx: &Context, arguments: ListArguments) -> Result<u8, Failure>
         for job in jobs {
             if let Some(waits) = &job.waits {
                 screen.line(Text::styled(Style::Warn, format!("job {}: {waits}", job.job)))?;
+            }
+            if let Some(limited) = job.limited.as_ref().map(rates::limited) {
+                screen.line(Text::new().dim(format!("job {}: {limited}", job.job)))?;
             }
         }
         if let Some(last) = jobs.last().filter(|_| jobs.len() == limit as usize) {
@@ -226,6 +230,7 @@ fn detail_text(screen: &Screen, detail: &JobDetail) -> Result<(), Failure> {
         ("what is there", policy(job).into()),
         ("state", state),
         ("waits", Text::styled(Style::Warn, job.waits.as_deref().unwrap_or_default())),
+        ("speed", job.limited.as_ref().map(rates::limited).unwrap_or_default().into()),
         ("asked by", job.requested_by.as_str().into()),
         ("queued", instant(Some(job.queued_unix_ms))),
         ("begun", instant(job.started_unix_ms)),

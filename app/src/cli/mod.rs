@@ -27,6 +27,7 @@ pub mod pages;
 mod paging;
 mod paths;
 pub mod ports;
+mod rates;
 mod reference;
 mod replications;
 pub mod rescue;
@@ -100,6 +101,11 @@ pub enum Verb {
         #[command(subcommand)]
         verb: interfaces::InterfaceVerb,
     },
+    /// Rate limits: how fast data may go, and when
+    Rate {
+        #[command(subcommand)]
+        verb: rates::RateVerb,
+    },
     /// Replications: copies of savesets in other datastores, and healing one from another
     Replication {
         #[command(subcommand)]
@@ -136,6 +142,7 @@ pub fn run(verb: Verb, console: LocalClient, common: &CommonArguments) -> Result
         Verb::Token { verb } => tokens::run(cx, verb).await,
         Verb::Datastore { verb } => datastores::run(cx, verb).await,
         Verb::Interface { verb } => interfaces::run(cx, verb).await,
+        Verb::Rate { verb } => rates::run(cx, verb).await,
         Verb::Replication { verb } => replications::run(cx, verb).await,
         Verb::Key { verb } => keys::run(cx, verb).await,
         Verb::Audit { verb } => audit::run(cx, verb).await,

@@ -16,6 +16,7 @@ mod join;
 mod manifest;
 mod node;
 mod probe;
+mod rates;
 mod replicate;
 mod transfer;
 
@@ -29,6 +30,7 @@ pub use join::*;
 pub use manifest::*;
 pub use node::*;
 pub use probe::*;
+pub use rates::*;
 pub use replicate::*;
 pub use transfer::*;
 
@@ -238,4 +240,6 @@ verbs! {
     65 "replicate" Replicate => ReplicateReply;
     /// Server: enrols the caller.
     80 "join" Join => JoinReply;
+    /// Device: how fast data may go.
+    90 "set-rates" SetRates => SetRatesReply;
 }

@@ -18,6 +18,7 @@ use crate::gate::{
     StreamRefusal, StreamSink, StreamSource, StreamStored, TICKET_PREFIX, TOKEN_PREFIX, Waiting,
 };
 use crate::pipe::{PipeWriter, pipe};
+use crate::throttle::Pass;
 use crate::wrong_secrets::{Counted, WrongSecrets};
 
 /// How often a stream is looked at: was its ticket revoked?
@@ -94,7 +95,8 @@ impl StreamGate for DeviceGate {
         Box::pin(async move {
             let ticket = judged?;
             let name = format!("ticket of job {}", ticket.job);
-            Ok(Box::new(DeviceGuest { handler, ticket, name }) as Box<dyn StreamGuest>)
+            let pass = handler.pass(&ticket.transfer, caller.address);
+            Ok(Box::new(DeviceGuest { handler, ticket, name, pass }) as Box<dyn StreamGuest>)
         })
     }
 }
@@ -103,6 +105,7 @@ struct DeviceGuest {
     handler: Arc<dyn TransferHandler>,
     ticket: Ticket,
     name: String,
+    pass: Option<Pass>,
 }
 
 impl DeviceGuest {
@@ -140,7 +143,7 @@ impl StreamGuest for DeviceGuest {
     ) -> Waiting<'a, Result<Opened<Box<dyn StreamSink>>, StreamRefusal>> {
         Box::pin(async move {
             self.open(Direction::Backup).await?;
-            let sink = DeviceSink::new(&self.handler, &self.ticket)?;
+            let sink = DeviceSink::new(&self.handler, &self.ticket, self.pass.clone())?;
             Ok(Opened::Here(Box::new(sink) as Box<dyn StreamSink>))
         })
     }
@@ -172,7 +175,7 @@ impl StreamGuest for DeviceGuest {
                 bytes,
                 stored_unix_s: 0,
             };
-            let source = DeviceSource { end, facts, reader: None };
+            let source = DeviceSource { end, facts, reader: None, pass: self.pass.clone() };
             Ok(Opened::Here(Box::new(source) as Box<dyn StreamSource>))
         })
     }
@@ -226,11 +229,16 @@ struct DeviceSink {
     result: oneshot::Receiver<Result<u64, SessionError>>,
     ended: Option<StreamRefusal>,
     ticket: Ticket,
+    pass: Option<Pass>,
     end: End,
 }
 
 impl DeviceSink {
-    fn new(handler: &Arc<dyn TransferHandler>, ticket: &Ticket) -> Result<Self, StreamRefusal> {
+    fn new(
+        handler: &Arc<dyn TransferHandler>,
+        ticket: &Ticket,
+        pass: Option<Pass>,
+    ) -> Result<Self, StreamRefusal> {
         let transfer = ticket.transfer;
         let end = End { handler: Arc::clone(handler), transfer, open: true, reads: false };
         let (writer, mut reader) = pipe();
@@ -243,7 +251,7 @@ impl DeviceSink {
             StreamRefusal::busy(format!("no thread for the stream: {error}"), 60)
         })?;
         let ticket = ticket.clone();
-        Ok(Self { writer: Some(writer), offset: 0, result, ended: None, ticket, end })
+        Ok(Self { writer: Some(writer), offset: 0, result, ended: None, ticket, pass, end })
     }
 
     /// What the device says, once it has ended the stream by itself.
@@ -269,6 +277,7 @@ impl StreamSink for DeviceSink {
         Box::pin(async move {
             let Some(writer) = &mut self.writer else { return Err(self.said().await) };
             let bytes = piece.len() as u64;
+            held(self.pass.as_ref(), &self.end, piece.len()).await?;
             if writer.write(piece).await.is_err() {
                 self.writer = None;
                 return Err(self.said().await);
@@ -291,8 +300,7 @@ impl StreamSink for DeviceSink {
                     said = self.said() => return said,
                     () = tokio::time::sleep(LOOK_INTERVAL) => {
                         if handler.ticket(&transfer).is_none() {
-                            let text = "the stream was ended by the server; nothing of it is kept";
-                            return StreamRefusal::new(Kind::Cancelled, text);
+                            return revoked();
                         }
                     }
                 }
@@ -350,6 +358,7 @@ struct DeviceSource {
     facts: StreamFacts,
     /// And where it stands.
     reader: Option<(u64, Reader)>,
+    pass: Option<Pass>,
 }
 
 impl StreamSource for DeviceSource {
@@ -361,6 +370,8 @@ impl StreamSource for DeviceSource {
         Box::pin(async move {
             let there = self.reader.take().filter(|(at, _)| *at == offset);
             let transfer = self.end.transfer;
+            // Where a limit counts, little at a time and often.
+            let most = self.pass.as_ref().and_then(Pass::piece_bytes).map_or(most, |n| n.min(most));
             let (piece, reader) = blocking(&self.end.handler, move |handler| {
                 let mut reader = match there {
                     Some((_, reader)) => reader,
@@ -377,9 +388,25 @@ impl StreamSource for DeviceSource {
             })
             .await?;
             self.reader = Some((offset + piece.len() as u64, reader));
+            held(self.pass.as_ref(), &self.end, piece.len()).await?;
             Ok(piece.into())
         })
     }
+}
+
+/// Waits for the rate limits, and says meanwhile that the stream lives.
+async fn held(pass: Option<&Pass>, end: &End, bytes: usize) -> Result<(), StreamRefusal> {
+    let Some(pass) = pass else { return Ok(()) };
+    let alive = |_| {
+        end.handler.heard(&end.transfer);
+        end.handler.ticket(&end.transfer).is_some()
+    };
+    pass.hold(bytes, alive).await.map_err(|_| revoked())
+}
+
+fn revoked() -> StreamRefusal {
+    let text = "the stream was ended by the server; nothing of it is kept";
+    StreamRefusal::new(Kind::Cancelled, text)
 }
 
 fn lost() -> StreamRefusal {

@@ -1,12 +1,15 @@
 //! What a device implements behind the port.
 
 use std::io::Read;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use simsim_model::{
     BackupSession, CopySession, Kind, RestoreSession, SessionError, Ticket, TransferId,
 };
 use simsim_net::tls::Pin;
+
+use crate::throttle::Pass;
 
 /// The device behind a listener. All calls block; they come from threads kept for blocking work
 /// and several may run at once. The listener keeps keys, replay windows, byte limits and idle
@@ -18,6 +21,12 @@ pub trait TransferHandler: Send + Sync + 'static {
     /// At a port that asks for the caller's TLS key: is it the key of the host that this transfer
     /// was granted to?
     fn knows(&self, transfer: &TransferId, key: &Pin) -> bool;
+
+    /// The leave for a transfer's data, which goes to a caller at this address and comes from it;
+    /// `None` where nothing is ever limited. Asked for every request: be quick.
+    fn pass(&self, _transfer: &TransferId, _from: IpAddr) -> Option<Pass> {
+        None
+    }
 
     /// The ticket is being used: remember that before returning, so that it cannot be used again
     /// after a restart. An error (already used, no room, draining) refuses the transfer.

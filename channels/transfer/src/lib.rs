@@ -11,6 +11,8 @@
 //! any wire: [`HttpTransfer`] dials by its [`Route`]s, [`TransferListener`] listens at its
 //! [`Entrance`]s. `ftp` makes wires of FTP data connections, for the same two.
 //!
+//! [`throttle`] is how fast a device lets all this go.
+//!
 //! Beside transfers stand raw streams, plain bytes of other people's tools over TLS: [`gate`] is what
 //! every door asks of whoever stands behind it.
 
@@ -26,6 +28,7 @@ mod ledger;
 pub mod messages;
 mod pipe;
 mod routes;
+pub mod throttle;
 pub mod verb;
 mod window;
 mod wrong_secrets;

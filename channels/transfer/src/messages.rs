@@ -248,23 +248,39 @@ pub fn decode_stream_put(mut bytes: Bytes) -> Result<(u64, bool, Bytes), Transfe
     Ok((offset, last, piece))
 }
 
-/// `ping` reply: number and received bytes of each request whose body is still coming.
-pub fn encode_received(received: &[(u64, u64)]) -> Bytes {
-    let mut bytes = Vec::with_capacity(received.len() * 16);
-    for (number, count) in received {
-        bytes.extend_from_slice(&number.to_le_bytes());
+/// A request under way, as the reply to a ping tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnderWay {
+    pub number: u64,
+    /// Received of its body; of a reply that a limit holds back, sent so far.
+    pub bytes: u64,
+    /// A rate limit holds it back: it stands still on purpose.
+    pub held: bool,
+}
+
+/// The highest bit of the bytes says that a limit holds the request back.
+const HELD: u64 = 1 << 63;
+
+/// `ping` reply: each request whose body is still coming, or whose reply a limit holds back.
+pub fn encode_under_way(all: &[UnderWay]) -> Bytes {
+    let mut bytes = Vec::with_capacity(all.len() * 16);
+    for one in all {
+        bytes.extend_from_slice(&one.number.to_le_bytes());
+        let count = one.bytes & !HELD | if one.held { HELD } else { 0 };
         bytes.extend_from_slice(&count.to_le_bytes());
     }
     bytes.into()
 }
 
-pub fn decode_received(bytes: &[u8]) -> Vec<(u64, u64)> {
+pub fn decode_under_way(bytes: &[u8]) -> Vec<UnderWay> {
     let (pairs, _) = bytes.as_chunks::<8>();
     let (pairs, _) = pairs.as_chunks::<2>();
-    pairs
-        .iter()
-        .map(|[number, count]| (u64::from_le_bytes(*number), u64::from_le_bytes(*count)))
-        .collect()
+    let of = |[number, count]: &[[u8; 8]; 2]| {
+        let count = u64::from_le_bytes(*count);
+        let number = u64::from_le_bytes(*number);
+        UnderWay { number, bytes: count & !HELD, held: count & HELD != 0 }
+    };
+    pairs.iter().map(of).collect()
 }
 
 /// One u64, such as an acknowledged offset.

@@ -10,20 +10,21 @@ use simsim_control::verbs::{
     CreateDatastoreReply, DataEndpoint, DetachDatastoreReply, Event, FollowJobReply,
     GetKeySlotsReply, GrantTransferReply, JobError, JobKind, JobResult, ListDatastoresReply,
     ListDomainsReply, PutKeySlotsReply, Reply, Request, RevokeTransferReply, RunningJob,
-    SetDrivesReply,
+    SetDrivesReply, SetRatesReply,
 };
 use simsim_control::{Job, JobBook, VerbError};
 use simsim_format::KeySlots;
 use simsim_model::{Kind, limits, port_registry};
 use simsim_net::tls::{Pin, TlsIdentity};
 use simsim_transfer::DialOptions;
+use simsim_transfer::throttle::Throttle;
 use tokio::sync::watch;
 
 use crate::check::{self, Found};
 use crate::copies::Copied;
 use crate::grants::Grants;
 use crate::shelf::Shelf;
-use crate::{DeviceError, copies, manifests};
+use crate::{DeviceError, copies, manifests, rates};
 
 /// How a device works.
 #[derive(Debug, Clone)]
@@ -69,6 +70,8 @@ pub struct Device {
     pub(crate) tls: RwLock<Option<Arc<TlsIdentity>>>,
     /// Open ports of drives, by number.
     drive_ports: RwLock<BTreeMap<u32, u16>>,
+    /// How fast transfers may go.
+    pub(crate) throttle: Throttle,
 }
 
 impl Device {
@@ -86,6 +89,7 @@ impl Device {
             tls_keys: RwLock::default(),
             tls: RwLock::default(),
             drive_ports: RwLock::default(),
+            throttle: Throttle::default(),
             options,
         }))
     }
@@ -194,7 +198,8 @@ impl Device {
             | Request::PutKeySlots(_)
             | Request::GetKeySlots(_)
             | Request::ListDomains(_)
-            | Request::SetDrives(_) => {
+            | Request::SetDrives(_)
+            | Request::SetRates(_) => {
                 let (device, request) = (Arc::clone(self), request.clone());
                 let work = move || device.answer(&request);
                 let done = tokio::task::spawn_blocking(work).await;
@@ -220,6 +225,10 @@ impl Device {
             Request::SetDrives(request) => {
                 self.shelf.set_drives(request.store, &request.drives)?;
                 SetDrivesReply::default().into()
+            }
+            Request::SetRates(request) => {
+                self.throttle.set(rates::limits_of(request)?);
+                SetRatesReply {}.into()
             }
             Request::RevokeTransfer(request) => {
                 let was_known = self.grants.revoke(&request.transfer);

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use simsim_control::verbs::{GrantTransfer, SavesetNames, TransferStateReply};
 use simsim_model::{Direction, Level, Secret, StoreId, Ticket, TransferId};
 use simsim_net::tls::Pin;
+use simsim_transfer::throttle::Party;
 
 use crate::DeviceError;
 use crate::session::Open;
@@ -37,6 +38,8 @@ pub(crate) struct Grant {
     pub(crate) level: Option<Level>,
     pub(crate) names: SavesetNames,
     client_keys: Vec<Vec<u8>>,
+    /// For rate limits.
+    pub(crate) party: Party,
     pub(crate) counts: Counts,
     phase: Mutex<Phase>,
 }
@@ -101,6 +104,10 @@ impl Grants {
             level: request.level,
             names: request.names.clone().unwrap_or_default(),
             client_keys: request.client_keys.clone(),
+            party: Party {
+                hosts: request.hosts.clone(),
+                addresses: request.addresses.iter().filter_map(|text| text.parse().ok()).collect(),
+            },
             counts: Counts::default(),
             phase: Mutex::new(Phase::Granted),
         };

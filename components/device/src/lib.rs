@@ -8,7 +8,7 @@
 //! `shelf` keeps the datastores and their list; `grants` the tickets; `session` is a transfer at
 //! work; `streams` cuts, seals and opens plain streams here; `manifests` and
 //! `check` answer the longer verbs; `copies` dials another device and copies savesets from one
-//! datastore to the other, as fast as `pace` lets it.
+//! datastore to the other, as fast as `pace` lets it. `rates` takes in how fast all transfers may go.
 
 mod check;
 mod copies;
@@ -17,6 +17,7 @@ mod error;
 mod grants;
 mod manifests;
 mod pace;
+mod rates;
 mod session;
 mod shelf;
 mod streams;

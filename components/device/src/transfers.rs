@@ -1,11 +1,13 @@
 //! The device behind its data listeners.
 
 use std::io::Read;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use simsim_model::{BackupSession, CopySession, RestoreSession, SessionError, Ticket, TransferId};
 use simsim_net::tls::Pin;
 use simsim_transfer::TransferHandler;
+use simsim_transfer::throttle::Pass;
 
 use crate::grants::Grant;
 use crate::session::{Open, Session};
@@ -24,6 +26,11 @@ impl TransferHandler for Device {
 
     fn knows(&self, transfer: &TransferId, key: &Pin) -> bool {
         self.grants.get(transfer).is_some_and(|grant| grant.is_of(key))
+    }
+
+    fn pass(&self, transfer: &TransferId, from: IpAddr) -> Option<Pass> {
+        let grant = self.grants.get(transfer)?;
+        Some(self.throttle.pass(grant.party.clone(), from))
     }
 
     fn opened(&self, transfer: &TransferId) -> Result<(), SessionError> {

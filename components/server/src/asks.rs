@@ -203,6 +203,7 @@ async fn read_own(
         interfaces: &[],
         by_server: false,
         stream_key: None,
+        seen_from: None,
         transfer: TransferId(random_bytes()?),
         job: 0,
         client: &client.name,

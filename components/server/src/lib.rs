@@ -17,6 +17,7 @@
 //! | `asks` | what clients ask on behalf of their owners |
 //! | `keys` | master key, domain keys, recovery kit |
 //! | `certificates` | the suite's authority, for the tools of others |
+//! | `rates` | how fast devices let data go, by this host's clock |
 //! | `reconcile` | looks after a device each time it is reached |
 //! | `rights` | who may do what; default deny |
 //! | [`look`] | what is seen of a saveset whose tree is open |
@@ -36,6 +37,7 @@ mod jobs;
 mod keys;
 pub mod look;
 mod nodes;
+mod rates;
 mod reconcile;
 mod rights;
 mod server;

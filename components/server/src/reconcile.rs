@@ -143,6 +143,10 @@ async fn device_reached(house: &Arc<House>, device: ClientId) -> Result<(), Serv
         return Ok(());
     }
     let line = house.nodes.line(device, crate::jobs::DEVICE_PATIENCE).await?;
+    if let Err(error) = crate::rates::tell(house, &line).await {
+        let error = error.full_message();
+        tracing::warn!(%error, "the device does not hold the rate limits");
+    }
     for datastore in datastores {
         match line.call(AskState { store: datastore.store }).await {
             Ok(_) => {}

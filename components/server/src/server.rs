@@ -24,6 +24,7 @@ use crate::house::House;
 use crate::jobs::{Announcer, Jobs};
 use crate::keys::{DomainKeys, KitStore, MasterKey};
 use crate::nodes::{Dialers, Nodes, OwnHost};
+use crate::rates;
 use crate::reconcile;
 use crate::rights::{Object, Principal, Right};
 
@@ -160,6 +161,7 @@ impl Server {
         let jobs = house.jobs.clone().run(Arc::clone(house));
         spawn_until(house, jobs);
         spawn_until(house, reconcile::run(Arc::downgrade(house), reached));
+        spawn_until(house, rates::keep_told(Arc::downgrade(house)));
         let weak = Arc::downgrade(house);
         spawn_until(house, async move {
             loop {

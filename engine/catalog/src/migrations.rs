@@ -39,6 +39,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(9, "0009", "access_modes"),
     step!(10, "0010", "replication"),
     step!(11, "0011", "tokens"),
+    step!(12, "0012", "rates"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

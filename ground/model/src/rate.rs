@@ -65,6 +65,16 @@ impl Rate {
     pub fn allowed(rates: &[Rate], day: u8, minute: u16) -> Option<u64> {
         rates.iter().rev().find(|rate| rate.is_now(day, minute))?.bytes_per_s
     }
+
+    /// The minutes since midnight, in order, between which these rates allow the same all day long:
+    /// 0 first.
+    pub fn turns(rates: &[Rate]) -> Vec<u16> {
+        let ends = rates.iter().flat_map(|rate| [rate.from, rate.until % DAY_MINUTES]);
+        let mut turns: Vec<u16> = std::iter::once(0).chain(ends).collect();
+        turns.sort_unstable();
+        turns.dedup();
+        turns
+    }
 }
 
 impl FromStr for Rate {
@@ -195,6 +205,21 @@ mod tests {
         let at = |day, hour: u16| Rate::allowed(&rates, day, hour * 60);
         assert_eq!((at(6, 21), at(6, 22), at(0, 5)), (None, Some(1_000_000), Some(1_000_000)));
         assert_eq!((at(0, 6), at(0, 22), at(6, 5)), (None, None, None));
+    }
+
+    #[test]
+    fn between_two_turns_nothing_changes() {
+        let rates = rates(&["20MB/s", "mon-fri 08:30-18:00 5MB/s", "sun 22:00-06:15 1MB/s"]);
+        let turns = Rate::turns(&rates);
+        assert_eq!(turns, [0, 375, 510, 1080, 1320]);
+        for day in 0..7 {
+            for minute in 0..DAY_MINUTES {
+                let turn = turns.iter().rev().find(|turn| **turn <= minute).unwrap();
+                let (now, then) = (Rate::allowed(&rates, day, minute), Rate::allowed(&rates, day, *turn));
+                assert_eq!(now, then, "day {day}, minute {minute}");
+            }
+        }
+        assert_eq!(Rate::turns(&[]), [0]);
     }
 
     #[test]

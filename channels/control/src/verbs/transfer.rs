@@ -29,6 +29,14 @@ pub struct GrantTransfer {
     #[n(5)]
     #[cbor(default, with = "crate::wire::byte_strings")]
     pub client_keys: Vec<Vec<u8>>,
+    /// Hosts whose rate limits count for it: the one whose data it is, and the device's.
+    #[n(6)]
+    #[cbor(default)]
+    pub hosts: Vec<String>,
+    /// Addresses of its other end that the device may not see, for limits of networks.
+    #[n(7)]
+    #[cbor(default)]
+    pub addresses: Vec<String>,
 }
 
 /// A listener that takes the transfer.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -19,7 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::body::{OutBody, Piece, work_lost};
 use super::listener::Device;
 use super::open::{Opened, open};
-use super::session::{Coming, Session};
+use super::held::Held;
+use super::session::Session;
+use super::watch::Moved;
 use super::{FRAMES, REQUEST_HEADER};
 use super::{raw, work};
 use crate::error::status_of;
@@ -37,7 +39,7 @@ const REFUSED: &str = "transfer refused\n";
 /// Memory for a body of which no frame was genuine yet.
 const FIRST_KIB: u32 = 320;
 /// How often a transfer whose body is coming is looked at: was it revoked meanwhile?
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A refused body is read and dropped up to here, so that the refusal gets through.
 const DRAIN_BYTES_MAX: usize = 2 << 20;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,6 +61,8 @@ pub(crate) struct Caller {
     pub stranger: Mutex<Option<simsim_net::Admitted>>,
     /// A raw stream goes over the connection: its other end may be silent for long.
     pub streams: AtomicBool,
+    /// When a byte last moved on the connection, or was held back on purpose.
+    pub moved: Arc<Moved>,
 }
 
 impl Caller {
@@ -243,16 +247,16 @@ async fn opened_verb(
     let mut share = None;
     let key = session.keys.body_key(Way::ToDevice, verb, number).map_err(fault)?;
     let mut opener = FrameOpener::new(key, false, max, first_kib as usize * 1024);
-    let mut under_way = None;
-    let mut looked = Instant::now();
-    let coming = Coming::new(&session, number);
+    let mut at_work = None;
+    let mut held = Held::new(device, caller, &session, verb, number);
+    let mut turn = None;
     while let Some(frame) = body.frame().await {
         let frame = frame
             .map_err(|error| (StatusCode::BAD_REQUEST, "body refused\n", error.to_string()))?;
         let bytes = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
-        coming.add(bytes.len());
         let fed = opener.feed(bytes);
-        if under_way.is_none() && opener.frames() > 0 {
+        let over = |_| (StatusCode::FORBIDDEN, REFUSED, "the transfer is over".to_owned());
+        if at_work.is_none() && opener.frames() > 0 {
             // Only a genuine first frame counts: a stranger cannot use numbers up.
             if !session.window.lock().accept(number) {
                 let why = format!("request number {number} was seen before");
@@ -260,36 +264,40 @@ async fn opened_verb(
             }
             caller.proved();
             device.handler.heard(&transfer);
-            under_way = Some(session.begin());
+            at_work = Some(session.begin());
+            if kib > first_kib {
+                turn = held.turn().await.map_err(over)?;
+            }
             share = Some(take_memory(&session.memory, kib).await?);
             if kib > first_kib {
                 memory.merge(take_memory(&device.memory, kib - first_kib).await?);
             }
             opener.expect(room);
         }
-        if looked.elapsed() >= LOOK_INTERVAL {
-            looked = Instant::now();
-            if session.is_ended() || device.handler.ticket(&transfer).is_none() {
-                return Err((StatusCode::FORBIDDEN, REFUSED, "the transfer is over".into()));
-            }
-        }
         match fed {
-            Ok(()) => {}
+            Ok(()) if at_work.is_some() => held.wait(bytes.len()).await.map_err(over)?,
+            Ok(()) => held.came(bytes.len()),
             Err(TransferError::BodyTooLarge { .. }) => {
                 return Err(too_large(hint.unwrap_or_default()));
             }
-            Err(error) if under_way.is_none() => {
+            Err(error) if at_work.is_none() => {
                 return Err((StatusCode::FORBIDDEN, REFUSED, error.to_string()));
             }
             Err(error) => return Err(fault(error)),
         }
     }
-    drop(coming);
+    drop(turn);
     let given = opener.finish().map_err(fault)?;
-    let under_way = under_way.ok_or_else(|| fault(TransferError::BodyTruncated { frames: 0 }))?;
+    let at_work = at_work.ok_or_else(|| fault(TransferError::BodyTruncated { frames: 0 }))?;
+    let held = held.reply();
     let (tell, pieces) = mpsc::channel(1);
-    start(device, Arc::clone(&session), verb, Bytes::from(given), tell, (under_way, memory, share));
-    reply(device, &session, verb, number, pieces).await.map_err(fault)
+    start(device, Arc::clone(&session), verb, Bytes::from(given), tell, (at_work, memory, share));
+    let mut reply = reply(device, &session, verb, number, pieces).await.map_err(fault)?;
+    if let Some(held) = held {
+        let body = std::mem::replace(reply.body_mut(), OutBody::plain(Bytes::new()));
+        *reply.body_mut() = body.held(held);
+    }
+    Ok(reply)
 }
 
 async fn take_memory(pool: &Arc<Semaphore>, kib: u32) -> Result<OwnedSemaphorePermit, Refusal> {

@@ -12,8 +12,10 @@ use simsim_model::{Kind, SessionError};
 use tokio::sync::mpsc;
 use tokio::time::Interval;
 
+use super::held::Held;
 use crate::TransferError;
 use crate::frame::FrameSealer;
+use crate::throttle::GaveUp;
 
 /// A piece of a reply, as the work on a verb gives it.
 pub(crate) enum Piece {
@@ -27,6 +29,7 @@ pub(crate) enum OutBody {
     Sealed(Sealed),
     Growing(Box<Growing>),
     Raw(Raw),
+    Slow(Box<Slow>),
 }
 
 /// A body that is all there; frames are sealed as the connection takes them.
@@ -42,6 +45,19 @@ pub(crate) struct Raw {
     pieces: mpsc::Receiver<Result<Bytes, TransferError>>,
     left: u64,
 }
+
+/// Any of the others, piece by piece as the rate limits allow.
+pub(crate) struct Slow {
+    inner: OutBody,
+    /// Of the frame that is on its way.
+    rest: Bytes,
+    /// With the piece that goes when it is over.
+    wait: Option<(Waiting, Bytes)>,
+    /// Away while somebody waits with it.
+    held: Option<Held>,
+}
+
+type Waiting = Pin<Box<dyn Future<Output = (Held, Result<(), GaveUp>)> + Send>>;
 
 /// A reply whose pieces come later. While none comes it says every `wait` that it lives.
 pub(crate) struct Growing {
@@ -76,6 +92,16 @@ impl OutBody {
     /// Plain bytes; a body that comes out shorter breaks the connection.
     pub fn raw(pieces: mpsc::Receiver<Result<Bytes, TransferError>>, length: u64) -> Self {
         OutBody::Raw(Raw { pieces, left: length })
+    }
+
+    /// This body, as fast as the limits let it.
+    pub fn held(self, held: Held) -> Self {
+        OutBody::Slow(Box::new(Slow {
+            inner: self,
+            rest: Bytes::new(),
+            wait: None,
+            held: Some(held),
+        }))
     }
 
     pub fn growing(
@@ -123,6 +149,38 @@ impl Raw {
             Err(_) => self.left = 0,
         }
         Poll::Ready(Some(piece))
+    }
+}
+
+impl Slow {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, TransferError>>> {
+        loop {
+            if let Some((waiting, _)) = &mut self.wait {
+                let (held, waited) = ready!(waiting.as_mut().poll(cx));
+                self.held = Some(held);
+                let piece = self.wait.take().map(|(_, piece)| piece).unwrap_or_default();
+                return Poll::Ready(Some(waited.map(|()| piece).map_err(|_| TransferError::Ended)));
+            }
+            if self.rest.is_empty() {
+                match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                    Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    None => return Poll::Ready(None),
+                }
+                continue;
+            }
+            let Some(bytes) = self.held.as_ref().and_then(Held::piece_bytes) else {
+                return Poll::Ready(Some(Ok(std::mem::take(&mut self.rest))));
+            };
+            let Some(mut held) = self.held.take() else { return Poll::Ready(None) };
+            let bytes = bytes.min(self.rest.len());
+            let piece = self.rest.split_to(bytes);
+            let waiting = Box::pin(async move {
+                let waited = held.wait(bytes).await;
+                (held, waited)
+            });
+            self.wait = Some((waiting, piece));
+        }
     }
 }
 
@@ -181,6 +239,7 @@ impl Body for OutBody {
             OutBody::Sealed(sealed) => sealed.next(),
             OutBody::Growing(growing) => ready!(growing.poll_next(cx)),
             OutBody::Raw(raw) => ready!(raw.poll_next(cx)),
+            OutBody::Slow(slow) => ready!(slow.poll_next(cx)),
         };
         Poll::Ready(next.map(|frame| frame.map(Frame::data)))
     }
@@ -191,6 +250,9 @@ impl Body for OutBody {
             OutBody::Sealed(sealed) => sealed.ended,
             OutBody::Growing(growing) => growing.ended,
             OutBody::Raw(raw) => raw.left == 0,
+            OutBody::Slow(slow) => {
+                slow.wait.is_none() && slow.rest.is_empty() && slow.inner.is_end_stream()
+            }
         }
     }
 
@@ -202,6 +264,7 @@ impl Body for OutBody {
             OutBody::Sealed(sealed) => SizeHint::with_exact(sealed.wire_left),
             OutBody::Growing(_) => SizeHint::default(),
             OutBody::Raw(raw) => SizeHint::with_exact(raw.left),
+            OutBody::Slow(slow) => slow.inner.size_hint(),
         }
     }
 }

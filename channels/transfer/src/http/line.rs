@@ -28,6 +28,7 @@ use super::transfer::DialOptions;
 use super::watch::{Moved, Watched};
 use super::{FRAMES, REQUEST_HEADER};
 use crate::frame::FrameOpener;
+use crate::messages::UnderWay;
 use crate::verb::path;
 use crate::{TransferError, Verb};
 
@@ -179,17 +180,24 @@ impl Line {
         request.body(body)
     }
 
-    /// What a ping told: bytes that the device has received of requests still on their way.
-    pub fn received(&self, told: &[(u64, u64)]) {
+    /// What a ping told: bytes that the device has received of requests still on their way, and which
+    /// of them it holds back on purpose.
+    pub fn received(&self, told: &[UnderWay]) {
         let mut under_way = self.under_way.lock();
-        for (number, bytes) in told {
-            if let Some((known, moved)) =
-                under_way.get_mut(number).filter(|(known, _)| known < bytes)
+        for one in told {
+            if let Some((known, moved)) = under_way
+                .get_mut(&one.number)
+                .filter(|(known, _)| one.held || *known < one.bytes)
             {
-                *known = *bytes;
+                *known = one.bytes;
                 moved.mark();
             }
         }
+    }
+
+    /// Whether a request on its way has not moved for so long.
+    pub fn stands_still(&self, since: Duration) -> bool {
+        self.under_way.lock().values().any(|(_, moved)| moved.last().elapsed() >= since)
     }
 
     fn take_kept(&self) -> Option<Link> {

@@ -188,8 +188,10 @@ async fn serve(
                                 Ok(Arrived::Elsewhere) => {}
                                 Ok(Arrived::Here(wire, pin)) => {
                                     let streams = AtomicBool::new(false);
-                                    let caller =
-                                        Caller { ip: from, door, drive, pin, proved, stranger, streams };
+                                    let moved = Moved::now();
+                                    let caller = Caller {
+                                        ip: from, door, drive, pin, proved, stranger, streams, moved,
+                                    };
                                     connection(device, wire, caller, begun, stopping).await;
                                 }
                                 Err(why) => {
@@ -259,7 +261,7 @@ async fn connection(
     begun: Instant,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let (moved, caller) = (Moved::now(), Arc::new(caller));
+    let (moved, caller) = (Arc::clone(&caller.moved), Arc::new(caller));
     let options = device.options.clone();
     let io = TokioIo::new(Watched::new(wire, Arc::clone(&moved)));
     let service = {

@@ -5,6 +5,7 @@
 mod answer;
 mod body;
 mod entrance;
+mod held;
 mod knock;
 mod line;
 mod listener;

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::keys::{OPEN_BYTES, SessionKeys};
 use crate::ledger::Ledger;
+use crate::messages::UnderWay;
 use crate::{TransferError, TransferHandler, Window};
 
 /// A plain stream on its way to the handler.
@@ -52,8 +53,11 @@ pub(crate) struct Session {
     last_request: Mutex<Instant>,
     ended: Mutex<Option<&'static str>>,
     under_way: AtomicUsize,
-    /// Bodies that are still coming: request number and bytes so far.
-    pub coming: Mutex<BTreeMap<u64, u64>>,
+    /// Bodies that are still coming and replies that are held back, by request number.
+    pub coming: Mutex<BTreeMap<u64, UnderWay>>,
+    /// While a rate limit counts, large bodies come one after the other: they take their memory one
+    /// after the other, and what has come whole is not lost with the line.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
     /// In KiB: what bodies of this one transfer may take together.
     pub memory: Arc<Semaphore>,
 }
@@ -61,17 +65,17 @@ pub(crate) struct Session {
 /// Memory for the bodies of one transfer: a quarter of the listener's.
 const BODIES_KIB_MAX: usize = 128 << 10;
 
-/// A request under way: the session is not idle.
-pub(crate) struct UnderWay(Arc<Session>);
+/// A request at work: the session is not idle.
+pub(crate) struct AtWork(Arc<Session>);
 
-impl Drop for UnderWay {
+impl Drop for AtWork {
     fn drop(&mut self) {
         *self.0.last_request.lock() = Instant::now();
         self.0.under_way.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// A body that is still coming, for as long as it is.
+/// A body that is still coming or that is held back, for as long as it is.
 pub(crate) struct Coming {
     session: Arc<Session>,
     number: u64,
@@ -82,8 +86,21 @@ impl Coming {
         Self { session: Arc::clone(session), number }
     }
 
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     pub fn add(&self, bytes: usize) {
-        *self.session.coming.lock().entry(self.number).or_default() += bytes as u64;
+        self.tell(bytes, false);
+    }
+
+    /// Adds bytes, and says whether a rate limit holds the rest back.
+    pub fn tell(&self, bytes: usize, held: bool) {
+        let number = self.number;
+        let mut coming = self.session.coming.lock();
+        let one = coming.entry(number).or_insert(UnderWay { number, bytes: 0, held });
+        one.bytes += bytes as u64;
+        one.held = held;
     }
 }
 
@@ -118,14 +135,15 @@ impl Session {
             ended: Mutex::new(None),
             under_way: AtomicUsize::new(0),
             coming: Mutex::default(),
+            turn: Arc::default(),
             memory: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
         }
     }
 
-    pub fn begin(self: &Arc<Self>) -> UnderWay {
+    pub fn begin(self: &Arc<Self>) -> AtWork {
         self.under_way.fetch_add(1, Ordering::AcqRel);
         *self.last_request.lock() = Instant::now();
-        UnderWay(Arc::clone(self))
+        AtWork(Arc::clone(self))
     }
 
     pub fn idle(&self) -> Duration {

@@ -121,13 +121,14 @@ impl HttpTransfer {
                 if inner.ended.load(Ordering::Relaxed) {
                     return;
                 }
-                if inner.line.heard.last().elapsed() >= interval / 2 {
+                let line = &inner.line;
+                if line.heard.last().elapsed() >= interval / 2 || line.stands_still(interval / 2) {
                     // A lost ping is no news: the next verb finds out by itself.
                     let stall = inner.line.options.stall_timeout;
                     let ping =
                         inner.attempt(Verb::Ping, Vec::new(), PING_BYTES_MAX, 0, stall).await;
                     if let Ok(Ok(Answer::Sealed(Ok(told)))) = ping {
-                        inner.line.received(&messages::decode_received(&told));
+                        inner.line.received(&messages::decode_under_way(&told));
                     }
                 }
             }

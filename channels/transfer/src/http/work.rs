@@ -121,9 +121,8 @@ fn one(
             Ok(piece.into())
         }
         Verb::Ping => {
-            let coming = session.coming.lock();
-            let coming: Vec<_> = coming.iter().map(|(n, bytes)| (*n, *bytes)).take(1024).collect();
-            Ok(messages::encode_received(&coming))
+            let coming: Vec<_> = session.coming.lock().values().copied().take(1024).collect();
+            Ok(messages::encode_under_way(&coming))
         }
         Verb::Open | Verb::Get | Verb::Close | Verb::Abort => Ok(Bytes::new()),
     }

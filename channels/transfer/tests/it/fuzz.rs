@@ -93,7 +93,7 @@ fn fuzz_messages() {
         let _ = messages::decode_put(shared.clone());
         let _ = messages::decode_stream_put(shared);
         let _ = messages::decode_u64("stream-put", bytes);
-        let _ = messages::decode_received(bytes);
+        let _ = messages::decode_under_way(bytes);
     });
     let transfer = stranger_ticket(Direction::Backup).transfer;
     let paths = Verb::ALL.map(|word| verb::path(&transfer, word).into_bytes());

@@ -302,7 +302,7 @@ proptest! {
         let _ = messages::decode_draft(&bytes);
         let _ = messages::decode_committed(&bytes);
         let _ = messages::decode_stream_put(shared);
-        let _ = messages::decode_received(&bytes);
+        let _ = messages::decode_under_way(&bytes);
         let _ = verb::parse_path(&String::from_utf8_lossy(&bytes));
     }
 

@@ -157,6 +157,8 @@ impl Bench {
     pub async fn grant(&self, ticket: &Ticket, level: Option<Level>, key: Option<Secret>) {
         let grant = GrantTransfer {
             client_keys: Vec::new(),
+            hosts: Vec::new(),
+            addresses: Vec::new(),
             ticket: ticket.clone(),
             domain_key: key,
             lock_until_unix_s: 0,

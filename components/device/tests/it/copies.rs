@@ -293,6 +293,8 @@ fn wrong_drives_keys_directions_and_domains_are_refused() {
             level: None,
             names: None,
             client_keys: Vec::new(),
+            hosts: Vec::new(),
+            addresses: Vec::new(),
         };
         assert_eq!(second.ask(grant).await.unwrap_err().kind, Kind::Invalid);
         pair.copy(By::Push, &[saveset]).await;

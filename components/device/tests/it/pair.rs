@@ -129,6 +129,8 @@ impl Pair {
             level: None,
             names: None,
             client_keys: vec![worker.tls.pin().0.to_vec()],
+            hosts: Vec::new(),
+            addresses: Vec::new(),
         };
         dialled.ask(grant).await.unwrap();
     }

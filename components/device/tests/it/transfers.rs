@@ -55,6 +55,8 @@ fn an_expired_ticket_is_refused_when_granted_and_when_used() {
         ticket.expires_unix_s = now_s() - 1;
         let grant = GrantTransfer {
             client_keys: Vec::new(),
+            hosts: Vec::new(),
+            addresses: Vec::new(),
             ticket: ticket.clone(),
             domain_key: None,
             lock_until_unix_s: 0,
@@ -87,6 +89,8 @@ fn a_ticket_is_used_once_and_a_lost_grant_reply_does_no_harm() {
         assert_eq!(open(&bench, &ticket).await.err().unwrap().kind, Kind::Denied);
         let grant = GrantTransfer {
             client_keys: Vec::new(),
+            hosts: Vec::new(),
+            addresses: Vec::new(),
             ticket: ticket.clone(),
             domain_key: None,
             lock_until_unix_s: 0,

@@ -5,7 +5,7 @@ use simsim_catalog::{JobError, JobState, LogLine};
 pub use simsim_model::Checked;
 use simsim_model::{Level, Overwrite, Problem, ProgressSnapshot, SavesetId};
 
-use super::{TaskOptions, VerifyDepth};
+use super::{LimitedView, TaskOptions, VerifyDepth};
 
 /// Runs a task now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -104,6 +104,9 @@ pub struct JobView {
     /// What it waits for, while it does.
     #[serde(default)]
     pub waits: Option<String>,
+    /// The lowest rate limit that counts for it now, while it runs.
+    #[serde(default)]
+    pub limited: Option<LimitedView>,
 }
 
 /// What a job was asked to do, as far as its task or saveset does not say it.

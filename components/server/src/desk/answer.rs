@@ -76,6 +76,12 @@ verbs! {
     "interface.set" => set_interfaces [SetInterfacesRequest];
     /// Lets a client's data go by some interfaces.
     "interface.choose" => choose_interfaces [ChooseInterfacesRequest];
+    /// Limits how fast data may go.
+    "rate.add" => add_rate [AddRateRequest];
+    /// All rate limits, with what they allow now.
+    "rate.list" => rates;
+    /// Removes a rate limit.
+    "rate.remove" => remove_rate [RateRequest];
     /// Makes a datastore, with its first drive.
     "datastore.create" => create_datastore [CreateDatastoreRequest];
     /// Takes an existing datastore into service.

@@ -2,16 +2,18 @@
 
 use simsim_catalog::{ClientId, Job, JobFilter, JobKind, JobState, NewJob, StoreNames};
 use simsim_model::{TargetKind, escape_path};
+use simsim_transfer::throttle::Party;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::tasks::{check_size, options_of, sources_of};
 use crate::api::{
-    Asked, BackupRequest, JobDetail, JobListRequest, JobReply, JobRequest, JobView, LogReply,
-    LogRequest, RunTaskRequest, VerifyDepth,
+    Asked, BackupRequest, JobDetail, JobListRequest, JobReply, JobRequest, JobView, LimitedView,
+    LogReply, LogRequest, RunTaskRequest, VerifyDepth,
 };
 use crate::clock::now_unix_ms;
 use crate::jobs::{BackupWish, JobEvent, JobEventKind, Wish};
+use crate::rates::{self, Limit};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -154,7 +156,8 @@ impl Server {
                 Ok((catalog.jobs(&filter)?, catalog.datastore_names()?))
             })
             .await?;
-        Ok(jobs.into_iter().map(|job| self.job_view(job, &stores)).collect())
+        let limits = rates::all(&self.house).await?;
+        Ok(jobs.into_iter().map(|job| self.job_view(job, &stores, &limits)).collect())
     }
 
     /// One job with its problems.
@@ -172,7 +175,8 @@ impl Server {
                 Ok((problems, catalog.datastore_names()?, catalog.checked(request.job)?))
             })
             .await?;
-        Ok(JobDetail { job: self.job_view(job, &stores), problem_list, checked })
+        let limits = rates::all(&self.house).await?;
+        Ok(JobDetail { job: self.job_view(job, &stores, &limits), problem_list, checked })
     }
 
     /// Asks a job to end. One that waits is cancelled at once; one that runs ends when its client
@@ -193,7 +197,8 @@ impl Server {
             .books
             .run(move |catalog| Ok((catalog.job(number)?, catalog.datastore_names()?)))
             .await?;
-        Ok(self.job_view(job, &stores))
+        let limits = rates::all(&self.house).await?;
+        Ok(self.job_view(job, &stores, &limits))
     }
 
     /// Lines of a job's log.
@@ -241,7 +246,8 @@ impl Server {
         Ok(job)
     }
 
-    fn job_view(&self, job: Job, stores: &StoreNames) -> JobView {
+    fn job_view(&self, job: Job, stores: &StoreNames, limits: &[Limit]) -> JobView {
+        let limited = self.limited(&job, limits);
         let asked = self.asked(&job);
         let progress = match job.state {
             JobState::Running => self.house.jobs.progress(job.number).unwrap_or(job.progress),
@@ -273,9 +279,27 @@ impl Server {
             progress,
             asked,
             waits: self.house.jobs.waits(job.number),
+            limited,
             error: job.error,
             problems: job.problems_total,
         }
+    }
+
+    /// The lowest rate limit that counts for a running job. Of one that an earlier server started only
+    /// the host is known whose data it is.
+    fn limited(&self, job: &Job, limits: &[Limit]) -> Option<LimitedView> {
+        let moves = matches!(
+            job.kind,
+            JobKind::Backup | JobKind::Restore | JobKind::Replicate | JobKind::Heal
+        );
+        if job.state != JobState::Running || !moves {
+            return None;
+        }
+        let party = self.house.jobs.party(job.number).unwrap_or_else(|| Party {
+            hosts: vec![job.client_name.clone()],
+            addresses: Vec::new(),
+        });
+        rates::lowest(limits, &party, &rates::now())
     }
 
     fn asked(&self, job: &Job) -> Asked {

@@ -12,6 +12,7 @@ mod join;
 mod keys;
 mod ports;
 mod probe;
+mod rates;
 mod rebuild;
 mod replications;
 mod restore;

@@ -228,6 +228,7 @@ impl Server {
             interfaces: &door,
             by_server: dialler.id == self.house.nodes.own(),
             stream_key: None,
+            seen_from: None,
         };
         let backup = BackupGrant { level: Level::Full, eol_days: 0, stream: None };
         let granted = grant(&self.house, &wish, Some(backup), dialler.id).await?;

@@ -104,10 +104,11 @@ async fn prepare(
         interfaces: &wish.options.interfaces,
         by_server: false,
         stream_key: None,
+        seen_from: None,
     };
     let backup = BackupGrant { level, eol_days: wish.eol_days, stream };
     let granted = grant(house, &wanted, Some(backup), client.id).await?;
-    running.takes(granted.way.clone());
+    running.takes(&granted);
     simsim_model::failpoint::hit("server.transfer_granted");
     let against = match &base {
         Some(base) => format!("compared with saveset {}", base.saveset.short()),

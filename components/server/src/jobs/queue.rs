@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use simsim_catalog::{ClientId, Drive, Job, JobKind, Severity};
 use simsim_model::ProgressSnapshot;
+use simsim_transfer::throttle::Party;
 use tokio::sync::Notify;
 
 use super::announce::Announcer;
@@ -61,6 +62,11 @@ impl Jobs {
     /// What a job waits for now, if it does.
     pub(crate) fn waits(&self, number: u64) -> Option<String> {
         self.running(number)?.waits()
+    }
+
+    /// Whose rate limits count for a running job, where this server granted its transfer.
+    pub(crate) fn party(&self, number: u64) -> Option<Party> {
+        self.running(number)?.party().cloned()
     }
 
     /// Tells a running job to end; false when it does not run.

@@ -284,6 +284,7 @@ async fn prepare(
             interfaces: &door,
             by_server: false,
             stream_key: None,
+            seen_from: None,
         };
         let told = grant(house, &wish, None, way.dialler.id).await?;
         granted.push(transfer);
@@ -295,7 +296,7 @@ async fn prepare(
             );
             return Err(ServerError::Refused(text));
         }
-        running.takes(told.way.clone());
+        running.takes(&told);
         verb.device_addresses = told.urls;
         verb.device_keys = told.device_keys;
         verb.parts.push(ReplicatePart { ticket: told.ticket, savesets });

@@ -101,9 +101,10 @@ async fn prepare(
         interfaces: &wish.interfaces,
         by_server: false,
         stream_key: None,
+        seen_from: None,
     };
     let granted = grant(house, &wanted, None, client.id).await?;
-    running.takes(granted.way.clone());
+    running.takes(&granted);
     let place = wish.target.as_deref().map_or("its place".to_owned(), |at| format!("'{at}'"));
     running
         .log(

@@ -6,10 +6,12 @@ use parking_lot::Mutex;
 use simsim_catalog::{ClientId, Job, JobState, Severity};
 use simsim_control::verbs::Event;
 use simsim_model::{PROBLEMS_KEPT_MAX, Problem, ProgressSnapshot};
+use simsim_transfer::throttle::Party;
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::announce::{Announcer, JobEventKind};
+use super::transfer::Granted;
 use crate::books::Books;
 use crate::clock::now_unix_ms;
 use crate::way::Way;
@@ -31,6 +33,7 @@ pub(crate) struct Running {
     announcer: Announcer,
     told: Mutex<Told>,
     way: OnceLock<Way>,
+    party: OnceLock<Party>,
 }
 
 struct Told {
@@ -62,6 +65,7 @@ impl Running {
                 waits: None,
             }),
             way: OnceLock::new(),
+            party: OnceLock::new(),
         };
         if job.cancel_asked_unix_ms.is_some() {
             running.cancel.cancel();
@@ -69,9 +73,15 @@ impl Running {
         Arc::new(running)
     }
 
-    /// The way that the job's data takes.
-    pub(crate) fn takes(&self, way: Way) {
-        let _ = self.way.set(way);
+    /// The transfer of the job's data.
+    pub(crate) fn takes(&self, granted: &Granted) {
+        let _ = self.way.set(granted.way.clone());
+        let _ = self.party.set(granted.party.clone());
+    }
+
+    /// Whose rate limits count for it; unknown of a job that an earlier server started.
+    pub(crate) fn party(&self) -> Option<&Party> {
+        self.party.get()
     }
 
     /// The way that the job's data takes; unknown of a job that an earlier server started.

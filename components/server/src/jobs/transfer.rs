@@ -12,6 +12,7 @@ use simsim_format::random_bytes;
 use simsim_model::interface::{Interface, Scheme};
 use simsim_model::{Direction, DomainId, Kind, Level, SavesetId, Secret, Ticket, TransferId};
 use simsim_net::tls::Pin;
+use simsim_transfer::throttle::Party;
 use simsim_transfer::{DataPorts, Route, routes};
 
 use super::ways::{Choice, DeviceDoors};
@@ -19,6 +20,7 @@ use crate::ServerError;
 use crate::desk::ftp_range;
 use crate::house::House;
 use crate::nodes::{Line, relay_of, remember_addresses};
+use crate::rates;
 use crate::way::Way;
 
 /// How long a device may take to be reached before a job that needs it fails.
@@ -45,6 +47,8 @@ pub(crate) struct TransferWish<'a> {
     pub by_server: bool,
     /// Of a restore whose stream the device opens itself: the domain's key.
     pub stream_key: Option<&'a Secret>,
+    /// Of a raw stream that this process passes on: the address of the tool.
+    pub seen_from: Option<IpAddr>,
 }
 
 /// A transfer that the device expects.
@@ -58,6 +62,8 @@ pub(crate) struct Granted {
     pub way: Way,
     /// The client goes there through its connection to the Server.
     pub outbound: bool,
+    /// Whose rate limits count for it.
+    pub party: Party,
 }
 
 impl Granted {
@@ -128,6 +134,12 @@ pub(crate) async fn grant(
         true => tls_keys_of(house, to).await,
         false => Vec::new(),
     };
+    let party = party(house, wish, &guide.device, to).await?;
+    // Before the transfer, so that no byte of it goes faster than it may.
+    if let Err(error) = rates::tell(house, &device).await {
+        let error = error.full_message();
+        tracing::warn!(device = %guide.device, %error, "the device does not hold the rate limits");
+    }
     let reply = device
         .call(GrantTransfer {
             ticket: ticket.clone(),
@@ -136,6 +148,8 @@ pub(crate) async fn grant(
             level,
             names,
             client_keys,
+            hosts: party.hosts.clone(),
+            addresses: party.addresses.iter().map(IpAddr::to_string).collect(),
         })
         .await?;
     let ways = guide.ways(house, &reply.endpoints, to).await?;
@@ -150,7 +164,29 @@ pub(crate) async fn grant(
     let from = if outbound || wish.by_server { house.own_name.as_str() } else { wish.client };
     let ranges = [ftp_range(house, to).await?, ftp_range(house, guide.number).await?];
     let way = Way::of_urls(from, &guide.device, &ways, wish.drive, ranges);
-    Ok(Granted { ticket, urls: ways, device_keys: reply.device_keys, way, outbound })
+    Ok(Granted { ticket, urls: ways, device_keys: reply.device_keys, way, outbound, party })
+}
+
+/// Whose rate limits count for a transfer.
+async fn party(
+    house: &House,
+    wish: &TransferWish<'_>,
+    device: &str,
+    to: ClientId,
+) -> Result<Party, ServerError> {
+    let mut hosts = vec![wish.client.to_owned()];
+    if device != wish.client {
+        hosts.push(device.to_owned());
+    }
+    let addresses = match wish.seen_from {
+        Some(address) => vec![address],
+        None if wish.by_server => Vec::new(),
+        None => {
+            let client = house.books.run(move |catalog| catalog.client_numbered(to)).await?;
+            rates::addresses_of(house, &client).await
+        }
+    };
+    Ok(Party { hosts, addresses })
 }
 
 /// The TLS keys that the host may show at the port of a drive. One that is not reached has none:
@@ -285,6 +321,7 @@ pub(crate) async fn grant_restore(
         interfaces: &[],
         by_server: true,
         stream_key: None,
+        seen_from: None,
     };
     grant(house, &wish, None, house.nodes.own()).await
 }

@@ -8,6 +8,7 @@
 //! | `slots`, `open` | looking up, adding, removing; never across a wait |
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -25,6 +26,8 @@ pub(crate) struct Arrival {
     pub follows: bool,
     /// By which door it came.
     pub door: &'static str,
+    /// Where its caller is; `None` where nobody knows.
+    pub address: Option<IpAddr>,
     /// For the job's log: `192.0.2.1, https`.
     pub from: String,
     pub answer: oneshot::Sender<Given>,
@@ -180,7 +183,8 @@ mod tests {
 
     fn arrival() -> (Arrival, oneshot::Receiver<Given>) {
         let (answer, given) = oneshot::channel();
-        (Arrival { follows: false, door: "https", from: String::new(), answer }, given)
+        let from = String::new();
+        (Arrival { follows: false, door: "https", address: None, from, answer }, given)
     }
 
     #[test]

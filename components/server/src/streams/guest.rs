@@ -287,8 +287,8 @@ impl Guest {
     /// Waits for a job to take its caller. The job is ended if the caller does not wait so long.
     async fn meet(&self, job: u64) -> Result<Given, StreamRefusal> {
         let (answer, mut given) = oneshot::channel();
-        let (follows, door) = (self.follows, self.door);
-        let arrival = Arrival { follows, door, from: self.from(), answer };
+        let (follows, door, address) = (self.follows, self.door, Some(self.address));
+        let arrival = Arrival { follows, door, address, from: self.from(), answer };
         let Some(mut ended) = self.house.streams.bring(job, arrival) else {
             return Err(self.refuse("the ticket was used before: each is for one stream").await);
         };

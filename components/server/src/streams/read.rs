@@ -101,6 +101,7 @@ async fn read(
         interfaces: &interfaces,
         by_server: !redirected,
         stream_key: redirected.then_some(&key),
+        seen_from: arrival.address,
     };
     if redirected {
         return Ok(send_there(house, job, &wanted, None, &datastore, arrival, running).await);
@@ -110,7 +111,7 @@ async fn read(
         revoke(house, datastore.device, transfer).await;
         return Err(error);
     }
-    running.takes(granted.way.clone());
+    running.takes(&granted);
     let line = format!("raw stream of saveset {} is read by {}", id.short(), arrival.from);
     running.log(Severity::Info, line).await;
     let routes = granted.routes(&house.data_ports)?;

@@ -51,6 +51,7 @@ pub(super) async fn store(
         interfaces: &interfaces,
         by_server: false,
         stream_key: None,
+        seen_from: arrival.address,
     };
     send_there(house, job, &wanted, Some(backup), &ready.datastore, arrival, running).await
 }
@@ -74,7 +75,7 @@ pub(super) async fn send_there(
         Ok(granted) => granted,
         Err(error) => return CallEnd::Refused(error),
     };
-    running.takes(granted.way.clone());
+    running.takes(&granted);
     simsim_model::failpoint::hit("server.transfer_granted");
     let Some(url) = url_of(&granted, &job.task_name) else {
         return CallEnd::Refused(ServerError::Lost("no address of the device".to_owned()));

@@ -178,6 +178,7 @@ async fn relay(
         interfaces: &interfaces,
         by_server: true,
         stream_key: None,
+        seen_from: arrival.address,
     };
     let backup = BackupGrant { level: Level::Full, eol_days: wish.eol_days, stream: None };
     let mut granted = match grant(house, &wanted, Some(backup), house.nodes.own()).await {
@@ -188,7 +189,7 @@ async fn relay(
         revoke(house, ready.datastore.device, ready.transfer).await;
         return CallEnd::Refused(error);
     }
-    running.takes(granted.way.clone());
+    running.takes(&granted);
     simsim_model::failpoint::hit("server.transfer_granted");
     let line = format!(
         "raw stream of task '{}' from {} into '{}' by drive {}, sealed here",
