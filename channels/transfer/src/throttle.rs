@@ -270,8 +270,7 @@ mod tests {
             assert_eq!(pass(&throttle, "web", "10.3.3.4").rate(), Some(200_000));
             assert_eq!(pass(&throttle, "db", "10.3.3.4").rate(), Some(1_000_000));
             // One that the server knows at an address in the network, and that comes from elsewhere.
-            let party =
-                Party { hosts: Vec::new(), addresses: vec!["10.2.9.9".parse().unwrap()] };
+            let party = Party { hosts: Vec::new(), addresses: vec!["10.2.9.9".parse().unwrap()] };
             assert_eq!(throttle.pass(party, "::1".parse().unwrap()).rate(), Some(50_000));
             let time = taken(&inside, 50_000).await;
             assert!(time >= least(50_000, 50_000), "{time:?}");

@@ -5,6 +5,7 @@
 //! can be told then. They are told before each transfer, whenever something changes, when a device is
 //! reached anew, and each hour.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ use crate::nodes::Line;
 const DAYS: i64 = 8;
 /// How often all devices are told anew.
 const AGAIN: Duration = Duration::from_secs(3600);
+
+/// The device sees addresses itself: names are not worth a long wait.
+const LOOK_UP: Duration = Duration::from_secs(1);
 
 /// A limit, read.
 #[derive(Debug, Clone)]
@@ -59,11 +63,7 @@ impl Limit {
             let ms = at.as_millisecond() - begin.as_millisecond();
             RateStep { after_s: u64::try_from(ms).unwrap_or(0).div_ceil(1000), bytes_per_s }
         });
-        RateLimit {
-            number: self.number,
-            subject: self.subject.to_string(),
-            steps: steps.collect(),
-        }
+        RateLimit { number: self.number, subject: self.subject.to_string(), steps: steps.collect() }
     }
 
     pub(crate) fn view(&self, now: &Zoned) -> RateView {
@@ -114,7 +114,7 @@ fn steps(rates: &[Rate], now: &Zoned) -> Vec<(Timestamp, Option<u64>)> {
             );
             // A time that comes twice on one day, or not at all, when clocks are changed.
             let either = zone.to_ambiguous_timestamp(time);
-            moments.extend(either.clone().earlier());
+            moments.extend(either.earlier());
             moments.extend(either.later());
         }
     }
@@ -140,21 +140,19 @@ pub(crate) fn lowest(limits: &[Limit], party: &Party, now: &Zoned) -> Option<Lim
     Some(LimitedView { bytes_per_s, by: limit.subject.to_string(), number: limit.number })
 }
 
-/// Addresses of a client; names are looked up where a limit asks for them.
-pub(crate) async fn addresses_of(house: &House, client: &Client) -> Vec<std::net::IpAddr> {
-    let limits = all(house).await.unwrap_or_default();
-    let asked = limits.iter().any(|limit| matches!(limit.subject, Subject::Network(_)));
+/// Addresses of a client, for limits of networks that there are or that come; what its names stand for
+/// is asked for no longer than [`LOOK_UP`].
+pub(crate) async fn addresses_of(client: &Client) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
-    for host in client.addresses.iter().filter(|_| asked) {
-        if let Ok(address) = host.parse() {
-            addresses.push(address);
-            continue;
+    let collect = async {
+        for host in &client.addresses {
+            match tokio::net::lookup_host((host.as_str(), client.listen_port)).await {
+                Ok(found) => addresses.extend(found.map(|address| address.ip())),
+                Err(error) => tracing::debug!(host, %error, "its address is not known"),
+            }
         }
-        let found = tokio::net::lookup_host((host.as_str(), client.listen_port));
-        if let Ok(Ok(found)) = tokio::time::timeout(Duration::from_secs(2), found).await {
-            addresses.extend(found.map(|address| address.ip()));
-        }
-    }
+    };
+    let _ = tokio::time::timeout(LOOK_UP, collect).await;
     addresses
 }
 

@@ -96,8 +96,7 @@ fn cell(number: u64) -> i64 {
 }
 
 fn rate_numbered(transaction: &Transaction<'_>, number: u64) -> Result<RateRow, CatalogError> {
-    let mut ask =
-        transaction.prepare_cached(&format!("SELECT {COLUMNS} WHERE rates.rate = ?1"))?;
+    let mut ask = transaction.prepare_cached(&format!("SELECT {COLUMNS} WHERE rates.rate = ?1"))?;
     let mut rows = ask.query([cell(number)])?;
     match rows.next()? {
         Some(row) => from_row(&Cells::new("rates", row)),

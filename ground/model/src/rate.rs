@@ -215,7 +215,8 @@ mod tests {
         for day in 0..7 {
             for minute in 0..DAY_MINUTES {
                 let turn = turns.iter().rev().find(|turn| **turn <= minute).unwrap();
-                let (now, then) = (Rate::allowed(&rates, day, minute), Rate::allowed(&rates, day, *turn));
+                let (now, then) =
+                    (Rate::allowed(&rates, day, minute), Rate::allowed(&rates, day, *turn));
                 assert_eq!(now, then, "day {day}, minute {minute}");
             }
         }

@@ -181,6 +181,13 @@ fn every_document_is_as_its_page_says() {
     house.ends_with(130, &["job", "follow", &job]);
     assert!(!check("JobDetail", &["job", "show", &job])["error"].is_null());
     check("Removed", &["task", "remove", "slow"]);
+    check("RateChanged", &["rate", "add", "--host", &own, "20MB/s", "mon-fri 08:00-18:00 5MB/s"]);
+    check("RateChanged", &["rate", "add", "--network", "2001:db8::/32", "unlimited"]);
+    assert_eq!(
+        check("Rates", &["rate", "list"])["rates"][1]["counts_for"],
+        "network 2001:db8::/32"
+    );
+    check("RateChanged", &["rate", "remove", "1"]);
     check("Datastore", &["datastore", "create", "second", &house.path("second")]);
     let add = ["replication", "add", "twice", "--from", "main", "--to", "second"];
     check("Replication", &[&add[..], &["--limit", "mon-fri 08:00-18:00 5MB/s"]].concat());

@@ -17,9 +17,9 @@ use simsim_net::tls::Pin;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::body::{OutBody, Piece, work_lost};
+use super::held::Held;
 use super::listener::Device;
 use super::open::{Opened, open};
-use super::held::Held;
 use super::session::Session;
 use super::watch::Moved;
 use super::{FRAMES, REQUEST_HEADER};
@@ -72,6 +72,10 @@ impl Caller {
             Some(drive) if drive != ticket.drive => Err("the port is another drive's"),
             _ => Ok(()),
         }
+    }
+
+    pub(super) fn is_proved(&self) -> bool {
+        self.stranger.lock().is_none()
     }
 
     pub(super) fn proved(&self) {
@@ -250,6 +254,9 @@ async fn opened_verb(
     let mut at_work = None;
     let mut held = Held::new(device, caller, &session, verb, number);
     let mut turn = None;
+    // What a stranger sends takes nothing of anybody's rate: it counts once it has proved genuine.
+    let is_known = caller.is_proved();
+    let mut uncounted = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame
             .map_err(|error| (StatusCode::BAD_REQUEST, "body refused\n", error.to_string()))?;
@@ -274,9 +281,12 @@ async fn opened_verb(
             }
             opener.expect(room);
         }
+        uncounted += bytes.len();
         match fed {
-            Ok(()) if at_work.is_some() => held.wait(bytes.len()).await.map_err(over)?,
-            Ok(()) => held.came(bytes.len()),
+            Ok(()) if at_work.is_some() || is_known => {
+                held.wait(std::mem::take(&mut uncounted)).await.map_err(over)?;
+            }
+            Ok(()) => held.came(),
             Err(TransferError::BodyTooLarge { .. }) => {
                 return Err(too_large(hint.unwrap_or_default()));
             }

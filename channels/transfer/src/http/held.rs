@@ -58,9 +58,9 @@ impl Held {
         Some(self)
     }
 
-    /// Bytes that nobody has proved to be genuine yet.
-    pub fn came(&self, bytes: usize) {
-        self.coming.add(bytes);
+    /// Bytes came that nobody has proved to be genuine yet.
+    pub fn came(&self) {
+        self.coming.add(1);
     }
 
     /// Of a body that goes out now, how much at once; `None`: nothing holds it.

@@ -185,9 +185,8 @@ impl Line {
     pub fn received(&self, told: &[UnderWay]) {
         let mut under_way = self.under_way.lock();
         for one in told {
-            if let Some((known, moved)) = under_way
-                .get_mut(&one.number)
-                .filter(|(known, _)| one.held || *known < one.bytes)
+            if let Some((known, moved)) =
+                under_way.get_mut(&one.number).filter(|(known, _)| one.held || *known < one.bytes)
             {
                 *known = one.bytes;
                 moved.mark();

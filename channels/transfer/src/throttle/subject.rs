@@ -83,4 +83,16 @@ mod tests {
             assert!(text.parse::<Subject>().is_err(), "{text}");
         }
     }
+
+    /// It comes from the server, to a device that may be older.
+    #[test]
+    fn fuzz_subjects() {
+        let seeds = ["all", "host web", "network 10.2.0.0/16", "network 2001:db8::/32"];
+        simsim_testkit::fuzz("subject", &seeds.map(|seed| seed.as_bytes().to_vec()), |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Ok(subject) = text.parse::<Subject>() {
+                assert_eq!(subject.to_string().parse(), Ok(subject));
+            }
+        });
+    }
 }

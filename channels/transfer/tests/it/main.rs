@@ -7,6 +7,7 @@ mod ftp;
 mod fuzz;
 mod memory;
 mod proxy;
+mod rates;
 mod raw;
 mod session;
 mod strangers;

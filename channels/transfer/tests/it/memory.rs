@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use simsim_model::{
 };
 use simsim_net::tls::Pin;
 use simsim_transfer::TransferHandler;
+use simsim_transfer::throttle::{Party, Pass, Throttle};
 
 #[derive(Default)]
 pub struct Held {
@@ -37,6 +39,7 @@ pub struct Held {
 #[derive(Clone, Default)]
 pub struct Memory {
     pub held: Arc<Mutex<Held>>,
+    pub throttle: Throttle,
 }
 
 pub fn name_of(segment: &[u8]) -> Name {
@@ -55,6 +58,10 @@ impl TransferHandler for Memory {
     }
     fn knows(&self, _: &TransferId, key: &Pin) -> bool {
         !self.held.lock().strange_keys.contains(key)
+    }
+    fn pass(&self, transfer: &TransferId, from: IpAddr) -> Option<Pass> {
+        let hosts = vec![self.held.lock().tickets.get(transfer)?.client.clone()];
+        Some(self.throttle.pass(Party { hosts, addresses: Vec::new() }, from))
     }
     fn opened(&self, transfer: &TransferId) -> Result<(), SessionError> {
         match self.held.lock().used.insert(*transfer) {

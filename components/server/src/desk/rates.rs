@@ -30,9 +30,8 @@ impl Server {
             }
             (Some(host), None) => RateFor::Host(host.clone()),
             (None, Some(network)) => {
-                let network: Network = network
-                    .parse()
-                    .map_err(|error| ServerError::invalid(format!("{error}")))?;
+                let network: Network =
+                    network.parse().map_err(|error| ServerError::invalid(format!("{error}")))?;
                 RateFor::Network(network.to_string())
             }
             (None, None) => RateFor::All,
@@ -89,9 +88,8 @@ impl Server {
     async fn rate_numbered(&self, number: u64) -> Result<RateView, ServerError> {
         let limits = rates::all(&self.house).await?;
         let there = limits.iter().find(|limit| limit.number == number);
-        there.map(|limit| limit.view(&rates::now())).ok_or_else(|| ServerError::NotFound {
-            noun: "rate limit",
-            name: number.to_string(),
-        })
+        there
+            .map(|limit| limit.view(&rates::now()))
+            .ok_or_else(|| ServerError::NotFound { noun: "rate limit", name: number.to_string() })
     }
 }

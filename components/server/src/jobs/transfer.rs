@@ -183,7 +183,7 @@ async fn party(
         None if wish.by_server => Vec::new(),
         None => {
             let client = house.books.run(move |catalog| catalog.client_numbered(to)).await?;
-            rates::addresses_of(house, &client).await
+            rates::addresses_of(&client).await
         }
     };
     Ok(Party { hosts, addresses })

@@ -11,5 +11,6 @@ mod liars;
 mod losses;
 mod ports;
 mod queue;
+mod rates;
 mod rights;
 mod suite;

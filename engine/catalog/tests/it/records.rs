@@ -1,7 +1,8 @@
 //! Datastores, drives, domains, tasks: what they refuse, and that references hold.
 
 use simsim_catalog::{
-    CatalogError, Datastore, DatastoreState, Domain, KeyHolder, SavesetFilter, SavesetState,
+    CatalogError, Datastore, DatastoreState, Domain, KeyHolder, RateFor, SavesetFilter,
+    SavesetState,
 };
 use simsim_model::{DomainId, Kind, Level, SavesetId, StoreId};
 
@@ -228,4 +229,24 @@ fn settings_are_kept_and_replaced() {
     catalog.set_setting("name", b"two\xff").unwrap();
     drop(catalog);
     assert_eq!(place.open().setting("name").unwrap().as_deref(), Some(b"two\xff".as_slice()));
+}
+
+#[test]
+fn rate_limits_are_numbered_once_and_there_are_only_so_many() {
+    let (_place, catalog, _) = furnished();
+    let limits = [RateFor::All, RateFor::Network("10.2.0.0/16".to_owned())];
+    let rates = vec!["1MB/s".to_owned(), "mon 08:00-18:00 10KB/s".to_owned()];
+    for (limit, number) in limits.iter().zip(1..) {
+        assert_eq!(catalog.add_rate(limit, &rates, 2, 5).unwrap(), number);
+    }
+    let error = catalog.add_rate(&RateFor::All, &rates, 2, 5).unwrap_err();
+    assert!(error.to_string().contains("remove one first"), "{error}");
+    let error = catalog.add_rate(&RateFor::Host("nobody".to_owned()), &rates, 9, 5).unwrap_err();
+    assert!(error.to_string().contains("nobody"), "{error}");
+    let gone = catalog.delete_rate(2).unwrap();
+    assert_eq!((gone.counts_for, gone.rates), (limits[1].clone(), rates.clone()));
+    assert!(catalog.delete_rate(2).is_err());
+    assert_eq!(catalog.add_rate(&RateFor::All, &rates, 2, 6).unwrap(), 3, "no number comes twice");
+    let numbers: Vec<u64> = catalog.rates().unwrap().iter().map(|rate| rate.number).collect();
+    assert_eq!(numbers, [1, 3]);
 }
