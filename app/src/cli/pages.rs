@@ -21,6 +21,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "client",
             "datastore",
             "interface",
+            "rate",
             "replication",
             "key",
             "audit",

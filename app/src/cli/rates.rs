@@ -25,8 +25,18 @@ pub enum RateVerb {
 }
 
 #[derive(clap::Args, Debug)]
-#[group(id = "subject", required = true, multiple = false, args = ["host", "network", "all"])]
 pub struct AddArguments {
+    #[command(flatten)]
+    subject: SubjectArguments,
+    /// Such as 20MB/s or 'mon-fri 08:00-18:00 5MB/s', by the server's local time; of several the last
+    /// one that is now counts
+    #[arg(value_name = "RATE", required = true)]
+    rates: Vec<String>,
+}
+
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+struct SubjectArguments {
     /// All data of this host, whether it comes or goes
     #[arg(long)]
     host: Option<String>,
@@ -36,16 +46,13 @@ pub struct AddArguments {
     /// All data
     #[arg(long)]
     all: bool,
-    /// Such as 20MB/s or 'mon-fri 08:00-18:00 5MB/s', by the server's local time; of several the last
-    /// one that is now counts
-    #[arg(value_name = "RATE", required = true)]
-    rates: Vec<String>,
 }
 
 pub async fn run(cx: &Context, verb: RateVerb) -> Result<u8, Failure> {
     match verb {
         RateVerb::Add(arguments) => {
-            let AddArguments { host, network, rates, all: _ } = arguments;
+            let AddArguments { subject, rates } = arguments;
+            let SubjectArguments { host, network, all: _ } = subject;
             let request = AddRateRequest { host, network, rates };
             let reply: RateReply = cx.ask("rate.add", &request).await?;
             cx.show(&reply, |screen, reply| {

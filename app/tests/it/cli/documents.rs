@@ -176,7 +176,12 @@ fn every_document_is_as_its_page_says() {
     }
     house.allow_command("slow", "sleep 60");
     house.good(&["task", "add", "slow", "--stream", "slow"]);
+    check("RateChanged", &["rate", "add", "--all", "1GB/s"]);
     let job = house.json(&["backup", "slow", "--detach"])["job"].to_string();
+    let begun = std::time::Instant::now();
+    while check("JobDetail", &["job", "show", &job])["limited"].is_null() {
+        assert!(begun.elapsed().as_secs() < 60, "the job is never limited");
+    }
     check("Job", &["job", "cancel", &job]);
     house.ends_with(130, &["job", "follow", &job]);
     assert!(!check("JobDetail", &["job", "show", &job])["error"].is_null());
@@ -184,10 +189,10 @@ fn every_document_is_as_its_page_says() {
     check("RateChanged", &["rate", "add", "--host", &own, "20MB/s", "mon-fri 08:00-18:00 5MB/s"]);
     check("RateChanged", &["rate", "add", "--network", "2001:db8::/32", "unlimited"]);
     assert_eq!(
-        check("Rates", &["rate", "list"])["rates"][1]["counts_for"],
+        check("Rates", &["rate", "list"])["rates"][2]["counts_for"],
         "network 2001:db8::/32"
     );
-    check("RateChanged", &["rate", "remove", "1"]);
+    check("RateChanged", &["rate", "remove", "2"]);
     check("Datastore", &["datastore", "create", "second", &house.path("second")]);
     let add = ["replication", "add", "twice", "--from", "main", "--to", "second"];
     check("Replication", &[&add[..], &["--limit", "mon-fri 08:00-18:00 5MB/s"]].concat());
