@@ -92,6 +92,8 @@ async fn somebody_without_grants_sees_and_does_nothing() {
         ("restore", r#"{"task":"home"}"#),
         ("interface.set", r#"{"host":"vault","interfaces":[]}"#),
         ("interface.choose", r#"{"client":"vault","choices":[]}"#),
+        ("rate.add", r#"{"rates":["1MB/s"]}"#),
+        ("rate.remove", r#"{"number":1}"#),
         ("replication.add", r#"{"name":"x","source":"main","target":"other"}"#),
         ("replication.show", r#"{"name":"x"}"#),
         ("replication.remove", r#"{"name":"x"}"#),
