@@ -10,7 +10,7 @@ use simsim_server::api::{
 use super::context::Context;
 use super::follow;
 use super::paths;
-use super::tasks::OptionArguments;
+use super::tasks::{OptionArguments, Place};
 use super::text::{Text, plain};
 use super::words::when_exactly;
 use crate::exit::{self, Failure};
@@ -81,7 +81,8 @@ pub async fn run(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
                     None => paths::of_this_host(path),
                 })
                 .collect::<Result<Vec<_>, _>>()?;
-            let (excludes, options, datastore, drive, eol_days) = arguments.options.into_parts();
+            let (excludes, options, place, eol_days) = arguments.options.into_parts();
+            let Place { datastore, drive, drive_group } = place;
             let client = arguments.client;
             let request = BackupRequest {
                 client,
@@ -90,6 +91,7 @@ pub async fn run(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
                 options,
                 datastore,
                 drive,
+                drive_group,
                 eol_days,
                 level,
             };

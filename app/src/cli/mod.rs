@@ -18,6 +18,7 @@ mod browse;
 mod clients;
 mod context;
 mod datastores;
+mod drive_groups;
 pub mod follow;
 mod interfaces;
 mod jobs;
@@ -96,6 +97,11 @@ pub enum Verb {
         #[command(subcommand)]
         verb: datastores::DatastoreVerb,
     },
+    /// Drive groups: drives of which jobs use whichever is free
+    DriveGroup {
+        #[command(subcommand)]
+        verb: drive_groups::DriveGroupVerb,
+    },
     /// Interfaces: by which addresses backup data goes
     Interface {
         #[command(subcommand)]
@@ -141,6 +147,7 @@ pub fn run(verb: Verb, console: LocalClient, common: &CommonArguments) -> Result
         Verb::Task { verb } => tasks::run(cx, verb).await,
         Verb::Token { verb } => tokens::run(cx, verb).await,
         Verb::Datastore { verb } => datastores::run(cx, verb).await,
+        Verb::DriveGroup { verb } => drive_groups::run(cx, verb).await,
         Verb::Interface { verb } => interfaces::run(cx, verb).await,
         Verb::Rate { verb } => rates::run(cx, verb).await,
         Verb::Replication { verb } => replications::run(cx, verb).await,

@@ -20,6 +20,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "token",
             "client",
             "datastore",
+            "drive-group",
             "interface",
             "rate",
             "replication",

@@ -104,6 +104,9 @@ pub struct OptionArguments {
     /// Only this drive of it
     #[arg(long, value_name = "NUMBER")]
     drive: Option<u32>,
+    /// Any drive of this drive group, in place of a datastore
+    #[arg(long, value_name = "GROUP", conflicts_with_all = ["datastore", "drive"])]
+    drive_group: Option<String>,
     /// Days for which a saveset cannot be removed
     #[arg(long, value_name = "DAYS")]
     keep_days: Option<u32>,
@@ -113,12 +116,20 @@ pub struct OptionArguments {
     interfaces: Vec<String>,
 }
 
+/// Where savesets go.
+pub struct Place {
+    pub datastore: Option<String>,
+    pub drive: Option<u32>,
+    pub drive_group: Option<String>,
+}
+
 impl OptionArguments {
-    /// Excludes, options, datastore, drive and days for a backup that keeps no task.
-    pub fn into_parts(self) -> (Vec<String>, TaskOptions, Option<String>, Option<u32>, u32) {
+    /// Excludes, options, place and days for a backup that keeps no task.
+    pub fn into_parts(self) -> (Vec<String>, TaskOptions, Place, u32) {
         let mut options = TaskOptions::default();
         self.apply(&mut options);
-        (self.exclude, options, self.datastore, self.drive, self.keep_days.unwrap_or(0))
+        let Self { datastore, drive, drive_group, .. } = self;
+        (self.exclude, options, Place { datastore, drive, drive_group }, self.keep_days.unwrap_or(0))
     }
 
     /// The options that were given, as they are typed.
@@ -130,6 +141,7 @@ impl OptionArguments {
             ("--max-file-size", self.max_file_size.is_some()),
             ("--datastore", self.datastore.is_some()),
             ("--drive", self.drive.is_some()),
+            ("--drive-group", self.drive_group.is_some()),
             ("--keep-days", self.keep_days.is_some()),
             ("--interface", !self.interfaces.is_empty()),
         ]
@@ -223,9 +235,21 @@ async fn new_task(
         Some(_) => (TargetKind::Stream, vec![name.clone()]),
         None => (TargetKind::Path, sources),
     };
-    let (excludes, mut options, datastore, drive, eol_days) = options.into_parts();
+    let (excludes, mut options, place, eol_days) = options.into_parts();
     options.stream_command = stream;
-    Ok(TaskRequest { name, client, kind, sources, excludes, options, datastore, drive, eol_days })
+    let Place { datastore, drive, drive_group } = place;
+    Ok(TaskRequest {
+        name,
+        client,
+        kind,
+        sources,
+        excludes,
+        options,
+        datastore,
+        drive,
+        drive_group,
+        eol_days,
+    })
 }
 
 /// The name of the client on the server's own host.
@@ -247,8 +271,9 @@ fn changed(
         sources: there.sources,
         excludes: there.excludes,
         options: there.options,
-        datastore: Some(there.datastore),
+        datastore: Some(there.datastore).filter(|_| there.drive_group.is_none()),
         drive: there.drive,
+        drive_group: there.drive_group,
         eol_days: there.eol_days,
     };
     if !sources.is_empty() {
@@ -262,10 +287,14 @@ fn changed(
         request.excludes = options.exclude;
     }
     if options.datastore.is_some() {
-        request.datastore = options.datastore;
+        (request.datastore, request.drive_group) = (options.datastore, None);
     }
     if options.drive.is_some() {
-        request.drive = options.drive;
+        (request.drive, request.drive_group) = (options.drive, None);
+    }
+    if options.drive_group.is_some() {
+        request.drive_group = options.drive_group;
+        (request.datastore, request.drive) = (None, None);
     }
     if let Some(days) = options.keep_days {
         request.eol_days = days;
@@ -328,9 +357,10 @@ fn backs_up(task: &TaskView, between: &str) -> String {
 }
 
 fn datastore_and_drive(task: &TaskView) -> String {
-    match task.drive {
-        Some(drive) => format!("{}, drive {drive}", task.datastore),
-        None => task.datastore.clone(),
+    match (&task.drive_group, task.drive) {
+        (Some(group), _) => format!("drive group {group}"),
+        (None, Some(drive)) => format!("{}, drive {drive}", task.datastore),
+        (None, None) => task.datastore.clone(),
     }
 }
 

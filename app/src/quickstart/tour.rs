@@ -170,6 +170,7 @@ impl Tour<'_> {
             options: TaskOptions::default(),
             datastore: Some(datastore.to_owned()),
             drive: None,
+            drive_group: None,
             eol_days: 0,
         };
         Ok(self.server.add_task(who, request).await?.name)

@@ -19,6 +19,8 @@ pub struct Drive {
     pub store: StoreId,
     /// Jobs that use the drive at once; more wait in the queue.
     pub jobs_max: u32,
+    /// The drive group that it is in.
+    pub group: Option<String>,
 }
 
 impl Catalog {
@@ -63,7 +65,8 @@ impl Catalog {
                 "INSERT INTO drives (drive, store, jobs_max) VALUES (?1, ?2, ?3)",
                 params![number, store.as_bytes(), jobs_max],
             )?;
-            Ok(Drive { number: u32::try_from(number).unwrap_or(0), store, jobs_max })
+            let number = u32::try_from(number).unwrap_or(0);
+            Ok(Drive { number, store, jobs_max, group: None })
         })
     }
 
@@ -87,8 +90,9 @@ impl Catalog {
     /// All drives by number.
     pub fn drives(&self) -> Result<Vec<Drive>, CatalogError> {
         self.read("list drives", |catalog| {
-            let mut ask = catalog
-                .prepare_cached("SELECT drive, store, jobs_max FROM drives ORDER BY drive")?;
+            let mut ask = catalog.prepare_cached(
+                "SELECT drive, store, jobs_max, drive_group FROM drives ORDER BY drive",
+            )?;
             let mut rows = ask.query([])?;
             let mut drives = Vec::new();
             while let Some(row) = rows.next()? {
@@ -97,6 +101,7 @@ impl Catalog {
                     number: cells.get("drive")?,
                     store: cells.id("store")?,
                     jobs_max: cells.get("jobs_max")?,
+                    group: cells.get("drive_group")?,
                 });
             }
             Ok(drives)

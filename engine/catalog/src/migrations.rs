@@ -40,6 +40,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(10, "0010", "replication"),
     step!(11, "0011", "tokens"),
     step!(12, "0012", "rates"),
+    step!(13, "0013", "drive_groups"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

@@ -27,7 +27,10 @@ pub struct TaskSettings {
     pub excludes: Vec<String>,
     /// Further options, a JSON object that the Server understands.
     pub options: String,
+    /// With a drive group: where its last job went, else one of the group's.
     pub store: StoreId,
+    /// Any drive of this group, in place of one datastore's.
+    pub drive_group: Option<String>,
     /// Only this drive; `None`: any drive of the datastore.
     pub drive: Option<u32>,
     /// Days from its commit for which a saveset cannot be removed; 0: no lock.
@@ -45,7 +48,7 @@ pub struct Task {
 
 const COLUMNS: &str =
     "task, tasks.name AS name, tasks.client AS client, clients.name AS client_name, kind, sources,
-    excludes, options, store, drive, eol_days, created_unix_ms
+    excludes, options, store, drive_group, drive, eol_days, created_unix_ms
     FROM tasks JOIN clients ON clients.client = tasks.client";
 
 impl Catalog {
@@ -70,8 +73,8 @@ impl Catalog {
             let id = next_number(transaction, "task")?;
             transaction.execute(
                 "INSERT INTO tasks (task, name, client, kind, sources, excludes, options, store,
-                     drive, eol_days, created_unix_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                     drive, eol_days, created_unix_ms, drive_group)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                 params![
                     id,
                     settings.name,
@@ -83,7 +86,8 @@ impl Catalog {
                     settings.store.as_bytes(),
                     settings.drive,
                     settings.eol_days,
-                    now_unix_ms
+                    now_unix_ms,
+                    settings.drive_group
                 ],
             )?;
             task_by_name(transaction, &settings.name)
@@ -104,7 +108,7 @@ impl Catalog {
             drive_belongs(transaction, settings)?;
             transaction.execute(
                 "UPDATE tasks SET kind = ?2, sources = ?3, excludes = ?4, options = ?5, store = ?6,
-                     drive = ?7, eol_days = ?8
+                     drive = ?7, eol_days = ?8, drive_group = ?9
                  WHERE task = ?1",
                 params![
                     task.id.0,
@@ -114,7 +118,8 @@ impl Catalog {
                     settings.options,
                     settings.store.as_bytes(),
                     settings.drive,
-                    settings.eol_days
+                    settings.eol_days,
+                    settings.drive_group
                 ],
             )?;
             task_by_name(transaction, &settings.name)
@@ -165,6 +170,18 @@ impl Catalog {
 }
 
 fn drive_belongs(catalog: &Connection, settings: &TaskSettings) -> Result<(), CatalogError> {
+    if let Some(group) = &settings.drive_group {
+        if settings.drive.is_some() {
+            return Err(CatalogError::invalid("a task has a drive group or a drive, not both"));
+        }
+        let known: Option<String> = catalog
+            .query_row("SELECT name FROM drive_groups WHERE name = ?1", [group], |row| row.get(0))
+            .optional()?;
+        return match known {
+            Some(_) => Ok(()),
+            None => Err(CatalogError::not_found("drive group", group)),
+        };
+    }
     let Some(drive) = settings.drive else { return Ok(()) };
     let store: Option<Vec<u8>> = catalog
         .query_row("SELECT store FROM drives WHERE drive = ?1", [drive], |row| row.get(0))
@@ -220,6 +237,7 @@ fn from_row(cells: &Cells<'_, '_>) -> Result<Task, CatalogError> {
             excludes: cells.json("excludes")?,
             options: cells.get("options")?,
             store: cells.id("store")?,
+            drive_group: cells.get("drive_group")?,
             drive: cells.get("drive")?,
             eol_days: cells.get("eol_days")?,
         },

@@ -75,6 +75,8 @@ pub struct DatastoreView {
 pub struct DriveView {
     pub number: u32,
     pub jobs_max: u32,
+    /// The drive group that it is in.
+    pub group: Option<String>,
 }
 
 /// A datastore as its device sees it.

@@ -38,6 +38,9 @@ pub struct BackupRequest {
     /// `None`: any drive of the datastore.
     #[serde(default)]
     pub drive: Option<u32>,
+    /// Any drive of this group, in place of a datastore or a drive.
+    #[serde(default)]
+    pub drive_group: Option<String>,
     /// Days for which the saveset cannot be removed; 0: no lock.
     #[serde(default)]
     pub eol_days: u32,

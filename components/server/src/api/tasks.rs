@@ -48,6 +48,9 @@ pub struct TaskRequest {
     /// `None`: any drive of the datastore.
     #[serde(default)]
     pub drive: Option<u32>,
+    /// Any drive of this group, in place of a datastore or a drive.
+    #[serde(default)]
+    pub drive_group: Option<String>,
     /// Days for which a saveset cannot be removed; 0: no lock.
     #[serde(default)]
     pub eol_days: u32,
@@ -73,8 +76,10 @@ pub struct TaskView {
     pub sources: Vec<String>,
     pub excludes: Vec<String>,
     pub options: TaskOptions,
+    /// With a drive group: where its last job went, else one of the group's.
     pub datastore: String,
     pub drive: Option<u32>,
+    pub drive_group: Option<String>,
     pub eol_days: u32,
     pub created_unix_ms: i64,
     /// Its newest backup.

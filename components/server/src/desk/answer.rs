@@ -96,6 +96,16 @@ verbs! {
     "datastore.rebuild-index" => rebuild_index [RebuildIndexRequest];
     /// Adds a drive to a datastore.
     "drive.add" => add_drive [AddDriveRequest];
+    /// Adds a drive group.
+    "drive-group.add" => add_drive_group [DriveGroupRequest];
+    /// Gives a drive group other drives.
+    "drive-group.change" => change_drive_group [DriveGroupRequest];
+    /// All drive groups.
+    "drive-group.list" => drive_groups;
+    /// One drive group.
+    "drive-group.show" => drive_group [DriveGroupNameRequest];
+    /// Removes a drive group; its drives stay.
+    "drive-group.remove" => delete_drive_group [DriveGroupNameRequest];
     /// Adds a task.
     "task.add" => add_task [TaskRequest];
     /// Changes a task.

@@ -282,7 +282,7 @@ impl Server {
 }
 
 fn drive_view(drive: &Drive) -> DriveView {
-    DriveView { number: drive.number, jobs_max: drive.jobs_max }
+    DriveView { number: drive.number, jobs_max: drive.jobs_max, group: drive.group.clone() }
 }
 
 /// Names of datastores and tasks: 1 to 64 letters, digits, dots, dashes, underscores.

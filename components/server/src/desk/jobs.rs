@@ -6,7 +6,7 @@ use simsim_transfer::throttle::Party;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::tasks::{check_size, options_of, sources_of};
+use super::tasks::{check_size, options_of, refuse_beside_group, sources_of};
 use crate::api::{
     Asked, BackupRequest, JobDetail, JobListRequest, JobReply, JobRequest, JobView, LimitedView,
     LogReply, LogRequest, RunTaskRequest, VerifyDepth,
@@ -47,6 +47,7 @@ impl Server {
             options: options_of(&settings.options)?,
             level: request.level,
             eol_days: settings.eol_days,
+            drive_group: settings.drive_group,
         });
         let new = NewJob {
             kind: JobKind::Backup,
@@ -81,7 +82,13 @@ impl Server {
         let name = name_of_paths(&sources);
         let detail = format!("{name}, {}", request.level.as_str());
         self.may_do(who, Right::Backup, "backup", object, detail).await?;
-        let datastore = self.house.datastore(request.datastore).await?;
+        let store = match &request.drive_group {
+            Some(group) => {
+                refuse_beside_group(group, request.datastore.as_deref(), request.drive)?;
+                self.store_of_group(group, &client, &name).await?
+            }
+            None => self.house.datastore(request.datastore).await?.store,
+        };
         let client = self.house.books.run(move |catalog| catalog.client(&client)).await?;
         if !client.is_enrolled() {
             return Err(ServerError::Refused(format!("client '{}' is revoked", client.name)));
@@ -93,13 +100,14 @@ impl Server {
             options: request.options,
             level: request.level,
             eol_days: request.eol_days,
+            drive_group: request.drive_group,
         });
         self.queue(NewJob {
             kind: JobKind::Backup,
             task: None,
             task_name: name,
             client: client.id,
-            store: datastore.store,
+            store,
             domain: None,
             drive: request.drive,
             level: Some(request.level),

@@ -6,6 +6,7 @@ mod audit;
 mod browse;
 mod clients;
 mod datastores;
+mod drive_groups;
 mod interfaces;
 mod jobs;
 mod join;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use simsim_catalog::{
     AccessMode, Client, ClientId, Datastore, DatastoreState, Domain, Drive, Replication, Task,
+    TaskSettings,
 };
 use simsim_control::verbs::{DataEndpoint, ListeningAddress, Ping};
 use simsim_model::interface::{Interface, Scheme};
@@ -283,7 +284,14 @@ async fn uses(known: &Known, own: ClientId) -> Vec<DataUse> {
         }
         // Who dials, by what, why, and whether it is this process itself.
         let mut wanted: Vec<(&Client, Vec<String>, String, bool)> = Vec::new();
-        for task in known.tasks.iter().filter(|task| task.settings.store == datastore.store) {
+        let leads_here = |settings: &TaskSettings| match &settings.drive_group {
+            Some(group) => known
+                .drives
+                .iter()
+                .any(|one| one.store == datastore.store && one.group.as_ref() == Some(group)),
+            None => settings.store == datastore.store,
+        };
+        for task in known.tasks.iter().filter(|task| leads_here(&task.settings)) {
             let Some(client) = of(task.client_id) else { continue };
             let options: TaskOptions =
                 serde_json::from_str(&task.settings.options).unwrap_or_default();

@@ -96,8 +96,17 @@ impl Server {
         }
         check_size(&sources, &request.excludes)?;
         self.check_choices(&request.options.interfaces).await?;
-        let datastore = self.house.datastore(request.datastore.clone()).await?;
-        self.check_external(request, &datastore).await?;
+        let store = match &request.drive_group {
+            Some(group) => {
+                self.check_group(request, group)?;
+                self.store_of_group(group, &request.client, &request.name).await?
+            }
+            None => {
+                let datastore = self.house.datastore(request.datastore.clone()).await?;
+                self.check_external(request, &datastore).await?;
+                datastore.store
+            }
+        };
         Ok(TaskSettings {
             name: request.name.clone(),
             client: request.client.clone(),
@@ -106,10 +115,24 @@ impl Server {
             excludes: request.excludes.clone(),
             options: serde_json::to_string(&request.options)
                 .map_err(|error| ServerError::Lost(error.to_string()))?,
-            store: datastore.store,
+            store,
+            drive_group: request.drive_group.clone(),
             drive: request.drive,
             eol_days: request.eol_days,
         })
+    }
+
+    /// What cannot stand beside a drive group.
+    fn check_group(&self, request: &TaskRequest, group: &str) -> Result<(), ServerError> {
+        refuse_beside_group(group, request.datastore.as_deref(), request.drive)?;
+        let options = &request.options;
+        if options.external || options.redirect {
+            return Err(ServerError::invalid(
+                "an external task goes into one datastore, so that its callers find one host: name \
+                 the datastore in place of a drive group",
+            ));
+        }
+        Ok(())
     }
 
     /// What an external task cannot have, and what only such a one can.
@@ -171,11 +194,27 @@ impl Server {
             sources: settings.sources.iter().map(|path| escape_path(path)).collect(),
             excludes: settings.excludes,
             drive: settings.drive,
+            drive_group: settings.drive_group,
             eol_days: settings.eol_days,
             created_unix_ms: task.created_unix_ms,
             last_job: last.as_ref().map(|job| job.number),
             last_state: last.map(|job| job.state.as_str().to_owned()),
         })
+    }
+}
+
+/// A drive group stands in place of a datastore and of a drive.
+pub(crate) fn refuse_beside_group(
+    group: &str,
+    datastore: Option<&str>,
+    drive: Option<u32>,
+) -> Result<(), ServerError> {
+    match (datastore, drive) {
+        (None, None) => Ok(()),
+        _ => Err(ServerError::invalid(format!(
+            "name drive group '{group}', or a datastore and its drive, not both: any drive of the \
+             group is used"
+        ))),
     }
 }
 

@@ -1,15 +1,20 @@
 //! The queue: starts jobs when a drive has a free place, oldest first.
 //!
+//! A job of a drive group takes a drive that leads where its task's last saveset is, so that it has
+//! something to compare with. Only a FULL goes elsewhere while those drives are full.
+//!
 //! A job that must wait (its drives are full, or another backup of its task runs) does not hold
 //! up those behind it that need not.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use simsim_catalog::{ClientId, Drive, Job, JobKind, Severity};
-use simsim_model::ProgressSnapshot;
+use simsim_catalog::{
+    Catalog, CatalogError, ClientId, DatastoreState, Drive, Job, JobKind, Severity,
+};
+use simsim_model::{Level, ProgressSnapshot, StoreId};
 use simsim_transfer::throttle::Party;
 use tokio::sync::Notify;
 
@@ -37,6 +42,61 @@ struct Shared {
     announcer: Announcer,
     running: Mutex<HashMap<u64, Arc<Running>>>,
     wake: Notify,
+}
+
+/// What the jobs that wait may be given.
+struct Places {
+    drives: Vec<Drive>,
+    /// Datastores in service.
+    active: HashSet<StoreId>,
+    /// Where the last saveset of a job's task is; for jobs of drive groups.
+    last: HashMap<u64, StoreId>,
+}
+
+impl Places {
+    fn read(catalog: &Catalog, queued: &[Job]) -> Result<Self, CatalogError> {
+        let datastores = catalog.datastores()?;
+        let active = datastores.iter().filter(|one| one.state == DatastoreState::Active);
+        let mut last = HashMap::new();
+        for job in queued {
+            if group_of(job).is_some()
+                && let Some(store) = catalog.last_store_of(&job.client_name, &job.task_name)?
+            {
+                last.insert(job.number, store);
+            }
+        }
+        let active = active.map(|one| one.store).collect();
+        Ok(Self { drives: catalog.drives()?, active, last })
+    }
+
+    /// The drives that a job may take; `full` are those without a free place.
+    fn drives_for(&self, job: &Job, full: &dyn Fn(&Drive) -> bool) -> Vec<&Drive> {
+        let Some(group) = group_of(job) else {
+            let is_its = |drive: &&Drive| {
+                drive.store == job.store && job.drive.is_none_or(|wanted| wanted == drive.number)
+            };
+            return self.drives.iter().filter(is_its).collect();
+        };
+        let all: Vec<&Drive> =
+            self.drives.iter().filter(|drive| drive.group.as_ref() == Some(&group)).collect();
+        // Where none is in service, the job is started and told so.
+        let some: Vec<&Drive> =
+            all.iter().copied().filter(|drive| self.active.contains(&drive.store)).collect();
+        let all = if some.is_empty() { all } else { some };
+        let near: Vec<&Drive> = match self.last.get(&job.number) {
+            Some(last) => all.iter().copied().filter(|drive| drive.store == *last).collect(),
+            None => Vec::new(),
+        };
+        let compares = job.level != Some(Level::Full);
+        match near.is_empty() || (!compares && near.iter().all(|drive| full(drive))) {
+            true => all,
+            false => near,
+        }
+    }
+}
+
+fn group_of(job: &Job) -> Option<String> {
+    Wish::of(job).ok()?.drive_group().map(str::to_owned)
 }
 
 impl Jobs {
@@ -114,13 +174,19 @@ impl Jobs {
     }
 
     async fn start_what_may(&self, house: &Arc<House>) -> Result<(), ServerError> {
-        let (queued, drives) = self
-            .shared
-            .books
-            .run(|catalog| Ok((catalog.queued_jobs()?, catalog.drives()?)))
-            .await?;
-        for job in queued {
-            let Some(drive) = self.place_for(&job, &drives) else { continue };
+        let read = |catalog: &Catalog| {
+            let queued = catalog.queued_jobs()?;
+            let places = Places::read(catalog, &queued)?;
+            Ok((queued, places))
+        };
+        let (queued, places) = self.shared.books.run(read).await?;
+        for mut job in queued {
+            let Some((drive, store)) = self.place_for(&job, &places) else { continue };
+            if store != job.store {
+                let number = job.number;
+                self.shared.books.run(move |catalog| catalog.place_job(number, store)).await?;
+                job.store = store;
+            }
             let running =
                 Running::new(&job, drive, self.shared.books.clone(), self.announcer().clone());
             self.shared.running.lock().insert(job.number, Arc::clone(&running));
@@ -129,8 +195,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// A drive with a free place; the emptiest of those that lead to the job's datastore.
-    fn place_for(&self, job: &Job, drives: &[Drive]) -> Option<u32> {
+    /// A drive with a free place, and its datastore; the emptiest of those that the job may take.
+    fn place_for(&self, job: &Job, places: &Places) -> Option<(u32, StoreId)> {
         let running = self.shared.running.lock();
         if running.contains_key(&job.number) {
             return None;
@@ -143,17 +209,11 @@ impl Jobs {
         if job.kind == JobKind::Backup && running.values().any(twin) && !is_raw() {
             return None;
         }
-        drives
-            .iter()
-            .filter(|drive| drive.store == job.store)
-            .filter(|drive| job.drive.is_none_or(|wanted| wanted == drive.number))
-            .map(|drive| {
-                let taken = running.values().filter(|r| r.drive == drive.number).count();
-                (taken, drive)
-            })
-            .filter(|(taken, drive)| *taken < drive.jobs_max as usize)
-            .min_by_key(|(taken, drive)| (*taken, drive.number))
-            .map(|(_, drive)| drive.number)
+        let taken = |drive: &Drive| running.values().filter(|r| r.drive == drive.number).count();
+        let full = |drive: &Drive| taken(drive) >= drive.jobs_max as usize;
+        let may = places.drives_for(job, &full).into_iter().filter(|drive| !full(drive));
+        let emptiest = may.min_by_key(|drive| (taken(drive), drive.number))?;
+        Some((emptiest.number, emptiest.store))
     }
 
     fn spawn(&self, house: &Arc<House>, job: Job, running: Arc<Running>, pick_up: bool) {

@@ -33,6 +33,9 @@ pub(crate) struct BackupWish {
     /// The level that was asked for.
     pub level: Level,
     pub eol_days: u32,
+    /// Any drive of this group, in place of one datastore's.
+    #[serde(default)]
+    pub drive_group: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +79,14 @@ pub(crate) struct HealWish {
 }
 
 impl Wish {
+    /// The drive group that a job may use.
+    pub(crate) fn drive_group(&self) -> Option<&str> {
+        match self {
+            Wish::Backup(wish) => wish.drive_group.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Does its data come from, or go to, another tool? Then no node of the suite works on it.
     pub(crate) fn is_raw(&self) -> bool {
         match self {

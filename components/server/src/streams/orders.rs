@@ -34,6 +34,7 @@ pub(crate) async fn queue(
         options,
         level: Level::Full,
         eol_days: settings.eol_days,
+        drive_group: None,
     });
     let new = NewJob {
         kind: JobKind::Backup,

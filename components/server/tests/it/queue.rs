@@ -1,6 +1,6 @@
 //! Several jobs at once, and no more than a drive takes.
 
-use simsim_model::{Kind, Level, Outcome, Overwrite};
+use simsim_model::{Kind, Level, Outcome, Overwrite, TargetKind};
 use simsim_server::api::*;
 
 use crate::suite::{Suite, root, until};
@@ -161,6 +161,7 @@ async fn a_job_says_at_once_which_host_it_waits_for_and_what_it_was_asked() {
         options: TaskOptions::default(),
         datastore: Some("remote".to_owned()),
         drive: None,
+        drive_group: None,
         eol_days: 0,
         level: Level::Full,
     };
@@ -202,4 +203,134 @@ async fn a_job_says_at_once_which_host_it_waits_for_and_what_it_was_asked() {
     suite.server().cancel_job(&root(), JobRequest { job }).await.unwrap();
     let ended = suite.ended(job).await;
     assert_eq!(ended.waits, None, "it waits no more");
+}
+
+async fn group(suite: &Suite, drives: &[u32]) -> DriveGroupView {
+    let request = DriveGroupRequest { name: "nightly".to_owned(), drives: drives.to_vec() };
+    suite.server().add_drive_group(&root(), request).await.unwrap()
+}
+
+/// A task for any drive of the group, and its request.
+async fn grouped(suite: &Suite, name: &str, kind: TargetKind, source: &str) -> TaskRequest {
+    let request = TaskRequest {
+        kind,
+        sources: vec![source.to_owned()],
+        datastore: None,
+        drive_group: Some("nightly".to_owned()),
+        options: TaskOptions {
+            stream_command: (kind == TargetKind::Stream).then(|| name.to_owned()),
+            ..TaskOptions::default()
+        },
+        ..crate::suite::task(name, "vault", std::path::Path::new("/"))
+    };
+    let view = suite.server().add_task(&root(), request.clone()).await.unwrap();
+    assert_eq!(view.drive_group.as_deref(), Some("nightly"));
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_a_drive_group_take_whichever_drive_is_free_in_any_of_its_datastores() {
+    let (suite, go) = waiting_tasks(1, 3).await;
+    let second = suite.create_datastore("second", Some(1)).await;
+    let outside = suite.create_datastore("outside", Some(4)).await;
+    let numbers: Vec<u32> = suite
+        .server()
+        .datastores(&root())
+        .await
+        .unwrap()
+        .iter()
+        .filter(|store| store.name != outside.name)
+        .map(|store| store.drives[0].number)
+        .collect();
+    let view = group(&suite, &numbers).await;
+    let stores: Vec<&str> = view.drives.iter().map(|drive| drive.datastore.as_str()).collect();
+    assert_eq!(stores, ["main", "second"]);
+    for name in ["g0", "g1", "g2"] {
+        let wait = format!("while ! test -e {}; do sleep 0.02; done; echo done", go.display());
+        suite.host.allow_commands(&[("g0", wait.clone()), ("g1", wait.clone()), ("g2", wait)]);
+        grouped(&suite, name, TargetKind::Stream, name).await;
+    }
+    let mut jobs = Vec::new();
+    for name in ["g0", "g1", "g2"] {
+        jobs.push(suite.run(name, Level::Incr).await);
+    }
+    suite.until_state(jobs[0], "running").await;
+    suite.until_state(jobs[1], "running").await;
+    // The third has no place, though a drive outside the group is idle.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(states(&suite, &jobs).await, ["running", "running", "queued"]);
+    let remove = DriveGroupNameRequest { name: "nightly".to_owned() };
+    let used = suite.server().delete_drive_group(&root(), remove.clone()).await.unwrap_err();
+    assert_eq!(used.kind(), Kind::Busy);
+    assert!(used.to_string().contains(&format!("job {}", jobs[2])), "{used}");
+    std::fs::write(&go, b"").unwrap();
+    let mut places = Vec::new();
+    for job in &jobs {
+        assert_eq!(suite.ended(*job).await.state.outcome(), Some(Outcome::Finished));
+        let job = suite.job(*job).await.job;
+        places.push((job.datastore, job.drive));
+    }
+    let mut first: Vec<_> = places[..2].to_vec();
+    first.sort();
+    let both = [("main", numbers[0]), ("second", second.drives[0].number)];
+    assert_eq!(first, both.map(|(store, drive)| (store.to_owned(), Some(drive))));
+
+    // The savesets are where the jobs went, and so does the next one, to have something to compare
+    // with, though the other drive would be as free.
+    for (name, (datastore, _)) in ["g0", "g1", "g2"].iter().zip(&places) {
+        let job = suite.run(name, Level::Incr).await;
+        assert_eq!(suite.ended(job).await.state.outcome(), Some(Outcome::Finished));
+        let job = suite.job(job).await.job;
+        assert_eq!((&job.datastore, job.level), (datastore, Some(Level::Incr)), "{name}");
+        let request = TaskNameRequest { name: (*name).to_owned() };
+        assert_eq!(suite.server().task(&root(), request).await.unwrap().datastore, *datastore);
+    }
+    let used = suite.server().delete_drive_group(&root(), remove).await.unwrap_err();
+    assert_eq!(used.kind(), Kind::Busy, "tasks use it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_goes_elsewhere_in_its_group_and_an_incremental_waits_for_its_own_datastore() {
+    let (suite, go) = waiting_tasks(1, 1).await;
+    let second = suite.create_datastore("second", Some(1)).await;
+    let main = suite.server().datastores(&root()).await.unwrap();
+    let main = main.iter().find(|store| store.name == "main").unwrap().drives[0].number;
+    group(&suite, &[main, second.drives[0].number]).await;
+    let tree = suite.tree("tree");
+    let request = grouped(&suite, "home", TargetKind::Path, tree.to_str().unwrap()).await;
+    let first = suite.run("home", Level::Incr).await;
+    suite.ended(first).await;
+    assert_eq!(suite.job(first).await.job.datastore, "main", "the lowest number of two empty ones");
+
+    // Its drive is taken by somebody else.
+    let blocks = suite.run("t0", Level::Full).await;
+    suite.until_state(blocks, "running").await;
+    let full = suite.run("home", Level::Full).await;
+    assert_eq!(suite.ended(full).await.state.outcome(), Some(Outcome::Finished));
+    assert_eq!(suite.job(full).await.job.datastore, "second");
+    // Now that is where its last saveset is.
+    let next = suite.run("home", Level::Incr).await;
+    assert_eq!(suite.ended(next).await.state.outcome(), Some(Outcome::Finished));
+    assert_eq!(suite.job(next).await.job.datastore, "second");
+    let detach = DatastoreRequest { name: "second".to_owned() };
+    suite.server().detach_datastore(&root(), detach).await.unwrap();
+    // Out of service: the group has only a full drive, and the job waits for that one.
+    let waits = suite.run("home", Level::Incr).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(states(&suite, &[waits]).await, ["queued"]);
+    std::fs::write(&go, b"").unwrap();
+    assert_eq!(suite.ended(waits).await.state.outcome(), Some(Outcome::Finished));
+    let waited = suite.job(waits).await.job;
+    assert_eq!((waited.datastore.as_str(), waited.level), ("main", Some(Level::Incr)));
+
+    // What cannot stand together is refused by name.
+    for wrong in [
+        TaskRequest { datastore: Some("main".to_owned()), ..request.clone() },
+        TaskRequest { drive: Some(main), ..request.clone() },
+        TaskRequest { drive_group: Some("nobody".to_owned()), ..request },
+    ] {
+        let told = suite.server().change_task(&root(), wrong.clone()).await.unwrap_err();
+        assert!(matches!(told.kind(), Kind::Invalid | Kind::NotFound), "{wrong:?}: {told}");
+        assert!(told.to_string().contains(wrong.drive_group.as_deref().unwrap()), "{told}");
+    }
 }

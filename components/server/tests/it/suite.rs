@@ -234,6 +234,7 @@ pub fn task(name: &str, client: &str, source: &Path) -> TaskRequest {
         options: TaskOptions::default(),
         datastore: None,
         drive: None,
+        drive_group: None,
         eol_days: 0,
     }
 }

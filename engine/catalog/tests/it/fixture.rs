@@ -99,6 +99,7 @@ pub fn task_settings(name: &str) -> TaskSettings {
         excludes: vec!["*.tmp".to_owned()],
         options: "{}".to_owned(),
         store: STORE,
+        drive_group: None,
         drive: Some(1),
         eol_days: 30,
     }

@@ -250,3 +250,70 @@ fn rate_limits_are_numbered_once_and_there_are_only_so_many() {
     let numbers: Vec<u64> = catalog.rates().unwrap().iter().map(|rate| rate.number).collect();
     assert_eq!(numbers, [1, 3]);
 }
+
+#[test]
+fn a_drive_is_in_one_group_and_a_group_that_tasks_use_stays() {
+    let (_place, catalog, client) = furnished();
+    let second = catalog.add_drive(STORE, None, 2).unwrap().number;
+    let group = catalog.add_drive_group("nightly", &[second, 1], 7).unwrap();
+    assert_eq!((group.drives.as_slice(), group.created_unix_ms), (&[1, second][..], 7));
+    let groups = |catalog: &simsim_catalog::Catalog| -> Vec<Option<String>> {
+        catalog.drives().unwrap().into_iter().map(|drive| drive.group).collect()
+    };
+    assert_eq!(groups(&catalog), [Some("nightly".to_owned()), Some("nightly".to_owned())]);
+
+    let refused = |result: Result<_, CatalogError>| result.unwrap_err().kind();
+    assert_eq!(refused(catalog.add_drive_group("nightly", &[1], 8)), Kind::Invalid);
+    assert_eq!(refused(catalog.add_drive_group("other", &[1], 8)), Kind::Invalid, "taken");
+    assert_eq!(refused(catalog.add_drive_group("other", &[77], 8)), Kind::NotFound);
+    assert_eq!(refused(catalog.add_drive_group("other", &[], 8)), Kind::Invalid);
+    assert_eq!(refused(catalog.change_drive_group("nightly", &[])), Kind::Invalid);
+    assert_eq!(refused(catalog.change_drive_group("other", &[1])), Kind::NotFound);
+    assert_eq!(catalog.drive_groups().unwrap(), [group], "a refusal changes nothing");
+
+    let mut settings = task_settings("home");
+    settings.drive_group = Some("nightly".to_owned());
+    let both = catalog.add_task(&settings, 9).unwrap_err();
+    assert_eq!(both.kind(), Kind::Invalid, "a drive beside a group: {both}");
+    settings.drive = None;
+    settings.drive_group = Some("nobody".to_owned());
+    assert_eq!(catalog.add_task(&settings, 9).unwrap_err().kind(), Kind::NotFound);
+    settings.drive_group = Some("nightly".to_owned());
+    assert_eq!(catalog.add_task(&settings, 9).unwrap().settings, settings);
+    let used = catalog.delete_drive_group("nightly").unwrap_err();
+    assert_eq!(used.kind(), Kind::Busy);
+    assert!(used.to_string().contains("home"), "{used}");
+
+    // Where its job goes is where the task goes.
+    let other = StoreId([4; 16]);
+    let datastore = Datastore {
+        store: other,
+        name: "other".to_owned(),
+        device: client.id,
+        path: b"/other".to_vec(),
+        state: DatastoreState::Active,
+        created_unix_ms: 1,
+    };
+    catalog.add_datastore(&datastore).unwrap();
+    let far = catalog.add_drive(other, None, 1).unwrap().number;
+    let changed = catalog.change_drive_group("nightly", &[far, 1]).unwrap();
+    assert_eq!(changed.drives, [1, far]);
+    let new = simsim_catalog::NewJob {
+        task: Some(catalog.task("home").unwrap().id),
+        domain: None,
+        ..backup_job(&client)
+    };
+    let job = catalog.queue_job(&new, 10).unwrap();
+    catalog.place_job(job.number, other).unwrap();
+    assert_eq!(catalog.job(job.number).unwrap().store, other);
+    assert_eq!(catalog.task("home").unwrap().settings.store, other);
+    settings.drive_group = None;
+    settings.store = STORE;
+    catalog.change_task(&settings).unwrap();
+    catalog.place_job(job.number, other).unwrap();
+    assert_eq!(catalog.task("home").unwrap().settings.store, STORE, "it was given a datastore");
+
+    assert_eq!(catalog.delete_drive_group("nightly").unwrap().drives, [1, far]);
+    assert_eq!(groups(&catalog), [None, None, None]);
+    assert_eq!(catalog.drive_group("nightly").unwrap_err().kind(), Kind::NotFound);
+}
