@@ -51,7 +51,8 @@ pub async fn run(cx: &Context, verb: DriveGroupVerb) -> Result<u8, Failure> {
             cx.show(&view, detail)?;
             if !cx.screen.is_json() {
                 let name = &view.name;
-                cx.screen.aside(format!("to use it: simsim task add NAME PATH --drive-group {name}"));
+                cx.screen
+                    .aside(format!("to use it: simsim task add NAME PATH --drive-group {name}"));
             }
         }
         DriveGroupVerb::Change { name, drives } => {

@@ -129,7 +129,12 @@ impl OptionArguments {
         let mut options = TaskOptions::default();
         self.apply(&mut options);
         let Self { datastore, drive, drive_group, .. } = self;
-        (self.exclude, options, Place { datastore, drive, drive_group }, self.keep_days.unwrap_or(0))
+        (
+            self.exclude,
+            options,
+            Place { datastore, drive, drive_group },
+            self.keep_days.unwrap_or(0),
+        )
     }
 
     /// The options that were given, as they are typed.

@@ -49,10 +49,8 @@ impl Catalog {
     ) -> Result<DriveGroup, CatalogError> {
         self.write("change a drive group", |transaction| {
             there(transaction, name)?;
-            transaction.execute(
-                "UPDATE drives SET drive_group = NULL WHERE drive_group = ?1",
-                [name],
-            )?;
+            transaction
+                .execute("UPDATE drives SET drive_group = NULL WHERE drive_group = ?1", [name])?;
             put_drives(transaction, name, drives)?;
             there(transaction, name)
         })
@@ -73,10 +71,8 @@ impl Catalog {
                     by: format!("task {}: give it another group or a datastore", tasks.join(", ")),
                 });
             }
-            transaction.execute(
-                "UPDATE drives SET drive_group = NULL WHERE drive_group = ?1",
-                [name],
-            )?;
+            transaction
+                .execute("UPDATE drives SET drive_group = NULL WHERE drive_group = ?1", [name])?;
             transaction.execute("DELETE FROM drive_groups WHERE name = ?1", [name])?;
             Ok(group)
         })
@@ -137,7 +133,9 @@ fn put_drives(
     drives: &[u32],
 ) -> Result<(), CatalogError> {
     if drives.is_empty() {
-        return Err(CatalogError::invalid(format!("drive group '{name}' needs at least one drive")));
+        return Err(CatalogError::invalid(format!(
+            "drive group '{name}' needs at least one drive"
+        )));
     }
     for drive in drives {
         let group: Option<Option<String>> = transaction
@@ -165,8 +163,8 @@ fn group_by_name(catalog: &Connection, name: &str) -> Result<Option<DriveGroup>,
         })
         .optional()?;
     let Some(created_unix_ms) = created else { return Ok(None) };
-    let mut ask = catalog
-        .prepare_cached("SELECT drive FROM drives WHERE drive_group = ?1 ORDER BY drive")?;
+    let mut ask =
+        catalog.prepare_cached("SELECT drive FROM drives WHERE drive_group = ?1 ORDER BY drive")?;
     let drives = ask.query_map([name], |row| row.get(0))?.collect::<Result<_, _>>()?;
     Ok(Some(DriveGroup { name: name.to_owned(), drives, created_unix_ms }))
 }

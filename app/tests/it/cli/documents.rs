@@ -199,6 +199,13 @@ fn every_document_is_as_its_page_says() {
     check("Replication[]", &["replication", "list"]);
     check("Replication", &["replication", "show", "twice"]);
     check("Replication", &["replication", "remove", "twice"]);
+    check("DriveGroup", &["drive-group", "add", "any", "1", "2"]);
+    check("DriveGroup[]", &["drive-group", "list"]);
+    check("Task", &["task", "add", "grouped", "/etc/hostname", "--drive-group", "any"]);
+    check("DriveGroup", &["drive-group", "change", "any", "2"]);
+    check("DriveGroup", &["drive-group", "show", "any"]);
+    check("Removed", &["task", "remove", "grouped"]);
+    check("DriveGroup", &["drive-group", "remove", "any"]);
     check("Datastore", &["datastore", "detach", "second"]);
     check("Task", &["task", "add", "dump", "--external"]);
     check("TokenCreated", &["token", "create", "tool", "--task", "dump"]);
