@@ -76,7 +76,12 @@ pub fn tls_mb_s(scratch: &Path) -> Result<Option<f64>> {
     let mut server = Command::new("openssl");
     server.args(["s_server", "-quiet", "-tls1_3", "-naccept", "1", "-accept", &address, "-key"]);
     server.arg(&key).arg("-cert").arg(&certificate);
-    let mut server = Ended(silent(&mut server)?);
+    // It hangs up where its own input ends, so it is given one that does not.
+    let text = step::describe(&server);
+    server.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let server = server.spawn().with_context(|| format!("cannot start `{text}`"))?;
+    let mut server = Ended(server);
+    let _open = server.0.stdin.take();
     let deadline = Instant::now() + Duration::from_secs(10);
     // Its one connection must not be used up by a look: the listening socket is enough.
     while !is_listening(&address)? {
@@ -86,13 +91,17 @@ pub fn tls_mb_s(scratch: &Path) -> Result<Option<f64>> {
         std::thread::sleep(Duration::from_millis(10));
     }
     let feed = format!(
-        "head -c {TLS_BYTES} /dev/zero | openssl s_client -quiet -tls1_3 -connect {address}"
+        "head -c {TLS_BYTES} /dev/zero | openssl s_client -quiet -no_ign_eof -tls1_3 -connect {address}"
     );
     let begun = Instant::now();
-    let mut client = Command::new("sh");
-    let mut client = Ended(silent(client.args(["-c", &feed]))?);
-    client.0.wait()?;
-    server.0.wait()?;
+    // Also where openssl leaves before it has taken all.
+    let mut client = Command::new("bash");
+    let mut client = Ended(silent(client.args(["-o", "pipefail", "-c", &feed]))?);
+    let sent = client.0.wait()?;
+    let taken = server.0.wait()?;
+    if !sent.success() || !taken.success() {
+        bail!("openssl did not send {TLS_BYTES} bytes to itself");
+    }
     Ok(Some(TLS_BYTES as f64 / 1e6 / begun.elapsed().as_secs_f64()))
 }
 
