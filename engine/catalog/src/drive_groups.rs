@@ -93,7 +93,11 @@ impl Catalog {
         self.read("look up a drive group", |catalog| there(catalog, name))
     }
 
-    /// The datastore of the newest saveset of a client's task that is there.
+    /// The datastore of the newest saveset of a client's task that others may be compared with.
+    ///
+    /// Which is the newest tell the numbers of the jobs, given by one server, and not the clocks of
+    /// several devices. A saveset that no job of this catalog made (it was found in a datastore) is
+    /// older than those.
     pub fn last_store_of(
         &self,
         client_name: &str,
@@ -102,7 +106,10 @@ impl Catalog {
         self.read("look where a task's savesets are", |catalog| {
             let mut ask = catalog.prepare_cached(
                 "SELECT store FROM savesets WHERE client_name = ?1 AND task_name = ?2
-                     AND state = 'present' ORDER BY committed_unix_ns DESC LIMIT 1",
+                     AND state = 'present' AND level <> 'copy'
+                 ORDER BY (SELECT MAX(job) FROM results WHERE results.kind = 'backup'
+                         AND results.saveset = savesets.saveset) DESC NULLS LAST,
+                     committed_unix_ns DESC LIMIT 1",
             )?;
             let mut rows = ask.query([client_name, task_name])?;
             rows.next()?.map(|row| Cells::new("savesets", row).id("store")).transpose()

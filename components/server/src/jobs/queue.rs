@@ -1,7 +1,7 @@
 //! The queue: starts jobs when a drive has a free place, oldest first.
 //!
 //! A job of a drive group takes a drive that leads where its task's last saveset is, so that it has
-//! something to compare with. Only a FULL goes elsewhere while those drives are full.
+//! something to compare with. Only a FULL or a COPY goes elsewhere while those drives are full.
 //!
 //! A job that must wait (its drives are full, or another backup of its task runs) does not hold
 //! up those behind it that need not.
@@ -87,7 +87,7 @@ impl Places {
             Some(last) => all.iter().copied().filter(|drive| drive.store == *last).collect(),
             None => Vec::new(),
         };
-        let compares = job.level != Some(Level::Full);
+        let compares = !matches!(job.level, Some(Level::Full | Level::Copy));
         match near.is_empty() || (!compares && near.iter().all(|drive| full(drive))) {
             true => all,
             false => near,

@@ -305,6 +305,14 @@ async fn a_full_goes_elsewhere_in_its_group_and_an_incremental_waits_for_its_own
     // Its drive is taken by somebody else.
     let blocks = suite.run("t0", Level::Full).await;
     suite.until_state(blocks, "running").await;
+    let copy = suite.run("home", Level::Copy).await;
+    assert_eq!(suite.ended(copy).await.state.outcome(), Some(Outcome::Finished));
+    assert_eq!(suite.job(copy).await.job.datastore, "second");
+    // Nothing is compared with a COPY: the task is still at home where it was.
+    let waits = suite.run("home", Level::Incr).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(states(&suite, &[waits]).await, ["queued"]);
+    suite.server().cancel_job(&root(), JobRequest { job: waits }).await.unwrap();
     let full = suite.run("home", Level::Full).await;
     assert_eq!(suite.ended(full).await.state.outcome(), Some(Outcome::Finished));
     assert_eq!(suite.job(full).await.job.datastore, "second");

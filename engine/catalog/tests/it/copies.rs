@@ -1,9 +1,11 @@
 //! Copies of savesets, and the replications that make them.
 
-use simsim_catalog::{Datastore, DatastoreState, Replication, Saveset, SavesetFilter};
-use simsim_model::{DomainId, Kind, SavesetId, StoreId};
+use simsim_catalog::{
+    Datastore, DatastoreState, JobEnd, JobStart, Replication, Saveset, SavesetFilter,
+};
+use simsim_model::{DomainId, Kind, Level, Outcome, ProgressSnapshot, SavesetId, StoreId};
 
-use crate::fixture::{DOMAIN, STORE, furnished, saveset};
+use crate::fixture::{DOMAIN, STORE, backup_job, furnished, saveset};
 
 const OTHER: StoreId = StoreId([5; 16]);
 
@@ -119,4 +121,39 @@ fn a_replication_refuses_what_cannot_be_and_is_kept_as_it_was_given() {
     assert_eq!(catalog.delete_replication("back").unwrap_err().kind(), Kind::NotFound);
     assert_eq!(catalog.replication("twice").unwrap(), one);
     assert_eq!(catalog.replication("back").unwrap_err().kind(), Kind::NotFound);
+}
+
+#[test]
+fn where_a_tasks_last_saveset_is_tell_the_jobs_and_not_the_clocks() {
+    let (_place, catalog, client) = furnished();
+    second(&catalog, &client);
+    let saved = |saveset: Saveset| {
+        let job = catalog.queue_job(&backup_job(&client), 1).unwrap().number;
+        let start =
+            JobStart { drive: None, transfer: None, domain: None, saveset: None, level: None };
+        catalog.start_job(job, &start, 2).unwrap();
+        let end = JobEnd {
+            checked: None,
+            outcome: Outcome::Finished,
+            error: None,
+            progress: ProgressSnapshot::default(),
+            problems: Vec::new(),
+            problems_total: 0,
+            saveset: Some(saveset),
+        };
+        catalog.end_job(job, &end, 3).unwrap();
+    };
+    let last = || catalog.last_store_of("alpha", "home").unwrap();
+    assert_eq!(last(), None);
+    // Found in a datastore, and of a clock that is far ahead.
+    let found = Saveset { committed_unix_ns: i64::MAX, ..saveset(1) };
+    catalog.rebuild_savesets(STORE, &[found]).unwrap();
+    assert_eq!(last(), Some(STORE));
+    saved(copy_of(&saveset(2), 1));
+    assert_eq!(last(), Some(OTHER), "a job of this server is newer than what was found");
+    saved(Saveset { committed_unix_ns: 1, ..saveset(3) });
+    assert_eq!(last(), Some(STORE), "the last job, though its device's clock is behind");
+    saved(Saveset { level: Level::Copy, ..copy_of(&saveset(4), 2) });
+    assert_eq!(last(), Some(STORE), "nothing is compared with a COPY");
+    assert_eq!(catalog.last_store_of("alpha", "other").unwrap(), None);
 }
