@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use simsim_format::{
-    Content, DirTotals, Entry, EntryKind, LIST_PIECES_MAX, ListPage, Node, PAGE_ENTRIES_MAX, Page,
-    PageIndex, Piece,
+    Content, DirTotals, Entry, EntryKind, LIST_PIECES_MAX, ListPage, Node, PAGE_BYTES_MAX,
+    PAGE_ENTRIES_MAX, Page, PageIndex, Piece,
 };
 use simsim_model::Name;
 
@@ -14,9 +14,6 @@ use crate::chunks::ChunkWriter;
 /// A page may end after so many entries; it ends where a name's hash says so, so that an inserted
 /// entry changes one page and not all that follow.
 const PAGE_ENTRIES_MIN: usize = 128;
-/// A page ends before the entry that would bring it past so many bytes: a node must fit into a
-/// segment, and attributes alone can have 1 MiB an entry.
-const PAGE_BYTES_MAX: usize = 4 << 20;
 const LIST_PIECES_MIN: usize = 512;
 
 /// Files with more pieces than this get list nodes of their own.
@@ -45,7 +42,7 @@ impl DirBuilder {
                 self.totals.bytes += entry.size;
             }
         }
-        let weight = weight(&entry);
+        let weight = entry.weight();
         if !self.entries.is_empty() && self.bytes + weight > PAGE_BYTES_MAX {
             self.close_page(writer)?;
         }
@@ -88,22 +85,6 @@ impl DirBuilder {
         }
         pages.first().map(|page| page.page).ok_or(MoverError::Lost)
     }
-}
-
-/// About what an entry takes in a node; never less. It depends on the entry alone, so the same
-/// folder becomes the same pages.
-fn weight(entry: &Entry) -> usize {
-    let attributes = entry.xattrs.iter().map(|(name, value)| name.len() + value.len() + 16);
-    let content = match &entry.content {
-        Content::Inline(bytes) => bytes.len(),
-        Content::Pieces(pieces) => pieces.len() * (32 + 16),
-        Content::None | Content::List(_) | Content::Tree(_) | Content::Missing => 32,
-    };
-    let target = match &entry.kind {
-        EntryKind::Symlink(target) => target.len(),
-        _ => 0,
-    };
-    entry.name.len() + target + content + attributes.sum::<usize>() + 256
 }
 
 /// Content that stands in the entry itself.

@@ -1,7 +1,7 @@
 //! What ends a backup, restore or verification as a whole. Single files never do.
 
 use simsim_format::FormatError;
-use simsim_model::{Kind, SessionError};
+use simsim_model::{Kind, SessionError, limits};
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum MoverError {
@@ -15,6 +15,14 @@ pub enum MoverError {
     Missing { what: &'static str, name: String },
     #[error("'{path}' is not in this saveset; list it with 'simsim ls'")]
     NoSuchPath { path: String },
+    #[error(
+        "the folder '{path}' lies deeper than {} folders or {} bytes of path, and no backup makes \
+         such a tree: what is in it is not read; ask for a folder above it, or restore, which \
+         leaves it out",
+        limits::PATH_DEPTH_MAX,
+        limits::PATH_BYTES_MAX
+    )]
+    TooDeep { path: String },
     #[error("nothing in this saveset matches {patterns}; list it with 'simsim ls'")]
     NoMatch { patterns: String },
     #[error(
@@ -34,7 +42,7 @@ impl MoverError {
             MoverError::Session(error) => error.kind,
             MoverError::Format(error) => error.kind(),
             MoverError::Cancelled => Kind::Cancelled,
-            MoverError::Missing { .. } => Kind::Corrupt,
+            MoverError::Missing { .. } | MoverError::TooDeep { .. } => Kind::Corrupt,
             MoverError::NoSuchPath { .. } | MoverError::NoMatch { .. } => Kind::NotFound,
             MoverError::Full(_) => Kind::Full,
             MoverError::Target(_) => Kind::Invalid,

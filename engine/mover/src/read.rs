@@ -11,7 +11,7 @@ use simsim_model::{Name, Problem, ProblemKind, Progress};
 use simsim_source::{Details, Found, Stat, StatKind};
 
 use crate::MoverError;
-use crate::build::ListBuilder;
+use crate::build::{ListBuilder, PIECES_IN_ENTRY_MAX};
 use crate::chunks::ChunkWriter;
 use crate::cutter::Cutter;
 use crate::report::Report;
@@ -116,8 +116,13 @@ impl Reading {
                     return Some(entry);
                 }
                 Ok(Some(_)) => {}
-                // It has grown since it was listed: block by block, for memory's sake.
-                Ok(None) => return self.large(file, None),
+                // It has grown since it was listed, or has more pieces than an entry takes: block by
+                // block, for memory's sake.
+                Ok(None) => {
+                    buffer.truncate(buffer_mark);
+                    chunks.truncate(chunks_mark);
+                    return self.large(file, None);
+                }
                 Err(error) => {
                     buffer.truncate(buffer_mark);
                     chunks.truncate(chunks_mark);
@@ -130,7 +135,8 @@ impl Reading {
         None
     }
 
-    /// The entry, and whether the file changed meanwhile; `None` for a file that is not small.
+    /// The entry, and whether the file changed meanwhile; `None` for a file that is not small, or
+    /// has so many holes that its pieces want a list of their own.
     fn small_once(
         &self,
         file: &Found,
@@ -173,6 +179,9 @@ impl Reading {
             at += filled as u64;
             if filled < wanted {
                 break;
+            }
+            if pieces.len() > PIECES_IN_ENTRY_MAX {
+                return Ok(None);
             }
         }
         self.progress.add(|p| &p.bytes_read, (buffer.len() - start) as u64);

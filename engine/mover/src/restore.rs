@@ -18,7 +18,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Order
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use simsim_format::{Content, DomainKey, Entry, EntryKind, Opener, Piece};
-use simsim_model::{Name, Problem, ProblemKind, Progress, RestoreSession, SavesetId, SegmentPlace};
+use simsim_model::{
+    Name, Problem, ProblemKind, Progress, RestoreSession, SavesetId, SegmentPlace, limits,
+};
 use simsim_source::{Created, FsSink, LinkTarget, Placed, SinkError};
 
 use crate::MoverError;
@@ -26,7 +28,7 @@ use crate::children::Children;
 use crate::choose::{Chosen, Selection};
 use crate::placing::{File, Group, Item, OpenDir, Shared, Task, Use};
 use crate::report::{OnProblem, Report};
-use crate::tree::{Tree, components, join};
+use crate::tree::{Tree, components, is_too_deep, join};
 
 /// Pieces in a window.
 const WINDOW_PIECES: usize = 16 << 10;
@@ -197,7 +199,7 @@ impl<'a> Walk<'a, '_> {
                 continue;
             };
             self.shared.check()?;
-            let child = match child {
+            let mut child = match child {
                 Ok(child) => child,
                 // What stands on other pages of the folder is not lost with this one.
                 Err(error) => {
@@ -213,6 +215,9 @@ impl<'a> Walk<'a, '_> {
             if child.is_dir() && (wanted || self.chosen.reaches(&path)) {
                 if matches!(child.content, Content::Missing) {
                     self.unread(&path);
+                } else if is_too_deep(&path, &child) {
+                    self.too_deep(&path);
+                    child.content = Content::Missing;
                 }
                 let children = self.tree.children_from(&child, b"");
                 stack.push(Frame { path, entry: child, open: None, children });
@@ -261,6 +266,16 @@ impl<'a> Walk<'a, '_> {
     fn unread(&self, path: &[u8]) {
         let text = "could not be read when it was backed up";
         self.shared.report.add(Problem::new(path, ProblemKind::MissingData, text));
+    }
+
+    fn too_deep(&self, path: &[u8]) {
+        let text = format!(
+            "it lies deeper than {} folders or {} bytes of path, which no backup makes; what is in it \
+             is left out",
+            limits::PATH_DEPTH_MAX,
+            limits::PATH_BYTES_MAX
+        );
+        self.shared.report.add(Problem::new(path, ProblemKind::NotWritten, text));
     }
 
     fn entry(&mut self, mut item: Item<'a>) -> Result<(), MoverError> {

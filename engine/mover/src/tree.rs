@@ -85,8 +85,12 @@ impl Tree {
         Ok(pieces)
     }
 
-    /// The entry at a path; `/` is the root.
+    /// The entry at a path; `/` is the root. No entry lies deeper than [`limits::PATH_DEPTH_MAX`]
+    /// folders.
     pub fn entry(&self, path: &[u8]) -> Result<Entry, MoverError> {
+        if components(path).count() > limits::PATH_DEPTH_MAX + 1 {
+            return Err(no_path(path));
+        }
         let mut entry = self.root()?;
         for component in components(path) {
             entry = self
@@ -134,6 +138,7 @@ impl Tree {
         limit: usize,
     ) -> Result<(Vec<Entry>, bool), MoverError> {
         let entry = self.entry(path)?;
+        within_limits(path, &entry)?;
         let Content::Tree(page) = entry.content else {
             let one = if entry.is_dir() { Vec::new() } else { vec![entry] };
             return Ok((one, false));
@@ -186,7 +191,8 @@ impl Tree {
     }
 
     /// [`Tree::walk`], beginning with what comes after a path in this order: the next page of a
-    /// walk. Folders that lie before it are not read.
+    /// walk. Folders that lie before it are not read. Errors: [`MoverError::TooDeep`] at a folder
+    /// past the limits of depth and path.
     pub fn walk_after(
         &self,
         path: &[u8],
@@ -214,15 +220,14 @@ impl Tree {
             if turn == Turn::Over {
                 continue;
             }
-            if found.path.len() <= limits::PATH_BYTES_MAX {
-                let from = match (turn, after) {
-                    (Turn::OnTheWay, Some(after)) => {
-                        components(after).nth(components(&found.path).count()).unwrap_or_default()
-                    }
-                    _ => b"",
-                };
-                open.push((found.path.clone(), self.children_from(&found.entry, from)));
-            }
+            within_limits(&found.path, &found.entry)?;
+            let from = match (turn, after) {
+                (Turn::OnTheWay, Some(after)) => {
+                    components(after).nth(components(&found.path).count()).unwrap_or_default()
+                }
+                _ => b"",
+            };
+            open.push((found.path.clone(), self.children_from(&found.entry, from)));
             if turn == Turn::Now && !visit(found) {
                 return Ok(());
             }
@@ -243,7 +248,7 @@ impl Tree {
     }
 
     /// [`Tree::diff`] of what comes after a path: the next page of a comparison. Ends early when
-    /// `report` answers false.
+    /// `report` answers false. Errors: as [`Tree::walk_after`].
     pub fn diff_after(
         &self,
         other: &Tree,
@@ -252,66 +257,75 @@ impl Tree {
         report: &mut dyn FnMut(Vec<u8>, Change) -> bool,
     ) -> Result<(), MoverError> {
         let at = join(&[], &components(path).collect::<Vec<_>>().join(&b'/'));
-        let (old, new) = (self.entry(path)?, other.entry(path)?);
-        let mut page = |path: Vec<u8>, change| match Turn::of(&path, after) {
+        let mut next = Some((at, self.entry(path)?, other.entry(path)?));
+        let mut report = |path: Vec<u8>, change| match Turn::of(&path, after) {
             Turn::Now => report(path, change),
             Turn::Over | Turn::OnTheWay => true,
         };
-        self.diff_entries(other, (&at, after), (&old, &new), 0, &mut page).map(drop)
-    }
-
-    /// Answers whether to go on.
-    fn diff_entries(
-        &self,
-        other: &Tree,
-        (path, after): (&[u8], Option<&[u8]>),
-        (old, new): (&Entry, &Entry),
-        depth: usize,
-        report: &mut dyn FnMut(Vec<u8>, Change) -> bool,
-    ) -> Result<bool, MoverError> {
-        if Turn::of(path, after) == Turn::Over {
-            return Ok(true);
-        }
-        if let Some(change) = compare(old, new)
-            && !report(path.to_vec(), change)
-        {
-            return Ok(false);
-        }
-        let same = self.manifest.domain == other.manifest.domain && old.content == new.content;
-        if same || !old.is_dir() || !new.is_dir() || depth > limits::PATH_DEPTH_MAX {
-            return Ok(true);
-        }
-        let mut olds = self.children_from(old, b"");
-        let mut news = other.children_from(new, b"");
-        let (mut next_old, mut next_new) = (olds.next().transpose()?, news.next().transpose()?);
+        // A stack of our own: trees may be deep.
+        let mut open: Vec<Both> = Vec::new();
         loop {
-            let order = match (&next_old, &next_new) {
-                (None, None) => return Ok(true),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(old), Some(new)) => old.name.cmp(&new.name),
-            };
-            let old = if order.is_le() { next_old.take() } else { None };
-            let new = if order.is_ge() { next_new.take() } else { None };
-            let go_on = match (&old, &new) {
-                (Some(old), None) => report(join(path, &old.name), Change::Removed),
-                (None, Some(new)) => report(join(path, &new.name), Change::Added),
-                (Some(old), Some(new)) => {
-                    let path = join(path, &old.name);
-                    self.diff_entries(other, (&path, after), (old, new), depth + 1, report)?
+            if let Some((path, old, new)) = next.take()
+                && Turn::of(&path, after) != Turn::Over
+            {
+                if let Some(change) = compare(&old, &new)
+                    && !report(path.clone(), change)
+                {
+                    return Ok(());
                 }
-                (None, None) => true,
+                let same =
+                    self.manifest.domain == other.manifest.domain && old.content == new.content;
+                if !same && old.is_dir() && new.is_dir() {
+                    within_limits(&path, &old)?;
+                    within_limits(&path, &new)?;
+                    let (olds, news) =
+                        (self.children_from(&old, b""), other.children_from(&new, b""));
+                    open.push(Both { path, olds, news, old: None, new: None });
+                }
+            }
+            let Some(both) = open.last_mut() else { return Ok(()) };
+            let go_on = match both.next()? {
+                (None, None) => open.pop().is_some(),
+                (Some(old), None) => report(join(&both.path, &old.name), Change::Removed),
+                (None, Some(new)) => report(join(&both.path, &new.name), Change::Added),
+                (Some(old), Some(new)) => {
+                    next = Some((join(&both.path, &old.name), old, new));
+                    true
+                }
             };
             if !go_on {
-                return Ok(false);
-            }
-            if old.is_some() {
-                next_old = olds.next().transpose()?;
-            }
-            if new.is_some() {
-                next_new = news.next().transpose()?;
+                return Ok(());
             }
         }
+    }
+}
+
+/// A folder of two savesets, with what of both is still to come.
+struct Both {
+    path: Vec<u8>,
+    olds: Children,
+    news: Children,
+    old: Option<Entry>,
+    new: Option<Entry>,
+}
+
+impl Both {
+    /// The next name, as either has it. Neither: that was all.
+    fn next(&mut self) -> Result<(Option<Entry>, Option<Entry>), MoverError> {
+        if self.old.is_none() {
+            self.old = self.olds.next().transpose()?;
+        }
+        if self.new.is_none() {
+            self.new = self.news.next().transpose()?;
+        }
+        let order = match (&self.old, &self.new) {
+            (Some(old), Some(new)) => old.name.cmp(&new.name),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let old = if order.is_le() { self.old.take() } else { None };
+        let new = if order.is_ge() { self.new.take() } else { None };
+        Ok((old, new))
     }
 }
 
@@ -362,6 +376,23 @@ pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     }
     path.extend_from_slice(name);
     path
+}
+
+/// Does a folder lie past the limits that a backup holds? Then what is in it is not read: whoever
+/// made it wants the reader to go down for ever.
+pub(crate) fn is_too_deep(path: &[u8], folder: &Entry) -> bool {
+    matches!(folder.content, Content::Tree(_))
+        && (path.len() > limits::PATH_BYTES_MAX
+            || components(path).count() > limits::PATH_DEPTH_MAX)
+}
+
+fn within_limits(path: &[u8], folder: &Entry) -> Result<(), MoverError> {
+    const SHOWN_BYTES: usize = 200;
+    if !is_too_deep(path, folder) {
+        return Ok(());
+    }
+    let shown = path.get(..SHOWN_BYTES).unwrap_or(path);
+    Err(MoverError::TooDeep { path: escape_path(shown) + "…" })
 }
 
 pub(crate) fn no_path(path: &[u8]) -> MoverError {

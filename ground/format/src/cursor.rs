@@ -86,6 +86,15 @@ impl<'a> Cursor<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
+    /// How many of something follow, as varint; refused above `max`, before any of it is read.
+    pub fn count(&mut self, of: &'static str, max: usize) -> Result<usize, FormatError> {
+        let count = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+        if count > max {
+            return Err(FormatError::TooMany { what: self.what, of, limit: max });
+        }
+        Ok(count)
+    }
+
     /// A length as varint, then so many bytes; refused above `max`.
     pub fn prefixed(&mut self, max: usize) -> Result<&'a [u8], FormatError> {
         let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);

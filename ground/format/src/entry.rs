@@ -7,9 +7,14 @@ use simsim_model::{Name, Timestamp};
 
 use crate::FormatError;
 use crate::cursor::{Cursor, put_bytes, put_varint, put_zigzag};
+use crate::node::LIST_PIECES_MAX;
 
 /// Content up to this many bytes lies in the entry itself, not in a chunk.
 pub const INLINE_BYTES_MAX: usize = 256;
+
+/// An entry has at most so many attributes: the kernel lists names in 64 KiB, each with at least one
+/// byte and a zero.
+pub const XATTRS_MAX: usize = 32 * 1024;
 
 /// One directory entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +114,22 @@ impl Entry {
 
     pub fn is_file(&self) -> bool {
         matches!(self.kind, EntryKind::File)
+    }
+
+    /// About what the entry takes in a node, in bytes; never less. It depends on the entry alone, so
+    /// the same folder becomes the same pages. What it takes in memory is at most some times as much.
+    pub fn weight(&self) -> usize {
+        let attributes = self.xattrs.iter().map(|(name, value)| name.len() + value.len() + 16);
+        let content = match &self.content {
+            Content::Inline(bytes) => bytes.len(),
+            Content::Pieces(pieces) => pieces.len() * (32 + 16),
+            Content::None | Content::List(_) | Content::Tree(_) | Content::Missing => 32,
+        };
+        let target = match &self.kind {
+            EntryKind::Symlink(target) => target.len(),
+            _ => 0,
+        };
+        self.name.len() + target + content + attributes.sum::<usize>() + 256
     }
 
     /// May this be a component of a path? Names from a datastore are checked before use (FID11).
@@ -305,7 +326,7 @@ fn decode_time(cursor: &mut Cursor<'_>, base: i64) -> Result<Timestamp, FormatEr
 type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 fn decode_xattrs(cursor: &mut Cursor<'_>) -> Result<Xattrs, FormatError> {
-    let count = cursor.varint()?;
+    let count = cursor.count("attributes of one entry", XATTRS_MAX)?;
     let mut xattrs = Vec::new();
     let mut total = 0usize;
     for _ in 0..count {
@@ -344,7 +365,7 @@ pub(crate) fn decode_pieces(
     cursor: &mut Cursor<'_>,
     chunks: &mut impl Iterator<Item = Name>,
 ) -> Result<Vec<Piece>, FormatError> {
-    let count = cursor.varint()?;
+    let count = cursor.count("pieces of one file", LIST_PIECES_MAX)?;
     let mut pieces = Vec::new();
     for _ in 0..count {
         let value = cursor.varint()?;

@@ -15,6 +15,8 @@ pub enum FormatError {
     Version { what: &'static str, found: u32, known: u32 },
     #[error("{what} is larger than its limit of {limit} bytes")]
     TooLarge { what: &'static str, limit: usize },
+    #[error("{what} has more {of} than its limit of {limit}")]
+    TooMany { what: &'static str, of: &'static str, limit: usize },
     #[error("{what} fails its checksum")]
     Checksum { what: &'static str },
     #[error("{what} does not open with this key, or was altered")]

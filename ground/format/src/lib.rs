@@ -18,14 +18,16 @@ mod proof;
 mod segment;
 
 pub use cursor::{Cursor, put_bytes, put_varint, put_zigzag};
-pub use entry::{Content, DirTotals, Entry, EntryKind, INLINE_BYTES_MAX, Piece};
+pub use entry::{Content, DirTotals, Entry, EntryKind, INLINE_BYTES_MAX, Piece, XATTRS_MAX};
 pub use error::FormatError;
 pub use key::{DomainKey, random_bytes};
 pub use keyslot::{KeySlots, RecoveryKit, Slot, WrappingKey};
 pub use kit_page::{KitOwner, KitPage};
 pub use kit_proof::KitProof;
 pub use manifest::{MANIFEST_MAGIC, Manifest, ManifestDetails};
-pub use node::{LIST_PIECES_MAX, ListPage, Node, PAGE_ENTRIES_MAX, Page, PageIndex};
+pub use node::{
+    LIST_PIECES_MAX, ListPage, Node, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, Page, PageIndex,
+};
 pub use pack::{PACK_HEADER_BYTES, PACK_TRAILER_BYTES, PackFooter, PackHeader, PackSegment};
 pub use segment::{
     NodeRefs, Opener, SEGMENT_HEADER_BYTES, Sealer, SegmentItem, SegmentKind, SegmentView,

@@ -3,6 +3,9 @@
 //! A node is a body (sealed) and its references (readable): names of nodes, then names of chunks,
 //! in the order in which the body uses them. The body starts with a version byte and a page kind:
 //! 0 entries · 1 index of pages · 2 pieces · 3 index of piece lists.
+//!
+//! What a page becomes in memory is bounded by the same figures that close pages when they are made:
+//! a piece is one byte of a body and forty in memory, so that a body's length says little.
 
 use simsim_model::Name;
 use simsim_model::limits::PATH_COMPONENT_BYTES_MAX;
@@ -12,9 +15,12 @@ use crate::cursor::{Cursor, put_bytes, put_varint};
 use crate::entry::{Entry, Piece, decode_pieces, encode_pieces};
 use crate::key::DomainKey;
 
-/// A page is closed at this many entries at the latest.
+/// A page has at most so many entries, or pages of an index.
 pub const PAGE_ENTRIES_MAX: usize = 1024;
-/// A list is closed at this many pieces at the latest.
+/// A page of more than one entry weighs at most so much ([`Entry::weight`]): a node must fit into a
+/// segment, and attributes alone can have 1 MiB an entry.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
+/// A list, or an entry, has at most so many pieces, and an index of lists so many lists.
 pub const LIST_PIECES_MAX: usize = 4096;
 const VERSION: u8 = 1;
 const WHAT: &str = "node";
@@ -98,7 +104,9 @@ impl Node {
         Self { name, nodes, chunks, body }
     }
 
-    /// Decodes the page. Every reference must be used, every byte read.
+    /// Decodes the page: at most 20 MiB in memory, whatever the body says. Every reference must be
+    /// used, every byte read. Errors: [`FormatError::TooMany`] and [`FormatError::TooLarge`] name
+    /// the limit that does not hold.
     pub fn page(&self) -> Result<Page, FormatError> {
         let mut cursor = Cursor::new(&self.body, WHAT);
         let version = cursor.u8()?;
@@ -114,10 +122,16 @@ impl Node {
         let too_few = || FormatError::Malformed { what: WHAT, why: "too few references" };
         let page = match cursor.u8()? {
             0 => {
-                let count = cursor.varint()?;
+                let count = cursor.count("entries", PAGE_ENTRIES_MAX)?;
                 let mut entries: Vec<Entry> = Vec::new();
+                let mut weight = 0;
                 for _ in 0..count {
                     let entry = Entry::decode(&mut cursor, &mut nodes, &mut chunks)?;
+                    weight += entry.weight();
+                    if weight > PAGE_BYTES_MAX && !entries.is_empty() {
+                        let what = "a page of entries";
+                        return Err(FormatError::TooLarge { what, limit: PAGE_BYTES_MAX });
+                    }
                     if entries.last().is_some_and(|last| last.name >= entry.name) {
                         return Err(cursor.malformed("entries are out of order"));
                     }
@@ -126,7 +140,7 @@ impl Node {
                 Page::Entries(entries)
             }
             1 => {
-                let count = cursor.varint()?;
+                let count = cursor.count("pages", PAGE_ENTRIES_MAX)?;
                 let mut pages: Vec<PageIndex> = Vec::new();
                 for _ in 0..count {
                     let first = cursor.prefixed(PATH_COMPONENT_BYTES_MAX)?.to_vec();
@@ -144,7 +158,7 @@ impl Node {
             }
             2 => Page::Pieces(decode_pieces(&mut cursor, &mut chunks)?),
             3 => {
-                let count = cursor.varint()?;
+                let count = cursor.count("lists", LIST_PIECES_MAX)?;
                 let mut lists = Vec::new();
                 for _ in 0..count {
                     let length = cursor.varint()?;

@@ -2,6 +2,7 @@
 
 mod changes;
 mod choosing;
+mod hostile;
 mod links;
 mod listing;
 mod looking;

@@ -4,6 +4,7 @@ mod attributes;
 mod copier;
 mod hostile;
 mod killed;
+mod limits;
 mod nasty;
 mod policy;
 mod random;

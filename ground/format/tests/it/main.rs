@@ -5,5 +5,6 @@ mod decoders;
 mod fuzz;
 mod golden;
 mod keys;
+mod limits;
 mod sample;
 mod seals;
