@@ -11,6 +11,7 @@ mod answer;
 mod call;
 mod calls;
 mod client;
+mod heard;
 mod shared;
 mod writer;
 

@@ -7,7 +7,7 @@
 use minicbor::data::Type;
 use minicbor::decode::Error;
 use minicbor::{Decode, Decoder};
-use simsim_model::{Kind, Outcome, Problem, ProblemKind};
+use simsim_model::{Kind, Outcome, PROBLEMS_KEPT_MAX, Problem, ProblemKind};
 
 /// A list of byte strings (paths): one CBOR byte string each, not arrays of numbers.
 pub(crate) mod byte_strings {
@@ -89,7 +89,8 @@ fn or_else<'b, C, T: Decode<'b, C>>(
     }
 }
 
-/// Problems of kinds that this version does not know stay in the report as unreadable items.
+/// Problems of kinds that this version does not know stay in the report as unreadable items. At most
+/// [`PROBLEMS_KEPT_MAX`] of them are kept: an empty one is some bytes here and a hundred in memory.
 pub(crate) fn problems<C>(
     decoder: &mut Decoder<'_>,
     context: &mut C,
@@ -108,16 +109,19 @@ pub(crate) fn problems<C>(
         }
         let start = decoder.position();
         match Problem::decode(decoder, context) {
+            Ok(_) if list.len() >= PROBLEMS_KEPT_MAX => {}
             Ok(problem) => list.push(problem),
             Err(error) if error.is_unknown_variant() => {
                 decoder.set_position(start);
                 decoder.skip()?;
-                list.push(Problem::new(
-                    Vec::new(),
-                    ProblemKind::Unreadable,
-                    "the other side reports a kind of problem that this version does not know; \
-                     see its own log",
-                ));
+                if list.len() < PROBLEMS_KEPT_MAX {
+                    list.push(Problem::new(
+                        Vec::new(),
+                        ProblemKind::Unreadable,
+                        "the other side reports a kind of problem that this version does not know; \
+                         see its own log",
+                    ));
+                }
             }
             Err(error) => return Err(error),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use simsim_model::{Kind, limits};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,12 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const ANSWERS_MAX: usize = CALLS_MAX * 4;
 /// Bytes of requests of one session that are in work at the same time.
 const CALL_BYTES_MAX: usize = 8 * limits::CONTROL_MESSAGE_BYTES_MAX;
+
+/// Large answers of one session that wait until the caller reads them, in KiB: with the requests in
+/// work and the small answers less than a connection may hold.
+const ANSWERS_KIB_MAX: usize = 16 * 1024;
+/// An answer up to this size is small: all that may wait are 4 MiB together.
+const ANSWER_SMALL_BYTES: usize = 64 * 1024;
 
 /// What a listener brings into a session.
 pub(crate) struct Terms {
@@ -70,6 +76,7 @@ where
     let reader = FrameReader::new(inward.frame_bytes_max());
     let mut hearing = Hearing { from: &mut from, reader, coding: inward.as_mut() };
     let mut calls = Calls::default();
+    let out = Out { queue: out, room: Arc::new(Semaphore::new(ANSWERS_KIB_MAX)) };
     let ended = converse(&mut hearing, &out, &mut calls, terms, &stop).await;
     calls.drop_all();
     let reason = match &ended {
@@ -79,7 +86,7 @@ where
     };
     if let Some(last) = reason.and_then(Outgoing::goodbye) {
         let _ = timeout(LAST_WORDS, async {
-            if out.send(last).await.is_ok() {
+            if out.queue.send(last).await.is_ok() {
                 let _ = (&mut writer).await;
             }
         })
@@ -87,6 +94,14 @@ where
     }
     writer.abort();
     ended
+}
+
+/// What is said to the caller.
+#[derive(Clone)]
+struct Out {
+    queue: mpsc::Sender<Outgoing>,
+    /// For large answers, in KiB.
+    room: Arc<Semaphore>,
 }
 
 /// The reading half.
@@ -98,7 +113,7 @@ struct Hearing<'a, R> {
 
 async fn converse<R: AsyncRead + Unpin>(
     hearing: &mut Hearing<'_, R>,
-    out: &mpsc::Sender<Outgoing>,
+    out: &Out,
     calls: &mut Calls,
     terms: Terms,
     stop: &CancellationToken,
@@ -166,7 +181,7 @@ async fn first<R: AsyncRead + Unpin>(hearing: &mut Hearing<'_, R>) -> Result<Hel
 /// Takes one message. An end when the session cannot go on.
 fn take(
     envelope: &Envelope,
-    out: &mpsc::Sender<Outgoing>,
+    out: &Out,
     calls: &mut Calls,
     caller: &Arc<Caller>,
     handler: &Arc<dyn VerbHandler>,
@@ -211,13 +226,12 @@ fn take(
         Ok(Some(request)) => {
             let (caller, handler) = (Arc::clone(caller), Arc::clone(handler));
             calls.spawn(id, bytes, async move {
-                let events = EventSender::new(id, out.clone());
+                let events = EventSender::new(id, out.queue.clone());
                 match handler.handle(&caller, request, events).await {
                     Ok(reply) => {
                         let envelope = Envelope::new(id, Part::Reply, verb, reply.encode());
-                        if let Err(bytes) = send_sized(&out, envelope).await {
-                            let text = format!("the answer has {bytes} bytes: ask for less");
-                            fail(&out, id, Kind::Internal, &text).await;
+                        if let Err((kind, text)) = reply_sized(&out, envelope).await {
+                            fail(&out, id, kind, &text).await;
                         }
                     }
                     Err(error) => fail(&out, id, error.kind, &error.message).await,
@@ -240,21 +254,42 @@ fn allowed(principal: &Principal, verb: u16) -> bool {
     }
 }
 
-async fn fail(out: &mpsc::Sender<Outgoing>, id: u64, kind: Kind, message: &str) {
+async fn fail(out: &Out, id: u64, kind: Kind, message: &str) {
     let message = crate::wire::cut(message, crate::verbs::RESULT_SENTENCE_BYTES_MAX);
     let body = encode_body(&VerbError::new(kind, message));
     send(out, Envelope::new(id, Part::Failure, 0, body)).await;
 }
 
-async fn send(out: &mpsc::Sender<Outgoing>, envelope: Envelope) {
-    // Small by construction, so it always fits.
-    let _ = send_sized(out, envelope).await;
+async fn send(out: &Out, envelope: Envelope) {
+    // Small by construction, so it always fits. The queue ends with the session; nobody waits for
+    // the answer then.
+    if let Ok(envelope) = envelope.sized() {
+        let _ = out.queue.send(Outgoing::Message(envelope)).await;
+    }
 }
 
-/// The size, when it is larger than a peer accepts.
-async fn send_sized(out: &mpsc::Sender<Outgoing>, envelope: Envelope) -> Result<(), usize> {
-    let envelope = envelope.sized()?;
-    // The queue ends with the session; nobody waits for the answer then.
-    let _ = out.send(Outgoing::Message(envelope)).await;
+/// Sends an answer of any size. An error when it is larger than a peer accepts, or would wait with
+/// too much else that the peer has not read.
+async fn reply_sized(out: &Out, envelope: Envelope) -> Result<(), (Kind, String)> {
+    let envelope = envelope
+        .sized()
+        .map_err(|bytes| (Kind::Internal, format!("the answer has {bytes} bytes: ask for less")))?;
+    let bytes = envelope.body.len();
+    let answer = if bytes <= ANSWER_SMALL_BYTES {
+        Outgoing::Message(envelope)
+    } else {
+        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
+        match Arc::clone(&out.room).try_acquire_many_owned(kib) {
+            Ok(room) => Outgoing::Answer(envelope, room),
+            Err(_) => {
+                let text = format!(
+                    "{} MiB of answers wait to be read already: read them, then ask again",
+                    ANSWERS_KIB_MAX / 1024
+                );
+                return Err((Kind::Busy, text));
+            }
+        }
+    };
+    let _ = out.queue.send(answer).await;
     Ok(())
 }

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::heard::Heard;
 use super::{ControlClient, Outgoing};
 use crate::ControlError;
 use crate::envelope::{Envelope, Part};
@@ -17,7 +18,7 @@ use crate::verbs::{Event, Reply, Verb};
 pub struct Call<V: Verb> {
     id: u64,
     session: ControlClient,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Heard>,
     reply: oneshot::Receiver<Result<Reply, ControlError>>,
     verb: PhantomData<fn() -> V>,
 }
@@ -32,15 +33,16 @@ impl<V: Verb> Call<V> {
     pub(super) fn new(
         id: u64,
         session: ControlClient,
-        events: mpsc::Receiver<Event>,
+        events: mpsc::Receiver<Heard>,
         reply: oneshot::Receiver<Result<Reply, ControlError>>,
     ) -> Self {
         Self { id, session, events, reply, verb: PhantomData }
     }
 
-    /// The next event; `None` when the answer is there, or the session ended.
+    /// The next event; `None` when the answer is there, or the session ended. Events that nobody
+    /// looks at wait up to a bound; more are left out.
     pub async fn next_event(&mut self) -> Option<Event> {
-        self.events.recv().await
+        self.events.recv().await.map(Heard::look)
     }
 
     /// Waits for the answer. Errors as [`ControlClient::call`].

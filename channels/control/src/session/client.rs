@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::abort::AbortOnDrop;
 use super::call::Call;
+use super::heard::{self, Room};
 use super::shared::{Pending, Shared, first, listen};
 use super::{OUT_QUEUE, Outgoing, write_frames};
 use crate::coding::Coding;
@@ -22,9 +23,6 @@ use crate::frame::FrameReader;
 use crate::hello::ProtocolVersion;
 use crate::verbs::{Verb, encode_body};
 use crate::{ControlError, Hello, Timing};
-
-/// Events of one call that wait to be looked at; more are left out.
-const EVENTS_QUEUE: usize = 256;
 
 /// A session with a node. Clones share it; it closes with the last one.
 #[derive(Clone)]
@@ -112,6 +110,7 @@ impl ControlClient {
             next: AtomicU64::new(1),
             calls: Mutex::default(),
             ended: watch::Sender::new(None),
+            room: Room::new(),
         });
         let listening = Arc::clone(&shared);
         let listener = tokio::spawn(async move {
@@ -175,7 +174,7 @@ impl ControlClient {
             Envelope::new(id, Part::Request, V::NUMBER, body).sized().map_err(|bytes| {
                 ControlError::TooLarge { verb: V::NAME, bytes, max: CONTROL_MESSAGE_BYTES_MAX }
             })?;
-        let (events_in, events) = mpsc::channel(EVENTS_QUEUE);
+        let (events_in, events) = heard::queue();
         let (reply_in, reply) = oneshot::channel();
         {
             let mut waiting = shared.calls();

@@ -9,6 +9,7 @@ use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Outgoing;
+use super::heard::{EventsIn, Room};
 use crate::coding::Inward;
 use crate::envelope::{Envelope, Goodbye, Part};
 use crate::frame::{FrameError, FrameReader};
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     pub(super) next: AtomicU64,
     pub(super) calls: Mutex<Waiting>,
     pub(super) ended: watch::Sender<Option<Arc<str>>>,
+    pub(super) room: Room,
 }
 
 /// Calls that wait for their answers.
@@ -40,7 +42,7 @@ pub(super) struct Waiting {
 pub(super) struct Pending {
     pub(super) verb: u16,
     pub(super) name: &'static str,
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) events: EventsIn,
     pub(super) reply: oneshot::Sender<Result<Reply, ControlError>>,
 }
 
@@ -80,7 +82,7 @@ impl Shared {
                 if let (Some(pending), Ok(event)) =
                     (calls.open.get(&id), Event::decode(envelope.verb, &envelope.body))
                 {
-                    let _ = pending.events.try_send(event);
+                    self.room.take(&pending.events, event, envelope.body.len());
                 }
             }
             Part::Reply | Part::Failure | Part::Unsupported => {

@@ -4,20 +4,22 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::coding::{Bytes, Outward};
 use crate::envelope::{Envelope, Part};
 use crate::verbs::Event;
 
-/// Messages that wait to be written. With `limits::CONTROL_MESSAGE_BYTES_MAX` this bounds what a
-/// slow peer can make a session hold.
+/// Messages that wait to be written. Events are small; what answers may take together is bounded
+/// where they are made.
 pub(crate) const OUT_QUEUE: usize = 16;
 
 /// What the writer is asked to do.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Message(Envelope),
+    /// A large answer, and the room that it takes until it is written.
+    Answer(Envelope, OwnedSemaphorePermit),
     /// Write this and close.
     Last(Envelope),
 }
@@ -51,6 +53,9 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(
     loop {
         match tokio::time::timeout(beat, queue.recv()).await {
             Ok(Some(Outgoing::Message(envelope))) => to.write_all(&frame(envelope)?).await?,
+            Ok(Some(Outgoing::Answer(envelope, _room))) => {
+                to.write_all(&frame(envelope)?).await?;
+            }
             Ok(Some(Outgoing::Last(envelope))) => {
                 to.write_all(&frame(envelope)?).await?;
                 break;

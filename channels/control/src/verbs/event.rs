@@ -1,8 +1,12 @@
 //! What a running verb tells before its answer.
 
-use simsim_model::{Problem, ProgressSnapshot};
+use simsim_model::{Problem, ProgressSnapshot, limits};
 
+use super::job::cut_sentence;
 use super::{BodyError, decode_body, encode_body};
+
+/// The path of a folder, a slash and a name.
+const PROBLEM_PATH_BYTES_MAX: usize = limits::PATH_BYTES_MAX + 1 + limits::PATH_COMPONENT_BYTES_MAX;
 
 /// One event of a long verb. Unknown events of newer peers are passed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,11 +44,21 @@ impl Event {
         }
     }
 
-    /// Reads event `number`; total over any bytes.
+    /// Reads event `number`; total over any bytes. Texts are cut to what honest ones have: a path
+    /// to its limit, sentences to [`super::RESULT_SENTENCE_BYTES_MAX`].
     pub fn decode(number: u16, bytes: &[u8]) -> Result<Self, BodyError> {
         match number {
-            1 => decode_body("progress", bytes).map(Event::Progress),
-            2 => decode_body("problem", bytes).map(Event::Problem),
+            1 => decode_body("progress", bytes).map(|mut snapshot: ProgressSnapshot| {
+                cut_sentence(&mut snapshot.current);
+                cut_sentence(&mut snapshot.waits);
+                Event::Progress(snapshot)
+            }),
+            2 => decode_body("problem", bytes).map(|mut problem: Problem| {
+                problem.path.truncate(PROBLEM_PATH_BYTES_MAX);
+                cut_sentence(&mut problem.message);
+                problem.path.shrink_to_fit();
+                Event::Problem(problem)
+            }),
             other => Err(BodyError::UnknownVerb(other)),
         }
     }

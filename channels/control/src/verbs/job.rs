@@ -119,9 +119,10 @@ impl JobResult {
 }
 
 /// Cuts a sentence at a character boundary.
-fn cut_sentence(text: &mut String) {
+pub(super) fn cut_sentence(text: &mut String) {
     if text.len() > RESULT_SENTENCE_BYTES_MAX {
         text.truncate(crate::wire::cut(text, RESULT_SENTENCE_BYTES_MAX).len());
+        text.shrink_to_fit();
         text.push('…');
     }
 }

@@ -19,6 +19,11 @@ use crate::way::Way;
 /// How often counters are written into the catalog.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
+/// What the problems that were told may take in memory, of one job; further ones are counted.
+const PROBLEMS_BYTES_MAX: usize = 1 << 20;
+/// Whoever listens hears of those further ones in short.
+const SHORT_BYTES: usize = 256;
+
 /// One running job. Shared between its own task and whoever asks or cancels.
 pub(crate) struct Running {
     pub number: u64,
@@ -38,11 +43,46 @@ pub(crate) struct Running {
 
 struct Told {
     progress: ProgressSnapshot,
-    problems: Vec<Problem>,
-    problems_total: u64,
+    problems: Problems,
     written: Instant,
     /// The last warning since it was heard of.
     waits: Option<String>,
+}
+
+/// The problems of one job: the first ones, up to a number and to so many bytes, and how many there
+/// were. A node may tell what it likes, as often as it likes.
+#[derive(Default)]
+struct Problems {
+    kept: Vec<Problem>,
+    bytes: usize,
+    total: u64,
+}
+
+impl Problems {
+    /// Takes one in, and says what of it to tell to others: all, or little of it when there was too
+    /// much.
+    fn take(&mut self, mut problem: Problem) -> Problem {
+        self.total += 1;
+        let bytes = size_of::<Problem>() + problem.path.len() + problem.message.len();
+        if self.kept.len() < PROBLEMS_KEPT_MAX && self.bytes + bytes <= PROBLEMS_BYTES_MAX {
+            self.bytes += bytes;
+            self.kept.push(problem.clone());
+            return problem;
+        }
+        if problem.path.len() > SHORT_BYTES {
+            problem.path.truncate(SHORT_BYTES);
+            problem.path.extend_from_slice("…".as_bytes());
+        }
+        if problem.message.len() > SHORT_BYTES {
+            let ends = |end: &usize| problem.message.is_char_boundary(*end);
+            let end = (0..=SHORT_BYTES).rev().find(ends).unwrap_or(0);
+            problem.message.truncate(end);
+            problem.message.push('…');
+        }
+        problem.path.shrink_to_fit();
+        problem.message.shrink_to_fit();
+        problem
+    }
 }
 
 impl Running {
@@ -59,8 +99,7 @@ impl Running {
             announcer,
             told: Mutex::new(Told {
                 progress: job.progress.clone(),
-                problems: Vec::new(),
-                problems_total: 0,
+                problems: Problems::default(),
                 written: Instant::now(),
                 waits: None,
             }),
@@ -109,13 +148,7 @@ impl Running {
                 self.announcer.tell(self.number, JobEventKind::Progress { progress });
             }
             Event::Problem(problem) => {
-                {
-                    let mut told = self.told.lock();
-                    told.problems_total += 1;
-                    if told.problems.len() < PROBLEMS_KEPT_MAX {
-                        told.problems.push(problem.clone());
-                    }
-                }
+                let problem = self.told.lock().problems.take(problem);
                 self.announcer.tell(self.number, JobEventKind::Problem { problem });
             }
         }
@@ -144,7 +177,7 @@ impl Running {
     /// The problems that were told, and how many there were.
     pub(crate) fn problems(&self) -> (Vec<Problem>, u64) {
         let told = self.told.lock();
-        (told.problems.clone(), told.problems_total)
+        (told.problems.kept.clone(), told.problems.total)
     }
 
     /// Adds a line to the job's log.
@@ -167,5 +200,39 @@ impl Running {
 
     pub(crate) fn tell_state(&self, state: JobState) {
         self.announcer.tell(self.number, JobEventKind::State { state });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use simsim_model::ProblemKind;
+
+    use super::*;
+
+    /// As long as the control channel lets them be: a path of 32 KiB, a sentence of 4 KiB.
+    #[test]
+    fn problems_of_a_job_are_kept_up_to_a_number_and_to_so_many_bytes_and_all_are_counted() {
+        let of = |path: usize, message: usize| {
+            Problem::new(vec![b'p'; path], ProblemKind::Unreadable, "ü".repeat(message / 2))
+        };
+        let mut small = Problems::default();
+        for _ in 0..=PROBLEMS_KEPT_MAX {
+            assert_eq!(small.take(of(10, 10)), of(10, 10));
+        }
+        assert_eq!(
+            (small.kept.len(), small.total),
+            (PROBLEMS_KEPT_MAX, 1 + PROBLEMS_KEPT_MAX as u64)
+        );
+
+        let mut large = Problems::default();
+        let mut told = 0;
+        for _ in 0..PROBLEMS_KEPT_MAX {
+            let problem = large.take(of(32 << 10, 4096));
+            told += problem.path.len() + problem.message.len();
+        }
+        let bytes: usize = large.kept.iter().map(|p| p.path.len() + p.message.len()).sum();
+        assert!(bytes <= PROBLEMS_BYTES_MAX && bytes > PROBLEMS_BYTES_MAX * 9 / 10, "{bytes}");
+        assert!(told < 2 * PROBLEMS_BYTES_MAX, "{told} bytes were told to others");
+        assert_eq!(large.total, PROBLEMS_KEPT_MAX as u64);
     }
 }
