@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use simsim_net::Admitted;
 use tokio::net::TcpStream;
@@ -23,6 +23,9 @@ use crate::gate::StreamGuest;
 const GREETING: &str = "simsim data port: FTP for clients of the suite";
 /// Log-ins that may go wrong on one connection.
 pub(super) const FAILURES_MAX: u32 = 3;
+
+/// Time to say why a connection ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Who has logged in.
 pub(super) enum User {
@@ -157,26 +160,47 @@ impl Session {
     }
 
     async fn talk(&mut self) -> Result<(), LineError> {
-        self.say(220, GREETING).await?;
-        loop {
-            let line = {
-                let options = &self.door.options;
-                let left = match self.stranger {
-                    Some(_) => options.handshake_timeout.saturating_sub(self.begun.elapsed()),
-                    None => options.idle_timeout,
-                };
-                match tokio::time::timeout(left, self.line.next()).await {
-                    Ok(line) => line?,
-                    Err(_) => {
-                        let stranger = self.stranger.is_some();
-                        tracing::debug!(peer = %self.peer, stranger, "nothing was said for too long");
-                        return self.say(421, "nothing was said for too long").await;
-                    }
+        // One deadline over all that a stranger can make this side do: reading, obeying, a
+        // handshake, and replies that nobody takes.
+        let deadline = self.begun + self.door.options.handshake_timeout;
+        match tokio::time::timeout_at(deadline.into(), self.greet()).await {
+            Ok(next) => {
+                if next? == Next::Quit {
+                    return Ok(());
                 }
+            }
+            Err(_) => return self.too_long("no login came in time").await,
+        }
+        loop {
+            let idle = self.door.options.idle_timeout;
+            let Ok(line) = tokio::time::timeout(idle, self.line.next()).await else {
+                return self.too_long("nothing was said for too long").await;
             };
-            if self.obey(&Zeroizing::new(line)).await? == Next::Quit {
+            if self.obey(&Zeroizing::new(line?)).await? == Next::Quit {
                 return Ok(());
             }
+        }
+    }
+
+    /// Until the peer has proved who it is.
+    async fn greet(&mut self) -> Result<Next, LineError> {
+        self.say(220, GREETING).await?;
+        while self.stranger.is_some() {
+            let line = Zeroizing::new(self.line.next().await?);
+            if self.obey(&line).await? == Next::Quit {
+                return Ok(Next::Quit);
+            }
+        }
+        Ok(Next::Go)
+    }
+
+    /// Says why it ends, to who listens.
+    async fn too_long(&mut self, why: &str) -> Result<(), LineError> {
+        let stranger = self.stranger.is_some();
+        tracing::debug!(peer = %self.peer, stranger, why, "closed");
+        match tokio::time::timeout(LAST_WORDS, self.say(421, why)).await {
+            Ok(said) => said,
+            Err(_) => Ok(()),
         }
     }
 

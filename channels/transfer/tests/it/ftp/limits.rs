@@ -1,6 +1,6 @@
 //! One past each limit.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,60 @@ fn who_says_nothing_is_told_so_and_closed() {
     let (mut idle, _other, _) = device.pipe(&ticket(&memory, Direction::Backup));
     assert_eq!(idle.reply().0, 421);
     assert!(begun.elapsed() >= Duration::from_millis(900));
+}
+
+/// A device that gives strangers so long, and a connection to it that has heard the greeting.
+fn hurried(handshake: Duration) -> (Device, Raw, Instant) {
+    let options = FtpOptions { handshake_timeout: handshake, ..FtpOptions::default() };
+    let device = Device::start_with(&Memory::default(), DataPorts::any(1), options);
+    let begun = Instant::now();
+    let stranger = device.call();
+    (device, stranger, begun)
+}
+
+/// Replies that nobody takes may stand for half a minute, once somebody has logged in.
+const SOON: Duration = Duration::from_secs(12);
+
+#[test]
+fn a_stranger_who_says_much_at_once_and_reads_nothing_is_cut_off_in_time() {
+    let (_device, stranger, begun) = hurried(Duration::from_millis(500));
+    let mut stream = stranger.stream.into_inner();
+    let many = "HELP\r\n".repeat(4096);
+    while stream.write_all(many.as_bytes()).is_ok() {
+        assert!(begun.elapsed() < SOON, "a stranger who reads nothing stays");
+    }
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_stranger_whose_next_line_is_always_there_is_cut_off_in_time() {
+    let (_device, stranger, begun) = hurried(Duration::from_millis(500));
+    let mut reading = stranger.stream.into_inner();
+    let mut writing = reading.try_clone().expect("clone");
+    let writer = std::thread::spawn(move || {
+        let many = "NOOP\r\n".repeat(1024);
+        while begun.elapsed() < SOON && writing.write_all(many.as_bytes()).is_ok() {}
+    });
+    let mut piece = [0; 64 << 10];
+    // Its end, in order or not.
+    while matches!(reading.read(&mut piece), Ok(read) if read > 0) {
+        assert!(begun.elapsed() < SOON, "a stranger who always says something stays");
+    }
+    writer.join().expect("writer");
+}
+
+#[test]
+fn a_handshake_of_tls_gets_what_is_left_of_a_strangers_time_and_no_more() {
+    let time = Duration::from_secs(4);
+    let (_device, mut stranger, begun) = hurried(time);
+    while begun.elapsed() < time - Duration::from_millis(500) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // On a busy machine it may be over already.
+    if stranger.stream.get_mut().write_all(b"AUTH TLS\r\n").is_ok() {
+        while stranger.line().is_some() {}
+    }
+    assert!(begun.elapsed() < time * 2 - Duration::from_millis(500), "{:?}", begun.elapsed());
 }
 
 #[test]
