@@ -59,7 +59,7 @@ pub enum DatastoreVerb {
         #[command(flatten)]
         drive: DriveArguments,
     },
-    /// Make a datastore's index again from its packs
+    /// Make a datastore's index again from its packs, and manifests that are lost
     RebuildIndex {
         /// The datastore [default: the only one]
         name: Option<String>,

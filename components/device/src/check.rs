@@ -258,7 +258,7 @@ fn path_of(saveset: SavesetId) -> Vec<u8> {
     format!("saveset {saveset}").into_bytes()
 }
 
-/// Builds the index again from the packs.
+/// Builds the index again from the packs, and manifests that are gone from their copies there.
 pub(crate) fn rebuild(
     lease: &Lease,
     _request: &RebuildIndex,
@@ -278,6 +278,14 @@ pub(crate) fn rebuild(
                 format!("{count} {what}; verify the datastore to learn which savesets need them");
             job.problem(Problem::new(*b"packs", ProblemKind::MissingData, text));
         }
+    }
+    let manifests = lease.datastore.rebuild_manifests_from_packs()?.manifests;
+    if manifests > 0 {
+        let text = format!(
+            "savesets whose manifest was lost and is here again, from its copy in a pack: \
+             {manifests}; 'simsim datastore rebuild-catalog' lists those that the catalog lost"
+        );
+        job.problem(Problem::new(*b"manifests", ProblemKind::Note, text));
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Rebuilding from packs: the index, and manifests that are gone or damaged.
 
+use std::cmp::Reverse;
+
 use simsim_format::{Manifest, SegmentView};
 
 use crate::manifests::manifest_key;
@@ -76,21 +78,36 @@ impl Datastore {
         }
     }
 
-    /// Writes manifests that are gone or damaged anew from the copies in the packs. A copy whose
-    /// sequence number another saveset has was never committed, and is left alone.
+    /// Writes manifests that are gone or damaged anew from the copies in the packs.
+    ///
+    /// A run that died between the copy of its manifest and the manifest itself left a copy of what
+    /// was never committed, and the next commit took its sequence number. So of several copies with
+    /// one number the one that was committed last stands, and a copy whose number another saveset
+    /// has is left alone. One whose number nobody took comes back: all its data is there.
     pub fn rebuild_manifests_from_packs(&self) -> Result<RebuildReport, DatastoreError> {
         let inner = &self.inner;
         inner.check_writable()?;
         let _commit = inner.commit.lock();
         let mut report = RebuildReport::default();
+        let mut found = Vec::new();
         for (pack, bytes) in pack_table::list(&*inner.storage)? {
             report.packs += 1;
             let Some(table) = self.table_or_salvage(pack, bytes, &mut report) else { continue };
             for (offset, length) in table.manifests {
-                if self.restore_manifest(pack, offset, length as usize)? {
-                    report.manifests += 1;
+                let length = length as usize;
+                if let Some(manifest) = self.lost_manifest(pack, offset, length)? {
+                    let order = (manifest.sequence, Reverse(manifest.committed_unix_ns));
+                    found.push((order, manifest.saveset, pack, offset, length));
                 }
             }
+        }
+        found.sort_unstable();
+        for (_, _, pack, offset, length) in found {
+            let Some(manifest) = self.lost_manifest(pack, offset, length)? else { continue };
+            let key = manifest_key(manifest.saveset);
+            inner.storage.replace(&key, &manifest.encode())?;
+            inner.savesets.lock().add(manifest.sequence, manifest.saveset);
+            report.manifests += 1;
         }
         if report.manifests > 0 {
             let mut savesets = inner.savesets.lock();
@@ -102,30 +119,27 @@ impl Datastore {
         Ok(report)
     }
 
-    fn restore_manifest(
+    /// The manifest in a copy, where the datastore has none of that saveset and of that number.
+    fn lost_manifest(
         &self,
         pack: simsim_model::Name,
         offset: u64,
         length: usize,
-    ) -> Result<bool, DatastoreError> {
+    ) -> Result<Option<Manifest>, DatastoreError> {
         let inner = &self.inner;
         let segment = inner.storage.get_range(&pack_key(pack), offset, length)?;
-        let Ok(view) = SegmentView::parse(segment) else { return Ok(false) };
-        let Some(copy) = view.manifest_copy() else { return Ok(false) };
-        let Ok(manifest) = Manifest::decode(&copy) else { return Ok(false) };
+        let Ok(view) = SegmentView::parse(segment) else { return Ok(None) };
+        let Some(copy) = view.manifest_copy() else { return Ok(None) };
+        let Ok(manifest) = Manifest::decode(&copy) else { return Ok(None) };
         let savesets = inner.savesets.lock();
         if manifest.store != inner.root.store
             || savesets.sequences.contains_key(&manifest.saveset)
             || savesets.by_sequence.contains_key(&manifest.sequence)
         {
-            return Ok(false);
+            return Ok(None);
         }
         drop(savesets);
-        if !self.has(manifest.domain, &[manifest.root])?.contains(&true) {
-            return Ok(false);
-        }
-        inner.storage.replace(&manifest_key(manifest.saveset), &copy)?;
-        inner.savesets.lock().add(manifest.sequence, manifest.saveset);
-        Ok(true)
+        let root_is_there = self.has(manifest.domain, &[manifest.root])?.contains(&true);
+        Ok(root_is_there.then_some(manifest))
     }
 }

@@ -59,6 +59,11 @@ impl Copy {
                 failure
             }
         })?;
+        // Lost manifests come back from their copies, in the scratch folder.
+        if datastore.manifests(0, 1)?.is_empty() || !datastore.state().damaged_manifests.is_empty()
+        {
+            datastore.rebuild_manifests_from_packs()?;
+        }
         Ok(Locked { datastore, scratch })
     }
 

@@ -130,8 +130,10 @@ fn a_medium_that_nobody_can_write_to_is_rescued_from() {
     let _ = std::fs::remove_file(lost.store().join("reserve"));
     let copied = Command::new("cp").arg("-a").arg(lost.store()).arg(&copy).status().unwrap();
     assert!(copied.success());
-    // Parts of the index are missing, which would have to be written.
-    std::fs::remove_dir_all(copy.join("index")).unwrap();
+    // The index and the manifests are missing, which would have to be written.
+    for folder in ["index", "manifests"] {
+        std::fs::remove_dir_all(copy.join(folder)).unwrap();
+    }
     small.make_read_only().unwrap();
     assert!(std::fs::write(copy.join("probe"), "x").is_err(), "it is truly read-only");
     let rescue = |arguments: &[&str]| {

@@ -95,6 +95,7 @@ fn the_index_is_built_again_and_everything_is_still_there() {
         assert!(reply.packs > 0 && reply.segments > 0 && reply.chunks > 40, "{reply:?}");
         let state = bench.device(JobState { job: number }).await.unwrap();
         assert_eq!((state.phase, state.kind), (JobPhase::Finished, JobKind::RebuildIndex));
+        assert!(reply.result.problems.is_empty(), "{reply:?}");
         let result = bench.restore(saveset, &bench.path("target")).await;
         assert_eq!(result.outcome, Outcome::Finished, "{result:?}");
     });

@@ -260,6 +260,59 @@ async fn idx10_a_lost_catalog_comes_back_from_datastore_and_master_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn catalog_index_and_manifests_come_back_from_the_packs_alone() {
+    let mut suite = Suite::with_datastore().await;
+    let tree = suite.tree("tree");
+    suite.add_task("home", "vault", &tree).await;
+    for level in [Level::Full, Level::Incr, Level::Diff] {
+        suite.saved("home", level).await;
+    }
+    let before = suite.savesets().await;
+    suite.stop_server().await;
+    lose_catalog(&suite).await;
+    suite.start_server().await.unwrap();
+    let store = suite.folder.path().join("store-main");
+    let server = suite.server();
+    let request = AttachDatastoreRequest { node: None, path: store.display().to_string() };
+    server.attach_datastore(&root(), request.clone()).await.unwrap();
+    let detach = DatastoreRequest { name: "main".to_owned() };
+    server.detach_datastore(&root(), detach.clone()).await.unwrap();
+    for folder in ["manifests", "index"] {
+        let folder = store.join(folder);
+        assert!(std::fs::read_dir(&folder).unwrap().count() > 0, "{}", folder.display());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    server.attach_datastore(&root(), request).await.unwrap();
+    let nothing = CatalogRebuildRequest::default();
+    let reply = server.rebuild_catalog(&root(), nothing.clone()).await.unwrap();
+    assert_eq!(reply.datastores[0].rows.added, 0, "{reply:?}");
+
+    let job = server
+        .rebuild_index(&root(), RebuildIndexRequest { datastore: Some("main".to_owned()) })
+        .await
+        .unwrap()
+        .job;
+    assert_eq!(suite.ended(job).await.state.outcome(), Some(Outcome::Finished));
+    let told = suite.job(job).await.problem_list;
+    assert!(told.iter().any(|one| one.message.contains("from its copy in a pack: 3")), "{told:?}");
+    let reply = server.rebuild_catalog(&root(), nothing).await.unwrap();
+    assert_eq!(reply.datastores[0].rows.added, 3, "{reply:?}");
+    assert_eq!(suite.savesets().await, before);
+    for saveset in &before {
+        let target = suite.folder.path().join(saveset.saveset.to_string());
+        let request = RestoreRequest {
+            saveset: saveset.saveset.to_string(),
+            target: Some(target.display().to_string()),
+            ..RestoreRequest::default()
+        };
+        let job = suite.restore(request).await;
+        assert_eq!(job.state.outcome(), Some(Outcome::Finished), "{job:#?}");
+        let back = target.join(tree.strip_prefix("/").unwrap());
+        assert_eq!(simsim_testkit::compare_trees(&tree, &back), []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_server_comes_back_from_datastore_and_recovery_kit() {
     let mut suite = Suite::with_datastore().await;
     let kit = suite.server().create_kit(&root()).await.unwrap();

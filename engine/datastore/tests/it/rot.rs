@@ -188,6 +188,50 @@ fn manifests_come_back_from_the_packs() {
 }
 
 #[test]
+fn of_two_manifests_of_one_number_the_committed_one_comes_back() {
+    use simsim_storage::fault::{FailingStorage, Fault};
+    let mut in_doubt = 0;
+    for call in 0..120 {
+        let disk = golden();
+        let failing = FailingStorage::new(disk.clone(), call, Fault::Io);
+        let Ok(datastore) = Datastore::open(Arc::new(failing), open_options()) else { continue };
+        if backup(&session(&datastore, 2), 5, 2, 40).is_ok() {
+            continue;
+        }
+        drop(datastore);
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let datastore = open(&storage);
+        let known = datastore.manifests(0, 10).unwrap().len();
+        let reply = backup(&session(&datastore, 3), 6, 2, 40).unwrap();
+        drop(datastore);
+        for (key, _) in objects(&disk, "manifests/") {
+            disk.delete(&key).unwrap();
+        }
+        let datastore = open(&storage);
+        assert!(datastore.manifests(0, 10).unwrap().is_empty());
+        let report = datastore.rebuild_manifests_from_packs().unwrap();
+        assert!(report.manifests > known as u64, "call {call}: {report:?}");
+        for saveset in [SAVESET, reply.saveset] {
+            assert_eq!(restore(&datastore, saveset).unwrap(), 2 * 4 * 40, "call {call}");
+        }
+        in_doubt += u32::from(copies_of_number(&disk, reply.sequence) > 1);
+    }
+    assert!(in_doubt > 0, "no run died between the copy and the manifest");
+}
+
+/// Copies of manifests with this sequence number in all packs.
+fn copies_of_number(disk: &PowerCutStorage, sequence: u64) -> usize {
+    let mut copies = 0;
+    for (key, _) in objects(disk, "packs/") {
+        let bytes = disk.get(&key).unwrap();
+        let is_one =
+            |head: &&[u8]| head.starts_with(b"SIMSIMMF") && head.ends_with(&sequence.to_le_bytes());
+        copies += bytes.windows(72).filter(is_one).count();
+    }
+    copies
+}
+
+#[test]
 fn idx03_a_pack_that_was_not_written_is_not_in_the_index() {
     use simsim_storage::fault::{FailingStorage, Fault};
     let disk = golden();
