@@ -20,3 +20,4 @@ mod restarts;
 mod scenarios;
 mod services;
 mod streams;
+mod trees;
