@@ -16,6 +16,7 @@ mod bounded;
 pub mod conformance;
 mod error;
 pub mod fault;
+mod fitness;
 mod key;
 mod local;
 mod local_writer;

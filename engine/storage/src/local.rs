@@ -13,7 +13,7 @@ use simsim_model::Kind;
 use crate::local_writer::LocalWriter;
 use crate::read_files::ReadFiles;
 use crate::storage::{Lock, Object, ObjectWriter, Objects, Storage};
-use crate::{StorageError, key};
+use crate::{StorageError, fitness, key};
 
 const TEMPORARY: &str = "tmp";
 
@@ -32,7 +32,7 @@ impl LocalStorage {
         let folder = folder.into();
         let storage = Self { folder, files: ReadFiles::default(), next: AtomicU64::new(0) };
         storage.make_folder(&storage.folder.join(TEMPORARY))?;
-        match storage.self_test() {
+        match fitness::try_out(&storage) {
             // What there is must be readable on a full volume too; writing tells by itself.
             Err(error) if error.kind() == Kind::Full => {
                 tracing::warn!(place = %storage.place(), "no space is left to test the folder");
@@ -157,44 +157,6 @@ impl LocalStorage {
         self.make_folder(&parent)?;
         Ok(parent)
     }
-
-    fn self_test(&self) -> Result<(), StorageError> {
-        let unfit = |why: &str| StorageError::Unfit { place: self.place(), why: why.to_owned() };
-        let key = format!("selftest-{}-{:x}", std::process::id(), rand_token());
-        self.put(&key, b"self test")?;
-        let twice = self.put(&key, b"other");
-        let read = self.get(&key);
-        let listed = self.list("").map(|list| list.flatten().any(|object| object.key == key));
-        let lock_key = format!("{key}-lock");
-        let first = match self.lock(&lock_key, "self test") {
-            Err(error) if error.kind() == Kind::Full => {
-                self.delete(&key)?;
-                return Err(error);
-            }
-            locked => locked,
-        };
-        let second = self.lock(&lock_key, "self test");
-        let verdict = if !matches!(twice, Err(StorageError::Exists { .. })) {
-            Err(unfit("a rename replaces an existing file although told not to"))
-        } else if read.as_deref().ok() != Some(b"self test".as_slice()) {
-            Err(unfit("what was written does not read back"))
-        } else if listed.ok() != Some(true) {
-            Err(unfit("a new file does not show in a listing"))
-        } else if first.is_err() || second.is_ok() {
-            Err(unfit("locks do not exclude one another"))
-        } else {
-            Ok(())
-        };
-        drop(first);
-        self.delete(&lock_key)?;
-        self.delete(&key)?;
-        verdict
-    }
-}
-
-fn rand_token() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
 /// An open file that carries the lock. The lock belongs to the open file, not to the process,

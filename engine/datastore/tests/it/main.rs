@@ -2,6 +2,7 @@ mod apart;
 mod backup;
 mod copies;
 mod crash;
+mod full;
 mod heal;
 mod hooked;
 mod index;
