@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use simsim_control::verbs::{GrantTransfer, SavesetNames, TransferStateReply};
-use simsim_model::{Direction, Level, Secret, StoreId, Ticket, TransferId};
+use simsim_model::{Direction, Level, SavesetId, Secret, StoreId, Ticket, TransferId};
 use simsim_net::tls::Pin;
 use simsim_transfer::throttle::Party;
 
@@ -37,6 +37,8 @@ pub(crate) struct Grant {
     pub(crate) lock_until_unix_s: u64,
     pub(crate) level: Option<Level>,
     pub(crate) names: SavesetNames,
+    /// Savesets whose manifests a backup may read; `None`: its server does not say.
+    pub(crate) bases: Option<Vec<SavesetId>>,
     client_keys: Vec<Vec<u8>>,
     /// For rate limits.
     pub(crate) party: Party,
@@ -103,6 +105,7 @@ impl Grants {
             lock_until_unix_s: request.lock_until_unix_s,
             level: request.level,
             names: request.names.clone().unwrap_or_default(),
+            bases: request.bases.clone(),
             client_keys: request.client_keys.clone(),
             party: Party {
                 hosts: request.hosts.clone(),

@@ -167,7 +167,14 @@ impl RestoreSession for Session {
             let text = format!("the ticket does not allow to read saveset {saveset}");
             SessionError::new(Kind::Denied, text)
         };
-        if ticket.direction == Direction::Restore && saveset != ticket.saveset {
+        let may_read = match ticket.direction {
+            Direction::Restore => saveset == ticket.saveset,
+            Direction::Backup => {
+                self.grant.bases.as_ref().is_none_or(|bases| bases.contains(&saveset))
+            }
+            Direction::CopyIn | Direction::CopyOut => true,
+        };
+        if !may_read {
             return Err(denied());
         }
         let bytes = self.open()?.read.manifest(saveset)?;

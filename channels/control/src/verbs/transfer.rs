@@ -1,7 +1,7 @@
 //! Verbs by which a server tells a device which transfers to expect, and asks how far they are.
 
 use minicbor::{Decode, Encode};
-use simsim_model::{Level, Secret, Ticket, TransferId};
+use simsim_model::{Level, SavesetId, Secret, Ticket, TransferId};
 
 use super::SavesetNames;
 
@@ -37,6 +37,10 @@ pub struct GrantTransfer {
     #[n(7)]
     #[cbor(default)]
     pub addresses: Vec<String>,
+    /// The only savesets whose manifests a backup may read: what it is compared with. `None` from a
+    /// server that does not say so: any of the domain.
+    #[n(8)]
+    pub bases: Option<Vec<SavesetId>>,
 }
 
 /// A listener that takes the transfer.

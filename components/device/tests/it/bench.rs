@@ -154,8 +154,14 @@ impl Bench {
         SavesetId(id)
     }
 
-    pub async fn grant(&self, ticket: &Ticket, level: Option<Level>, key: Option<Secret>) {
-        let grant = GrantTransfer {
+    pub fn grant_of(
+        &self,
+        ticket: &Ticket,
+        level: Option<Level>,
+        key: Option<Secret>,
+    ) -> GrantTransfer {
+        GrantTransfer {
+            bases: None,
             client_keys: Vec::new(),
             hosts: Vec::new(),
             addresses: Vec::new(),
@@ -164,7 +170,11 @@ impl Bench {
             lock_until_unix_s: 0,
             level,
             names: Some(names()),
-        };
+        }
+    }
+
+    pub async fn grant(&self, ticket: &Ticket, level: Option<Level>, key: Option<Secret>) {
+        let grant = self.grant_of(ticket, level, key);
         let reply = self.device(grant).await.unwrap();
         assert!(self.address.ends_with(&format!(":{}", reply.endpoints[0].port)));
     }

@@ -287,6 +287,7 @@ fn wrong_drives_keys_directions_and_domains_are_refused() {
         assert_eq!(pair.savesets_there().await, 0);
         // And a grant of a copy names no saveset.
         let grant = GrantTransfer {
+            bases: None,
             ticket: Ticket { saveset, ..ticket() },
             domain_key: None,
             lock_until_unix_s: 0,

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use simsim_control::verbs::GrantTransfer;
 use simsim_format::DomainKey as FormatKey;
 use simsim_model::*;
 use simsim_transfer::{HttpTransfer, Route};
@@ -12,10 +13,44 @@ use crate::bench::*;
 
 async fn opened(bench: &Bench, ticket: &Ticket) -> Arc<HttpTransfer> {
     bench.grant(ticket, Some(Level::Full), None).await;
+    dial(bench, ticket).await
+}
+
+async fn dial(bench: &Bench, ticket: &Ticket) -> Arc<HttpTransfer> {
     let address = bench.address.strip_prefix("http://").unwrap().to_owned();
     let (ticket, handle) = (ticket.clone(), tokio::runtime::Handle::current());
     let open = move || HttpTransfer::open(handle, vec![Route::http(vec![address])], ticket);
     Arc::new(tokio::task::spawn_blocking(open).await.unwrap().unwrap())
+}
+
+#[test]
+fn a_backup_reads_the_manifest_of_what_it_is_compared_with_and_of_no_other() {
+    run(async {
+        let bench = Bench::new().await;
+        let source = bench.path("source");
+        make_tree(&source);
+        let (first, _) = bench.backup(&source, None).await;
+        let (second, _) = bench.backup(&source, Some(first)).await;
+        for (bases, may) in [
+            (None, [true, true]),
+            (Some(vec![second]), [false, true]),
+            (Some(Vec::new()), [false, false]),
+        ] {
+            let ticket = bench.ticket(Direction::Backup, bench.saveset());
+            let grant = GrantTransfer { bases, ..bench.grant_of(&ticket, Some(Level::Incr), None) };
+            bench.device(grant).await.unwrap();
+            let session = dial(&bench, &ticket).await;
+            tokio::task::spawn_blocking(move || {
+                let read = [first, second].map(|saveset| session.manifest(saveset));
+                assert_eq!(read.each_ref().map(Result::is_ok), may);
+                for refused in read.into_iter().filter_map(Result::err) {
+                    assert_eq!(refused.kind, Kind::Denied, "{refused}");
+                }
+            })
+            .await
+            .unwrap();
+        }
+    });
 }
 
 /// Whatever one owner asks about the other's data is answered as if it were not there.

@@ -123,6 +123,7 @@ impl Pair {
 
     pub async fn grant(&self, worker: &End, dialled: &End, ticket: &Ticket) {
         let grant = GrantTransfer {
+            bases: None,
             ticket: ticket.clone(),
             domain_key: None,
             lock_until_unix_s: 0,

@@ -54,6 +54,7 @@ fn an_expired_ticket_is_refused_when_granted_and_when_used() {
         let mut ticket = bench.ticket(Direction::Restore, bench.saveset());
         ticket.expires_unix_s = now_s() - 1;
         let grant = GrantTransfer {
+            bases: None,
             client_keys: Vec::new(),
             hosts: Vec::new(),
             addresses: Vec::new(),
@@ -88,6 +89,7 @@ fn a_ticket_is_used_once_and_a_lost_grant_reply_does_no_harm() {
         tokio::task::spawn_blocking(move || closing.close()).await.unwrap().unwrap();
         assert_eq!(open(&bench, &ticket).await.err().unwrap().kind, Kind::Denied);
         let grant = GrantTransfer {
+            bases: None,
             client_keys: Vec::new(),
             hosts: Vec::new(),
             addresses: Vec::new(),

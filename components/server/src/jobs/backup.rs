@@ -106,7 +106,12 @@ async fn prepare(
         stream_key: None,
         seen_from: None,
     };
-    let backup = BackupGrant { level, eol_days: wish.eol_days, stream };
+    let backup = BackupGrant {
+        level,
+        base: base.as_ref().map(|base| base.saveset),
+        eol_days: wish.eol_days,
+        stream,
+    };
     let granted = grant(house, &wanted, Some(backup), client.id).await?;
     running.takes(&granted);
     simsim_model::failpoint::hit("server.transfer_granted");

@@ -82,6 +82,8 @@ impl Granted {
 /// A backup's own part of a grant.
 pub(crate) struct BackupGrant {
     pub level: Level,
+    /// The saveset that it is compared with, the only one that it may read.
+    pub base: Option<SavesetId>,
     pub eol_days: u32,
     /// For a plain stream, which the device cuts and seals itself.
     pub stream: Option<(Secret, SavesetNames)>,
@@ -114,6 +116,7 @@ pub(crate) async fn grant(
         secret: Secret(random_bytes()?),
         saveset: wish.saveset,
     };
+    let bases = backup.as_ref().map(|grant| grant.base.into_iter().collect());
     let (level, lock_until_unix_s, stream) = match backup {
         None => {
             let stream = wish.stream_key.map(|key| (key.clone(), SavesetNames::default()));
@@ -150,6 +153,7 @@ pub(crate) async fn grant(
             client_keys,
             hosts: party.hosts.clone(),
             addresses: party.addresses.iter().map(IpAddr::to_string).collect(),
+            bases,
         })
         .await?;
     let ways = guide.ways(house, &reply.endpoints, to).await?;

@@ -180,7 +180,8 @@ async fn relay(
         stream_key: None,
         seen_from: arrival.address,
     };
-    let backup = BackupGrant { level: Level::Full, eol_days: wish.eol_days, stream: None };
+    let backup =
+        BackupGrant { level: Level::Full, base: None, eol_days: wish.eol_days, stream: None };
     let mut granted = match grant(house, &wanted, Some(backup), house.nodes.own()).await {
         Ok(granted) => granted,
         Err(error) => return CallEnd::Refused(error),
