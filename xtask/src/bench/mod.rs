@@ -6,6 +6,7 @@
 //! datastore into another one, twice, beside the limits of disk and TLS. Runs are
 //! interleaved, medians are printed, and every row says how simsim stands to the best peer.
 
+mod bounds;
 mod corpus;
 mod index;
 mod limits;
@@ -140,7 +141,12 @@ fn one_run(corpus: &Corpus, tool: &mut dyn Tool, work: &Path, compare: bool) -> 
         figures.value("wire ÷ stored", wire_mb / stored_mb);
     }
     figures.cost("first", cost);
-    figures.cost("unchanged", tool.backup(&corpus.path)?);
+    let unchanged = tool.backup(&corpus.path)?;
+    if let Some(wire_mb) = unchanged.wire_mb {
+        let data_mb = measure::size_of(&corpus.path)? as f64 / 1e6;
+        figures.value("unchanged wire ÷ data", wire_mb / data_mb);
+    }
+    figures.cost("unchanged", unchanged);
     if corpus.has_day_two {
         let before = measure::size_of(&tool.store())?;
         corpus.to_day(2)?;

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde::Serialize;
 
+use super::bounds;
 use super::measure::Cost;
 use super::peers::REFERENCE;
 
@@ -18,8 +19,8 @@ pub struct Figures {
 }
 
 /// Rows in the order of the tables; the first ones are those that must be ahead.
-const STEPS: [&str; 5] = ["first", "unchanged", "day two", "restore", "verify"];
-const OURS: &str = "simsim";
+pub const STEPS: [&str; 5] = ["first", "unchanged", "day two", "restore", "verify"];
+pub const OURS: &str = "simsim";
 /// Rows of the table of all corpora, and what they are called there.
 const SUMMARY: [(&str, &str); 13] = [
     ("first wall s", "first, s"),
@@ -183,21 +184,38 @@ impl Report {
         text
     }
 
-    /// An error that names the rows in which a peer is ahead.
+    /// An error that names the rows in which a peer is ahead, and the bounds that are not held.
     pub fn verdict(&self) -> Result<()> {
         let mut behind = Vec::new();
         for (corpus, tools) in &self.runs {
             for row in rows(tools).iter().filter(|row| must_lead(row)) {
                 if let Some((ratio, peer)) = ratio(tools, row).filter(|(ratio, _)| *ratio > 1.0) {
-                    behind.push(format!("{corpus}, {row}: {ratio:.2}× of {peer}"));
+                    let level = is_level(tools, row, ratio);
+                    let level = if level { " (level)" } else { "" };
+                    behind.push(format!("{corpus}, {row}: {ratio:.2}× of {peer}{level}"));
                 }
             }
+            let http = tools.get(OURS).map(Vec::as_slice);
+            for (tool, runs) in tools.iter().filter(|(tool, _)| is_ours(tool)) {
+                behind.extend(bounds::broken(corpus, tool, runs, http));
+            }
+        }
+        let rows = behind.join("\n  ");
+        if behind.iter().any(|row| !row.ends_with(" (level)")) {
+            bail!("behind the best peer, or beyond a bound:\n  {rows}");
         }
         if !behind.is_empty() {
-            bail!("behind the best peer in {} rows:\n  {}", behind.len(), behind.join("\n  "));
+            println!("\nlevel with the best peer:\n  {rows}");
         }
         Ok(())
     }
+}
+
+/// Wall times that differ as little as two runs of one program do, or that nobody waits for.
+fn is_level(tools: &BTreeMap<String, Vec<Figures>>, row: &str, ratio: f64) -> bool {
+    let ours = || tools.get(OURS).and_then(|runs| median(runs, row));
+    row.ends_with("wall s")
+        && (ratio <= bounds::TIE || ours().is_some_and(|ours| ours <= bounds::AT_ONCE_S))
 }
 
 /// Wall times and sizes are compared; CPU and memory are shown.
@@ -215,7 +233,7 @@ fn rows(tools: &BTreeMap<String, Vec<Figures>>) -> Vec<String> {
     rows.into_iter().cloned().collect()
 }
 
-fn median(runs: &[Figures], row: &str) -> Option<f64> {
+pub fn median(runs: &[Figures], row: &str) -> Option<f64> {
     let mut values: Vec<f64> = runs.iter().filter_map(|run| run.rows.get(row).copied()).collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len().checked_sub(1)? / 2;
@@ -226,12 +244,12 @@ fn median(runs: &[Figures], row: &str) -> Option<f64> {
     })
 }
 
-/// Ours to the best peer's, and who that is.
 /// simsim by any interface.
 fn is_ours(name: &str) -> bool {
     name.starts_with(OURS)
 }
 
+/// Ours to the best peer's, and who that is.
 fn ratio(tools: &BTreeMap<String, Vec<Figures>>, row: &str) -> Option<(f64, String)> {
     let ours = median(tools.get(OURS)?, row)?;
     let (best, name) = best_peer(tools, row)?;
@@ -312,6 +330,10 @@ mod tests {
         assert!(report(&[1.0], &[2.0]).verdict().is_ok());
         let error = report(&[3.0], &[2.0]).verdict().unwrap_err().to_string();
         assert!(error.contains("src, first wall s: 1.50× of restic"), "{error}");
+        assert!(report(&[2.39], &[2.0]).verdict().is_ok(), "level");
+        assert!(report(&[2.41], &[2.0]).verdict().is_err());
+        assert!(report(&[0.2], &[0.1]).verdict().is_ok(), "nobody waits for it");
+        assert!(report(&[0.21], &[0.1]).verdict().is_err());
     }
 
     #[test]
