@@ -16,7 +16,9 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use simsim_console::LocalClient;
 use simsim_model::Kind;
@@ -25,8 +27,8 @@ use crate::exit::Failure;
 
 /// Where root's state lies, unless told otherwise.
 const HOST_STATE: &str = "/var/lib/simsim";
-/// A lock file is small.
-const LOCK_BYTES_MAX: u64 = 64 * 1024;
+/// A lock file is small; a host may have thousands of drives.
+const LOCK_BYTES_MAX: u64 = 1 << 20;
 
 /// A state folder by its path; nothing is made or opened by having one.
 #[derive(Debug, Clone)]
@@ -196,9 +198,11 @@ impl State {
         }
         let (pid, role) = (std::process::id(), role.to_owned());
         let holder = Holder { pid, role, ..Holder::default() };
-        let mut lock = Lock { file, holder };
-        lock.write()?;
-        Ok(lock)
+        file.set_len(0)?;
+        let (listening, drives) = (Vec::new(), Vec::new());
+        let mut held = Held { file, bytes: 0, holder, listening, drives };
+        held.write()?;
+        Ok(Lock(Arc::new(Mutex::new(held))))
     }
 
     /// Who works with this folder now; `None` when nobody does.
@@ -224,25 +228,66 @@ fn user_states() -> Result<PathBuf, Failure> {
 }
 
 /// The folder is this process's own while this lives; the kernel lets go of it in any case.
-pub struct Lock {
+pub struct Lock(Arc<Mutex<Held>>);
+
+/// For whoever opens and closes ports while the process runs. It holds nothing by itself.
+#[derive(Clone)]
+pub struct LockHandle(Weak<Mutex<Held>>);
+
+/// The file, and what stands in it.
+struct Held {
     file: File,
+    bytes: usize,
     holder: Holder,
+    listening: Vec<HeldPort>,
+    drives: Vec<HeldPort>,
 }
 
 impl Lock {
     /// Says where this process waits for its server, and on what else it listens.
-    pub fn set_ports(&mut self, control: u16, listening: Vec<HeldPort>) -> Result<(), Failure> {
-        self.holder.control_port = control;
-        self.holder.listening = listening;
-        self.write()
+    pub fn set_ports(&self, control: u16, listening: Vec<HeldPort>) -> Result<(), Failure> {
+        let mut held = self.0.lock();
+        held.holder.control_port = control;
+        held.listening = listening;
+        held.write()
     }
 
+    pub fn handle(&self) -> LockHandle {
+        LockHandle(Arc::downgrade(&self.0))
+    }
+}
+
+impl LockHandle {
+    /// The ports of drives that are open now.
+    pub fn set_drives(&self, drives: Vec<HeldPort>) {
+        let Some(held) = self.0.upgrade() else { return };
+        let mut held = held.lock();
+        if held.drives == drives {
+            return;
+        }
+        held.drives = drives;
+        if let Err(failure) = held.write() {
+            tracing::warn!(
+                why = failure.message,
+                "open ports of drives could not be written into the lock file"
+            );
+        }
+    }
+}
+
+impl Held {
+    /// Whoever reads meanwhile finds something whole: the old text is written over, and cut off where
+    /// it was longer by blanks first.
     fn write(&mut self) -> Result<(), Failure> {
-        let text = serde_json::to_vec(&self.holder)
+        self.holder.listening = [self.listening.as_slice(), self.drives.as_slice()].concat();
+        let mut text = serde_json::to_vec(&self.holder)
             .map_err(|error| Failure::new(Kind::Internal, error.to_string()))?;
-        self.file.set_len(0)?;
+        let bytes = text.len();
+        text.resize(bytes.max(self.bytes), b' ');
         self.file.rewind()?;
         self.file.write_all(&text)?;
+        self.file.set_len(bytes as u64)?;
+        self.bytes = bytes;
         Ok(())
     }
 }
@@ -293,18 +338,27 @@ mod tests {
     fn one_process_has_it_and_the_next_one_is_told_which() {
         let (_scratch, state) = state();
         assert!(state.holder().is_none());
-        let mut lock = state.lock("client").unwrap();
+        let lock = state.lock("client").unwrap();
         let http = HeldPort { row: "http".to_owned(), address: "[::]:8".to_owned() };
         lock.set_ports(7, vec![http.clone()]).unwrap();
         let holder = state.holder().unwrap();
         assert_eq!((holder.pid, holder.control_port), (std::process::id(), 7));
-        assert_eq!(holder.listening, [http]);
+        assert_eq!(holder.listening, std::slice::from_ref(&http));
+        // Ports of drives come and go beside the others.
+        let drive =
+            |port: u16| HeldPort { row: "drive".to_owned(), address: format!("[::]:{port}") };
+        let handle = lock.handle();
+        handle.set_drives(vec![drive(1), drive(2)]);
+        assert_eq!(state.holder().unwrap().listening, [http.clone(), drive(1), drive(2)]);
+        handle.set_drives(vec![drive(2)]);
+        assert_eq!(state.holder().unwrap().listening, [http, drive(2)]);
         let error = state.lock("server").err().unwrap();
         assert_eq!(error.kind, Kind::Busy);
         let said = format!("simsim client (process {})", std::process::id());
         assert!(error.message.contains(&said), "{error}");
         drop(lock);
-        assert!(state.holder().is_none());
+        handle.set_drives(Vec::new());
+        assert!(state.holder().is_none(), "a handle holds nothing");
         state.lock("server").unwrap();
     }
 }

@@ -21,7 +21,9 @@ use simsim_control::{CtrlListener, Hello, Identity, SmsshListener, Timing};
 use simsim_device::Device;
 use simsim_model::Kind;
 use simsim_model::interface::Scheme;
-use simsim_model::port_registry::{CONSOLE, CTRL, FTP, FTP_DATA, HTTP, HTTPS, Listen, SMSSH};
+use simsim_model::port_registry::{
+    CONSOLE, CTRL, DRIVE, FTP, FTP_DATA, HTTP, HTTPS, Listen, SMSSH,
+};
 use simsim_net::Admission;
 use simsim_net::outbound::{Current, OUTBOUND_PROTOCOL, Opener};
 use simsim_net::tls::{Peers, TlsDoor, TlsIdentity};
@@ -34,7 +36,7 @@ use tokio::task::JoinHandle;
 
 use super::client_console::ClientConsole;
 use super::console::ServerConsole;
-use super::drives::DrivePorts;
+use super::drives::{DrivePorts, first_base};
 use super::enrolment::Enrolment;
 use super::listen::{Opened, WhenTaken, open};
 use super::node::{Node, Orders};
@@ -140,6 +142,7 @@ pub async fn start(
         server: OnceLock::new(),
         orders,
         listening: ports.told(&data_ports),
+        drive_base: first_base(&ports.drive),
         tls: Arc::clone(&tls),
     });
     let (shutdown, ended) = watch::channel(false);
@@ -169,6 +172,8 @@ struct Ports {
     https: Vec<Opened>,
     ftp: Vec<Opened>,
     console: Vec<Opened>,
+    /// Addresses for the ports of drives, which open with their drives.
+    drive: Vec<SocketAddr>,
 }
 
 impl Ports {
@@ -201,6 +206,7 @@ impl Ports {
         let smssh = open(&SMSSH, "--listen", &smssh, steered).await?;
         let ctrl = open(&CTRL, "--ctrl", &ctrl, if only_ctrl { steered } else { taken }).await?;
         let (mut http, mut https, mut ftp) = (Vec::new(), Vec::new(), Vec::new());
+        let drive = if role.has_device() { settings.drive() } else { Vec::new() };
         if role.has_device() {
             http = open(&HTTP, "--http", &settings.http(), taken).await?;
             https = open(&HTTPS, "--https", &settings.https(), taken).await?;
@@ -210,7 +216,7 @@ impl Ports {
             Role::Server => open(&CONSOLE, "--console", &settings.console(), taken).await?,
             Role::Rds | Role::Client => Vec::new(),
         };
-        Ok(Self { smssh, ctrl, http, https, ftp, console })
+        Ok(Self { smssh, ctrl, http, https, ftp, console, drive })
     }
 
     fn rows(&self) -> impl Iterator<Item = (&'static Listen, &Opened)> {
@@ -225,15 +231,22 @@ impl Ports {
         rows.into_iter().flat_map(|(row, opened)| opened.iter().map(move |one| (row, one)))
     }
 
-    /// As the server hears it. Of the range for FTP data it hears both ends, where it is not the
-    /// registry's: its ports are open while a transfer runs.
+    /// As the server hears it. Of drives it hears the addresses to which their numbers are added. Of the
+    /// range for FTP data it hears both ends, where it is not the registry's: its ports are open while
+    /// a transfer runs.
     fn told(&self, data_ports: &DataPorts) -> Vec<ListeningAddress> {
         let mut told: Vec<ListeningAddress> = self.rows().map(|(row, one)| one.told(row)).collect();
+        told.extend(self.drive.iter().map(|base| ListeningAddress {
+            row: DRIVE.id.to_owned(),
+            address: base.to_string(),
+            drive: None,
+        }));
         let (first, last) = data_ports.range();
         if (first, last) != DataPorts::default().range() {
             let end = |port: u16| ListeningAddress {
                 row: FTP_DATA.id.to_owned(),
                 address: SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).to_string(),
+                drive: None,
             };
             told.extend([end(first), end(last)]);
         }
@@ -411,10 +424,11 @@ impl Running {
             for entrance in entrances {
                 self.tasks.push(tokio::spawn(doors.serve(entrance, until(ended.clone()))));
             }
-            let bases = settings.drive();
+            let bases = ports.drive;
             if !bases.is_empty() {
                 let (door, device) = (DrivePorts::door(&node.tls, device)?, Arc::clone(device));
-                let ports = DrivePorts { device, doors, door, bases };
+                let lock = self.lock.handle();
+                let ports = DrivePorts { device, doors, door, bases, lock };
                 self.tasks.push(tokio::spawn(ports.keep(ended.clone())));
             }
         }

@@ -31,7 +31,8 @@ pub struct Opened {
 impl Opened {
     /// As the host tells its server.
     pub fn told(&self, row: &Listen) -> ListeningAddress {
-        ListeningAddress { row: row.id.to_owned(), address: self.address.to_string() }
+        let address = self.address.to_string();
+        ListeningAddress { row: row.id.to_owned(), address, drive: None }
     }
 
     /// Where this process itself reaches it.

@@ -24,11 +24,12 @@ use simsim_model::port_registry::CTRL;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use compose::{Role, Running};
+pub use drives::at_base as drive_address;
 pub use enrolment::Enrolment;
 pub use join::{JoinArguments, join};
 pub use process::hide_memory;
 use settings::ListenAddress;
-pub use settings::Settings;
+pub use settings::{Settings, host_of};
 
 use crate::exit::{self, Failure, from_error};
 use crate::state::State;
@@ -78,6 +79,10 @@ pub struct DeviceArguments {
     /// Listen here for backup data over FTP (row ftp); may be repeated [default: nowhere]
     #[arg(long, value_name = "ADDRESS:PORT")]
     ftp: Vec<ListenAddress>,
+    /// Listen here for the drives of this host (row drive): the number of each is added to the port; may
+    /// be repeated [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    drive: Vec<ListenAddress>,
 }
 
 /// Further options of a server.
@@ -113,6 +118,7 @@ impl ServerArguments {
             (&self.device.http, &mut listen.http),
             (&self.device.https, &mut listen.https),
             (&self.device.ftp, &mut listen.ftp),
+            (&self.device.drive, &mut listen.drive),
             (&self.console, &mut listen.console),
         ] {
             if !given.is_empty() {

@@ -1,6 +1,7 @@
 //! One host behind its control listener: the handlers of its roles are asked one after the other,
 //! and the first that knows a verb answers it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,9 +16,11 @@ use simsim_control::{
 };
 use simsim_device::Device;
 use simsim_model::Kind;
+use simsim_model::port_registry::DRIVE;
 use simsim_net::tls::TlsIdentity;
 use simsim_server::Server;
 
+use super::drives::at_base;
 use super::enrolment::Enrolment;
 
 /// One host's roles.
@@ -31,6 +34,8 @@ pub struct Node {
     pub server: OnceLock<Server>,
     pub orders: Orders,
     pub listening: Vec<ListeningAddress>,
+    /// To its port the number of each drive is added; `None`: this host listens for no drives.
+    pub drive_base: Option<SocketAddr>,
     pub tls: Arc<TlsIdentity>,
 }
 
@@ -77,10 +82,26 @@ impl Node {
             platform: platform(),
             uptime_s: self.started.elapsed().as_secs(),
             jobs,
-            listening: self.listening.clone(),
+            listening: self.listening(),
             tls_key: self.tls.pin().0.to_vec(),
             tls_public_key: self.tls.public_key().unwrap_or_default().to_vec(),
         }
+    }
+
+    /// The listeners, and drives with other ports than their numbers make.
+    fn listening(&self) -> Vec<ListeningAddress> {
+        let mut listening = self.listening.clone();
+        let (Some(device), Some(base)) = (&self.device, self.drive_base) else { return listening };
+        for (drive, port) in device.drive_ports() {
+            if at_base(base, drive).is_none_or(|made| made.port() != port) {
+                listening.push(ListeningAddress {
+                    row: DRIVE.id.to_owned(),
+                    address: SocketAddr::new(base.ip(), port).to_string(),
+                    drive: Some(drive),
+                });
+            }
+        }
+        listening
     }
 
     async fn answer(

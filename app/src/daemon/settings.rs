@@ -373,7 +373,7 @@ fn addresses(row: &Listen, given: &[ListenAddress]) -> Vec<SocketAddr> {
 }
 
 /// The host of `host`, `host:port`, `v6`, `[v6]` or `[v6]:port`.
-pub(super) fn host_of(server: &str) -> &str {
+pub fn host_of(server: &str) -> &str {
     let bare = server.trim_start_matches('[').trim_end_matches(']');
     if bare.parse::<std::net::Ipv6Addr>().is_ok() {
         return bare;

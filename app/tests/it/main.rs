@@ -12,6 +12,7 @@ mod interfaces;
 mod memory;
 mod outbound;
 mod own_keys;
+mod ports;
 mod quickstart;
 mod recovery;
 mod refusals;

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use crate::check::{self, Found};
 use crate::copies::Copied;
 use crate::grants::Grants;
-use crate::shelf::Shelf;
+use crate::shelf::{LIST, Shelf};
 use crate::{DeviceError, copies, manifests, rates};
 
 /// How a device works.
@@ -82,7 +82,7 @@ impl Device {
     /// When the list itself cannot be read.
     pub fn new(state_folder: &Path, options: DeviceOptions) -> Result<Arc<Self>, DeviceError> {
         Ok(Arc::new(Self {
-            shelf: Shelf::open(state_folder.join("datastores.json"), options.storage_answer)?,
+            shelf: Shelf::open(state_folder.join(LIST), options.storage_answer)?,
             grants: Grants::new(options.transfers_max),
             jobs: JobBook::new(options.jobs_max),
             endpoints: RwLock::default(),
@@ -121,6 +121,11 @@ impl Device {
             Some(port) => ports.insert(drive, port),
             None => ports.remove(&drive),
         };
+    }
+
+    /// The open ports of drives, by number.
+    pub fn drive_ports(&self) -> BTreeMap<u32, u16> {
+        self.drive_ports.read().clone()
     }
 
     /// The listeners that take a transfer of this drive.

@@ -25,3 +25,4 @@ mod transfers;
 
 pub use device::{Device, DeviceOptions};
 pub use error::DeviceError;
+pub use shelf::listed_drives;

@@ -40,6 +40,9 @@ struct Record {
     drives: Vec<u32>,
 }
 
+/// The list of datastores, in the device's state folder.
+pub(crate) const LIST: &str = "datastores.json";
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct List {
     datastores: Vec<Record>,
@@ -396,6 +399,19 @@ fn state_of(record: &Record, open: Result<Open, String>) -> DatastoreStateReply 
         }
     }
     reply
+}
+
+/// The drives of the datastores on the list in a device's state folder, in order; for whoever looks at
+/// a host while no device runs there.
+///
+/// # Errors
+/// When the list is there and cannot be read.
+pub fn listed_drives(state_folder: &Path) -> Result<Vec<u32>, DeviceError> {
+    let list = read_list(&state_folder.join(LIST))?;
+    let mut drives: Vec<u32> = list.datastores.into_iter().flat_map(|one| one.drives).collect();
+    drives.sort_unstable();
+    drives.dedup();
+    Ok(drives)
 }
 
 fn read_list(file: &Path) -> Result<List, DeviceError> {

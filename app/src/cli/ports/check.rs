@@ -1,17 +1,23 @@
 //! `simsim ports check`: what stands in the way, looked for before it fails at night.
+//!
+//! [`listeners`](mod@listeners) looks at the ports that this host takes, [`names`] at the names that it
+//! has and dials; keys and certificates follow here, and on the server the other hosts.
 
-use std::net::{IpAddr, SocketAddr};
+mod listeners;
+mod names;
+
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use simsim_console::TlsIdentity;
 use simsim_control::Identity;
-use simsim_model::port_registry::{FTP, FTP_DATA, Listen};
 use simsim_net::tls::Validity;
-use simsim_net::{ListenError, SocketState, SourcePorts, holder_of, processes, sockets};
 use simsim_server::api::HostCheck;
 
+use self::listeners::listeners;
+use self::names::{backwards, dialled_names, own_name};
 use crate::cli::context::Context;
 use crate::cli::screen::Screen;
 use crate::cli::text::{Style, Text};
@@ -26,8 +32,6 @@ const CLOCK_WARN_MS: i64 = 5_000;
 const CLOCK_BAD_MS: i64 = 300_000;
 /// A certificate that is good for less than this should have been renewed.
 const CERTIFICATE_WARN_S: i64 = 14 * 86_400;
-/// A name service gets this long for one name.
-const LOOKUP_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(clap::Args, Debug)]
 pub struct CheckArguments {
@@ -88,23 +92,33 @@ impl Findings {
     }
 }
 
+/// The host that is looked at.
+struct Here<'h> {
+    role: Role,
+    settings: &'h Settings,
+    /// The daemon that runs.
+    holder: Option<&'h Holder>,
+    state: &'h State,
+}
+
+impl Here<'_> {
+    /// Whether this host calls its server, and then listens for no orders.
+    fn calls(&self, enrolment: Option<&Enrolment>) -> bool {
+        let joined = enrolment.is_some_and(|joined| !joined.outbound.is_empty());
+        self.role != Role::Server && (joined || !self.settings.client.outbound.is_empty())
+    }
+}
+
 pub async fn run(cx: &Context, arguments: CheckArguments, state: &State) -> Result<u8, Failure> {
     let settings = Settings::load(arguments.settings.as_deref(), state)?;
     let holder = state.holder();
     let role = role(arguments.role, holder.as_ref(), state);
     let mut found = Findings { role: role.as_str(), findings: Vec::new() };
-    let planned = planned(role, &settings, holder.as_ref());
-    for (row, option, address) in &planned {
-        port(&mut found, row, option, *address, holder.as_ref()).await;
-    }
-    let mut ports: Vec<u16> = planned.iter().map(|(_, _, address)| address.port()).collect();
-    if planned.iter().any(|(row, ..)| row.id == FTP.id) {
-        data_ports(&mut found, &settings).await?;
-        let (first, last) = settings.data_ports()?.range();
-        ports.extend(first..=last);
-    }
-    source_ports(&mut found, &ports);
+    let enrolment = Enrolment::load(&Enrolment::file(state)).ok().flatten();
+    let here = Here { role, settings: &settings, holder: holder.as_ref(), state };
+    listeners(&mut found, &here, enrolment.as_ref()).await?;
     own_name(&mut found, &settings.name_or_host()).await;
+    dialled_names(&mut found, &here, enrolment.as_ref()).await;
     keys(&mut found, role, state);
     if role.has_device() {
         data_certificate(&mut found, state, unix_s());
@@ -132,220 +146,6 @@ fn role(named: Option<RoleWord>, holder: Option<&Holder>, state: &State) -> Role
         (None, _) if state.file("device").is_dir() => Role::Rds,
         (None, _) => Role::Client,
     }
-}
-
-/// What listens here, or will: row, option that chooses another address, address. A running daemon
-/// knows best.
-fn planned(
-    role: Role,
-    settings: &Settings,
-    holder: Option<&Holder>,
-) -> Vec<(&'static Listen, &'static str, SocketAddr)> {
-    let mut planned = settings.listeners(role);
-    let Some(holder) = holder.filter(|holder| !holder.listening.is_empty()) else {
-        return planned;
-    };
-    for (row, _, address) in &mut planned {
-        let mut told = holder.listening.iter().filter(|one| one.row == row.id);
-        let told = told.find_map(|one| one.address.parse::<SocketAddr>().ok());
-        *address = told.unwrap_or(*address);
-    }
-    planned
-}
-
-async fn port(
-    found: &mut Findings,
-    row: &'static Listen,
-    option: &str,
-    address: SocketAddr,
-    holder: Option<&Holder>,
-) {
-    let what = format!("{} {address}", row.id);
-    if address.port() == 0 {
-        found.add("port", what, Grade::Good, "a free port is taken at the start".to_owned());
-        return;
-    }
-    if let Some(holder) = holder
-        && is_held_by(address.port(), holder.pid)
-    {
-        let message = format!("open, by simsim {} (process {})", holder.role, holder.pid);
-        found.add("port", what, Grade::Good, message);
-        return;
-    }
-    match simsim_net::listen(address, row).await {
-        Ok(_) => match holder {
-            None => found.add("port", what, Grade::Good, "free".to_owned()),
-            Some(holder) => {
-                let message = format!(
-                    "free, although simsim {} (process {}) runs: it does not listen there",
-                    holder.role, holder.pid
-                );
-                found.add("port", what, Grade::Bad, message);
-                found.next("its log says why; it takes the port after a restart");
-            }
-        },
-        Err(error @ ListenError::Taken { .. }) => {
-            found.add("port", what, Grade::Bad, error.to_string());
-            let unit = match holder_of(address.port()) {
-                Some(simsim_net::Holder::Process(process)) => process.unit,
-                _ => None,
-            };
-            found.next(match unit {
-                Some(unit) => format!(
-                    "'systemctl stop {unit}' ends who has it; or choose another port: {option} \
-                     ADDRESS:PORT"
-                ),
-                None => format!("end who has it, or choose another port: {option} ADDRESS:PORT"),
-            });
-        }
-        Err(error) => {
-            found.add("port", what, Grade::Bad, error.to_string());
-            found.next(format!("choose another address: {option} ADDRESS:PORT"));
-        }
-    }
-}
-
-/// The range for FTP data: nobody listens there but for a transfer that waits for its connection.
-async fn data_ports(found: &mut Findings, settings: &Settings) -> Result<(), Failure> {
-    let data_ports = settings.data_ports()?;
-    let (first, last) = data_ports.range();
-    let what = format!("{} {first}-{last}", FTP_DATA.id);
-    let mut taken = 0;
-    for port in first..=last {
-        let address = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
-        let Err(error) = simsim_net::listen(address, &FTP_DATA).await else { continue };
-        let ours = match holder_of(port) {
-            Some(simsim_net::Holder::Process(process)) => process.name == "simsim",
-            _ => false,
-        };
-        if !ours {
-            taken += 1;
-            found.add("port", format!("{} {port}", FTP_DATA.id), Grade::Bad, error.to_string());
-            found.next("end who has it, or choose another range: ftp.data_ports in the settings");
-        }
-    }
-    if taken == 0 {
-        let message = format!(
-            "free, for {} transfers at once; each port is open only while a transfer waits for its \
-             connection",
-            data_ports.pairs()
-        );
-        found.add("port", what, Grade::Good, message);
-    }
-    Ok(())
-}
-
-fn is_held_by(port: u16, pid: u32) -> bool {
-    let all = sockets().unwrap_or_default();
-    let of_port =
-        all.iter().filter(|one| one.state == SocketState::Listening && one.local.port() == port);
-    let inodes: Vec<u64> = of_port.map(|one| one.inode).collect();
-    processes(&inodes).values().any(|process| process.pid == pid)
-}
-
-fn source_ports(found: &mut Findings, ports: &[u16]) {
-    let Some(system) = SourcePorts::read() else { return };
-    let (first, last) = system.range;
-    let given: Vec<String> =
-        ports.iter().filter(|port| system.may_give(**port)).map(ToString::to_string).collect();
-    let what = format!("{first}-{last}");
-    if given.is_empty() {
-        let message = "no port of the suite may be given to an outgoing connection".to_owned();
-        found.add("source_ports", what, Grade::Good, message);
-        return;
-    }
-    let list = given.join(",");
-    let message = format!(
-        "an outgoing connection may get {list} before the daemon starts: they are in \
-         net.ipv4.ip_local_port_range"
-    );
-    found.add("source_ports", what, Grade::Warning, message);
-    let mut all: Vec<String> = system
-        .reserved
-        .iter()
-        .map(
-            |(first, last)| {
-                if first == last { first.to_string() } else { format!("{first}-{last}") }
-            },
-        )
-        .collect();
-    all.extend(given);
-    let all = all.join(",");
-    found.next(format!("reserve them: sysctl -w net.ipv4.ip_local_reserved_ports={all}"));
-}
-
-async fn own_name(found: &mut Findings, name: &str) {
-    match lookup(name).await {
-        Ok(addresses) => {
-            let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            let elsewhere = addresses.iter().any(|address| !address.is_loopback());
-            let (grade, more) = match elsewhere {
-                true => (Grade::Good, ""),
-                false => (Grade::Warning, ": only this host itself finds it there"),
-            };
-            found.add("name", name, grade, format!("this host's name leads to {list}{more}"));
-            if !elsewhere {
-                found.next("give other hosts an address: advertise in [server] of the settings, or 'simsim client addresses'");
-            }
-            backwards(found, name, &addresses).await;
-        }
-        Err(why) => {
-            let message = format!("this host's own name does not resolve: {why}");
-            found.add("name", name, Grade::Warning, message);
-            found.next("enter it into DNS or /etc/hosts, or set 'name' in the settings");
-        }
-    }
-}
-
-/// From addresses to names, by the host's own way of looking names up.
-async fn backwards(found: &mut Findings, name: &str, addresses: &[IpAddr]) {
-    for address in addresses.iter().filter(|address| !address.is_loopback()) {
-        match reverse(*address).await {
-            None => {
-                let message = format!("no name leads back from {address}");
-                found.add("name", name, Grade::Warning, message);
-                found.next(
-                    "nothing of the suite needs it; logs of others are easier to read with it",
-                );
-            }
-            Some(back) => {
-                let same = back.iter().any(|one| short(one) == short(name) || one == name);
-                let list = back.join(", ");
-                let grade = if same { Grade::Good } else { Grade::Warning };
-                found.add("name", name, grade, format!("{address} leads back to {list}"));
-            }
-        }
-    }
-}
-
-fn short(name: &str) -> &str {
-    name.split('.').next().unwrap_or(name)
-}
-
-async fn lookup(name: &str) -> Result<Vec<IpAddr>, String> {
-    match tokio::time::timeout(LOOKUP_PATIENCE, tokio::net::lookup_host((name, 0))).await {
-        Ok(Ok(addresses)) => {
-            let mut kept: Vec<IpAddr> = Vec::new();
-            for address in addresses.map(|address| address.ip()) {
-                if !kept.contains(&address) {
-                    kept.push(address);
-                }
-            }
-            Ok(kept)
-        }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", LOOKUP_PATIENCE.as_secs())),
-    }
-}
-
-/// `getent` asks what the host's programs ask: files, DNS and whatever else is configured.
-async fn reverse(address: IpAddr) -> Option<Vec<String>> {
-    let mut getent = tokio::process::Command::new("getent");
-    getent.arg("hosts").arg(address.to_string()).kill_on_drop(true);
-    let output = tokio::time::timeout(LOOKUP_PATIENCE, getent.output()).await.ok()?.ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let names: Vec<String> = text.split_whitespace().skip(1).map(str::to_owned).collect();
-    (!names.is_empty()).then_some(names)
 }
 
 fn keys(found: &mut Findings, role: Role, state: &State) {

@@ -105,9 +105,14 @@ pub struct ListeningAddress {
     /// Row of the port registry, such as `smssh`.
     #[n(0)]
     pub row: String,
-    /// `host:port` as bound.
+    /// `host:port` as bound. Row `drive`: the number of each drive is added to the port, and port 0 means
+    /// that each takes a free one.
     #[n(1)]
     pub address: String,
+    /// Row `drive`: this is the open port of the drive with this number, where it is another one than
+    /// the first such address and the number make.
+    #[n(2)]
+    pub drive: Option<u32>,
 }
 
 /// The certificate that a node shows from now on: of the key that it told in its state.

@@ -18,7 +18,7 @@ use simsim_control::verbs::{
 use simsim_format::random_bytes;
 use simsim_model::interface::Scheme;
 use simsim_model::port_plan::{EndKind, PlanRow, PortPlan};
-use simsim_model::port_registry::{CTRL, DRIVE, FTP, FTP_DATA, SMSSH};
+use simsim_model::port_registry::{CTRL, FTP, FTP_DATA, SMSSH};
 use simsim_model::{Direction, DomainId, Level, SavesetId, TransferId};
 use simsim_net::{DialError, Failure};
 
@@ -202,10 +202,7 @@ impl Server {
         let (Some(device), Some(dialler)) = (device, dialler) else {
             return Err(ServerError::not_found("client", &row.to.name));
         };
-        let own_drive = |number: u32| match row.row == DRIVE.id {
-            true => DRIVE.ports.for_drive(number) == Some(row.first_port),
-            false => true,
-        };
+        let own_drive = |number: u32| row.drive.is_none_or(|drive| drive == number);
         let served = known.drives.iter().find_map(|(number, store)| {
             let datastore = known.datastores.iter().find(|one| one.store == *store)?;
             (datastore.device == device.id && own_drive(*number)).then_some((*number, datastore))

@@ -5,7 +5,7 @@
 
 use core::net::IpAddr;
 
-use crate::port_registry::{CTRL, FTP, FTP_DATA, HTTP, HTTPS, Host, Listen, PortSet, SMSSH};
+use crate::port_registry::{CTRL, DRIVE, FTP, FTP_DATA, HTTP, HTTPS, Host, Listen, PortSet, SMSSH};
 
 /// The suite as far as ports are concerned.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,8 @@ pub struct PortConfiguration {
     pub systems: Vec<SystemUse>,
     /// Names that valid join codes are bound to; an empty one may become any host.
     pub joining: Vec<String>,
+    /// What could not be made out while this was put together, a sentence each.
+    pub troubles: Vec<String>,
     /// Who may open the console, where it listens beyond loopback; empty: anyone.
     pub console_from: Vec<IpAddr>,
 }
@@ -70,6 +72,22 @@ pub struct HostPorts {
     pub changed: Vec<(String, u16)>,
     /// First and last port for FTP data.
     pub ftp_range: Option<(u16, u16)>,
+    /// It listens for no drives at all.
+    pub no_drives: bool,
+    /// Drives whose port is another one than base and number, with that port. A base of 0 means that
+    /// only these are known.
+    pub drives: Vec<(u32, u16)>,
+}
+
+/// Why a drive has no port that could be planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoDrivePort {
+    /// Its host listens for no drives.
+    NotOpen,
+    /// It takes a free one at each start.
+    Free,
+    /// Base and number are no port any more.
+    Beyond,
 }
 
 impl HostPorts {
@@ -77,6 +95,26 @@ impl HostPorts {
     pub fn of(&self, row: &Listen) -> u16 {
         let changed = self.changed.iter().find(|(id, _)| id == row.id);
         changed.map_or(row.ports.first(), |(_, port)| *port)
+    }
+
+    /// The port of one drive.
+    ///
+    /// # Errors
+    /// When nobody listens there, or nobody knows where.
+    pub fn drive(&self, number: u32) -> Result<u16, NoDrivePort> {
+        if self.no_drives {
+            return Err(NoDrivePort::NotOpen);
+        }
+        if let Some((_, port)) = self.drives.iter().find(|(drive, _)| *drive == number) {
+            return Ok(*port);
+        }
+        match self.of(&DRIVE) {
+            0 => Err(NoDrivePort::Free),
+            base => u32::from(base)
+                .checked_add(number)
+                .and_then(|port| u16::try_from(port).ok())
+                .ok_or(NoDrivePort::Beyond),
+        }
     }
 
     /// The range for FTP data.
@@ -97,6 +135,19 @@ pub struct Interface {
     pub port: Option<u16>,
     /// Where it is not at the addresses of the device's host, such as in a network of its own.
     pub addresses: Vec<IpAddr>,
+    /// As an administrator wrote it; empty where it is the host itself.
+    pub host: String,
+}
+
+/// An interface for the ports of drives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DrivePlace {
+    /// `None`: each drive's own.
+    pub port: Option<u16>,
+    /// Where it is not at the addresses of the device's host.
+    pub addresses: Vec<IpAddr>,
+    /// As an administrator wrote it; empty where it is the host itself.
+    pub host: String,
 }
 
 /// Which door backup data goes through.
@@ -116,7 +167,7 @@ impl Interface {
     pub const DEFAULT: Self = Self::new(DataProtocol::Http);
 
     pub const fn new(protocol: DataProtocol) -> Self {
-        Self { protocol, port: None, addresses: Vec::new() }
+        Self { protocol, port: None, addresses: Vec::new(), host: String::new() }
     }
 
     /// The listening row.
@@ -145,8 +196,9 @@ pub struct DataUse {
 pub enum UseKind {
     /// In order of preference; none: the default one.
     Interfaces(Vec<Interface>),
-    /// Source-side deduplication straight to these drives.
-    Drives(Vec<u32>),
+    /// Source-side deduplication straight to the ports of these drives, at the places in order of
+    /// preference; none: at the host itself.
+    Drives { numbers: Vec<u32>, at: Vec<DrivePlace> },
     /// A backup that starts at the client: it dials the *server* in any case, and the device only
     /// where the server does not relay.
     External { interfaces: Vec<Interface>, server_relays: bool },
@@ -159,6 +211,8 @@ pub struct Replication {
     pub target: String,
     /// The drive of the side that is dialled.
     pub drive: u32,
+    /// Where its port is; none: at the host itself.
+    pub at: Vec<DrivePlace>,
     /// The target dials the source.
     pub pull: bool,
     pub why: String,

@@ -14,9 +14,9 @@ mod render;
 mod rules;
 
 pub use configuration::{
-    Access, DataProtocol, DataUse, HostPorts, Interface, PlannedHost, PortConfiguration,
-    Replication, SystemUse, UseKind,
+    Access, DataProtocol, DataUse, DrivePlace, HostPorts, Interface, NoDrivePort, PlannedHost,
+    PortConfiguration, Replication, SystemUse, UseKind,
 };
-pub use plan::{EndKind, PlanEnd, PlanHost, PlanRow, PortPlan};
+pub use plan::{EndKind, PlanEnd, PlanHost, PlanPlace, PlanRow, PortPlan};
 pub use render::{FirewallFormat, render};
 pub use rules::{Extra, ExtraDirection, Facing, Rule, Scope};

@@ -5,7 +5,8 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::configuration::{
-    Access, DataProtocol, DataUse, Interface, PlannedHost, PortConfiguration, UseKind, control_row,
+    Access, DataProtocol, DataUse, DrivePlace, Interface, NoDrivePort, PlannedHost,
+    PortConfiguration, UseKind, control_row,
 };
 use crate::port_registry::{CONSOLE, DIAL, DRIVE, FTP_DATA, HTTPS, Host, LISTEN, Listen, SMSSH};
 
@@ -32,6 +33,15 @@ pub struct PlanEnd {
     pub anywhere: bool,
 }
 
+/// One of several addresses of a row, as it is dialled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanPlace {
+    /// As an administrator wrote it for an interface; empty: the host, under the names that it is
+    /// enrolled with.
+    pub host: String,
+    pub addresses: Vec<IpAddr>,
+}
+
 /// One connection that must be possible.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanRow {
@@ -49,6 +59,13 @@ pub struct PlanRow {
     pub local: bool,
     /// What needs it, a sentence each.
     pub why: Vec<String>,
+    /// Of a way for data: the interfaces of `to` behind it. A job that reaches one of them does not ask
+    /// for the others; its network may be another one.
+    #[serde(default)]
+    pub places: Vec<PlanPlace>,
+    /// Of row `drive`: the drive's number.
+    #[serde(default)]
+    pub drive: Option<u32>,
 }
 
 impl PlanRow {
@@ -94,6 +111,7 @@ impl PortPlan {
     /// The plan of a configuration.
     pub fn of(configuration: &PortConfiguration) -> Self {
         let mut planner = Planner { configuration, plan: PortPlan::default() };
+        configuration.troubles.iter().for_each(|text| planner.warn(text.clone()));
         planner.hosts();
         planner.control();
         for data in &configuration.uses {
@@ -222,7 +240,7 @@ impl<'a> Planner<'a> {
         // A stranger's tool on its host dials by itself.
         let external = matches!(data.kind, UseKind::External { .. });
         let (dialler, why) = match &client.access {
-            Access::Outbound { relay } if !external => {
+            Access::Outbound { relay } if !external && client.name != device.name => {
                 let Some(called) = self.relay_of(client, relay.as_deref()) else { return };
                 let Some(server) = self.server() else { return };
                 if called.name == device.name || server.name == device.name {
@@ -234,9 +252,9 @@ impl<'a> Planner<'a> {
         };
         match &data.kind {
             UseKind::Interfaces(interfaces) => self.interfaces(dialler, device, interfaces, &why),
-            UseKind::Drives(drives) => {
-                for drive in drives {
-                    self.drive(dialler, device, *drive, why.clone());
+            UseKind::Drives { numbers, at } => {
+                for drive in numbers {
+                    self.drive(dialler, device, *drive, at, &why);
                 }
             }
             UseKind::External { interfaces, server_relays } => {
@@ -265,12 +283,10 @@ impl<'a> Planner<'a> {
         for interface in interfaces {
             let row = interface.row();
             let port = interface.port.unwrap_or_else(|| device.ports.of(row));
-            let mut to = end(device);
-            if !interface.addresses.is_empty() {
-                to.addresses.clone_from(&interface.addresses);
-            }
+            let (to, place) = placed(device, &interface.host, &interface.addresses);
             let (from, default) = (end(client), is_default && row.default);
-            self.listen(row, from, to.clone(), (port, port), default, why.to_owned());
+            let made = made(row, from, to.clone(), (port, port), default, why.to_owned());
+            self.add(PlanRow { places: vec![place], ..made });
             let DataProtocol::Ftp { passive, active } = interface.protocol else { continue };
             if passive {
                 let (from, range) = (end(client), device.ports.ftp_data());
@@ -297,14 +313,42 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn drive(&mut self, from: &PlannedHost, device: &PlannedHost, drive: u32, why: String) {
-        let base = device.ports.of(&DRIVE);
-        let Some(port) = u32::from(base).checked_add(drive).and_then(|n| u16::try_from(n).ok())
-        else {
-            self.warn(format!("drive {drive} of '{}' has no port below 65,536", device.name));
-            return;
-        };
-        self.listen(&DRIVE, end(from), end(device), (port, port), false, why);
+    fn drive(
+        &mut self,
+        from: &PlannedHost,
+        device: &PlannedHost,
+        drive: u32,
+        at: &[DrivePlace],
+        why: &str,
+    ) {
+        let by_itself = [DrivePlace::default()];
+        let places = if at.is_empty() { by_itself.as_slice() } else { at };
+        for at in places {
+            let port = match at.port.map_or_else(|| device.ports.drive(drive), Ok) {
+                Ok(port) => port,
+                Err(no) => {
+                    let name = &device.name;
+                    self.warn(match no {
+                        NoDrivePort::NotOpen => format!(
+                            "{why}: drive {drive} of '{name}' has no port, because '{name}' listens \
+                             for no drives: name an address in 'drive' below [listen] of its settings"
+                        ),
+                        NoDrivePort::Free => format!(
+                            "{why}: drive {drive} of '{name}' takes a free port at each start, which \
+                             no firewall can know: name a port in 'drive' below [listen] of its \
+                             settings"
+                        ),
+                        NoDrivePort::Beyond => {
+                            format!("drive {drive} of '{name}' has no port below 65,536")
+                        }
+                    });
+                    continue;
+                }
+            };
+            let (to, place) = placed(device, &at.host, &at.addresses);
+            let made = made(&DRIVE, end(from), to, (port, port), false, why.to_owned());
+            self.add(PlanRow { places: vec![place], drive: Some(drive), ..made });
+        }
     }
 
     fn replication(&mut self) {
@@ -316,7 +360,7 @@ impl<'a> Planner<'a> {
                 continue;
             };
             let (dialler, dialled) = if one.pull { (target, source) } else { (source, target) };
-            self.drive(dialler, dialled, one.drive, one.why.clone());
+            self.drive(dialler, dialled, one.drive, &one.at, &one.why);
         }
     }
 
@@ -367,6 +411,8 @@ impl<'a> Planner<'a> {
                         default: false,
                         local: false,
                         why: vec![why],
+                        places: Vec::new(),
+                        drive: None,
                     };
                     self.add(made);
                 }
@@ -374,12 +420,23 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Hosts that a rule would have to name, and that have no address.
+    /// Hosts and interfaces that a rule would have to name, and that have no address.
     fn lost(&mut self) {
+        for row in self.plan.rows.clone().iter().filter(|row| !row.local) {
+            let lost = |one: &&PlanPlace| !one.host.is_empty() && one.addresses.is_empty();
+            for place in row.places.iter().filter(lost) {
+                self.warn(format!(
+                    "the interface '{}' of '{}' has no address that the server finds: rules with it \
+                     are left out; enter the name into DNS, or set an address in its place with \
+                     'simsim interface set'",
+                    place.host, row.to.name
+                ));
+            }
+        }
         for host in &self.configuration.hosts {
             let is_it = |end: &PlanEnd| {
-                let unknown = end.addresses.is_empty() && !end.anywhere;
-                end.kind == EndKind::Host && end.name == host.name && unknown
+                let unknown = host.addresses.is_empty() && end.addresses.is_empty();
+                end.kind == EndKind::Host && end.name == host.name && unknown && !end.anywhere
             };
             if self.plan.rows.iter().any(|row| !row.local && (is_it(&row.from) || is_it(&row.to))) {
                 self.warn(format!(
@@ -396,22 +453,11 @@ impl<'a> Planner<'a> {
         row: &Listen,
         from: PlanEnd,
         to: PlanEnd,
-        (first_port, last_port): (u16, u16),
+        ports: (u16, u16),
         default: bool,
         why: String,
     ) {
-        let local = from.kind == EndKind::Host && from.name == to.name;
-        self.add(PlanRow {
-            row: row.id.to_owned(),
-            from,
-            to,
-            first_port,
-            last_port,
-            protocol: row.protocol.to_owned(),
-            default,
-            local,
-            why: vec![why],
-        });
+        self.add(made(row, from, to, ports, default, why));
     }
 
     /// Keeps a row once, with every reason for it and every address.
@@ -438,6 +484,18 @@ impl<'a> Planner<'a> {
                 }
             }
         }
+        for place in row.places {
+            match kept.places.iter_mut().find(|kept| kept.host == place.host) {
+                Some(same) => {
+                    for address in place.addresses {
+                        if !same.addresses.contains(&address) {
+                            same.addresses.push(address);
+                        }
+                    }
+                }
+                None => kept.places.push(place),
+            }
+        }
         for why in row.why {
             if !kept.why.contains(&why) {
                 kept.why.push(why);
@@ -456,6 +514,44 @@ impl<'a> Planner<'a> {
         });
         self.plan
     }
+}
+
+fn made(
+    row: &Listen,
+    from: PlanEnd,
+    to: PlanEnd,
+    (first_port, last_port): (u16, u16),
+    default: bool,
+    why: String,
+) -> PlanRow {
+    let local = from.kind == EndKind::Host && from.name == to.name;
+    PlanRow {
+        row: row.id.to_owned(),
+        from,
+        to,
+        first_port,
+        last_port,
+        protocol: row.protocol.to_owned(),
+        default,
+        local,
+        why: vec![why],
+        places: Vec::new(),
+        drive: None,
+    }
+}
+
+/// A device's host at one of its interfaces.
+fn placed(device: &PlannedHost, host: &str, addresses: &[IpAddr]) -> (PlanEnd, PlanPlace) {
+    let mut to = end(device);
+    let beyond: Vec<IpAddr> =
+        addresses.iter().filter(|address| !address.is_loopback()).copied().collect();
+    // Without a name it is the host itself; so it is where the name leads to loopback.
+    let by_host = if addresses.is_empty() { host.is_empty() } else { beyond.is_empty() };
+    if !by_host {
+        to.addresses = beyond;
+    }
+    let addresses = to.addresses.clone();
+    (to, PlanPlace { host: host.to_owned(), addresses })
 }
 
 fn has_device(host: &PlannedHost) -> bool {

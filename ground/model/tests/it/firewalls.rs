@@ -41,7 +41,7 @@ fn plan() -> PortPlan {
         uses: vec![
             data("web", UseKind::Interfaces(vec![ftp])),
             data("six", UseKind::Interfaces(Vec::new())),
-            data("lost", UseKind::Drives(vec![3])),
+            data("lost", UseKind::Drives { numbers: vec![3], at: Vec::new() }),
             data(hosts[6].name.clone().as_str(), UseKind::Interfaces(Vec::new())),
         ],
         hosts,

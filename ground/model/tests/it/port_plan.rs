@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use simsim_model::port_plan::{
-    Access, DataProtocol, DataUse, EndKind, Interface, PlanRow, PlannedHost, PortConfiguration,
-    PortPlan, Replication, SystemUse, UseKind,
+    Access, DataProtocol, DataUse, DrivePlace, EndKind, Interface, PlanRow, PlannedHost,
+    PortConfiguration, PortPlan, Replication, SystemUse, UseKind,
 };
 use simsim_model::port_registry::{
     CONSOLE, CTRL, DIAL, DRIVE, FTP, FTP_DATA, HTTP, HTTPS, Host, LISTEN, Listen, SMSSH,
@@ -38,7 +38,8 @@ fn kind() -> impl Strategy<Value = UseKind> {
     let interfaces = || prop::collection::vec(interface(), 0..3);
     prop_oneof![
         interfaces().prop_map(UseKind::Interfaces),
-        prop::collection::vec(0u32..9, 1..3).prop_map(UseKind::Drives),
+        prop::collection::vec(0u32..9, 1..3)
+            .prop_map(|numbers| UseKind::Drives { numbers, at: Vec::new() }),
         (interfaces(), any::<bool>()).prop_map(|(interfaces, server_relays)| UseKind::External {
             interfaces,
             server_relays
@@ -88,6 +89,7 @@ prop_compose! {
                 source: name(source),
                 target: name(target),
                 drive,
+                at: Vec::new(),
                 pull,
                 why: "replication".to_owned(),
             }).collect(),
@@ -98,7 +100,7 @@ prop_compose! {
                 hosts: vec![name(host)],
             }).collect(),
             joining,
-            console_from: Vec::new(),
+            ..PortConfiguration::default()
         }
     }
 }
@@ -133,7 +135,7 @@ fn ways(configuration: &PortConfiguration, data: &DataUse) -> Vec<(String, Strin
 /// Whether one way needs `row` from `from` to `to`, where the way itself leads from `a` to `b`.
 fn way_needs(kind: &UseKind, row: &Listen, forward: bool, backward: bool) -> bool {
     match kind {
-        UseKind::Drives(_) => forward && row.id == DRIVE.id,
+        UseKind::Drives { .. } => forward && row.id == DRIVE.id,
         UseKind::Interfaces(interfaces) => {
             let named = if interfaces.is_empty() { &[Interface::DEFAULT][..] } else { interfaces };
             named.iter().any(|one| match one.protocol {
@@ -351,6 +353,33 @@ fn an_interface_in_a_network_of_its_own_is_one_row_with_all_its_addresses() {
     both.kind = UseKind::Interfaces(Vec::new());
     configuration.uses.push(both);
     assert_eq!(to(&configuration), [storage, address(1)]);
+
+    // A name that nobody can look up opens nothing else in its place.
+    let named = |host: &str, addresses| Interface {
+        host: host.to_owned(),
+        addresses,
+        ..Interface::DEFAULT
+    };
+    configuration.uses.truncate(1);
+    configuration.uses[0].kind = UseKind::Interfaces(vec![named("storage", Vec::new())]);
+    assert_eq!(to(&configuration), [] as [IpAddr; 0]);
+    let warnings = PortPlan::of(&configuration).warnings.join("\n");
+    assert!(warnings.contains("the interface 'storage' of 'h1' has no address"), "{warnings}");
+    assert!(!warnings.contains("host 'h1'"), "{warnings}");
+    // One that leads to loopback is the host itself.
+    let loopback = vec!["127.0.1.1".parse().unwrap()];
+    configuration.uses[0].kind = UseKind::Interfaces(vec![named("own", loopback)]);
+    assert_eq!(to(&configuration), [address(1)]);
+}
+
+#[test]
+fn a_host_that_calls_keeps_the_data_of_its_own_datastores_to_itself() {
+    let mut configuration = three();
+    configuration.hosts[1].access = Access::Outbound { relay: None };
+    configuration.uses[0].client = name(1);
+    let rows = PortPlan::of(&configuration).rows;
+    let http: Vec<&PlanRow> = rows.iter().filter(|row| row.row == HTTP.id).collect();
+    assert_eq!((http.len(), http[0].local, &http[0].from.name), (1, true, &name(1)));
 }
 
 #[test]
@@ -374,6 +403,64 @@ fn ports_that_were_changed_and_ranges_that_are_odd_are_said() {
 }
 
 #[test]
+fn a_drive_is_dialled_where_it_really_listens_and_at_its_own_network() {
+    let mut configuration = three();
+    let by_drives = |at: Vec<DrivePlace>| UseKind::Drives { numbers: vec![1, 7], at };
+    let of_drives = |configuration: &PortConfiguration| {
+        let plan = PortPlan::of(configuration);
+        let rows: Vec<PlanRow> =
+            plan.rows.iter().filter(|row| row.row == DRIVE.id).cloned().collect();
+        (rows, plan.warnings.join("\n"))
+    };
+    let ports = |rows: &[PlanRow]| -> Vec<(Option<u32>, u16)> {
+        rows.iter().map(|row| (row.drive, row.first_port)).collect()
+    };
+    configuration.uses[0].kind = by_drives(Vec::new());
+    let base = DRIVE.ports.first();
+    assert_eq!(ports(&of_drives(&configuration).0), [(Some(1), base + 1), (Some(7), base + 7)]);
+    configuration.hosts[1].ports.changed = vec![(DRIVE.id.to_owned(), 40_000)];
+    assert_eq!(ports(&of_drives(&configuration).0), [(Some(1), 40_001), (Some(7), 40_007)]);
+
+    let storage: IpAddr = "198.51.100.7".parse().unwrap();
+    let at =
+        |host: &str, port| DrivePlace { port, addresses: vec![storage], host: host.to_owned() };
+    configuration.uses[0].kind = by_drives(vec![at("storage", None), DrivePlace::default()]);
+    let (rows, _) = of_drives(&configuration);
+    assert_eq!(ports(&rows), [(Some(1), 40_001), (Some(7), 40_007)]);
+    assert_eq!(rows[0].to.addresses, [storage, address(1)]);
+    let places: Vec<_> =
+        rows[0].places.iter().map(|one| (one.host.as_str(), one.addresses.clone())).collect();
+    assert_eq!(places, [("storage", vec![storage]), ("", vec![address(1)])]);
+    configuration.uses[0].kind = by_drives(vec![at("storage", Some(999))]);
+    let (rows, _) = of_drives(&configuration);
+    assert_eq!((rows.len(), rows[0].first_port, &rows[0].to.addresses), (1, 999, &vec![storage]));
+
+    // Free ports are those that are known, and no others.
+    configuration.uses[0].kind = by_drives(Vec::new());
+    configuration.hosts[1].ports.changed = vec![(DRIVE.id.to_owned(), 0)];
+    configuration.hosts[1].ports.drives = vec![(7, 50_123)];
+    let (rows, warnings) = of_drives(&configuration);
+    assert_eq!(ports(&rows), [(Some(7), 50_123)]);
+    assert!(warnings.contains("drive 1 of 'h1' takes a free port"), "{warnings}");
+
+    // Nobody listens: no firewall is opened for nothing, and it is said why.
+    configuration.hosts[1].ports.no_drives = true;
+    configuration.replications.push(Replication {
+        source: name(0),
+        target: name(1),
+        drive: 3,
+        at: Vec::new(),
+        pull: false,
+        why: "replication 'twice'".to_owned(),
+    });
+    let (rows, warnings) = of_drives(&configuration);
+    assert_eq!(rows, []);
+    for what in ["task 'home': drive 1", "replication 'twice': drive 3", "listens for no drives"] {
+        assert!(warnings.contains(what), "{what}: {warnings}");
+    }
+}
+
+#[test]
 fn what_cannot_be_planned_is_a_warning_that_says_what_to_do() {
     let mut configuration = three();
     configuration.hosts[2].addresses.clear();
@@ -381,7 +468,8 @@ fn what_cannot_be_planned_is_a_warning_that_says_what_to_do() {
     let mut lost = configuration.uses[0].clone();
     lost.device = "gone".to_owned();
     configuration.uses.push(lost);
-    let drives = DataUse { kind: UseKind::Drives(vec![60_000]), ..configuration.uses[0].clone() };
+    let kind = UseKind::Drives { numbers: vec![60_000], at: Vec::new() };
+    let drives = DataUse { kind, ..configuration.uses[0].clone() };
     configuration.uses.push(drives);
     let warnings = PortPlan::of(&configuration).warnings.join("\n");
     for part in ["simsim client addresses h2", "not encrypted", "'gone' is not enrolled", "65,536"]

@@ -1,0 +1,220 @@
+//! What `simsim ports` says of ports that are not the registry's, against what jobs really dial.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::hosts::{Daemon, assert_done, simsim, tree, until};
+
+/// A server, and an RDS "far" with the datastore "main", whose drives listen at an address of their own.
+struct Desk {
+    scratch: tempfile::TempDir,
+    server: Daemon,
+    far: Daemon,
+    own: String,
+    /// The first port of three that are free: the base, and the ports of drives 1 and 2.
+    base: u16,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let server = Daemon::start("server", &state(scratch.path(), "server", ""));
+        let base = simsim_testkit::free_ports(1)[0] - 1;
+        let far = state(scratch.path(), "far", &drives_at(base));
+        let far = Daemon::start("rds", &far);
+        let listen = format!("127.0.0.1:{}", far.port);
+        assert_done(&server.join("far", &far.state, &["--listen", &listen]));
+        server.until_connected("far");
+        let store = scratch.path().join("store");
+        server.must("datastore.create", json!({ "name": "main", "node": "far", "path": store }));
+        let own = server.own_name();
+        server.add_task("home", &own, &tree(scratch.path()));
+        Self { scratch, server, far, own, base }
+    }
+
+    fn chooses(&self, choices: &[&str]) {
+        let choose = json!({ "client": self.own, "choices": choices });
+        self.server.must("interface.choose", choose);
+    }
+
+    fn given(&self, interfaces: &[&str]) {
+        let set = json!({ "host": "far", "interfaces": interfaces });
+        self.server.must("interface.set", set);
+    }
+
+    fn plan(&self) -> Value {
+        self.server.must("ports.plan", Value::Null)
+    }
+
+    /// Ports and names of the planned ways to drives.
+    fn planned(&self) -> Vec<(u64, Option<u64>, Vec<String>)> {
+        let plan = self.plan();
+        let rows = plan["rows"].as_array().unwrap().iter().filter(|row| row["row"] == "drive");
+        rows.map(|row| {
+            let places = row["places"].as_array().unwrap().iter();
+            let hosts = places.map(|one| one["host"].as_str().unwrap().to_owned()).collect();
+            (row["first_port"].as_u64().unwrap(), row["drive"].as_u64(), hosts)
+        })
+        .collect()
+    }
+
+    fn saved(&self) -> Value {
+        let job = self.server.backup("home");
+        assert_eq!(job["state"], "finished", "{job:#}\n{}", self.far.process.output());
+        job
+    }
+
+    /// `--json` of a verb at a host.
+    fn document(&self, of: &Daemon, arguments: &[&str]) -> Value {
+        let mut command = simsim();
+        let output = command.arg("--state").arg(&of.state).args(arguments).arg("--json").output();
+        let output = output.unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+}
+
+/// Nobody dials the usual address there.
+fn drives_at(base: u16) -> String {
+    format!("[listen]\ndrive = [\"127.0.0.2:{base}\"]\n")
+}
+
+fn state(scratch: &Path, name: &str, settings: &str) -> PathBuf {
+    let state = scratch.join(name);
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::write(state.join("simsim.toml"), settings).unwrap();
+    state
+}
+
+#[test]
+fn the_plan_has_the_ports_of_drives_where_they_are_and_none_where_nobody_listens() {
+    let mut desk = Desk::new();
+    let port = u64::from(desk.base) + 1;
+    desk.chooses(&["drive"]);
+    assert_eq!(desk.planned(), [(port, Some(1), vec![String::new()])]);
+
+    // In a network of its own, by a name of its own.
+    desk.given(&["drive://127.0.0.2"]);
+    assert_eq!(desk.planned(), [(port, Some(1), vec!["127.0.0.2".to_owned()])]);
+    let job = desk.saved();
+    let log = desk.far.process.output();
+    assert!(log.contains("door=\"drive\"") && job["drive"] == 1, "{log}");
+    let open = desk.document(&desk.far, &["ports", "list"]);
+    let open = open.as_array().unwrap().iter();
+    let mut listens = open.filter(|one| one["local"] == format!("127.0.0.2:{port}"));
+    assert_eq!(listens.next().unwrap()["row"], "drive");
+
+    // Another door in front of it.
+    let other = desk.base + 2;
+    desk.given(&[&format!("drive://127.0.0.3:{other}")]);
+    let planned = (u64::from(other), Some(1), vec!["127.0.0.3".to_owned()]);
+    assert_eq!(desk.planned(), [planned]);
+
+    // It listens for drives no more: a job would fail, and no firewall is opened for it.
+    desk.given(&[]);
+    std::fs::write(desk.far.state.join("simsim.toml"), "").unwrap();
+    desk.far.again();
+    until("the plan knows of it", || desk.planned().is_empty());
+    let failed = desk.server.backup("home");
+    assert_eq!(failed["state"], "failed", "{failed:#}");
+    let why = failed["error"]["message"].as_str().unwrap();
+    let warnings = desk.plan()["warnings"].to_string();
+    let said = "none of the chosen interfaces (drive) leads to the device 'far'";
+    assert!(why.contains(said) && warnings.contains(said), "{why}\n{warnings}");
+    assert!(warnings.contains("task 'home'"), "{warnings}");
+    let other = desk.scratch.path().join("copies");
+    desk.server.must("datastore.create", json!({ "name": "copies", "path": other }));
+    let add = json!({ "name": "twice", "source": "copies", "target": "main" });
+    desk.server.must("replication.add", add);
+    let warnings = desk.plan()["warnings"].to_string();
+    let said = "replication 'twice': drive 1 of 'far' has no port";
+    assert!(warnings.contains(said) && desk.planned().is_empty(), "{warnings}");
+}
+
+#[test]
+fn a_host_that_calls_has_no_ways_that_no_job_of_it_takes() {
+    let desk = Desk::new();
+    let web = state(desk.scratch.path(), "web", "");
+    assert_done(&desk.server.join("web", &web, &["--outbound=127.0.0.1:1"]));
+    let task = json!({ "name": "of-web", "client": "web", "sources": ["/x"], "datastore": "main" });
+    desk.server.must("task.add", task);
+    desk.given(&["ftp://127.0.0.1", "http://127.0.0.1"]);
+    let of_web = || {
+        let plan = desk.plan();
+        let rows = plan["rows"].as_array().unwrap().iter();
+        let rows = rows.filter(|row| row["why"].to_string().contains("task 'of-web'"));
+        let rows = rows.map(|row| row["row"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        (rows, plan["warnings"].to_string())
+    };
+    let (rows, warnings) = of_web();
+    assert_eq!(rows, ["http"], "{warnings}");
+    let choose = json!({ "client": "web", "choices": ["ftp"] });
+    desk.server.must("interface.choose", choose);
+    let (rows, warnings) = of_web();
+    assert_eq!(rows, [""; 0], "{warnings}");
+    let said = "none of the chosen interfaces (ftp) leads to the device 'far'";
+    assert!(warnings.contains(said) && warnings.contains("task 'of-web'"), "{warnings}");
+}
+
+fn findings(document: &Value, about: &str) -> Vec<(String, String, String)> {
+    let all = document["findings"].as_array().unwrap().iter();
+    let text = |one: &Value, field: &str| one[field].as_str().unwrap_or_default().to_owned();
+    all.filter(|one| one["about"] == about)
+        .map(|one| (text(one, "what"), text(one, "grade"), text(one, "message")))
+        .collect()
+}
+
+#[test]
+fn a_check_looks_at_the_ports_of_drives_before_and_while_they_are_open() {
+    let mut desk = Desk::new();
+    let what = format!("drive 127.0.0.2:{}", desk.base + 1);
+    let found = |desk: &Desk| {
+        let document = desk.document(&desk.far, &["ports", "check", "--role", "rds"]);
+        let one = findings(&document, "port").into_iter().find(|(port, ..)| *port == what);
+        one.unwrap_or_else(|| panic!("nothing of {what}: {document:#}"))
+    };
+    until("the drive is open", || found(&desk).2.contains("open, by simsim rds"));
+    assert_eq!(found(&desk).1, "good");
+    assert_eq!(desk.far.stop(), 0);
+    assert_eq!(found(&desk).2, "free");
+    let taken = std::net::TcpListener::bind(("127.0.0.2", desk.base + 1)).unwrap();
+    let (_, grade, message) = found(&desk);
+    assert!(grade == "bad" && message.contains(&std::process::id().to_string()), "{message}");
+
+    // With the port taken it goes on without it, says so once, and stands in no list.
+    desk.far.again();
+    desk.far.process.wait_for_line("a drive has no port here", crate::hosts::PATIENCE).unwrap();
+    assert_eq!(found(&desk).1, "bad");
+    drop(taken);
+}
+
+#[test]
+fn a_host_that_calls_is_checked_without_ports_for_orders_and_with_the_names_that_it_dials() {
+    let scratch = tempfile::tempdir().unwrap();
+    let web = state(scratch.path(), "web", "[client]\noutbound = [\"localhost:1\"]\n");
+    let check = |exit: i32| -> Value {
+        let mut command = simsim();
+        command.arg("--state").arg(&web).args(["ports", "check", "--role", "client", "--json"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let before = check(0);
+    let mut command = simsim();
+    command.arg("--state").arg(&web).arg("client");
+    let client = simsim_testkit::ChildProcess::start(&mut command);
+    client.wait_for_line("is ready", crate::hosts::PATIENCE).unwrap();
+    for document in [before, check(0)] {
+        let ports = findings(&document, "port");
+        assert!(ports.iter().all(|(what, ..)| !what.starts_with("smssh")), "{ports:?}");
+        assert!(ports.iter().any(|(what, ..)| what.starts_with("ftp-data")), "{ports:?}");
+        let names = findings(&document, "name");
+        let server = names.iter().find(|(what, ..)| what == "localhost");
+        assert!(server.is_some_and(|(_, grade, _)| grade == "good"), "{names:?}");
+    }
+    std::fs::write(web.join("simsim.toml"), "[client]\noutbound = [\"no.such.invalid\"]\n")
+        .unwrap();
+    let names = findings(&check(3), "name");
+    let lost = names.iter().find(|(what, ..)| what == "no.such.invalid").unwrap();
+    assert!(lost.1 == "bad" && lost.2.contains("access mode OUTBOUND"), "{lost:?}");
+}
