@@ -56,6 +56,13 @@ pub struct MuxLimits {
     pub dead_peer: Duration,
 }
 
+impl MuxLimits {
+    /// What is really held to: [`MuxLimits::memory_bytes_max`], raised to what the streams need.
+    pub fn windows_bytes_max(&self) -> usize {
+        driver::windows_bytes_max(self)
+    }
+}
+
 impl Default for MuxLimits {
     /// 32 streams in 32 MiB; a heartbeat every 8 s, dead after 30 s.
     fn default() -> Self {

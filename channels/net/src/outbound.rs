@@ -28,8 +28,9 @@ use crate::mux::{MuxHandle, MuxLimits};
 
 /// The protocol's name in the TLS handshake (ALPN, RFC 7301).
 pub const OUTBOUND_PROTOCOL: &[u8] = b"simsim-outbound/1";
-/// Streams of one connection at a time: the sessions of a host and the data of its jobs.
-pub const STREAMS_MAX: usize = 96;
+/// Streams of one connection at a time: the sessions of a host and the data of its jobs. With one more
+/// the windows that streams have from the beginning would be more than a connection may hold.
+pub const STREAMS_MAX: usize = 95;
 /// A line at most, its end included.
 pub const LINE_BYTES_MAX: usize = 512;
 
@@ -281,6 +282,16 @@ mod tests {
         let (host, mut server) = pair();
         drop(host);
         asked(&mut server).await.unwrap_err();
+    }
+
+    #[test]
+    fn windows_of_all_streams_stay_within_what_a_connection_may_hold() {
+        let most = simsim_model::limits::CONNECTION_MEMORY_BYTES_MAX;
+        assert_eq!(limits().windows_bytes_max(), most);
+        assert_eq!(MuxLimits::default().windows_bytes_max(), most);
+        // One more stream would be too much.
+        let more = MuxLimits { streams_max: STREAMS_MAX + 1, ..limits() };
+        assert!(more.windows_bytes_max() > most);
     }
 
     #[test]

@@ -154,6 +154,8 @@ pub struct FrameOpener {
     reply: bool,
     plain: Vec<u8>,
     plain_max: usize,
+    /// Bytes of plaintext that the first frame may have.
+    first_max: usize,
     number: u32,
     header: [u8; HEADER_BYTES],
     header_have: usize,
@@ -171,12 +173,20 @@ impl FrameOpener {
             reply,
             plain: Vec::with_capacity(room),
             plain_max,
+            first_max: plain_max,
             number: 0,
             header: [0; HEADER_BYTES],
             header_have: 0,
             missing: 0,
             end: None,
         }
+    }
+
+    /// Before a frame was genuine there is memory for so many bytes only: a first frame that would not
+    /// fit is refused by its header.
+    pub fn first_within(mut self, bytes: usize) -> Self {
+        self.first_max = bytes.min(self.plain_max);
+        self
     }
 
     /// Makes room for a body of so many bytes, now that its first frame was genuine.
@@ -260,6 +270,10 @@ impl FrameOpener {
         let payload = size - TAG_BYTES - if kind == 2 { COUNT_BYTES } else { 0 };
         if kind <= 2 && self.plain.len() + payload > self.plain_max {
             return Err(TransferError::BodyTooLarge { max: self.plain_max });
+        }
+        let first_max = self.first_max + TAG_BYTES + COUNT_BYTES;
+        if kind <= 2 && number == 0 && size > first_max {
+            return Err(TransferError::FrameLength { number, length, max: first_max as u32 });
         }
         Ok(size)
     }

@@ -51,6 +51,16 @@ pub(super) struct Driver {
     beaten: Option<Instant>,
 }
 
+/// Streams that yamux may know: those that there may be, and the one for heartbeats.
+fn known_max(limits: &MuxLimits) -> usize {
+    limits.streams_max.clamp(1, STREAMS_MAX) + STREAMS_SPARE + 1
+}
+
+/// What all windows of one connection may come to.
+pub(super) fn windows_bytes_max(limits: &MuxLimits) -> usize {
+    limits.memory_bytes_max.max(known_max(limits) * WINDOW_BYTES + GROWTH_BYTES_MIN)
+}
+
 /// Why the driver ends.
 enum End {
     Lost(String),
@@ -72,14 +82,10 @@ impl Driver {
         orders: mpsc::Receiver<Open>,
         incoming: mpsc::Sender<MuxStream>,
     ) -> Self {
-        let streams_max = limits.streams_max.clamp(1, STREAMS_MAX);
-        // And the one for heartbeats.
-        let known_max = streams_max + STREAMS_SPARE + 1;
-        let least = known_max * WINDOW_BYTES + GROWTH_BYTES_MIN;
         let mut config = yamux::Config::default();
         config
-            .set_max_num_streams(known_max)
-            .set_max_connection_receive_window(Some(limits.memory_bytes_max.max(least)))
+            .set_max_num_streams(known_max(&limits))
+            .set_max_connection_receive_window(Some(windows_bytes_max(&limits)))
             .set_split_send_size(FRAME_BYTES);
         let mode = match side {
             Side::Dialer => yamux::Mode::Client,

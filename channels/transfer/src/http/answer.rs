@@ -250,7 +250,8 @@ async fn opened_verb(
     let mut memory = take_memory(&device.memory, first_kib).await?;
     let mut share = None;
     let key = session.keys.body_key(Way::ToDevice, verb, number).map_err(fault)?;
-    let mut opener = FrameOpener::new(key, false, max, first_kib as usize * 1024);
+    let first = first_kib as usize * 1024;
+    let mut opener = FrameOpener::new(key, false, max, first).first_within(first);
     let mut at_work = None;
     let mut held = Held::new(device, caller, &session, verb, number);
     let mut turn = None;

@@ -5,6 +5,7 @@ mod cut;
 mod front;
 mod ftp;
 mod fuzz;
+mod limits;
 mod memory;
 mod proxy;
 mod rates;

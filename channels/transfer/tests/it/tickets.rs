@@ -86,6 +86,26 @@ fn the_byte_limit_holds_at_its_last_byte<D: Door>() {
     assert_eq!(session.put(2, bytes_of(1, 2)).expect_err("101 of 100").kind, Kind::Denied);
 }
 
+fn the_byte_limit_holds_for_a_stream_too<D: Door>() {
+    let memory = Memory::default();
+    let front = Port::<D>::start(memory.clone());
+    for (bytes, allowed) in [(100, true), (101, false)] {
+        let mut limited = ticket(&memory, Direction::Backup);
+        limited.bytes_max = 100;
+        memory.held.lock().tickets.insert(limited.transfer, limited.clone());
+        let session = front.transfer(front.address, limited).expect("open");
+        let mut writer = session.stream_put();
+        let written = std::io::Write::write_all(&mut writer, &bytes_of(bytes, 1));
+        let finished = written.is_ok().then(|| writer.finish());
+        match finished {
+            Some(Ok(all)) => assert_eq!((all, allowed), (bytes as u64, true)),
+            Some(Err(error)) => assert_eq!((error.kind, allowed), (Kind::Denied, false)),
+            None => assert!(!allowed),
+        }
+        assert!(memory.held.lock().stream.len() <= 100, "more than the ticket allows");
+    }
+}
+
 fn a_restore_ticket_cannot_write<D: Door>() {
     let memory = Memory::default();
     let front = Port::<D>::start(memory.clone());
@@ -112,6 +132,7 @@ at_doors!(
     FtpPassive as ftp, FtpActive as ftp_active, FtpTls as ftp_tls => [
     expired_reused_foreign_and_forged_tickets_are_refused,
     the_byte_limit_holds_at_its_last_byte,
+    the_byte_limit_holds_for_a_stream_too,
     a_restore_ticket_cannot_write,
     a_commit_is_done_once_and_another_is_refused,
 ]);

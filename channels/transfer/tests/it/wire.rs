@@ -26,7 +26,7 @@ fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&reply).into_owned()
 }
 
-fn post(address: SocketAddr, path: &str, number: &str, body: &[u8]) -> String {
+pub fn post(address: SocketAddr, path: &str, number: &str, body: &[u8]) -> String {
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nsimsim-request: {number}\r\nContent-Length: {}\r\n\r\n",
         body.len()
@@ -34,12 +34,12 @@ fn post(address: SocketAddr, path: &str, number: &str, body: &[u8]) -> String {
     raw(address, &[head.as_bytes(), body].concat())
 }
 
-fn status(reply: &str) -> &str {
+pub fn status(reply: &str) -> &str {
     reply.get(9..12).unwrap_or("none")
 }
 
 /// Opens by hand and gives the keys, so that a test can send what no honest client sends.
-fn open_by_hand(address: SocketAddr, ticket: &Ticket) -> SessionKeys {
+pub fn open_by_hand(address: SocketAddr, ticket: &Ticket) -> SessionKeys {
     let client = keys::nonce().expect("nonce");
     let proof = keys::client_proof(&ticket.secret, &ticket.transfer, &client);
     let body = [client, *proof.as_bytes()].concat();
@@ -55,7 +55,7 @@ fn open_by_hand(address: SocketAddr, ticket: &Ticket) -> SessionKeys {
     SessionKeys::derive(&ticket.secret, &ticket.transfer, &client, &device)
 }
 
-fn seal(keys: &SessionKeys, verb: Verb, number: u64, plain: &[u8]) -> Vec<Bytes> {
+pub fn seal(keys: &SessionKeys, verb: Verb, number: u64, plain: &[u8]) -> Vec<Bytes> {
     let mut sealer = FrameSealer::new(keys.body_key(Way::ToDevice, verb, number).expect("key"));
     let mut parts = std::collections::VecDeque::from([Bytes::copy_from_slice(plain)]);
     let mut frames = Vec::new();

@@ -44,6 +44,14 @@ fn the_ninth_stranger_of_an_address_takes_the_place_of_the_first() {
 }
 
 #[test]
+fn of_256_strangers_in_all_the_oldest_gives_way() {
+    let handshake_timeout = crate::limits::PATIENT;
+    let options = FtpOptions { handshake_timeout, ..FtpOptions::default() };
+    let device = Device::start_with(&Memory::default(), DataPorts::any(1), options);
+    crate::limits::oldest_of_256_gives_way(device.address);
+}
+
+#[test]
 fn who_says_nothing_is_told_so_and_closed() {
     let memory = Memory::default();
     let options = FtpOptions {

@@ -1,0 +1,3 @@
+//! The console's listeners on the wire: one past each limit.
+
+mod limits;
