@@ -36,7 +36,7 @@ pub use compare::{Aspects, Difference, What, compare_trees, compare_trees_in};
 pub use cut_proxy::{CutProxy, Direction, Plan, free_ports};
 pub use fuzz::{fuzz, mutate};
 pub use nasty_tree::{LeftOut, NastyTree, Privileges, nasty_tree};
-pub use network::{MIDDLE, Network};
+pub use network::{Connection, MIDDLE, Network};
 pub use port_scan::open_ports;
 pub use random_tree::{RandomTree, random_tree};
 pub use rng::Rng;

@@ -122,6 +122,28 @@ impl Network {
         }
     }
 
+    /// Sets what `sysctl` calls `name` (`net.netfilter.…`) on a host, or in [`MIDDLE`], and there only.
+    /// The error is the system's.
+    pub fn sysctl(&self, place: &str, name: &str, value: &str) -> Result<(), String> {
+        let mut shell = Command::new("sh");
+        let script = r#"echo "$2" > "/proc/sys/$(echo "$1" | tr . /)""#;
+        shell.args(["-c", script, "sh", name, value]);
+        let output = self.on(place, &shell).output().map_err(|error| error.to_string())?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        }
+    }
+
+    /// The connections of a host at this moment, by the word of `ss`.
+    pub fn connections(&self, host: &str) -> Vec<Connection> {
+        let mut ss = Command::new("ss");
+        ss.args(["-HtniO", "state", "established"]);
+        let output = self.on(host, &ss).output().expect("ss comes with ip");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).lines().filter_map(Connection::parse).collect()
+    }
+
     /// Runs `work` on a thread whose sockets are a host's.
     pub fn inside<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> T {
         let namespace = format!("{NAMESPACES}/{}", self.namespace(host));
@@ -145,6 +167,31 @@ impl Network {
             Some(at) => format!("{}-{}", self.prefix, at + 1),
             None => format!("{}-m", self.prefix),
         }
+    }
+}
+
+/// An established TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// The other end's last acknowledgement came so long ago; those of keep-alives count.
+    pub heard: Duration,
+}
+
+impl Connection {
+    /// `0 0 10.77.1.2:40000 10.77.2.2:22 cubic … lastack:1234 …`
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace().skip(2);
+        let mut end = || {
+            let address: SocketAddr = words.next()?.parse().ok()?;
+            Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+        };
+        let (local, remote) = (end()?, end()?);
+        // It is left out where it is now.
+        let heard = words.find_map(|word| word.strip_prefix("lastack:"));
+        let heard = heard.map_or(Some(0), |ms| ms.parse().ok())?;
+        Some(Self { local, remote, heard: Duration::from_millis(heard) })
     }
 }
 

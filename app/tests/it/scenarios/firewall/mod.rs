@@ -9,6 +9,7 @@
 mod ctrl_ftp;
 mod drive_port;
 mod external_stream;
+mod forgetful;
 mod https_only;
 mod outbound;
 mod replication;
@@ -82,7 +83,8 @@ impl Site {
         Self::build("", of_device, "", &[], Some(of_second))
     }
 
-    fn build(
+    /// With settings of each host, and what the client says when it joins.
+    pub fn build(
         of_server: &str,
         of_device: &str,
         of_client: &str,
