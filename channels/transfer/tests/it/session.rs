@@ -96,6 +96,40 @@ fn two_sessions_with_eight_threads_each_at_once<D: Door>() {
     }
 }
 
+fn two_sessions_at_once_at_one_port_keep_apart<D: Door>() {
+    const EACH: u64 = 48;
+    let memory = Memory::default();
+    let front = Port::<D>::start(memory.clone());
+    let open = || {
+        front.transfer(front.address, ticket(&memory, Direction::Backup)).expect("both are open")
+    };
+    let sessions = [open(), open()];
+    std::thread::scope(|scope| {
+        for (at, session) in sessions.iter().enumerate() {
+            for worker in 0..2u64 {
+                scope.spawn(move || {
+                    let first = at as u64 * EACH + worker;
+                    for number in (first..(at as u64 + 1) * EACH).step_by(2) {
+                        session.put(number, bytes_of(60_000, number)).expect("put");
+                    }
+                });
+            }
+        }
+    });
+    for (at, session) in sessions.iter().enumerate() {
+        let own: Vec<_> = (0..EACH).map(|n| bytes_of(60_000, at as u64 * EACH + n)).collect();
+        let names: Vec<_> = own.iter().map(|segment| name_of(segment)).collect();
+        let places = session.locate(&names).expect("locate").into_iter().flatten();
+        let back = session.get(&places.collect::<Vec<_>>()).expect("get");
+        assert_eq!(back, own.into_iter().map(Some).collect::<Vec<_>>());
+        session.commit(&draft(2 * EACH)).expect("commit");
+    }
+    let [first, second] = sessions;
+    first.close().expect("close");
+    second.has(&[]).expect("the other goes on when one has ended");
+    assert_eq!(memory.held.lock().puts, 2 * EACH as usize);
+}
+
 fn absent_names_and_lost_segments_are_told_apart<D: Door>() {
     let memory = Memory::default();
     let front = Port::<D>::start(memory.clone());
@@ -214,6 +248,7 @@ at_doors!(
     whole_empty_one_byte_and_frame_edges,
     an_empty_session_asks_for_nothing_and_commits,
     two_sessions_with_eight_threads_each_at_once,
+    two_sessions_at_once_at_one_port_keep_apart,
     absent_names_and_lost_segments_are_told_apart,
     every_kind_of_error_arrives_as_it_was_told,
     a_device_that_works_long_says_so_and_is_not_dead,

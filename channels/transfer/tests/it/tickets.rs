@@ -3,7 +3,7 @@
 use simsim_model::{BackupSession, Direction, Kind, RestoreSession, Secret};
 use simsim_transfer::ListenOptions;
 
-use crate::front::{Door, Port, at_doors, bytes_of, draft, stranger_ticket, ticket};
+use crate::front::{Door, Mutual, Port, at_doors, bytes_of, draft, stranger_ticket, ticket};
 use crate::memory::Memory;
 
 fn refusal(front: &Port<impl Door>, ticket: simsim_model::Ticket) -> String {
@@ -117,6 +117,36 @@ fn a_restore_ticket_cannot_write<D: Door>() {
     assert_eq!(memory.held.lock().puts, 0);
 }
 
+/// A ticket of another drive than the one whose port it comes to.
+fn of_another_drive(memory: &Memory, direction: Direction) -> simsim_model::Ticket {
+    let mut other = ticket(memory, direction);
+    other.drive += 1;
+    memory.held.lock().tickets.insert(other.transfer, other.clone());
+    other
+}
+
+#[test]
+fn a_ticket_is_refused_at_the_port_of_another_drive_and_not_used_up() {
+    let memory = Memory::default();
+    let front = Port::<Mutual>::start(memory.clone());
+    for direction in [Direction::Backup, Direction::Restore] {
+        let other = of_another_drive(&memory, direction);
+        refusal(&front, other.clone());
+        assert!(!memory.held.lock().used.contains(&other.transfer), "{direction:?}");
+        let own = simsim_model::Ticket { drive: other.drive - 1, ..other };
+        memory.held.lock().tickets.insert(own.transfer, own.clone());
+        front.transfer(front.address, own).expect("its own drive takes it");
+    }
+}
+
+/// These ports are of all drives of a host.
+fn a_ticket_of_any_drive_is_taken<D: Door>() {
+    let memory = Memory::default();
+    let front = Port::<D>::start(memory.clone());
+    let other = of_another_drive(&memory, Direction::Backup);
+    front.transfer(front.address, other).expect("open");
+}
+
 fn a_commit_is_done_once_and_another_is_refused<D: Door>() {
     let memory = Memory::default();
     let front = Port::<D>::start_with(memory.clone(), ListenOptions::default());
@@ -140,4 +170,10 @@ at_doors!(
 at_doors!(
     Tcp as http_line, Tls as https_line, Mutual as drive_line, FtpPassive as ftp_line => [
     a_ticket_used_before_a_restart_stays_used,
+]);
+
+at_doors!(
+    Tcp as http_drives, Tls as https_drives, FtpPassive as ftp_drives, FtpActive as ftp_active_drives,
+    FtpTls as ftp_tls_drives => [
+    a_ticket_of_any_drive_is_taken,
 ]);
