@@ -25,11 +25,15 @@ fn own_loopback() -> Ipv4Addr {
 
 impl Desk {
     fn new() -> Self {
+        Self::with_range(RANGE)
+    }
+
+    fn with_range(range: &str) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let state = scratch.path().join("server");
         std::fs::create_dir_all(&state).unwrap();
         let ftp = format!("{}:{}", own_loopback(), simsim_testkit::free_ports(1)[0]);
-        let settings = format!("[listen]\nftp = [{ftp:?}]\n[ftp]\ndata_ports = {RANGE:?}\n");
+        let settings = format!("[listen]\nftp = [{ftp:?}]\n[ftp]\ndata_ports = {range:?}\n");
         std::fs::write(state.join("simsim.toml"), settings).unwrap();
         let server = Daemon::start("server", &state);
         let own = server.own_name();
@@ -69,26 +73,42 @@ impl Desk {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A task whose data comes when `go` is there, and the job that runs it.
-    fn hold(&self, go: &Path) -> Value {
-        let begun = go.with_extension("begun");
-        let script = format!(
-            "touch {}; while [ ! -e {} ]; do sleep 0.05; done; echo done",
-            begun.display(),
-            go.display()
-        );
-        let policy = format!("[commands.wait]\nrun = [\"/bin/sh\", \"-c\", {script:?}]\n");
+    /// Tasks whose data comes when `go` is there.
+    fn tasks_that_wait(&self, go: &Path, names: &[&str]) {
+        let mut policy = String::new();
+        for name in names {
+            let script = format!(
+                "touch {}; while [ ! -e {} ]; do sleep 0.05; done; echo done",
+                go.with_extension(name).display(),
+                go.display()
+            );
+            let run = format!("run = [\"/bin/sh\", \"-c\", {script:?}]");
+            policy.push_str(&format!("[commands.{name}]\n{run}\n"));
+        }
         std::fs::create_dir_all(self.server.state.join("client")).unwrap();
         std::fs::write(self.server.state.join("client/policy.toml"), policy).unwrap();
-        let options = json!({ "stream_command": "wait" });
-        let task = json!({
-            "name": "holds", "client": self.own, "kind": "stream", "sources": ["/wait"],
-            "options": options
-        });
-        self.server.must("task.add", task);
+        for name in names {
+            let task = json!({
+                "name": name, "client": self.own, "kind": "stream", "sources": ["/wait"],
+                "options": { "stream_command": name }
+            });
+            self.server.must("task.add", task);
+        }
+    }
+
+    /// A job whose data comes when `go` is there.
+    fn hold(&self, go: &Path) -> Value {
+        self.tasks_that_wait(go, &["holds"]);
         let job = self.server.must("task.run", json!({ "task": "holds" }));
-        until("the job that holds the ports runs", || begun.exists());
+        until("the job that holds the ports runs", || go.with_extension("holds").exists());
         job
+    }
+
+    /// What a job that has not ended waits for.
+    fn waits(&self, job: &Value) -> String {
+        let shown = self.server.must("job.show", json!({ "job": job["job"] }));
+        assert!(shown["ended_unix_ms"].is_null(), "it does not wait: {shown:#}");
+        shown["waits"].as_str().unwrap_or_default().to_owned()
     }
 }
 
@@ -121,11 +141,7 @@ fn a_job_that_waits_for_ports_says_so_and_is_done_when_it_is_its_turn() {
     let go = desk.scratch.path().join("go");
     let held = desk.hold(&go);
     let waiting = desk.server.must("task.run", json!({ "task": "home" }));
-    let waits = |job: &Value| {
-        let shown = desk.server.must("job.show", json!({ "job": job["job"] }));
-        assert!(shown["ended_unix_ms"].is_null(), "it does not wait: {shown:#}");
-        shown["waits"].as_str().unwrap_or_default().to_owned()
-    };
+    let waits = |job: &Value| desk.waits(job);
     until("the job says what it waits for", || waits(&waiting).contains("data ports are in use"));
     let jobs = desk.jobs();
     let line = format!("job {}: All 1 pairs of data ports are in use", waiting["job"]);
@@ -144,4 +160,62 @@ fn a_job_that_waits_for_ports_says_so_and_is_done_when_it_is_its_turn() {
     let ended = desk.server.ended(&waiting);
     assert_eq!(ended["state"], "finished", "{ended:#}");
     assert!(ended["waits"].is_null(), "{ended:#}");
+}
+
+/// Ports from 22000 to 22099 that connections of this host have at either end.
+fn data_ports() -> Vec<u16> {
+    let mut ports = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let table = std::fs::read_to_string(table).unwrap_or_default();
+        for line in table.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let ends = fields[1..3].iter().filter_map(|end| end.rsplit(':').next());
+            // Established: neither one that waits for a connection nor one that is over.
+            if fields[3] == "01" {
+                ports.extend(ends.map(|port| u16::from_str_radix(port, 16).unwrap()));
+            }
+        }
+    }
+    ports.retain(|port| (22_000..22_100).contains(port));
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+fn three_jobs_through_six_ports_and_the_fourth_waits(range: std::ops::Range<u16>, query: &str) {
+    let desk = Desk::with_range(&format!("{}-{}", range.start, range.end - 1));
+    desk.set(&format!("ftp://{}{query}", desk.ftp));
+    let go = desk.scratch.path().join("go");
+    let names = ["first", "second", "third", "fourth"];
+    desk.tasks_that_wait(&go, &names);
+    let run = |name: &str| desk.server.must("task.run", json!({ "task": name }));
+    let mut jobs: Vec<Value> = names[..3].iter().map(|name| run(name)).collect();
+    let of_this_test = || {
+        let mut ports = data_ports();
+        ports.retain(|port| range.contains(port));
+        ports
+    };
+    let exactly: Vec<u16> = range.clone().collect();
+    until("three jobs have two ports each", || of_this_test() == exactly);
+    let fourth = run("fourth");
+    until("the fourth says what it waits for", || desk.waits(&fourth).contains("All 3 pairs of"));
+    assert_eq!(desk.waits(&fourth).contains("this host's FTP data ports"), !query.is_empty());
+    assert_eq!(of_this_test(), exactly);
+    std::fs::write(&go, b"").unwrap();
+    jobs.push(fourth);
+    for job in &jobs {
+        let ended = desk.server.ended(job);
+        assert_eq!(ended["state"], "finished", "{ended:#}");
+    }
+    until("every port is free again", || of_this_test().is_empty());
+}
+
+#[test]
+fn three_jobs_go_through_exactly_six_ports_of_the_device_and_the_fourth_waits() {
+    three_jobs_through_six_ports_and_the_fourth_waits(22_002..22_008, "");
+}
+
+#[test]
+fn three_jobs_go_through_exactly_six_ports_of_the_client_and_the_fourth_waits() {
+    three_jobs_through_six_ports_and_the_fourth_waits(22_012..22_018, "?mode=active");
 }
