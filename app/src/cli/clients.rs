@@ -21,6 +21,10 @@ pub enum ClientVerb {
     Code {
         /// The only name that may join with it; an enrolled client of that name is renewed
         name: Option<String>,
+        /// For a host that calls this server because nobody can dial it (access mode OUTBOUND), and for no
+        /// other: it joins where it calls, and needs no other port of the server
+        #[arg(long)]
+        outbound: bool,
     },
     /// Take all rights from a client, now; its savesets stay
     Revoke {
@@ -59,9 +63,9 @@ pub async fn run(cx: &Context, verb: ClientVerb) -> Result<u8, Failure> {
             let clients: Vec<ClientView> = cx.ask_plain("client.list").await?;
             cx.show(&clients, |screen, clients| list_text(screen, clients))?;
         }
-        ClientVerb::Code { name } => {
-            let reply: JoinCodeReply =
-                cx.ask("client.join-code", &JoinCodeRequest { name }).await?;
+        ClientVerb::Code { name, outbound } => {
+            let request = JoinCodeRequest { name, outbound };
+            let reply: JoinCodeReply = cx.ask("client.join-code", &request).await?;
             cx.show(&reply, code_text)?;
         }
         ClientVerb::Revoke { name } => {

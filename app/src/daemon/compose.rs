@@ -194,7 +194,7 @@ impl Ports {
             return Err(Failure::new(Kind::Invalid, text));
         }
         if role == Role::Server && smssh.is_empty() {
-            let text = "listen.smssh: a server needs an address: hosts join there, over SMSSH only";
+            let text = "listen.smssh: a server needs an address: its own client is reached there, and hosts join";
             return Err(Failure::new(Kind::Invalid, text));
         }
         // Without it an RDS or a client can do nothing at all; a server still has its other hosts.
@@ -372,7 +372,7 @@ impl Running {
             ports.iter().map(|one| one.own_address().to_string()).collect()
         };
         let (dial_self, dial_self_ctrl) = (own(&ports.smssh), own(&ports.ctrl));
-        let called_at = ports.https.first().map_or(HTTPS.ports.first(), |one| one.address.port());
+        let called_at = ports.https.first().map(|one| one.address.port());
         for one in ports.smssh {
             let hello = Hello::new(name, role.roles());
             let (policy, handler) = (Arc::clone(&node) as Arc<_>, Arc::clone(&node) as Arc<_>);

@@ -1,15 +1,22 @@
 //! `simsim client join`: this host becomes known to a server, by a one-time code.
+//!
+//! It dials the server's control port, or, where it says that it will call the server, the port that it
+//! will call. It is one or the other, and none stands in for the other: what does not come about is an
+//! error that names the port and the two hosts.
 
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 
+use simsim_control::join::{Joined, Joiner};
 use simsim_control::verbs::Roles;
-use simsim_control::{Hello, Identity, JoinCode, Timing};
+use simsim_control::{ControlError, Hello, Identity, JoinCode, Timing};
 use simsim_model::Kind;
-use simsim_model::port_registry::{HTTPS, SMSSH};
+use simsim_model::port_registry::{HTTPS, Listen, SMSSH};
+use simsim_net::outbound::{Purpose, begin};
 
 use super::enrolment::Enrolment;
 use super::node::platform;
+use super::outbound::dial;
 use super::settings::{ListenAddress, Settings, host_of, with_port};
 use crate::cli::Screen;
 use crate::exit::{self, Failure};
@@ -32,7 +39,8 @@ pub struct JoinArguments {
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<ListenAddress>,
     /// Call the server and keep that connection, because nobody can dial this host (access mode
-    /// OUTBOUND): on TCP port 11443 of the server, or another one
+    /// OUTBOUND): on TCP port 11443 of the server, or another one, or of the RDS that passes its calls on.
+    /// It joins there too, and dials no other port
     #[arg(long, value_name = "SERVER[:PORT]", num_args = 0..=1, require_equals = true,
           default_missing_value = "")]
     outbound: Option<String>,
@@ -93,31 +101,29 @@ pub fn join(arguments: &JoinArguments, state: &State, screen: &Screen) -> Result
     let key_file = state.file("identity");
     let identity = Identity::load_or_create(&key_file)?;
     state.give_to_owner(&key_file)?;
-    let addresses = [with_port(&arguments.server, &SMSSH)];
     let outbound = arguments.outbound.as_ref().map(|given| match given.as_str() {
         "" => with_port(host_of(&arguments.server), &HTTPS),
         given => with_port(given, &HTTPS),
     });
     let platform = platform();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let joining = simsim_control::join(
-        &addresses,
-        &code,
-        &identity,
-        Hello::new(name.clone(), roles),
-        &name,
-        port,
-        &platform,
-        arguments.outbound.is_some(),
-        Timing::default(),
-    );
-    let joined = runtime.block_on(joining).map_err(|error| match error.kind() {
-        Kind::Denied => {
-            let hint = format!("(this host asked as '{name}'; for another name say --name)");
-            Failure::new(Kind::Denied, format!("{error} {hint}"))
+    let joiner = Joiner {
+        identity: &identity,
+        hello: Hello::new(name.clone(), roles),
+        name: &name,
+        listen_port: port,
+        platform: &platform,
+        outbound: outbound.is_some(),
+    };
+    let joined = match &outbound {
+        Some(address) => runtime.block_on(join_by_call(address, &code, &joiner))?,
+        None => {
+            let address = with_port(&arguments.server, &SMSSH);
+            let addresses = std::slice::from_ref(&address);
+            let joining = simsim_control::join(addresses, &code, &joiner, Timing::default());
+            runtime.block_on(joining).map_err(|error| failed(error, &name, &address, &SMSSH))?
         }
-        _ => Failure::from(error),
-    })?;
+    };
     let server_key = joined.server_key;
     simsim_model::failpoint::hit("client.joined");
     Enrolment {
@@ -173,6 +179,57 @@ pub fn join(arguments: &JoinArguments, state: &State, screen: &Screen) -> Result
     }
     screen.flush()?;
     Ok(exit::DONE)
+}
+
+/// Joins where this host will call.
+async fn join_by_call(
+    address: &str,
+    code: &JoinCode,
+    joiner: &Joiner<'_>,
+) -> Result<Joined, Failure> {
+    let name = joiner.name;
+    let lost = |why: String| {
+        let advice = format!(
+            "The code must be one of 'simsim client code {name} --outbound', for which the plan opens that \
+             port, and the server, or the RDS that passes calls on, must listen there ('listen.{}')",
+            HTTPS.id
+        );
+        Failure::new(
+            Kind::Unreachable,
+            format!("{}. {advice}", blocked(name, address, &HTTPS, &why)),
+        )
+    };
+    let mut wire = dial(&[address.to_owned()]).await.map_err(lost)?;
+    begin(&mut wire, Purpose::Join).await.map_err(|error| lost(error.to_string()))?;
+    let joined =
+        simsim_control::join::join_over(wire, address, code, joiner, Timing::default()).await;
+    joined.map_err(|error| failed(error, name, address, &HTTPS))
+}
+
+/// The words for a join that did not come about.
+fn failed(error: ControlError, name: &str, address: &str, row: &Listen) -> Failure {
+    match error {
+        ControlError::Dial(_) | ControlError::TimedOut { .. } | ControlError::Handshake { .. } => {
+            let text = blocked(name, address, row, &error.to_string());
+            Failure::new(error.kind(), text)
+        }
+        _ if error.kind() == Kind::Denied => {
+            let hint = format!("(this host asked as '{name}'; for another name say --name)");
+            Failure::new(Kind::Denied, format!("{error} {hint}"))
+        }
+        error => Failure::from(error),
+    }
+}
+
+/// The port, the direction and the two hosts, as in every error about a connection that did not come about.
+fn blocked(name: &str, address: &str, row: &Listen, why: &str) -> String {
+    let server = host_of(address);
+    let port = address.rsplit_once(':').map_or(address, |(_, port)| port);
+    format!(
+        "'{name}' does not reach '{server}' on TCP port {port} ({}): {why}. What firewalls must let \
+         through shows 'simsim ports plan' on the server",
+        row.id
+    )
 }
 
 fn read_code() -> Result<String, Failure> {

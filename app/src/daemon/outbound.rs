@@ -12,7 +12,7 @@ use simsim_control::CtrlListener;
 use simsim_model::limits;
 use simsim_model::port_registry::HTTPS;
 use simsim_net::mux::{Mux, Side};
-use simsim_net::outbound::{self, Current, OUTBOUND_PROTOCOL};
+use simsim_net::outbound::{self, Current, OUTBOUND_PROTOCOL, Purpose};
 use simsim_net::tls::TlsConnect;
 use simsim_net::{Admission, BoxedWire};
 use simsim_transfer::Brought;
@@ -109,7 +109,8 @@ impl OutboundCall {
 
     /// One connection, to its end; why it ended.
     async fn call(&self, mut wire: BoxedWire, stop: &CancellationToken) -> Result<String, String> {
-        outbound::begin(&mut wire).await.map_err(|error| error.to_string())?;
+        let begun = outbound::begin(&mut wire, Purpose::Call).await;
+        begun.map_err(|error| error.to_string())?;
         let (streams, mut incoming) = Mux::new(wire, Side::Dialer, outbound::limits());
         self.current.set(Some(streams));
         let mut sessions = JoinSet::new();
@@ -136,7 +137,7 @@ impl OutboundCall {
 }
 
 /// The envelope of a call, to the first of `servers` that answers.
-async fn dial(servers: &[String]) -> Result<BoxedWire, String> {
+pub(super) async fn dial(servers: &[String]) -> Result<BoxedWire, String> {
     let tls = TlsConnect::envelope(OUTBOUND_PROTOCOL).map_err(|error| error.to_string())?;
     let dialling = async {
         let stream = simsim_net::dial(servers, DIAL_PATIENCE).await;
@@ -201,7 +202,7 @@ impl Calls {
     }
 }
 
-/// Copies the bytes of a call inside TLS, in both directions; who is at its ends is theirs to prove.
+/// Copies the bytes of a call, or of a host that joins, inside TLS, in both directions; who is at its ends is theirs to prove.
 async fn pass_on(call: Brought, relay_to: &[String], name: &str) {
     let dialling = async {
         let mut server = dial(relay_to).await?;

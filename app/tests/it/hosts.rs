@@ -127,9 +127,18 @@ impl Daemon {
         reply["code"].as_str().unwrap().to_owned()
     }
 
+    /// A code for a host that calls.
+    pub fn outbound_code(&self, name: &str) -> String {
+        let reply = self.must("client.join-code", json!({ "name": name, "outbound": true }));
+        reply["code"].as_str().unwrap().to_owned()
+    }
+
     /// `simsim client join` on the host with this state.
     pub fn join(&self, name: &str, state: &Path, more: &[&str]) -> Output {
-        let code = self.join_code(name);
+        let code = match more.iter().any(|one| one.starts_with("--outbound")) {
+            true => self.outbound_code(name),
+            false => self.join_code(name),
+        };
         let server = format!("127.0.0.1:{}", self.port);
         simsim()
             .args(["client", "join", &server, "--code", &code, "--name", name, "--state"])

@@ -196,6 +196,13 @@ fn an_rds_passes_calls_on_and_takes_the_data_of_its_own_datastores_itself() {
     server.until_connected("far");
     let client = state(scratch.path(), "client");
     assert_done(&server.join("web", &client, &[&format!("--outbound=127.0.0.1:{relay}")]));
+    // Its own address was not seen. Through whom it joined is known before it has called.
+    assert_eq!(client_of(&server, "web")["addresses"], json!([]));
+    let plan = server.must("ports.plan", Value::Null);
+    let rows = plan["rows"].as_array().unwrap();
+    let call = rows.iter().find(|row| row["from"]["name"] == "web").unwrap();
+    let way = (&call["row"], &call["to"]["name"], &call["from"]["anywhere"]);
+    assert_eq!(way, (&"https".into(), &"far".into(), &true.into()));
     let client = calls(&client);
     server.until_connected("web");
     let desk = Desk { scratch, server, client, https };
@@ -213,4 +220,60 @@ fn an_rds_passes_calls_on_and_takes_the_data_of_its_own_datastores_itself() {
     ways.sort();
     let own = desk.server.own_name();
     assert_eq!(ways, [format!("\"far\" \"{own}\""), "\"web\" \"far\"".to_owned()]);
+}
+
+/// The end of an error of 'client join'.
+fn refused(output: &std::process::Output, status: i32, words: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{said}");
+    assert!(said.contains(words), "{words}\n{said}");
+}
+
+#[test]
+fn a_host_that_calls_joins_where_it_calls_and_nowhere_else() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (server, https) = server(scratch.path());
+    let host = state(scratch.path(), "client");
+    let join = |port: u16, code: &str, more: &[&str]| {
+        let place = format!("127.0.0.1:{port}");
+        let mut join = simsim();
+        join.args(["client", "join", &place, "--code", code, "--name", "web", "--state"]);
+        join.arg(&host).args(more).output().unwrap()
+    };
+    let code = server.outbound_code("web");
+    let by_call = format!("--outbound=127.0.0.1:{https}");
+    // The code is for hosts that call: the other way in is no way around that, and does not use it up.
+    let other = join(server.port, &code, &[]);
+    refused(&other, 2, "this join code is for a host that calls");
+    // The port of SMSSH is not tried, though it is open and its address is given.
+    let closed = simsim_testkit::free_ports(1)[0];
+    let nowhere = join(server.port, &code, &[&format!("--outbound=127.0.0.1:{closed}")]);
+    let way = |port: u16| format!("'web' does not reach '127.0.0.1' on TCP port {port} (https): ");
+    refused(&nowhere, 8, &way(closed));
+    let wrong = join(server.port, &code, &[&format!("--outbound=127.0.0.1:{}", server.port)]);
+    refused(&wrong, 8, &way(server.port));
+    assert_done(&join(server.port, &code, &[&by_call]));
+    assert_eq!(client_of(&server, "web")["access_mode"], "outbound");
+    assert_eq!(client_of(&server, "web")["addresses"], json!(["127.0.0.1"]));
+    // It was used up, and no other is valid: the server says so, before it says who it is.
+    refused(&join(server.port, &code, &[&by_call]), 4, "no join code is valid there");
+    // Another server than the code's learns no more than that somebody came.
+    let far = scratch.path().join("elsewhere");
+    std::fs::create_dir_all(&far).unwrap();
+    let (elsewhere, its_https) = self::server(&far);
+    let _open = elsewhere.outbound_code("web");
+    let code = server.outbound_code("web");
+    let output = join(server.port, &code, &[&format!("--outbound=127.0.0.1:{its_https}")]);
+    refused(&output, 4, "from the join code");
+    let log = elsewhere.process.output();
+    assert!(!log.contains("has joined"), "{log}");
+}
+
+#[test]
+fn a_server_that_takes_no_calls_makes_no_codes_for_them() {
+    let scratch = tempfile::tempdir().unwrap();
+    let server = Daemon::start("server", &state(scratch.path(), "server"));
+    let wish = json!({ "name": "web", "outbound": true });
+    let error = server.ask("client.join-code", wish).unwrap_err().to_string();
+    assert!(error.contains("listen.https"), "{error}");
 }

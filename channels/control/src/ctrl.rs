@@ -4,8 +4,9 @@
 //! each other (`handshake`); from then on every message is authenticated, its number, kind, verb
 //! and size can be read by everybody, and its body by nobody else (`record`). Nothing is
 //! negotiated, so there is nothing to downgrade to. Off until the settings of a host enable it;
-//! hosts join over SMSSH only. The same exchange works over any stream, in either direction of its
-//! opening ([`CtrlDialer::call_over`], [`CtrlListener::answer_over`]). The port stands in the port registry (`CTRL`), the bytes in
+//! no host joins at its port. The same exchange works over any stream, in either direction of its
+//! opening ([`CtrlDialer::call_over`], [`CtrlListener::answer_over`]): so hosts are steered that call
+//! their server, and so they join ([`CtrlListener::answer_joiner_over`]). The port stands in the port registry (`CTRL`), the bytes in
 //! `docs/protocol/control-ctrl.md`.
 
 mod dialer;
@@ -17,6 +18,7 @@ mod record;
 
 pub use dialer::{CtrlDialer, Expected};
 pub use listener::CtrlListener;
+pub(crate) use listener::JOINS_CLOSED;
 
 #[cfg(test)]
 mod tests;

@@ -48,6 +48,12 @@ pub enum ControlError {
          this server, or enrolment was withdrawn"
     )]
     LoginRefused { peer: String, user: String, fingerprint: String },
+    /// The server takes no hosts now.
+    #[error(
+        "{peer} lets no host join now: no join code is valid there; make one on the server with \
+         'simsim client code NAME'"
+    )]
+    JoinClosed { peer: String },
     /// Something answered, but it does not speak the protocol.
     #[error("{peer} does not speak the control protocol: {reason}")]
     Handshake { peer: String, reason: String },
@@ -108,6 +114,7 @@ impl ControlError {
             ControlError::Dial(error) => error.kind(),
             ControlError::HostKey { .. }
             | ControlError::LoginRefused { .. }
+            | ControlError::JoinClosed { .. }
             | ControlError::IdentityExposed { .. }
             | ControlError::JoinUnproven { .. } => Kind::Denied,
             ControlError::Handshake { .. }

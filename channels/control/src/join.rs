@@ -1,16 +1,22 @@
 //! Enrolment: a new host becomes known to a server, and the server to it, by one code.
 //!
-//! The new host dials the server as user `join` with its own new key. It knows the server by the
-//! fingerprint in the code, before it sends anything; both then prove that they know the code's
-//! secret, which never travels. The proofs bind both keys and the name, so that nothing of one
-//! enrolment is of use in another.
+//! The new host dials the server as user `join` with its own new key, or, where it will call the server
+//! itself, asks over a connection of that kind. It knows the server by the fingerprint in the code,
+//! before it says who it is; both then prove that they know the code's secret, which never travels. The
+//! proofs bind both keys and the name, so that nothing of one enrolment is of use in another. What
+//! carries the connection is trusted with the bytes and with nothing else.
 
 use simsim_model::Kind;
+use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::ctrl::JOINS_CLOSED;
 use crate::handler::JOIN_USER;
 use crate::smssh::ExpectedKey;
 use crate::verbs::{Join, JoinReply};
-use crate::{ControlError, Hello, Identity, JoinCode, PublicKey, SmsshDialer, Timing, VerbError};
+use crate::{
+    ControlClient, ControlError, CtrlDialer, Expected, Hello, Identity, JoinCode, PublicKey,
+    SmsshDialer, Timing, VerbError,
+};
 
 /// Bytes of a name at most.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -116,6 +122,22 @@ pub fn is_accepted(
     right == blake3::Hash::from_bytes(reply.proof)
 }
 
+/// A host that wants to be enrolled.
+#[derive(Debug, Clone)]
+pub struct Joiner<'a> {
+    pub identity: &'a Identity,
+    /// Its versions and roles.
+    pub hello: Hello,
+    /// Under which name.
+    pub name: &'a str,
+    /// Where it waits for the server.
+    pub listen_port: u16,
+    /// Its system, for people.
+    pub platform: &'a str,
+    /// It calls the server itself (access mode OUTBOUND).
+    pub outbound: bool,
+}
+
 /// What a host knows after it joined.
 #[derive(Debug, Clone)]
 pub struct Joined {
@@ -124,45 +146,83 @@ pub struct Joined {
     pub server_key: PublicKey,
 }
 
-/// New host: enrols at the server behind `addresses` under `name`. `listen_port` is where this
-/// host waits for the server, `platform` its system for people. `outbound`: it calls the server itself.
+/// New host: enrols at the server whose SMSSH listener is behind `addresses`.
 ///
 /// # Errors
-/// `HostKey` when another server answers than the code's; `LoginRefused` when the server has no
-/// valid code; `Verb` with the server's reason; `JoinUnproven` when its half does not match.
-#[allow(clippy::too_many_arguments)]
+/// `HostKey` when another server answers than the code's; `JoinClosed` when the server has no
+/// valid code; `Verb` with the server's reason; `JoinUnproven` when its half does not match; and those of
+/// [`SmsshDialer::connect`].
 pub async fn join(
     addresses: &[String],
     code: &JoinCode,
-    identity: &Identity,
-    hello: Hello,
-    name: &str,
-    listen_port: u16,
-    platform: &str,
-    outbound: bool,
+    joiner: &Joiner<'_>,
     timing: Timing,
 ) -> Result<Joined, ControlError> {
-    let dialer = SmsshDialer::new(identity.clone(), hello.clone()).with_timing(timing);
+    let dialer = SmsshDialer::new(joiner.identity.clone(), joiner.hello.clone());
     let expected = ExpectedKey::Short(*code.server_fingerprint());
-    let (session, server) = dialer.connect_expecting(addresses, expected, JOIN_USER).await?;
-    let joiner = identity.public();
+    let connecting =
+        dialer.with_timing(timing).connect_expecting(addresses, expected, JOIN_USER).await;
+    let (session, server) = connecting.map_err(|error| match error {
+        ControlError::LoginRefused { peer, .. } => ControlError::JoinClosed { peer },
+        other => other,
+    })?;
+    enrol(&session, &server, code, joiner, timing).await
+}
+
+/// As [`join`], over a stream that leads to the server, whoever carries it: its end answers with
+/// [`crate::CtrlListener::answer_joiner_over`]. `label` names the other end in errors.
+///
+/// # Errors
+/// As [`join`], but for `Dial`.
+pub async fn join_over<S>(
+    stream: S,
+    label: &str,
+    code: &JoinCode,
+    joiner: &Joiner<'_>,
+    timing: Timing,
+) -> Result<Joined, ControlError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let dialer = CtrlDialer::new(joiner.identity.clone(), joiner.hello.clone()).with_timing(timing);
+    let expected = Expected::Short(*code.server_fingerprint());
+    let calling = dialer.call_over(stream, label, expected, Box::new(())).await;
+    let (session, server) = calling.map_err(|error| match error {
+        ControlError::LoginRefused { peer, .. } => ControlError::JoinClosed { peer },
+        ControlError::Handshake { peer, reason } if reason.contains(JOINS_CLOSED) => {
+            ControlError::JoinClosed { peer }
+        }
+        other => other,
+    })?;
+    enrol(&session, &server, code, joiner, timing).await
+}
+
+/// Both prove that they know the code's secret.
+async fn enrol(
+    session: &ControlClient,
+    server: &PublicKey,
+    code: &JoinCode,
+    joiner: &Joiner<'_>,
+    timing: Timing,
+) -> Result<Joined, ControlError> {
+    let (own, name) = (joiner.identity.public(), joiner.name);
     let request = Join {
         name: name.to_owned(),
-        host_key: joiner.to_string(),
-        listen_port,
-        proof: *proof(code.secret(), Prover::Joiner, &joiner, &server, name).as_bytes(),
-        suite_version: hello.suite_version,
-        roles: hello.roles,
-        platform: platform.to_owned(),
-        outbound,
+        host_key: own.to_string(),
+        listen_port: joiner.listen_port,
+        proof: *proof(code.secret(), Prover::Joiner, &own, server, name).as_bytes(),
+        suite_version: joiner.hello.suite_version.clone(),
+        roles: joiner.hello.roles,
+        platform: joiner.platform.to_owned(),
+        outbound: joiner.outbound,
     };
     let reply = session.call_within(timing.dead, request).await?;
     let unproven = |reason| ControlError::JoinUnproven { peer: session.label().to_owned(), reason };
-    if reply.server_key.parse() != Ok(server) {
+    if reply.server_key.parse() != Ok(*server) {
         return Err(unproven("its answer names another key than the connection's"));
     }
-    if !is_accepted(&reply, &joiner, &server, name, code) {
+    if !is_accepted(&reply, &own, server, name, code) {
         return Err(unproven("its proof is wrong"));
     }
-    Ok(Joined { server_name: reply.server_name, server_key: server })
+    Ok(Joined { server_name: reply.server_name, server_key: *server })
 }

@@ -37,6 +37,11 @@ impl PublicKey {
         short
     }
 
+    /// The short fingerprint as text: `BLAKE3:…`.
+    pub(crate) fn short_text(&self) -> String {
+        short_text(self.short_fingerprint())
+    }
+
     /// Did the owner of this key sign the message?
     pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
@@ -50,6 +55,11 @@ impl PublicKey {
     pub(crate) fn from_ssh(key: &ssh_key::PublicKey) -> Option<Self> {
         key.key_data().ed25519().map(|key| Self(key.0))
     }
+}
+
+/// A short fingerprint as text.
+pub(crate) fn short_text(fingerprint: [u8; 16]) -> String {
+    format!("BLAKE3:{}", data_encoding::HEXLOWER.encode(&fingerprint))
 }
 
 impl fmt::Display for PublicKey {

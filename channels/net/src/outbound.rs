@@ -13,6 +13,9 @@
 //!
 //! What the connection itself is encrypted with is the envelope only: both sides prove their keys to
 //! each other in the first control session, and data is sealed by its tickets.
+//!
+//! A host that is not enrolled yet says `join\n` in place of `call\n`. Then there are no streams: the
+//! connection is one control session, in which the host asks.
 
 use std::future::Future;
 use std::io;
@@ -106,12 +109,44 @@ impl Opener for Current {
     }
 }
 
-/// Begins a call.
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// An enrolled host, which is steered over it.
+    Call,
+    /// A host that wants to be enrolled.
+    Join,
+}
+
+impl Purpose {
+    const ALL: [Self; 2] = [Self::Call, Self::Join];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Join => "join",
+        }
+    }
+
+    fn of(line: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.word() == line)
+    }
+}
+
+/// How a connection begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    pub purpose: Purpose,
+    /// The name of the RDS that passes it on, as it says itself.
+    pub relay: Option<String>,
+}
+
+/// Begins a connection.
 ///
 /// # Errors
 /// When the other side is gone.
-pub async fn begin(wire: &mut BoxedWire) -> io::Result<()> {
-    wire.write_all(b"call\n").await?;
+pub async fn begin(wire: &mut BoxedWire, purpose: Purpose) -> io::Result<()> {
+    wire.write_all(format!("{}\n", purpose.word()).as_bytes()).await?;
     wire.flush().await
 }
 
@@ -124,21 +159,19 @@ pub async fn begin_relayed(wire: &mut BoxedWire, relay: &str) -> io::Result<()> 
     wire.flush().await
 }
 
-/// The beginning of a call, and the name of the RDS that passes it on, as it says itself.
+/// The beginning of a connection.
 ///
 /// # Errors
 /// When it begins otherwise.
-pub async fn begun(wire: &mut BoxedWire) -> io::Result<Option<String>> {
+pub async fn begun(wire: &mut BoxedWire) -> io::Result<Begun> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidData, "it does not begin like a call");
     let first = read_line(wire).await?;
-    if first == "call" {
-        return Ok(None);
+    if let Some(purpose) = Purpose::of(&first) {
+        return Ok(Begun { purpose, relay: None });
     }
     let relay = first.strip_prefix("relay ").ok_or_else(wrong)?.to_owned();
-    match read_line(wire).await?.as_str() {
-        "call" => Ok(Some(relay)),
-        _ => Err(wrong()),
-    }
+    let purpose = Purpose::of(&read_line(wire).await?).ok_or_else(wrong)?;
+    Ok(Begun { purpose, relay: Some(relay) })
 }
 
 /// The host's end of a new stream: asks for a connection, and hears whether there is one.
@@ -240,14 +273,17 @@ mod tests {
     #[tokio::test]
     async fn a_call_begins_with_its_line_and_that_of_who_passes_it_on() {
         for relay in [None, Some("far")] {
-            let (mut host, mut server) = pair();
-            if let Some(relay) = relay {
-                begin_relayed(&mut host, relay).await.unwrap();
+            for purpose in Purpose::ALL {
+                let (mut host, mut server) = pair();
+                if let Some(relay) = relay {
+                    begin_relayed(&mut host, relay).await.unwrap();
+                }
+                begin(&mut host, purpose).await.unwrap();
+                let expected = Begun { purpose, relay: relay.map(str::to_owned) };
+                assert_eq!(begun(&mut server).await.unwrap(), expected);
             }
-            begin(&mut host).await.unwrap();
-            assert_eq!(begun(&mut server).await.unwrap().as_deref(), relay);
         }
-        for other in ["relay a\nrelay b\ncall\n", "hello\n", "\n", "relay\n"] {
+        for other in ["relay a\nrelay b\ncall\n", "hello\n", "\n", "relay\n", "call \n", "JOIN\n"] {
             let (mut host, mut server) = pair();
             host.write_all(other.as_bytes()).await.unwrap();
             begun(&mut server).await.unwrap_err();
@@ -297,7 +333,11 @@ mod tests {
     #[test]
     fn fuzz_lines_of_outbound_streams() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let samples = [b"connect a:1\n".to_vec(), b"connect [::1]:65535\nrest".to_vec()];
+        let samples = [
+            b"connect a:1\n".to_vec(),
+            b"connect [::1]:65535\nrest".to_vec(),
+            b"relay far\njoin\nrest".to_vec(),
+        ];
         simsim_testkit::fuzz("outbound line", &samples, |bytes| {
             runtime.block_on(async {
                 let (mut host, server) = tokio::io::duplex(1 << 16);
@@ -306,6 +346,13 @@ mod tests {
                 let mut server: BoxedWire = Box::new(server);
                 if let Ok(address) = asked(&mut server).await {
                     assert!(!address.is_empty() && address.len() < LINE_BYTES_MAX);
+                }
+                let (mut host, server) = tokio::io::duplex(1 << 16);
+                host.write_all(bytes).await.unwrap();
+                drop(host);
+                let mut server: BoxedWire = Box::new(server);
+                if let Ok(Begun { relay, .. }) = begun(&mut server).await {
+                    assert!(relay.is_none_or(|relay| relay.len() < LINE_BYTES_MAX));
                 }
             });
         });

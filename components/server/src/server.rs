@@ -10,6 +10,7 @@ use simsim_catalog::{AuditEntry, Catalog, CatalogOptions, Client, ClientId, NewC
 use simsim_control::verbs::Roles;
 use simsim_control::{Hello, Identity, Timing};
 use simsim_net::BoxedWire;
+use simsim_net::outbound::Purpose;
 use simsim_transfer::DataPorts;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -45,8 +46,8 @@ pub struct StartOptions {
     pub dial_self: Vec<String>,
     /// The same of its listener for CTRL; empty where its settings do not enable it.
     pub dial_self_ctrl: Vec<String>,
-    /// The port on which hosts that nobody can dial call this one (row `https`).
-    pub called_at: u16,
+    /// The port on which hosts that nobody can dial call this one (row `https`); none where it takes no calls.
+    pub called_at: Option<u16>,
     /// Time limits of control sessions.
     pub timing: Timing,
     /// For FTP in active mode: ports of this host.
@@ -188,9 +189,14 @@ impl Server {
         }
     }
 
-    /// Takes a connection that a host opened because nobody can dial it, and serves it to its end.
+    /// Takes a connection that a host opened because nobody can dial it, and serves it to its end: a call,
+    /// or one over which it joins.
     pub async fn take_call(&self, wire: BoxedWire, from: IpAddr) {
-        self.house.nodes.take_call(wire, from).await;
+        let Some(caller) = self.house.nodes.begun(wire, from).await else { return };
+        match caller.begun.purpose {
+            Purpose::Call => self.house.nodes.take_call(caller).await,
+            Purpose::Join => self.take_joiner(caller).await,
+        }
     }
 
     /// The identity to listen with on this host.

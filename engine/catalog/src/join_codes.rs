@@ -18,6 +18,8 @@ pub struct JoinCode {
     pub sealed_secret: Vec<u8>,
     /// The only name that may join with it; `None`: any name that is free.
     pub client_name: Option<String>,
+    /// Only a host that calls (access mode OUTBOUND) may join with it.
+    pub outbound: bool,
     pub created_unix_ms: i64,
     pub expires_unix_ms: i64,
     pub used_unix_ms: Option<i64>,
@@ -49,14 +51,15 @@ impl Catalog {
             )?;
             transaction.execute(
                 "INSERT INTO join_codes (code_hash, sealed_secret, client_name, created_unix_ms,
-                     expires_unix_ms, wrong_attempts)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 0)",
+                     expires_unix_ms, wrong_attempts, outbound)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
                 params![
                     code.hash,
                     code.sealed_secret,
                     code.client_name,
                     code.created_unix_ms,
-                    code.expires_unix_ms
+                    code.expires_unix_ms,
+                    code.outbound
                 ],
             )?;
             Ok(())
@@ -93,14 +96,19 @@ impl Catalog {
         })
     }
 
-    /// Names that valid codes are bound to; `None` for a code that any host may use.
-    pub fn names_joining(&self, now_unix_ms: i64) -> Result<Vec<Option<String>>, CatalogError> {
+    /// Names that valid codes are bound to, and whether only hosts that call may use them; `None` for
+    /// a code that any host may use.
+    pub fn names_joining(
+        &self,
+        now_unix_ms: i64,
+    ) -> Result<Vec<(Option<String>, bool)>, CatalogError> {
         self.read("look up join codes", |catalog| {
             let mut ask = catalog.prepare_cached(
-                "SELECT DISTINCT client_name FROM join_codes WHERE used_unix_ms IS NULL
-                     AND expires_unix_ms > ?1 AND wrong_attempts < 10 ORDER BY client_name",
+                "SELECT DISTINCT client_name, outbound FROM join_codes WHERE used_unix_ms IS NULL
+                     AND expires_unix_ms > ?1 AND wrong_attempts < 10
+                 ORDER BY client_name, outbound",
             )?;
-            let names = ask.query_map([now_unix_ms], |row| row.get(0))?;
+            let names = ask.query_map([now_unix_ms], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(names.collect::<Result<_, _>>()?)
         })
     }
@@ -161,6 +169,7 @@ fn from_row(cells: &Cells<'_, '_>) -> Result<JoinCode, CatalogError> {
         hash: cells.get("code_hash")?,
         sealed_secret: cells.get("sealed_secret")?,
         client_name: cells.get("client_name")?,
+        outbound: cells.get("outbound")?,
         created_unix_ms: cells.get("created_unix_ms")?,
         expires_unix_ms: cells.get("expires_unix_ms")?,
         used_unix_ms: cells.get("used_unix_ms")?,

@@ -41,6 +41,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(11, "0011", "tokens"),
     step!(12, "0012", "rates"),
     step!(13, "0013", "drive_groups"),
+    step!(14, "0014", "outbound_codes"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

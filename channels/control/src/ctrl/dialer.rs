@@ -11,6 +11,7 @@ use super::handshake::{Called, Refusal};
 use super::line::{Foreign, LineError, read_line, write_line};
 use crate::coding::Coding;
 use crate::handler::SERVER_USER;
+use crate::public_key::short_text;
 use crate::{ControlClient, ControlError, Hello, Identity, PublicKey, Timing};
 
 /// Whose key the far end must prove.
@@ -20,6 +21,8 @@ pub enum Expected<'a> {
     Key(&'a PublicKey),
     /// That of any host that this says is known: for streams that the far end opened.
     AnyOf(&'a (dyn Fn(&PublicKey) -> bool + Sync)),
+    /// The one whose short fingerprint stands in a join code.
+    Short([u8; 16]),
 }
 
 impl Expected<'_> {
@@ -27,6 +30,7 @@ impl Expected<'_> {
         match self {
             Expected::Key(key) => *key == found,
             Expected::AnyOf(known) => known(found),
+            Expected::Short(fingerprint) => found.short_fingerprint() == *fingerprint,
         }
     }
 }
@@ -134,8 +138,14 @@ impl CtrlDialer {
                 expected: match expected {
                     Expected::Key(key) => key.fingerprint(),
                     Expected::AnyOf(_) => "that of an enrolled host".to_owned(),
+                    Expected::Short(fingerprint) => {
+                        format!("{} from the join code", short_text(fingerprint))
+                    }
                 },
-                found: found.fingerprint(),
+                found: match expected {
+                    Expected::Short(_) => found.short_text(),
+                    Expected::Key(_) | Expected::AnyOf(_) => found.fingerprint(),
+                },
             },
             Refusal::Refused => ControlError::LoginRefused {
                 peer,

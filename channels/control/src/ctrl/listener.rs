@@ -13,7 +13,7 @@ use super::handshake::{Answered, Refusal, error_line};
 use super::line::{LineError, read_line, say_goodbye, write_line};
 use crate::coding::Coding;
 use crate::door::{Door, Guest, Login, Visit, evicted, principal};
-use crate::handler::{ListenPolicy, SERVER_USER, VerbHandler};
+use crate::handler::{JOIN_USER, ListenPolicy, Principal, SERVER_USER, VerbHandler};
 use crate::{Hello, Identity, Timing};
 
 /// The CTRL listener of a node. Clones are the same.
@@ -72,9 +72,29 @@ impl CtrlListener {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.shared.converse(stream, peer, None, stop).await
+        self.shared.converse(stream, peer, SERVER_USER, None, stop).await
+    }
+
+    /// As [`CtrlListener::answer_over`], for a host that joins with [`crate::join::join_over`] and for
+    /// nobody else: whatever key it proves, it may say `Ping` and `Join` only, and keeps its place among
+    /// strangers until the end, which comes after 60 s. While no join code is valid it is turned away before
+    /// this side says who it is.
+    pub async fn answer_joiner_over<S>(
+        &self,
+        stream: S,
+        peer: Option<SocketAddr>,
+        place: Admitted,
+        stop: &CancellationToken,
+    ) -> String
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.shared.converse(stream, peer, JOIN_USER, Some(place), stop).await
     }
 }
+
+/// What a host that joins is told while no join code is valid.
+pub(crate) const JOINS_CLOSED: &str = "no join code is valid here now";
 
 /// A visitor that does not come in.
 struct Turned {
@@ -124,7 +144,7 @@ impl Shared {
                 return;
             }
         };
-        let end = self.converse(stream, Some(peer), Some(place), &stop).await;
+        let end = self.converse(stream, Some(peer), SERVER_USER, Some(place), &stop).await;
         tracing::debug!(%peer, end, "control connection closed");
     }
 
@@ -133,13 +153,14 @@ impl Shared {
         &self,
         mut stream: S,
         peer: Option<SocketAddr>,
+        user: &'static str,
         place: Option<Admitted>,
         stop: &CancellationToken,
     ) -> String
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let entering = timeout(self.door.timing.handshake, self.admit(&mut stream));
+        let entering = timeout(self.door.timing.handshake, self.admit(&mut stream, user));
         let entered = tokio::select! {
             () = stop.cancelled() => return "shutting down".to_owned(),
             () = evicted(place.as_ref()) => return "gave way to a newer stranger".to_owned(),
@@ -157,32 +178,40 @@ impl Shared {
                 return reason;
             }
         };
-        if let Some(place) = place {
-            place.authenticated();
-        }
-        tracing::debug!(?peer, key = login.key.fingerprint(), "logged in over CTRL");
-        let guest = Guest { login, peer, place: None };
+        // A stranger with a key of its own is still a stranger: it keeps its place until the end.
+        let place = place.and_then(|place| match login.principal {
+            Principal::Server => {
+                place.authenticated();
+                None
+            }
+            Principal::Joiner(_) => Some(place),
+        });
+        tracing::debug!(?peer, user, key = login.key.fingerprint(), "logged in over CTRL");
+        let guest = Guest { login, peer, place };
         self.door.session(stream, coding, &guest, stop, std::future::ready(())).await
     }
 
     /// From the first line to the welcome.
-    async fn admit<S>(&self, stream: &mut S) -> Result<(Coding, Login), Turned>
+    async fn admit<S>(&self, stream: &mut S, user: &str) -> Result<(Coding, Login), Turned>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let call = read_line(stream).await?;
+        if user == JOIN_USER && !self.door.policy.joins_open() {
+            return Err(Turned::new(JOINS_CLOSED));
+        }
         let (answered, answer) = Answered::new(&call, &self.identity)?;
         write_line(stream, &answer).await?;
         let proof = read_line(stream).await?;
         let proven = answered.proven(&proof)?;
         let key = proven.key;
-        let Some(principal) = principal(self.door.policy.as_ref(), SERVER_USER, &key) else {
+        let Some(principal) = principal(self.door.policy.as_ref(), user, &key) else {
             let words = proven.refuse()?.into_bytes();
             let reason = format!("key {} is not enrolled", key.fingerprint());
             return Err(Turned { reason, words });
         };
         let (welcome, coding) = proven.welcome()?;
         write_line(stream, &welcome).await?;
-        Ok((coding, Login { user: SERVER_USER.to_owned(), key, principal }))
+        Ok((coding, Login { user: user.to_owned(), key, principal }))
     }
 }

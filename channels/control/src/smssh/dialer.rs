@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::SUBSYSTEM;
 use super::algorithms::{CHANNEL_PACKETS, PACKET_BYTES, PREFERRED, WINDOW_BYTES, ssh_id};
 use crate::coding::Coding;
+use crate::public_key::short_text;
 use crate::{ControlClient, ControlError, Hello, Identity, PublicKey, Timing};
 
 /// Which host key the listener must have.
@@ -34,15 +35,11 @@ impl ExpectedKey {
 
     /// Expected and found, in the same form, for people.
     fn texts(&self, found: &PublicKey) -> (String, String) {
-        let short = |fingerprint: [u8; 16]| {
-            format!("BLAKE3:{}", data_encoding::HEXLOWER.encode(&fingerprint))
-        };
         match self {
             ExpectedKey::Exactly(key) => (key.fingerprint(), found.fingerprint()),
-            ExpectedKey::Short(fingerprint) => (
-                format!("{} from the join code", short(*fingerprint)),
-                short(found.short_fingerprint()),
-            ),
+            ExpectedKey::Short(fingerprint) => {
+                (format!("{} from the join code", short_text(*fingerprint)), found.short_text())
+            }
         }
     }
 }

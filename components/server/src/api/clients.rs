@@ -43,6 +43,9 @@ pub struct JoinCodeRequest {
     /// The only name that may join with it, which also renews a client of that name; `None`: any
     /// name that is free.
     pub name: Option<String>,
+    /// For a host that calls this server because nobody can dial it (access mode OUTBOUND), and for no
+    /// other: it joins where it calls, on row `https`.
+    pub outbound: bool,
 }
 
 /// A join code, shown once.

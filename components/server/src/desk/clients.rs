@@ -2,7 +2,7 @@
 
 use simsim_catalog::{AccessMode, Client, JobFilter, JobState};
 use simsim_control::{JoinCode, PublicKey, join};
-use simsim_model::port_registry::{CTRL, SMSSH};
+use simsim_model::port_registry::{CTRL, HTTPS, SMSSH};
 
 use crate::api::{
     ClientAddressesRequest, ClientRequest, ClientSetRequest, ClientView, JoinCodeReply,
@@ -48,7 +48,18 @@ impl Server {
                 )));
             }
         }
-        let bound = request.name.clone().unwrap_or_else(|| "any free name".to_owned());
+        let calls_at = house.nodes.called_at();
+        if request.outbound && calls_at.is_none() {
+            return Err(ServerError::invalid(format!(
+                "this server takes no calls: open row {} with 'listen.{0} = [\"::\"]' in its settings, \
+                 and start it again",
+                HTTPS.id
+            )));
+        }
+        let mut bound = request.name.clone().unwrap_or_else(|| "any free name".to_owned());
+        if request.outbound {
+            bound.push_str(", which calls");
+        }
         self.may_do(who, Right::Administer, "client.join-code", Object::Suite, bound).await?;
         let code = JoinCode::generate(&house.identity.public());
         let hash = *blake3::hash(code.secret()).as_bytes();
@@ -58,6 +69,7 @@ impl Server {
             hash,
             sealed_secret: house.master.seal(&join_purpose(&hash), code.secret())?,
             client_name: request.name.clone(),
+            outbound: request.outbound,
             created_unix_ms: now,
             expires_unix_ms,
             used_unix_ms: None,
@@ -69,11 +81,16 @@ impl Server {
             request.name.as_deref().map(|name| format!(" --name {name}")).unwrap_or_default();
         let mut server =
             house.config.advertise.first().cloned().unwrap_or_else(|| house.name.clone());
-        if house.config.control_port != SMSSH.ports.first() {
+        let mut outbound = String::new();
+        if request.outbound {
+            let port = calls_at.filter(|port| *port != HTTPS.ports.first());
+            let place = port.map(|port| format!("={}", crate::nodes::with_port(&server, port)));
+            outbound = format!(" --outbound{}", place.unwrap_or_default());
+        } else if house.config.control_port != SMSSH.ports.first() {
             server = crate::nodes::with_port(&server, house.config.control_port);
         }
         Ok(JoinCodeReply {
-            command: format!("simsim client join {server} --code {text}{name}"),
+            command: format!("simsim client join {server}{outbound} --code {text}{name}"),
             code: text,
             name: request.name,
             expires_unix_ms,

@@ -1,19 +1,27 @@
-//! The door for hosts that join: the one verb that the Server answers to strangers.
+//! The door for hosts that join: the one verb that the Server answers to strangers, at its control
+//! listener, and on connections of hosts that nobody can dial.
 //!
 //! A stranger learns nothing but *no*: not whether the name exists, whether the code expired, was
 //! spent, or never was. Wrong proofs are counted against every code that the name could have
 //! meant, and a code dies of ten.
 
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
 use simsim_catalog::{AccessMode, AuditEntry, NewClient};
 use simsim_control::join;
-use simsim_control::verbs::{Join, JoinReply, PingReply, Reply, Request};
-use simsim_control::{Caller, EventSender, JoinCode, Principal, PublicKey, VerbError, VerbHandler};
+use simsim_control::verbs::{Join, JoinReply, PingReply, Reply, Request, Roles};
+use simsim_control::{
+    Caller, CtrlListener, EventSender, Hello, JoinCode, ListenPolicy, Principal, PublicKey, Timing,
+    VerbError, VerbHandler,
+};
 use simsim_model::Kind;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::clients::join_purpose;
 use crate::clock::now_unix_ms;
-use crate::nodes::forget_addresses;
+use crate::nodes::{self, forget_addresses, note_relay, relay_at};
 use crate::{Server, ServerError};
 
 /// The one answer to everything that is not proven.
@@ -26,11 +34,28 @@ impl Server {
         self.house.books.catalog().joins_open(now_unix_ms()).unwrap_or(false)
     }
 
-    /// Answers `Join` of a stranger who holds `joiner`.
-    pub async fn join(
+    /// Serves a connection over which a host joins because nobody can dial it.
+    pub(crate) async fn take_joiner(&self, caller: nodes::Caller) {
+        let nodes::Caller { wire, from, begun, place, until } = caller;
+        let door = Arc::new(JoinDoor { server: self.clone(), relay: begun.relay });
+        let (policy, handler) = (Arc::clone(&door) as Arc<_>, door as Arc<_>);
+        let hello = Hello::new(self.house.name.clone(), Roles::SERVER);
+        let handshake = until.saturating_duration_since(Instant::now());
+        let timing = Timing { handshake, ..Timing::default() };
+        let listener =
+            CtrlListener::with_timing(&self.house.identity, hello, policy, handler, timing);
+        let peer = SocketAddr::new(from, 0);
+        let end = listener.answer_joiner_over(wire, Some(peer), place, &self.house.stop).await;
+        tracing::debug!(%from, end, "a connection for joining is closed");
+    }
+
+    /// Answers `Join` of a stranger who holds `joiner` and comes from `peer`; over an RDS that passes the
+    /// connection on, it says itself which one.
+    async fn join(
         &self,
         joiner: &PublicKey,
-        peer: Option<std::net::SocketAddr>,
+        peer: Option<IpAddr>,
+        relay: Option<&str>,
         request: &Join,
     ) -> Result<JoinReply, VerbError> {
         join::check(request, joiner)?;
@@ -61,10 +86,11 @@ impl Server {
             let code = JoinCode::from_secret(secret, &server);
             // All are tried, so that the time tells nothing about which one it was.
             if join::is_proven(request, joiner, &server, &code) {
-                proven = Some((kept.hash, code));
+                proven = Some((kept.hash, code, kept.outbound));
             }
         }
-        let from = peer.map_or("unknown".to_owned(), |peer| peer.ip().to_string());
+        let address = peer.map_or("127.0.0.1".to_owned(), |peer| peer.to_canonical().to_string());
+        let from = peer.map_or("unknown".to_owned(), |peer| peer.to_string());
         let witness = |allowed: bool, detail: String| AuditEntry {
             principal: format!("joiner:{from}"),
             verb: "client.join".to_owned(),
@@ -72,7 +98,7 @@ impl Server {
             allowed,
             detail,
         };
-        let Some((hash, code)) = proven else {
+        let Some((hash, code, only_outbound)) = proven else {
             let name = request.name.clone();
             let locked = house
                 .books
@@ -83,23 +109,32 @@ impl Server {
             house.books.audit(witness(false, detail)).await.map_err(failed)?;
             return Err(VerbError::new(Kind::Denied, NO));
         };
+        if only_outbound && !request.outbound {
+            let detail = "the code is for a host that calls".to_owned();
+            house.books.audit(witness(false, detail)).await.map_err(failed)?;
+            return Err(VerbError::new(Kind::Invalid, ONLY_OUTBOUND));
+        }
         let detail = format!("key {}", joiner.fingerprint());
         house.books.audit(witness(true, detail)).await.map_err(failed)?;
-        let new = NewClient {
+        let mut new = NewClient {
             name: request.name.clone(),
             host_key: joiner.to_string(),
-            addresses: vec![
-                peer.map_or("127.0.0.1".to_owned(), |peer| peer.ip().to_canonical().to_string()),
-            ],
+            addresses: vec![address.clone()],
             listen_port: request.listen_port,
             suite_version: request.suite_version.clone(),
         };
-        let outbound = request.outbound;
+        let (outbound, said) = (request.outbound, relay.map(str::to_owned));
         let enrolled = house
             .books
             .run(move |catalog| {
+                let relay = relay_at(catalog, said.as_deref(), &address);
+                if relay.is_some() {
+                    // The address that was seen is the relay's.
+                    new.addresses.clear();
+                }
                 let client = catalog.enrol(&hash, &new, now)?;
                 forget_addresses(catalog, client.id)?;
+                note_relay(catalog, client.id, relay.as_deref())?;
                 let mode = match (outbound, client.access_mode) {
                     (true, _) => AccessMode::Outbound,
                     // It listens now, as it says.
@@ -135,6 +170,49 @@ impl Server {
     }
 }
 
+/// What a host is told that has a code for hosts that call, and wants to be dialled.
+const ONLY_OUTBOUND: &str = "this join code is for a host that calls the server (access mode OUTBOUND): join \
+                             with 'simsim client join SERVER --outbound', or make a code without it";
+
+/// What answers on one connection of a host that nobody can dial, and that joins.
+struct JoinDoor {
+    server: Server,
+    relay: Option<String>,
+}
+
+impl ListenPolicy for JoinDoor {
+    fn principal(&self, _: &str, _: &PublicKey) -> Option<Principal> {
+        None
+    }
+
+    fn joins_open(&self) -> bool {
+        self.server.joins_open()
+    }
+}
+
+impl VerbHandler for JoinDoor {
+    fn handle<'a>(
+        &'a self,
+        caller: &'a Caller,
+        request: Request,
+        events: EventSender,
+    ) -> simsim_control::Answer<'a> {
+        let (Request::Join(request), Principal::Joiner(key)) = (&request, &caller.principal) else {
+            return self.server.handle(caller, request, events);
+        };
+        let (key, request) = (*key, request.clone());
+        Box::pin(async move {
+            if !request.outbound {
+                let text = "a host that joins over this port is one that calls: say --outbound";
+                return Err(VerbError::new(Kind::Invalid, text));
+            }
+            let peer = caller.peer.map(|peer| peer.ip());
+            let relay = self.relay.as_deref();
+            self.server.join(&key, peer, relay, &request).await.map(Reply::from)
+        })
+    }
+}
+
 /// What the Server answers on its host's control listener.
 impl VerbHandler for Server {
     fn handle<'a>(
@@ -146,7 +224,8 @@ impl VerbHandler for Server {
         Box::pin(async move {
             match (request, &caller.principal) {
                 (Request::Join(request), Principal::Joiner(key)) => {
-                    self.join(key, caller.peer, &request).await.map(Reply::from)
+                    let peer = caller.peer.map(|peer| peer.ip());
+                    self.join(key, peer, None, &request).await.map(Reply::from)
                 }
                 (Request::Ping(_), _) => {
                     Ok(PingReply { unix_ns: now_unix_ms().saturating_mul(1_000_000) }.into())

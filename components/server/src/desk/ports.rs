@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use simsim_catalog::{AccessMode, Client};
 use simsim_control::verbs::Ping;
-use simsim_model::port_plan::{Access, PlannedHost, PortConfiguration, PortPlan};
+use simsim_model::port_plan::{Access, Joining, PlannedHost, PortConfiguration, PortPlan};
 use simsim_model::port_registry::{CTRL, Host, SMSSH};
 
 pub(crate) use told::{ftp_range, remember};
@@ -98,7 +98,14 @@ impl Server {
         let known = Known::of(&self.house).await?;
         let own = self.house.nodes.own();
         let mut configuration = PortConfiguration {
-            joining: known.joining.iter().map(|name| name.clone().unwrap_or_default()).collect(),
+            joining: known
+                .joining
+                .iter()
+                .map(|(name, outbound)| Joining {
+                    name: name.clone().unwrap_or_default(),
+                    outbound: *outbound,
+                })
+                .collect(),
             ..PortConfiguration::default()
         };
         for client in &known.clients {

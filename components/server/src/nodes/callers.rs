@@ -1,5 +1,7 @@
 //! Hosts that call the Server, because nobody can dial them (access mode OUTBOUND).
 //!
+//! A host that is not enrolled yet may join over such a connection ([`crate::Server::take_call`]); until it has proved something it stands in the same waiting room.
+//!
 //! A call is a connection with many streams. On the first one the Server asks, as if it had dialled:
 //! the host proves its key, and the session goes to that host's task, which waits for it. Streams
 //! that the host opens afterwards lead to data ports of the suite; the Server connects to them in the
@@ -14,8 +16,10 @@ use simsim_catalog::{AccessMode, Catalog, CatalogError, ClientId};
 use simsim_control::{ControlClient, ControlError, Expected, PublicKey};
 use simsim_model::limits;
 use simsim_net::mux::{Mux, MuxHandle, MuxIncoming, MuxLimits, Side};
-use simsim_net::{Admission, BoxedWire, outbound};
+use simsim_net::outbound::Begun;
+use simsim_net::{Admission, Admitted, BoxedWire, outbound};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::registry::Nodes;
@@ -32,10 +36,20 @@ const REFILL: Duration = Duration::from_millis(100);
 /// Addresses that are kept for one host; beyond it those that were told longest ago are forgotten.
 const ADDRESSES_MAX: usize = 256;
 
-/// The waiting room for calls that have proved nothing yet.
+/// The waiting room for connections that have proved nothing yet.
 #[derive(Default)]
 pub(crate) struct Callers {
     strangers: Admission,
+}
+
+/// Somebody whose connection has begun.
+pub(crate) struct Caller {
+    pub wire: BoxedWire,
+    pub from: IpAddr,
+    pub begun: Begun,
+    pub place: Admitted,
+    /// By then it must have proved its key.
+    pub until: Instant,
 }
 
 /// A session of a host that has called, until its task takes it up.
@@ -101,29 +115,54 @@ impl Called {
 }
 
 impl Nodes {
+    /// The beginning of a connection; `None` where none came.
+    pub(crate) async fn begun(&self, mut wire: BoxedWire, from: IpAddr) -> Option<Caller> {
+        let place = self.keeper.callers.strangers.admit_newest(from);
+        let evicted = place.eviction();
+        let until = Instant::now() + HANDSHAKE;
+        let begun = tokio::select! {
+            begun = tokio::time::timeout_at(until, outbound::begun(&mut wire)) => begun,
+            () = evicted => {
+                tracing::warn!(peer = %from, "too many calls without a proof; the oldest is closed");
+                return None;
+            }
+        };
+        match begun {
+            Ok(Ok(begun)) => Some(Caller { wire, from, begun, place, until }),
+            Ok(Err(error)) => {
+                tracing::warn!(peer = %from, %error, "a call was refused");
+                None
+            }
+            Err(_) => {
+                tracing::warn!(peer = %from, "a call without a proof in time; closed");
+                None
+            }
+        }
+    }
+
     /// Takes a call, and serves it to its end.
-    pub(crate) async fn take_call(&self, mut wire: BoxedWire, from: IpAddr) {
-        let stranger = self.keeper.callers.strangers.admit_newest(from);
+    pub(crate) async fn take_call(&self, caller: Caller) {
+        let Caller { wire, from, begun, place: stranger, until } = caller;
+        let relay = begun.relay;
         let evicted = stranger.eviction();
         // Dropped with the session: the host's connection ends with it.
         let (over, gone) = guard();
         let proving = async {
-            let relay = outbound::begun(&mut wire).await.map_err(|error| error.to_string())?;
             // One to prove the key on, and one of a host that is in a hurry.
             let few = MuxLimits { streams_unproven: 2, ..outbound::limits() };
             let (streams, incoming) = Mux::new(wire, Side::Listener, few);
             let proved = self.prove(streams.clone(), from, over).await?;
             streams.allow_all();
-            Ok::<_, String>((proved, incoming, relay))
+            Ok::<_, String>((proved, incoming))
         };
         let proved = tokio::select! {
-            proved = tokio::time::timeout(HANDSHAKE, proving) => proved,
+            proved = tokio::time::timeout_at(until, proving) => proved,
             () = evicted => {
                 tracing::warn!(peer = %from, "too many calls without a proof; the oldest is closed");
                 return;
             }
         };
-        let (Proved { id, name, key, session }, incoming, relay) = match proved {
+        let (Proved { id, name, key, session }, incoming) = match proved {
             Ok(Ok(proved)) => proved,
             Ok(Err(why)) => {
                 tracing::warn!(peer = %from, why, "a call was refused");
@@ -192,16 +231,8 @@ impl Nodes {
     ) -> Result<(), ServerError> {
         let from = from.to_canonical().to_string();
         let noted = self.keeper.books.run(move |catalog| {
-            let relay = relay.and_then(|name| catalog.client(&name).ok());
-            // Anybody on the way can say so: it counts where the call really comes from there.
-            let relay = relay.filter(|one| {
-                one.is_enrolled() && one.has_role("device") && one.addresses.contains(&from)
-            });
-            let name = relay.as_ref().map(|relay| relay.name.clone()).unwrap_or_default();
-            let kept = catalog.setting(&relay_setting(id))?.unwrap_or_default();
-            if kept != name.as_bytes() {
-                catalog.set_setting(&relay_setting(id), name.as_bytes())?;
-            }
+            let relay = relay_at(catalog, relay.as_deref(), &from);
+            note_relay(catalog, id, relay.as_deref())?;
             let client = catalog.client_numbered(id)?;
             // Clients dial a device host at its addresses: they are the administrator's.
             let stays = relay.is_some() || client.has_role("device");
@@ -285,6 +316,28 @@ fn told_setting(id: ClientId) -> String {
 
 fn relay_setting(id: ClientId) -> String {
     format!("outbound.relay.{}", id.0)
+}
+
+/// The RDS of this name that passes a connection on. Anybody on the way can say so: it counts where the
+/// connection really comes from there.
+pub(crate) fn relay_at(catalog: &Catalog, said: Option<&str>, from: &str) -> Option<String> {
+    let relay = catalog.client(said?).ok()?;
+    let there = relay.addresses.iter().any(|address| address == from);
+    (relay.is_enrolled() && relay.has_role("device") && there).then_some(relay.name)
+}
+
+/// Remembers which RDS passes a host's calls on, or that none does.
+pub(crate) fn note_relay(
+    catalog: &Catalog,
+    id: ClientId,
+    relay: Option<&str>,
+) -> Result<(), CatalogError> {
+    let name = relay.unwrap_or_default().as_bytes();
+    let kept = catalog.setting(&relay_setting(id))?.unwrap_or_default();
+    if kept != name {
+        catalog.set_setting(&relay_setting(id), name)?;
+    }
+    Ok(())
 }
 
 /// The RDS that passes a host's calls on, by name, as of its last call.

@@ -12,7 +12,9 @@ mod line;
 mod node;
 mod registry;
 
-pub(crate) use callers::{forget_addresses, relay_of, remember_addresses};
+pub(crate) use callers::{
+    Caller, forget_addresses, note_relay, relay_at, relay_of, remember_addresses,
+};
 pub(crate) use dialers::Dialers;
 pub(crate) use line::Line;
 pub(crate) use node::NodeStatus;

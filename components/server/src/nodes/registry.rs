@@ -32,8 +32,8 @@ pub(crate) struct OwnHost {
     /// `host:port` of its own listeners for each access mode, over loopback.
     pub smssh: Vec<String>,
     pub ctrl: Vec<String>,
-    /// The port on which hosts that nobody can dial call it.
-    pub https: u16,
+    /// The port on which hosts that nobody can dial call it; none where it takes no calls.
+    pub https: Option<u16>,
 }
 
 /// What every node's task needs.
@@ -57,7 +57,10 @@ impl Keeper {
         match client.access_mode {
             AccessMode::Smssh => Way::new(own, name, SMSSH.id, control_port(client)),
             AccessMode::Ctrl => Way::new(own, name, CTRL.id, control_port(client)),
-            AccessMode::Outbound => Way::new(name, own, HTTPS.id, self.own.https),
+            AccessMode::Outbound => {
+                let port = self.own.https.unwrap_or(HTTPS.ports.first());
+                Way::new(name, own, HTTPS.id, port)
+            }
         }
     }
 
@@ -150,6 +153,11 @@ impl Nodes {
     /// Whether a host calls, and cannot be dialled when it is needed.
     pub(crate) fn calls(&self, id: ClientId) -> bool {
         self.node(id).is_some_and(|node| node.mode == AccessMode::Outbound)
+    }
+
+    /// The port on which hosts call this server; none where it takes no calls.
+    pub(crate) fn called_at(&self) -> Option<u16> {
+        self.keeper.own.https
     }
 
     pub(crate) fn own(&self) -> ClientId {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use simsim_catalog::AccessMode;
+use simsim_control::join::{Joiner, join_over};
 use simsim_control::verbs::Roles;
-use simsim_control::{CtrlListener, Hello, Identity};
+use simsim_control::{CtrlListener, Hello, Identity, JoinCode};
 use simsim_model::Level;
 use simsim_net::BoxedWire;
 use simsim_net::mux::{Mux, MuxHandle, Side};
-use simsim_net::outbound;
-use simsim_server::api::{ClientRequest, ClientSetRequest};
+use simsim_net::outbound::{self, Purpose};
+use simsim_server::api::{ClientRequest, ClientSetRequest, JoinCodeRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +32,7 @@ fn connection(suite: &Suite) -> BoxedWire {
 /// Calls with a key, and answers as a host does; streams can be opened on what comes back.
 async fn call(suite: &Suite, host: &Host, identity: &Identity) -> MuxHandle {
     let mut wire = connection(suite);
-    outbound::begin(&mut wire).await.unwrap();
+    outbound::begin(&mut wire, Purpose::Call).await.unwrap();
     let (streams, mut incoming) = Mux::new(wire, Side::Dialer, outbound::limits());
     let hello = Hello::new(&*host.desk.name, Roles::CLIENT);
     let (policy, handler) = (host.door(), Arc::clone(&host.desk) as Arc<_>);
@@ -127,7 +128,7 @@ async fn a_key_that_is_revoked_while_it_is_proved_gets_nothing_then_or_later() {
     // The thief answers the server's first line only when it is allowed to.
     let go = Arc::new(tokio::sync::Notify::new());
     let mut wire = connection(&suite);
-    outbound::begin(&mut wire).await.unwrap();
+    outbound::begin(&mut wire, Purpose::Call).await.unwrap();
     let (streams, mut incoming) = Mux::new(wire, Side::Dialer, outbound::limits());
     let hello = Hello::new("laptop", Roles::CLIENT);
     let (policy, handler) = (host.door(), Arc::clone(&host.desk) as Arc<_>);
@@ -175,4 +176,41 @@ async fn calls_without_a_proof_are_limited_and_end_in_time() {
     let mut other = connection(&suite);
     other.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     assert!(closed(&mut other, 5).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_joins_over_a_connection_that_it_opened_and_a_relay_that_is_claimed_is_none() {
+    let suite = Suite::with_datastore().await;
+    let request = JoinCodeRequest { name: Some("road".to_owned()), outbound: true };
+    let code = suite.server().create_join_code(&root(), request).await.unwrap();
+    assert!(code.command.contains(" --outbound=") && code.command.ends_with("--name road"));
+    let code = JoinCode::parse(&code.code).unwrap();
+    let identity = Identity::generate();
+    let joiner = |outbound| Joiner {
+        identity: &identity,
+        hello: Hello::new("road", Roles::CLIENT),
+        name: "road",
+        listen_port: 1,
+        platform: "test",
+        outbound,
+    };
+    for outbound in [false, true] {
+        let mut wire = connection(&suite);
+        // The server's own host has a device; it is not at this address.
+        outbound::begin_relayed(&mut wire, "vault").await.unwrap();
+        outbound::begin(&mut wire, Purpose::Join).await.unwrap();
+        let joined = join_over(wire, "vault", &code, &joiner(outbound), timing()).await;
+        match outbound {
+            true => assert_eq!(joined.unwrap().server_key, suite.server().identity().public()),
+            // Nobody becomes a host that is dialled in this way.
+            false => {
+                let error = joined.unwrap_err().to_string();
+                assert!(error.contains("one that calls"), "{error}");
+            }
+        }
+    }
+    let clients = suite.server().clients(&root()).await.unwrap();
+    let road = clients.iter().find(|one| one.name == "road").unwrap();
+    assert_eq!(road.access_mode, AccessMode::Outbound);
+    assert_eq!(road.addresses, [FROM.to_string()]);
 }

@@ -29,7 +29,7 @@ async fn a_host_joins_with_a_code_and_is_reached() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_serves_one_host_of_one_name() {
     let suite = Suite::start().await;
-    let request = JoinCodeRequest { name: Some("desk".to_owned()) };
+    let request = JoinCodeRequest { name: Some("desk".to_owned()), outbound: false };
     let reply = suite.server().create_join_code(&root(), request).await.unwrap();
     assert!(reply.command.contains(&reply.code) && reply.command.contains("--name desk"));
     let host = suite.new_host("desk", false).await;
@@ -52,7 +52,7 @@ async fn a_code_serves_one_host_of_one_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_wrong_codes_lock_the_right_one() {
     let suite = Suite::start().await;
-    let request = JoinCodeRequest { name: Some("desk".to_owned()) };
+    let request = JoinCodeRequest { name: Some("desk".to_owned()), outbound: false };
     let right = suite.server().create_join_code(&root(), request).await.unwrap().code;
     let host = suite.new_host("desk", false).await;
     let key = suite.server().identity().public();
@@ -98,7 +98,10 @@ async fn a_revoked_client_loses_its_session_its_jobs_and_its_way_back() {
 
     let code = suite
         .server()
-        .create_join_code(&root(), JoinCodeRequest { name: Some("desk".to_owned()) })
+        .create_join_code(
+            &root(),
+            JoinCodeRequest { name: Some("desk".to_owned()), outbound: false },
+        )
         .await
         .unwrap();
     suite.join_with(&host, "desk", &code.code).await.unwrap();

@@ -34,7 +34,7 @@ async fn the_plan_follows_what_is_configured_with_the_ports_that_hosts_told_of()
     assert!(!plan.rows.iter().any(|row| row.from.kind == EndKind::Anyone), "no code is valid");
 
     suite.add_task("docs", "desk", &suite.tree("tree")).await;
-    server.create_join_code(&root(), JoinCodeRequest { name: None }).await.unwrap();
+    server.create_join_code(&root(), JoinCodeRequest::default()).await.unwrap();
     let plan = server.port_plan(&root()).await.unwrap();
     let data = row(&plan, "http", "desk", "vault").unwrap();
     assert!(data.why[0].contains("task 'docs'") && !data.local, "{data:?}");

@@ -84,7 +84,7 @@ impl Suite {
                 config: self.config.clone(),
                 dial_self: vec![self.host.control.to_string()],
                 dial_self_ctrl: Vec::new(),
-                called_at: 1,
+                called_at: Some(1),
                 timing: timing(),
                 data_ports: simsim_transfer::DataPorts::any(2),
             };
@@ -111,7 +111,7 @@ impl Suite {
     /// Another host, joined under `name` with a code for that name.
     pub async fn join_host(&self, name: &str, with_device: bool) -> Host {
         let host = self.new_host(name, with_device).await;
-        let request = JoinCodeRequest { name: Some(name.to_owned()) };
+        let request = JoinCodeRequest { name: Some(name.to_owned()), outbound: false };
         let code = self.server().create_join_code(&root(), request).await.unwrap().code;
         self.join_with(&host, name, &code).await.unwrap();
         host
@@ -128,18 +128,16 @@ impl Suite {
         name: &str,
         code: &str,
     ) -> Result<join::Joined, simsim_control::ControlError> {
-        simsim_control::join(
-            &[self.host.control.to_string()],
-            &JoinCode::parse(code).unwrap(),
-            &host.identity,
-            Hello::new(name, Roles::CLIENT),
+        let joiner = join::Joiner {
+            identity: &host.identity,
+            hello: Hello::new(name, Roles::CLIENT),
             name,
-            host.control.port(),
-            "test",
-            false,
-            timing(),
-        )
-        .await
+            listen_port: host.control.port(),
+            platform: "test",
+            outbound: false,
+        };
+        let code = JoinCode::parse(code).unwrap();
+        join::join(&[self.host.control.to_string()], &code, &joiner, timing()).await
     }
 
     /// A task of paths on `client`.

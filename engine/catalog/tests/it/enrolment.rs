@@ -12,6 +12,7 @@ fn code(byte: u8, name: Option<&str>) -> JoinCode {
         hash: [byte; 32],
         sealed_secret: vec![byte; 48],
         client_name: name.map(str::to_owned),
+        outbound: false,
         created_unix_ms: 1_000,
         expires_unix_ms: 2_000,
         used_unix_ms: None,

@@ -16,12 +16,21 @@ pub struct PortConfiguration {
     pub replications: Vec<Replication>,
     /// Other vendors' systems that are dialled.
     pub systems: Vec<SystemUse>,
-    /// Names that valid join codes are bound to; an empty one may become any host.
-    pub joining: Vec<String>,
+    /// Hosts that a valid join code lets in.
+    pub joining: Vec<Joining>,
     /// What could not be made out while this was put together, a sentence each.
     pub troubles: Vec<String>,
     /// Who may open the console, where it listens beyond loopback; empty: anyone.
     pub console_from: Vec<IpAddr>,
+}
+
+/// A valid join code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joining {
+    /// The name that it is bound to; an empty one may become any host.
+    pub name: String,
+    /// It is for a host that calls: it joins where it calls, on row `https`, and others on row `smssh`.
+    pub outbound: bool,
 }
 
 /// One host.

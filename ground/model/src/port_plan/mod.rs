@@ -14,7 +14,7 @@ mod render;
 mod rules;
 
 pub use configuration::{
-    Access, DataProtocol, DataUse, DrivePlace, HostPorts, Interface, NoDrivePort, PlannedHost,
+    Access, DataProtocol, DataUse, DrivePlace, HostPorts, Interface, Joining, NoDrivePort, PlannedHost,
     PortConfiguration, Replication, SystemUse, UseKind,
 };
 pub use plan::{EndKind, PlanEnd, PlanHost, PlanPlace, PlanRow, PortPlan};

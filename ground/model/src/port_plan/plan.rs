@@ -200,14 +200,15 @@ impl<'a> Planner<'a> {
                 (None, _) => {}
             }
         }
-        if !self.configuration.joining.is_empty() {
-            let port = server.ports.of(&SMSSH);
-            let anyone = anyone("hosts that join", &[]);
-            for name in &self.configuration.joining {
-                let who = if name.is_empty() { "a new host" } else { name };
-                let why = format!("a join code for {who} is valid");
-                self.listen(&SMSSH, anyone.clone(), end(server), (port, port), false, why);
+        for joining in &self.configuration.joining {
+            let row = if joining.outbound { &HTTPS } else { &SMSSH };
+            let who = if joining.name.is_empty() { "a new host" } else { &joining.name };
+            let mut why = format!("a join code for {who} is valid");
+            if joining.outbound {
+                why.push_str(", for access mode OUTBOUND");
             }
+            let (from, port) = (anyone("hosts that join", &[]), server.ports.of(row));
+            self.listen(row, from, end(server), (port, port), false, why);
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use simsim_model::port_plan::{
-    Access, DataProtocol, DataUse, Extra, FirewallFormat, Interface, PlannedHost,
+    Access, DataProtocol, DataUse, Extra, FirewallFormat, Interface, Joining, PlannedHost,
     PortConfiguration, PortPlan, Scope, SystemUse, UseKind, render,
 };
 use simsim_model::port_registry::{DIAL, FTP_DATA, HTTP, Host, PortSet, SMSSH};
@@ -51,7 +51,7 @@ fn plan() -> PortPlan {
             addresses: vec!["203.0.113.5".parse().unwrap()],
             hosts: vec!["far".to_owned()],
         }],
-        joining: vec![String::new()],
+        joining: vec![Joining { name: String::new(), outbound: false }],
         ..PortConfiguration::default()
     };
     PortPlan::of(&configuration)

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use simsim_model::port_plan::{
-    Access, DataProtocol, DataUse, DrivePlace, EndKind, Interface, PlanRow, PlannedHost,
+    Access, DataProtocol, DataUse, DrivePlace, EndKind, Interface, Joining, PlanRow, PlannedHost,
     PortConfiguration, PortPlan, Replication, SystemUse, UseKind,
 };
 use simsim_model::port_registry::{
@@ -63,7 +63,7 @@ prop_compose! {
         uses in prop::collection::vec((0..HOSTS, 0..DEVICES, kind()), 0..6),
         replications in prop::collection::vec((0..DEVICES, 0..DEVICES, 0u32..9, any::<bool>()), 0..3),
         systems in prop::collection::vec((0..DIAL.len(), 0..HOSTS), 0..3),
-        joining in prop::collection::vec("[a-z]{0,3}", 0..2),
+        joining in prop::collection::vec(("[a-z]{0,3}", any::<bool>()), 0..3),
     ) -> PortConfiguration {
         let hosts = accesses.into_iter().enumerate().map(|(at, access)| {
             let role = match at {
@@ -99,7 +99,7 @@ prop_compose! {
                 addresses: vec![address(100 + dial)],
                 hosts: vec![name(host)],
             }).collect(),
-            joining,
+            joining: joining.into_iter().map(|(name, outbound)| Joining { name, outbound }).collect(),
             ..PortConfiguration::default()
         }
     }
@@ -219,7 +219,9 @@ proptest! {
             row.row == id && row.from.kind == EndKind::Anyone && row.to.name == name(0)
         });
         prop_assert_eq!(from_anyone(CONSOLE.id), configuration.hosts[0].console_is_open);
-        prop_assert_eq!(from_anyone(SMSSH.id), !configuration.joining.is_empty());
+        let joins = |outbound| configuration.joining.iter().any(|one| one.outbound == outbound);
+        prop_assert_eq!(from_anyone(SMSSH.id), joins(false));
+        prop_assert_eq!(from_anyone(HTTPS.id), joins(true));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use simsim_model::port_plan::{PlanRow, PortPlan};
-use simsim_model::port_registry::{CTRL, FTP, FTP_DATA, Host as Role, LISTEN, SMSSH};
+use simsim_model::port_registry::{CTRL, FTP, FTP_DATA, HTTPS, Host as Role, LISTEN, SMSSH};
 use simsim_testkit::{ChildProcess, MIDDLE, Network, compare_trees, open_ports};
 
 use crate::hosts::{Daemon, PATIENCE, assert_done, simsim, until};
@@ -148,8 +148,19 @@ impl Site {
 
     /// Through the firewall: it is opened for hosts that join while the code is valid.
     fn join(&self, name: &str, state: &Path, more: &[&str]) {
-        let code = self.server.join_code(name);
+        let calls = more.iter().any(|one| one.starts_with("--outbound"));
+        let code = match calls {
+            true => self.server.outbound_code(name),
+            false => self.server.join_code(name),
+        };
         self.apply();
+        // What a host that joins may dial is one port, and it is the one for its access mode.
+        let joins: Vec<String> =
+            self.rows().iter().filter(|row| row.from.anywhere).map(PlanRow::title).collect();
+        let row = if calls { &HTTPS } else { &SMSSH };
+        let expected =
+            format!("{}: hosts that join to {VAULT}, port {}", row.id, row.ports.first());
+        assert_eq!(joins, [expected]);
         let mut join = simsim();
         let server = self.network.address(VAULT).to_string();
         join.args(["client", "join", &server, "--code", &code, "--name", name, "--state"]);

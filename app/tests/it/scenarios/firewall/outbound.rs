@@ -5,7 +5,8 @@ use simsim_model::port_plan::PlanRow;
 use simsim_model::port_registry::{HTTP, HTTPS, SMSSH};
 use simsim_testkit::skip;
 
-use super::{FAR, Site, VAULT, WEB};
+use super::{FAR, STRANGER, Site, VAULT, WEB, run};
+use crate::hosts::{assert_done, simsim};
 
 #[test]
 fn firewall_a_client_with_nothing_inbound_but_replies() {
@@ -27,4 +28,23 @@ fn firewall_a_client_with_nothing_inbound_but_replies() {
     }
     site.is_tight();
     site.each_rule_matters();
+
+    // Joining needs that one port and no other: all hosts here have joined so. Where it is closed, the
+    // error says which it is.
+    let (code, late) = (site.server.outbound_code("late"), site.scratch.path().join("late"));
+    site.apply();
+    let row = site.rows().into_iter().find(|row| row.from.anywhere).unwrap();
+    assert_eq!(row.title(), format!("https: hosts that join to {VAULT}, port {https}"));
+    site.close(&row, None);
+    let server = site.network.address(VAULT).to_string();
+    let mut join = simsim();
+    join.args(["client", "join", &server, "--outbound", "--code", &code, "--name", "late"]);
+    join.arg("--state").arg(&late);
+    let closed = run(&mut site.network.on(STRANGER, &join));
+    assert_eq!(closed.status.code(), Some(8), "{closed:?}");
+    let said = String::from_utf8(closed.stderr).unwrap();
+    let words = format!("'late' does not reach '{server}' on TCP port {https} (https): ");
+    assert!(said.contains(&words), "{words}\n{said}");
+    site.apply();
+    assert_done(&run(&mut site.network.on(STRANGER, &join)));
 }

@@ -33,7 +33,8 @@ pub(super) struct Known {
     /// Interfaces of hosts and choices of clients, by name and in order.
     interfaces: Vec<(String, String)>,
     choices: Vec<(String, String)>,
-    pub(super) joining: Vec<Option<String>>,
+    /// Names of codes, and whether they are for hosts that call.
+    pub(super) joining: Vec<(Option<String>, bool)>,
     /// The listeners that each host last told of.
     pub(super) listening: Vec<(ClientId, Vec<Told>)>,
 }
