@@ -1,6 +1,7 @@
 //! Hosts that call the Server, because nobody can dial them (access mode OUTBOUND).
 //!
-//! A host that is not enrolled yet may join over such a connection ([`crate::Server::take_call`]); until it has proved something it stands in the same waiting room.
+//! A host that is not enrolled yet may join over such a connection ([`crate::Server::take_call`]); it
+//! stands in the same waiting room.
 //!
 //! A call is a connection with many streams. On the first one the Server asks, as if it had dialled:
 //! the host proves its key, and the session goes to that host's task, which waits for it. Streams
