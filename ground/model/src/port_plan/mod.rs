@@ -14,8 +14,8 @@ mod render;
 mod rules;
 
 pub use configuration::{
-    Access, DataProtocol, DataUse, DrivePlace, HostPorts, Interface, Joining, NoDrivePort, PlannedHost,
-    PortConfiguration, Replication, SystemUse, UseKind,
+    Access, DataProtocol, DataUse, DrivePlace, HostPorts, Interface, Joining, NoDrivePort,
+    PlannedHost, PortConfiguration, Replication, SystemUse, UseKind,
 };
 pub use plan::{EndKind, PlanEnd, PlanHost, PlanPlace, PlanRow, PortPlan};
 pub use render::{FirewallFormat, render};
