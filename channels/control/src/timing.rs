@@ -30,3 +30,18 @@ impl Default for Timing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_keep_the_limits() {
+        let ms = |time: Duration| time.as_millis() as u64;
+        let timing = Timing::default();
+        assert!(ms(timing.handshake) <= limits::HANDSHAKE_TIMEOUT_MS);
+        assert!(ms(timing.idle) <= limits::IDLE_TIMEOUT_MS);
+        assert!(ms(timing.dead) <= limits::DEAD_PEER_MS);
+        assert!(timing.beat * 2 < timing.dead, "a beat that is late is no death");
+    }
+}

@@ -162,12 +162,25 @@ async fn garbage_closes_its_own_connection_only(mode: Mode) {
     node.dial().await.unwrap();
 }
 
+/// 256 KiB of channel data, and at most so much that a packet has besides: its padding, the length of
+/// that, and where the data goes.
+const SSH_PACKET_BYTES_MAX: u32 = 256 * 1024 + 33;
+
 #[tokio::test]
 async fn an_oversize_packet_is_refused_by_its_length_alone() {
     let node = Node::with_timing(Mode::Smssh, SIEGE).await;
-    let mut stream = TcpStream::connect(node.address).await.unwrap();
-    let announced = [&b"SSH-2.0-x\r\n"[..], &(300 * 1024_u32).to_be_bytes(), &[4; 12]].concat();
-    stream.write_all(&announced).await.unwrap();
-    // It does not wait for the other 300 KiB, nor for the end of the handshake time.
-    assert!(closed_by_listener(&mut stream, Duration::from_secs(3)).await);
+    let announce = async |bytes: u32| {
+        let mut stream = TcpStream::connect(node.address).await.unwrap();
+        let head = [&b"SSH-2.0-x\r\n"[..], &bytes.to_be_bytes(), &[4; 12]].concat();
+        stream.write_all(&head).await.unwrap();
+        stream
+    };
+    // It does not wait for the other 256 KiB, nor for the end of the handshake time.
+    let mut past = announce(SSH_PACKET_BYTES_MAX + 1).await;
+    assert!(closed_by_listener(&mut past, Duration::from_secs(3)).await);
+    let mut whole = announce(SSH_PACKET_BYTES_MAX).await;
+    assert!(
+        !closed_by_listener(&mut whole, Duration::from_millis(500)).await,
+        "as large as may be"
+    );
 }
