@@ -17,6 +17,11 @@ pub const HEADER_BYTES: usize = 9;
 pub const TAG_BYTES: usize = 16;
 /// Plaintext that one frame carries when there is that much.
 pub const PAYLOAD_BYTES: usize = 256 * 1024;
+/// Plaintext that the first frame of a body carries: enough to prove that the body is genuine, before
+/// anybody makes room for the rest.
+pub const FIRST_PAYLOAD_BYTES: usize = 4 * 1024;
+/// The sealed part that the first frame of a request may have at most.
+pub const FIRST_SEALED_BYTES_MAX: usize = 16 * 1024;
 /// The size at the end of a final frame.
 const COUNT_BYTES: usize = 8;
 /// Text of an error, cut to this length.
@@ -50,19 +55,20 @@ impl FrameSealer {
 
     /// Bytes on the wire of a body of `plain` bytes sealed by [`Self::next_of`].
     pub fn wire_bytes(plain: usize) -> u64 {
-        let frames = plain.div_ceil(PAYLOAD_BYTES).max(1);
+        let frames = 1 + plain.saturating_sub(FIRST_PAYLOAD_BYTES).div_ceil(PAYLOAD_BYTES);
         (plain + frames * (HEADER_BYTES + TAG_BYTES) + COUNT_BYTES) as u64
     }
 
-    /// Seals the next frame of a body whose rest is `parts`: up to [`PAYLOAD_BYTES`] of them. The
-    /// frame that takes the last byte is the final one if `ends`.
+    /// Seals the next frame of a body whose rest is `parts`: up to [`PAYLOAD_BYTES`] of them, of the
+    /// first frame [`FIRST_PAYLOAD_BYTES`]. The frame that takes the last byte is the final one if
+    /// `ends`.
     pub fn next_of(
         &mut self,
         parts: &mut VecDeque<Bytes>,
         ends: bool,
     ) -> Result<Bytes, TransferError> {
         let left: usize = parts.iter().map(Bytes::len).sum();
-        let take = left.min(PAYLOAD_BYTES);
+        let take = left.min(if self.number == 0 { FIRST_PAYLOAD_BYTES } else { PAYLOAD_BYTES });
         let last = ends && take == left;
         let mut frame = self.start(take + if last { COUNT_BYTES } else { 0 });
         let mut missing = take;
@@ -154,8 +160,6 @@ pub struct FrameOpener {
     reply: bool,
     plain: Vec<u8>,
     plain_max: usize,
-    /// Bytes of plaintext that the first frame may have.
-    first_max: usize,
     number: u32,
     header: [u8; HEADER_BYTES],
     header_have: usize,
@@ -173,20 +177,12 @@ impl FrameOpener {
             reply,
             plain: Vec::with_capacity(room),
             plain_max,
-            first_max: plain_max,
             number: 0,
             header: [0; HEADER_BYTES],
             header_have: 0,
             missing: 0,
             end: None,
         }
-    }
-
-    /// Before a frame was genuine there is memory for so many bytes only: a first frame that would not
-    /// fit is refused by its header.
-    pub fn first_within(mut self, bytes: usize) -> Self {
-        self.first_max = bytes.min(self.plain_max);
-        self
     }
 
     /// Makes room for a body of so many bytes, now that its first frame was genuine.
@@ -262,7 +258,10 @@ impl FrameOpener {
             4 if self.reply => (1, HEADER_BYTES + TAG_BYTES + 1 + MESSAGE_BYTES_MAX),
             found => return Err(TransferError::FrameType { number, found }),
         };
-        let max = most - HEADER_BYTES;
+        let max = match (self.reply, self.number) {
+            (false, 0) => FIRST_SEALED_BYTES_MAX,
+            _ => most - HEADER_BYTES,
+        };
         let size = length as usize;
         if size < least + TAG_BYTES || size > max {
             return Err(TransferError::FrameLength { number, length, max: max as u32 });
@@ -270,10 +269,6 @@ impl FrameOpener {
         let payload = size - TAG_BYTES - if kind == 2 { COUNT_BYTES } else { 0 };
         if kind <= 2 && self.plain.len() + payload > self.plain_max {
             return Err(TransferError::BodyTooLarge { max: self.plain_max });
-        }
-        let first_max = self.first_max + TAG_BYTES + COUNT_BYTES;
-        if kind <= 2 && number == 0 && size > first_max {
-            return Err(TransferError::FrameLength { number, length, max: first_max as u32 });
         }
         Ok(size)
     }

@@ -29,7 +29,8 @@ pub trait TransferHandler: Send + Sync + 'static {
     }
 
     /// The ticket is being used: remember that before returning, so that it cannot be used again
-    /// after a restart. An error (already used, no room, draining) refuses the transfer.
+    /// after a restart. An error (already used, draining) refuses the transfer; with
+    /// [`Kind::Busy`] there is no room now, and the client comes again.
     fn opened(&self, transfer: &TransferId) -> Result<(), SessionError>;
 
     /// The session that answers `has`, `put` and `commit`. Asked once a transfer.
@@ -63,6 +64,17 @@ pub trait TransferHandler: Send + Sync + 'static {
     /// The client has proved its ticket and waits for its turn, for a place that others have: the
     /// time does not count against the ticket, nor against the client. Called every few seconds.
     fn waits(&self, transfer: &TransferId);
+
+    /// Was [`TransferHandler::waits`] called within the last minute?
+    fn waited(&self, _transfer: &TransferId) -> bool {
+        false
+    }
+
+    /// Memory that the work on a `put` takes beside the segment itself, in bytes. Asked for every put:
+    /// be quick, and believe nothing.
+    fn put_bytes(&self, segment: &[u8]) -> usize {
+        segment.len()
+    }
 
     /// The client has shown that it lives. Called for every genuine request: be quick.
     fn heard(&self, transfer: &TransferId);

@@ -29,7 +29,7 @@ use crate::{DeviceError, copies, manifests, rates};
 /// How a device works.
 #[derive(Debug, Clone)]
 pub struct DeviceOptions {
-    /// Transfers at work at the same time; more are refused as `Busy`.
+    /// Transfers at work at the same time; more are refused as `Busy`, and wait at their client.
     pub transfers_max: usize,
     /// Verifications and rebuilds at the same time.
     pub jobs_max: usize,
@@ -47,7 +47,7 @@ pub struct DeviceOptions {
 impl Default for DeviceOptions {
     fn default() -> Self {
         Self {
-            transfers_max: 64,
+            transfers_max: 256,
             jobs_max: 4,
             threads: 0,
             zstd_level: 3,

@@ -43,8 +43,12 @@ pub enum DeviceError {
     NoTransfer(TransferId),
     #[error("{0}")]
     Ticket(&'static str),
-    #[error("{0} transfers are open here, which is the limit; try again later")]
+    #[error(
+        "{0} transfers are open at this device, as many as its setting device.transfers_max allows: wait until one ends, or raise it"
+    )]
     Crowded(usize),
+    #[error("{0} tickets are known at this device, as many as it can keep: try again in an hour")]
+    Tickets(usize),
     #[error("this transfer has ended: {0}")]
     Ended(String),
     #[error("{0}")]
@@ -71,7 +75,9 @@ impl DeviceError {
             | DeviceError::NoSlots
             | DeviceError::NoTransfer(_) => Kind::NotFound,
             DeviceError::NotOpen { kind, .. } => *kind,
-            DeviceError::InUse { .. } | DeviceError::Crowded(_) => Kind::Busy,
+            DeviceError::InUse { .. } | DeviceError::Crowded(_) | DeviceError::Tickets(_) => {
+                Kind::Busy
+            }
             DeviceError::Path(_)
             | DeviceError::NotEmpty(_)
             | DeviceError::Attached { .. }

@@ -97,7 +97,7 @@ impl Grants {
             };
         }
         if table.len() >= GRANTS_MAX {
-            return Err(DeviceError::Crowded(table.len()));
+            return Err(DeviceError::Tickets(table.len()));
         }
         let grant = Grant {
             ticket: ticket.clone(),
@@ -234,9 +234,13 @@ impl Grant {
 
     /// Too late to be opened?
     fn has_expired(&self) -> bool {
-        let waited = i64::try_from(WAITED.as_nanos()).unwrap_or(i64::MAX);
-        let since = now_unix_ns().saturating_sub(self.counts.waits_unix_ns.load(Relaxed));
-        self.ticket.expires_unix_s <= now_unix_s() && since > waited
+        self.ticket.expires_unix_s <= now_unix_s() && !self.waited()
+    }
+
+    /// Did its client wait for its turn within the last minute?
+    pub(crate) fn waited(&self) -> bool {
+        let lately = i64::try_from(WAITED.as_nanos()).unwrap_or(i64::MAX);
+        now_unix_ns().saturating_sub(self.counts.waits_unix_ns.load(Relaxed)) <= lately
     }
 
     /// Its client waits for its turn.

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use simsim_control::verbs::{AttachDatastoreReply, CreateDatastore, DatastoreStateReply};
 use simsim_datastore::{
-    CreateOptions, Datastore, DatastoreError, OpenOptions as DatastoreOpenOptions,
+    CreateOptions, Datastore, DatastoreError, OpenOptions as DatastoreOpenOptions, Room,
 };
 use simsim_model::{Kind, StoreId};
 use simsim_storage::{BoundedStorage, LocalStorage, Storage, StorageError};
@@ -72,6 +72,8 @@ pub(crate) struct Shelf {
     file: PathBuf,
     /// How long a storage may take to answer.
     patience: Duration,
+    /// Memory of the sessions of all datastores.
+    room: Arc<Room>,
     places: Mutex<Vec<Place>>,
     /// One change at a time; opening takes long and must not hold up who only reads.
     changing: Mutex<()>,
@@ -83,8 +85,9 @@ impl Shelf {
     /// Reads the list and opens what is on it.
     pub(crate) fn open(file: PathBuf, patience: Duration) -> Result<Self, DeviceError> {
         let list = read_list(&file)?;
+        let room = Arc::<Room>::default();
         let places = list.datastores.into_iter().map(|record| {
-            let state = open_at(&record.path, patience).and_then(|open| {
+            let state = open_at(&record.path, patience, &room).and_then(|open| {
                 if open.datastore.store() == record.store {
                     return Ok(open);
                 }
@@ -98,7 +101,8 @@ impl Shelf {
         });
         let places = Mutex::new(places.collect());
         let drives = watch::Sender::new(Vec::new());
-        let shelf = Self { places, file, patience, changing: Mutex::new(()), drives };
+        let changing = Mutex::new(());
+        let shelf = Self { places, file, patience, room, changing, drives };
         shelf.tell_drives();
         Ok(shelf)
     }
@@ -148,7 +152,7 @@ impl Shelf {
             cut: request.cut.unwrap_or_default(),
         };
         Datastore::create(Arc::clone(&storage), options)?;
-        let datastore = Datastore::open(Arc::clone(&storage), DatastoreOpenOptions::default())?;
+        let datastore = Datastore::open(Arc::clone(&storage), options_with(&self.room))?;
         let record = Record {
             path,
             store: request.store,
@@ -173,7 +177,7 @@ impl Shelf {
             drop(open);
             self.take_down(&record, &why)?;
         }
-        let open = open_at(&path, self.patience)?;
+        let open = open_at(&path, self.patience, &self.room)?;
         let store = open.datastore.store();
         let mut record = Record {
             path,
@@ -335,10 +339,14 @@ impl Shelf {
     }
 }
 
-fn open_at(path: &Path, patience: Duration) -> Result<Open, DeviceError> {
+fn options_with(room: &Arc<Room>) -> DatastoreOpenOptions {
+    DatastoreOpenOptions { room: Arc::clone(room), ..DatastoreOpenOptions::default() }
+}
+
+fn open_at(path: &Path, patience: Duration, room: &Arc<Room>) -> Result<Open, DeviceError> {
     // A folder is made for a new datastore only.
     let storage = bounded(path, patience, LocalStorage::open_existing)?;
-    let datastore = Datastore::open(Arc::clone(&storage), DatastoreOpenOptions::default())?;
+    let datastore = Datastore::open(Arc::clone(&storage), options_with(room))?;
     Ok(Open { datastore, storage })
 }
 

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use simsim_format::SegmentView;
 use simsim_model::{BackupSession, CopySession, RestoreSession, SessionError, Ticket, TransferId};
 use simsim_net::tls::Pin;
 use simsim_transfer::TransferHandler;
@@ -12,6 +13,9 @@ use simsim_transfer::throttle::Pass;
 use crate::grants::Grant;
 use crate::session::{Open, Session};
 use crate::{Device, DeviceError, streams};
+
+/// What a put takes however small its table is.
+const PUT_BYTES: usize = 64 << 10;
 
 impl Device {
     fn grant_of(&self, transfer: &TransferId) -> Result<Arc<Grant>, DeviceError> {
@@ -78,6 +82,16 @@ impl TransferHandler for Device {
         if let Some(grant) = self.grants.get(transfer) {
             grant.waits();
         }
+    }
+
+    fn waited(&self, transfer: &TransferId) -> bool {
+        self.grants.get(transfer).is_some_and(|grant| grant.waited())
+    }
+
+    fn put_bytes(&self, segment: &[u8]) -> usize {
+        // The table as a list, its names in the pack and for the index, its references in sets.
+        let table = SegmentView::table_end(segment).unwrap_or_default().min(segment.len());
+        PUT_BYTES + 4 * table
     }
 
     fn heard(&self, transfer: &TransferId) {

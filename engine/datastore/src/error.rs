@@ -44,6 +44,10 @@ pub enum DatastoreError {
     Missing { count: usize, first: String },
     #[error("{reason}")]
     SessionFailed { kind: Kind, reason: String },
+    #[error(
+        "{waiting} bytes of nodes wait here for what they refer to, which leaves no room for {more} more: put what nodes refer to before them"
+    )]
+    NoRoom { waiting: usize, more: usize },
     #[error("{why}")]
     Invalid { why: String },
 }
@@ -56,7 +60,7 @@ impl DatastoreError {
             DatastoreError::Damaged { .. } => Kind::Corrupt,
             DatastoreError::NoStore { .. } | DatastoreError::NoSaveset { .. } => Kind::NotFound,
             DatastoreError::StoreExists { .. } | DatastoreError::OtherDomain { .. } => Kind::Denied,
-            DatastoreError::Fenced { .. } => Kind::Busy,
+            DatastoreError::Fenced { .. } | DatastoreError::NoRoom { .. } => Kind::Busy,
             DatastoreError::ReadOnly { kind, .. } | DatastoreError::SessionFailed { kind, .. } => {
                 *kind
             }

@@ -33,6 +33,7 @@ mod quarantine;
 mod read_session;
 mod rebuild;
 mod reread;
+mod room;
 mod root;
 mod slots;
 mod state;
@@ -44,6 +45,9 @@ pub use mend::MendReport;
 pub use open::{CreateOptions, Datastore, OpenOptions};
 pub use read_session::ReadSession;
 pub use rebuild::RebuildReport;
+pub use room::{
+    NAME_BYTES, NAMES_OWN, NAMES_SHARED, Room, WAITING_BYTES_MAX, WAITING_OF_ONE_BYTES_MAX,
+};
 pub use state::DatastoreState;
 pub use verify::{Damage, SegmentCheck, VerifyProgress, VerifyReport};
 pub use write_session::{SessionOptions, WriteSession};

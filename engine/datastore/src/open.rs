@@ -16,6 +16,7 @@ use crate::manifests::Savesets;
 use crate::pack_table::pack_key;
 use crate::reread::Doubtful;
 use crate::root::{Root, name_fits, read_copies};
+use crate::room::Room;
 use crate::write_session::{SessionOptions, WriteSession};
 use crate::{DatastoreError, ReadSession, fence, quarantine};
 
@@ -52,11 +53,18 @@ pub struct OpenOptions {
     /// Memory for filters of the index. They want 1.6 bytes a chunk; where that is too much, 0.33
     /// bytes a chunk of the largest runs, and seven unknown names of ten cost no read.
     pub filter_bytes: u64,
+    /// Memory of the sessions that write. Datastores of one process share it.
+    pub room: Arc<Room>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { pack_bytes: PACK_BYTES, reserve_bytes: None, filter_bytes: FILTER_BYTES }
+        Self {
+            pack_bytes: PACK_BYTES,
+            reserve_bytes: None,
+            filter_bytes: FILTER_BYTES,
+            room: Arc::default(),
+        }
     }
 }
 
@@ -87,6 +95,7 @@ pub(crate) struct Inner {
     pub(crate) read_only: Mutex<Option<(Kind, String)>>,
     pub(crate) damaged_packs: Mutex<Vec<(Name, String)>>,
     pub(crate) pack_bytes: u64,
+    pub(crate) room: Arc<Room>,
     _lock: Box<dyn Lock>,
 }
 
@@ -176,6 +185,7 @@ impl Datastore {
             read_only: Mutex::new(None),
             damaged_packs: Mutex::new(findings.damaged_packs),
             pack_bytes: options.pack_bytes,
+            room: options.room,
             _lock: lock,
         };
         inner.ensure_reserve(options.reserve_bytes);

@@ -12,6 +12,7 @@ use simsim_storage::{ObjectWriter, Storage};
 use crate::DatastoreError;
 use crate::index::IndexSegment;
 use crate::pack_table::pack_key;
+use crate::room::Claim;
 
 pub(crate) struct PackWriter {
     writer: Box<dyn ObjectWriter>,
@@ -20,6 +21,8 @@ pub(crate) struct PackWriter {
     bytes: u64,
     segments: Vec<IndexSegment>,
     pub(crate) names: HashSet<Name>,
+    room: Claim,
+    crowded: bool,
 }
 
 /// A pack that is durable, for the index.
@@ -27,10 +30,16 @@ pub(crate) struct SealedPack {
     pub(crate) name: Name,
     pub(crate) bytes: u64,
     pub(crate) segments: Vec<IndexSegment>,
+    /// Held until the index has the names.
+    _room: Claim,
 }
 
 impl PackWriter {
-    pub(crate) fn create(storage: &dyn Storage, store: StoreId) -> Result<Self, DatastoreError> {
+    pub(crate) fn create(
+        storage: &dyn Storage,
+        store: StoreId,
+        room: Claim,
+    ) -> Result<Self, DatastoreError> {
         let nonce = random_bytes().map_err(|source| DatastoreError::format("a pack", source))?;
         let header = PackHeader { store, nonce };
         let mut writer = storage.create()?;
@@ -42,11 +51,18 @@ impl PackWriter {
             bytes: PACK_HEADER_BYTES as u64,
             segments: Vec::new(),
             names: HashSet::new(),
+            room,
+            crowded: false,
         })
     }
 
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Is there no room for its names?
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded
     }
 
     pub(crate) fn append(&mut self, view: &SegmentView) -> Result<(), DatastoreError> {
@@ -56,6 +72,7 @@ impl PackWriter {
         let (kind, checksum) = (view.kind, view.checksum());
         self.footer.segments.push(PackSegment { offset, length, kind, checksum });
         if kind != SegmentKind::Manifest {
+            self.crowded |= !self.room.add_names(view.items.len());
             let names: Vec<Name> = view.items.iter().map(|item| item.name).collect();
             self.names.extend(names.iter().copied());
             self.segments.push(IndexSegment { domain: view.domain, offset, length, names });
@@ -71,6 +88,6 @@ impl PackWriter {
         simsim_model::failpoint::hit("datastore.pack_written");
         self.writer.finish(&pack_key(name))?;
         simsim_model::failpoint::hit("datastore.pack_renamed");
-        Ok(SealedPack { name, bytes, segments: self.segments })
+        Ok(SealedPack { name, bytes, segments: self.segments, _room: self.room })
     }
 }

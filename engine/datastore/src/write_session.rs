@@ -1,7 +1,7 @@
 //! The backup verbs over a datastore: one session, one saveset.
 //!
 //! A node segment is written only when all that it refers to is in the index or earlier in this
-//! session's packs; until then it waits in memory, bounded. Packs of a session are sealed one
+//! session's packs; until then it waits in memory, as long as there is room for it. Packs of a session are sealed one
 //! after the other, so a durable node never refers to something that is not.
 
 mod commit;
@@ -21,12 +21,15 @@ use simsim_model::{
 use crate::open::unix_ns;
 use crate::pack_writer::PackWriter;
 use crate::read_session::check_count;
-use crate::{Datastore, DatastoreError, ReadSession};
+use crate::room::{Claim, WAITING_OF_ONE_BYTES_MAX};
+use crate::{Datastore, DatastoreError, ReadSession, quarantine};
 
 /// Segment numbers that may be ahead of the first missing one.
 const NUMBERS_AHEAD_MAX: usize = 4096;
-/// Bytes of node segments that may wait for what they refer to.
-const WAITING_BYTES_MAX: usize = 64 << 20;
+/// Beside its bytes, what an item of a node segment that waits takes.
+const ITEM_BYTES: usize = 48;
+/// And what a name that it lacks takes.
+const MISSING_BYTES: usize = 80;
 
 /// What the server decided about the saveset.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,6 +53,8 @@ pub struct WriteSession {
     order: Mutex<()>,
     /// Held during a commit.
     committing: Mutex<Option<CommitReply>>,
+    /// Its share of the room for names.
+    _room: Claim,
 }
 
 #[derive(Default)]
@@ -82,6 +87,7 @@ struct Waiting {
     missing: HashSet<Name>,
     /// Its share of `State::waiting_bytes`.
     bytes: usize,
+    _room: Claim,
 }
 
 impl State {
@@ -110,6 +116,7 @@ impl WriteSession {
         options: SessionOptions,
     ) -> Self {
         Self {
+            _room: datastore.inner.room.session(),
             datastore,
             domain,
             saveset,
@@ -211,23 +218,39 @@ impl WriteSession {
                 return Err(self.fail(&mut state, error));
             }
         } else {
-            let bytes = view.bytes().len() + missing.len() * 40;
-            if state.waiting_bytes + bytes > WAITING_BYTES_MAX {
-                return Err(DatastoreError::invalid(
-                    "too many node segments came before what they refer to",
-                ));
-            }
+            let items = view.items.len() * ITEM_BYTES;
+            let bytes = view.bytes().len() + items + missing.len() * MISSING_BYTES;
+            let inner = &self.datastore.inner;
+            let small = state.waiting_bytes + bytes <= WAITING_OF_ONE_BYTES_MAX;
+            let Some(room) = small.then(|| inner.room.waiting(bytes)).flatten() else {
+                return Err(self.no_room(&state, number, bytes));
+            };
             state.waiting_bytes += bytes;
-            state.waiting.push(Waiting { view, missing, bytes });
+            state.waiting.push(Waiting { view, missing, bytes, _room: room });
         }
         state.acknowledge(number);
+        let pack_bytes = self.datastore.inner.pack_bytes;
         let full =
-            state.pack.as_ref().is_some_and(|p| p.bytes() >= self.datastore.inner.pack_bytes);
+            state.pack.as_ref().is_some_and(|p| p.bytes() >= pack_bytes || p.is_crowded());
         if full {
             self.queue_seal(&mut state);
         }
         drop(state);
         if full { self.seal_queued() } else { Ok(()) }
+    }
+
+    /// Why a node segment cannot wait. Where everything before it has come, what it lacks is not on its
+    /// way but lost: the next backup is told.
+    fn no_room(&self, state: &State, number: u64, bytes: usize) -> DatastoreError {
+        let all_came = number == state.next_number && state.ahead.is_empty();
+        if all_came
+            && !self.saveset.is_zero()
+            && let Err(error) = quarantine::remember_loss(&self.datastore.inner)
+        {
+            return error;
+        }
+        let waiting = self.datastore.inner.room.waiting_bytes();
+        DatastoreError::NoRoom { waiting, more: bytes }
     }
 
     /// Appends a segment, then those that waited for it.
@@ -237,7 +260,11 @@ impl WriteSession {
             let inner = &self.datastore.inner;
             let pack = match &mut state.pack {
                 Some(pack) => pack,
-                None => state.pack.insert(PackWriter::create(&*inner.storage, inner.root.store)?),
+                None => {
+                    let room = inner.room.pack();
+                    let new = PackWriter::create(&*inner.storage, inner.root.store, room)?;
+                    state.pack.insert(new)
+                }
             };
             pack.append(&view)?;
             if state.waiting.is_empty() {

@@ -2,11 +2,15 @@
 //!
 //! Shared by all workers. A worker asks for its batch, appends what is missing to the segment
 //! that all workers fill, and whoever fills it seals it; two or more sender threads put sealed
-//! segments. Nothing waits but for the bounded queue to the senders.
+//! segments. Data waits for nothing but the bounded queue to the senders.
+//!
+//! A segment of nodes is put when all that it refers to has been acknowledged: `order` knows what is
+//! under way. So the device never has to keep one in memory for what is still to come, however many
+//! backups run there.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
@@ -15,6 +19,7 @@ use simsim_format::{DomainKey, FormatError, Node, Sealer};
 use simsim_model::{BackupSession, DomainId, Name, Progress, failpoint, limits};
 
 use crate::MoverError;
+use crate::order::{Order, Place};
 
 /// Plaintext at which a data segment is closed: half of a restore's unit of work.
 pub(crate) const SEGMENT_TARGET_BYTES: usize = 2 << 20;
@@ -22,13 +27,18 @@ pub(crate) const SEGMENT_TARGET_BYTES: usize = 2 << 20;
 const NODE_BATCH: usize = 512;
 /// Bytes of node bodies at which a node segment is closed.
 const NODE_BATCH_BYTES: usize = 1 << 20;
-/// Bytes of nodes put since the last data segment after which the one that is being filled goes out
-/// as it is: the device holds nodes back until their chunks have come, 64 MiB at most.
-const NODES_BEFORE_DATA_BYTES: usize = 8 << 20;
 /// Names put by this job that are remembered, so that two workers rarely put the same chunk.
 const RECENT_MAX: usize = 64 << 10;
 
 type Items = Vec<(Name, u32)>;
+
+/// A sealed segment on its way to the senders.
+pub(crate) struct Sealed {
+    number: u64,
+    segment: Bytes,
+    /// Given up when the segment was acknowledged.
+    place: Place,
+}
 
 #[derive(Default)]
 struct Filling {
@@ -52,9 +62,9 @@ pub(crate) struct ChunkWriter {
     zstd_level: i32,
     filling: Mutex<Filling>,
     nodes: Mutex<Nodes>,
-    nodes_since_data: AtomicUsize,
+    order: Arc<Order>,
     sealers: Mutex<Vec<Sealer>>,
-    out: Mutex<Option<Sender<(u64, Bytes)>>>,
+    out: Mutex<Option<Sender<Sealed>>>,
     next: AtomicU64,
     failed: Mutex<Option<MoverError>>,
     progress: Arc<Progress>,
@@ -69,7 +79,7 @@ impl ChunkWriter {
         domain: DomainId,
         zstd_level: i32,
         progress: Arc<Progress>,
-    ) -> (Arc<Self>, Receiver<(u64, Bytes)>) {
+    ) -> (Arc<Self>, Receiver<Sealed>) {
         let (out, segments) = crossbeam_channel::bounded(2);
         let writer = Self {
             session,
@@ -78,7 +88,7 @@ impl ChunkWriter {
             zstd_level,
             filling: Mutex::default(),
             nodes: Mutex::default(),
-            nodes_since_data: AtomicUsize::new(0),
+            order: Arc::default(),
             sealers: Mutex::default(),
             out: Mutex::new(Some(out)),
             next: AtomicU64::new(0),
@@ -113,21 +123,25 @@ impl ChunkWriter {
 
     /// Sends segments until the writer is finished: the body of a sender thread. After a failure
     /// it goes on taking, so that nobody waits for ever.
-    pub(crate) fn send_all(&self, segments: &Receiver<(u64, Bytes)>) {
-        for (number, segment) in segments {
+    pub(crate) fn send_all(&self, segments: &Receiver<Sealed>) {
+        for Sealed { number, segment, place } in segments {
             if self.failed.lock().is_some() {
                 continue;
             }
-            let length = segment.len() as u64;
-            match self.session.put(number, segment) {
-                Ok(()) => {
-                    failpoint::hit("mover.segment_put");
-                    self.bytes_stored.fetch_add(length, Relaxed);
-                    self.progress.add(|p| &p.bytes_wire, length);
-                }
-                Err(error) => self.fail(error.into()),
+            if let Err(error) = self.put(number, segment) {
+                self.fail(error);
             }
+            drop(place);
         }
+    }
+
+    fn put(&self, number: u64, segment: Bytes) -> Result<(), MoverError> {
+        let length = segment.len() as u64;
+        self.session.put(number, segment)?;
+        failpoint::hit("mover.segment_put");
+        self.bytes_stored.fetch_add(length, Relaxed);
+        self.progress.add(|p| &p.bytes_wire, length);
+        Ok(())
     }
 
     /// Stores the chunks of one batch: `chunks` are names and ranges of `data`.
@@ -166,16 +180,20 @@ impl ChunkWriter {
                 return Ok(());
             }
             let spare = Vec::with_capacity(SEGMENT_TARGET_BYTES + (256 << 10));
-            (std::mem::take(&mut filling.items), std::mem::replace(&mut filling.plaintext, spare))
+            let plaintext = std::mem::replace(&mut filling.plaintext, spare);
+            (std::mem::take(&mut filling.items), plaintext, self.order.data())
         };
         self.seal_data(full)
     }
 
-    fn seal_data(&self, (items, plaintext): (Items, Vec<u8>)) -> Result<(), MoverError> {
-        self.nodes_since_data.store(0, Relaxed);
+    fn seal_data(&self, full: (Items, Vec<u8>, Place)) -> Result<(), MoverError> {
+        let (items, plaintext, place) = full;
         self.count_new(plaintext.len() as u64);
         let segment = self.with_sealer(|sealer| sealer.seal_data(&items, &plaintext))?;
-        self.send(segment)
+        let Some(out) = self.out.lock().clone() else { return Err(MoverError::Lost) };
+        let number = self.next.fetch_add(1, Relaxed);
+        let sealed = Sealed { number, segment: Bytes::from(segment), place };
+        out.send(sealed).map_err(|_| MoverError::Lost)
     }
 
     fn count_new(&self, bytes: u64) {
@@ -195,12 +213,6 @@ impl ChunkWriter {
         Ok(made?)
     }
 
-    fn send(&self, segment: Vec<u8>) -> Result<(), MoverError> {
-        let Some(out) = self.out.lock().clone() else { return Err(MoverError::Lost) };
-        let number = self.next.fetch_add(1, Relaxed);
-        out.send((number, Bytes::from(segment))).map_err(|_| MoverError::Lost)
-    }
-
     /// Adds a node, which holds so many bytes of files itself; it is stored with others, later, unless
     /// the datastore has it.
     pub(crate) fn add_node(&self, node: Node, inline: u64) -> Result<Name, MoverError> {
@@ -213,13 +225,15 @@ impl ChunkWriter {
                 return Ok(name);
             }
             nodes.bytes = 0;
-            std::mem::take(&mut nodes.waiting)
+            (std::mem::take(&mut nodes.waiting), self.order.nodes())
         };
         self.store_nodes(full)?;
         Ok(name)
     }
 
-    fn store_nodes(&self, nodes: Vec<(Node, u64)>) -> Result<(), MoverError> {
+    /// Puts nodes, and returns when the device has them.
+    fn store_nodes(&self, full: (Vec<(Node, u64)>, Place)) -> Result<(), MoverError> {
+        let (nodes, place) = full;
         self.check()?;
         let names: Vec<Name> = nodes.iter().map(|(node, _)| node.name).collect();
         let known = self.session.has(&names)?;
@@ -233,10 +247,11 @@ impl ChunkWriter {
             })
             .collect();
         self.count_new(inline_new);
-        let bytes: usize = nodes.iter().map(size_of_node).sum();
-        if self.nodes_since_data.fetch_add(bytes, Relaxed) + bytes > NODES_BEFORE_DATA_BYTES {
-            self.seal_filling()?;
+        if nodes.is_empty() {
+            return Ok(());
         }
+        self.seal_filling()?;
+        place.until_first(|| self.check())?;
         let mut rest = &nodes[..];
         while !rest.is_empty() {
             // One node may be large: a page of entries with big attributes.
@@ -251,7 +266,7 @@ impl ChunkWriter {
                 .max(1);
             let (head, tail) = rest.split_at(count);
             let segment = self.with_sealer(|sealer| sealer.seal_nodes(head))?;
-            self.send(segment)?;
+            self.put(self.next.fetch_add(1, Relaxed), Bytes::from(segment))?;
             rest = tail;
         }
         Ok(())
@@ -261,7 +276,8 @@ impl ChunkWriter {
     fn seal_filling(&self) -> Result<(), MoverError> {
         let rest = {
             let mut filling = self.filling.lock();
-            (std::mem::take(&mut filling.items), std::mem::take(&mut filling.plaintext))
+            let plaintext = std::mem::take(&mut filling.plaintext);
+            (std::mem::take(&mut filling.items), plaintext, self.order.data())
         };
         if rest.0.is_empty() { Ok(()) } else { self.seal_data(rest) }
     }
@@ -269,9 +285,12 @@ impl ChunkWriter {
     /// Seals what is left and closes the way to the senders; the number of segments made.
     pub(crate) fn finish(&self) -> Result<u64, MoverError> {
         self.seal_filling()?;
-        let nodes = std::mem::take(&mut self.nodes.lock().waiting);
-        if !nodes.is_empty() {
-            self.store_nodes(nodes)?;
+        let last = {
+            let mut nodes = self.nodes.lock();
+            (std::mem::take(&mut nodes.waiting), self.order.nodes())
+        };
+        if !last.0.is_empty() {
+            self.store_nodes(last)?;
         }
         self.close();
         Ok(self.next.load(Relaxed))
@@ -293,11 +312,16 @@ mod tests {
 
     use super::*;
 
-    /// Knows no name, and keeps what kinds of segments came, with their plaintext bytes.
+    /// Knows no name; keeps what came, and takes its time with data. A node that came before something
+    /// that it refers to is a failure.
     #[derive(Default)]
-    struct Kinds(Mutex<Vec<(SegmentKind, usize)>>);
+    struct Strict {
+        held: Mutex<HashSet<Name>>,
+        data: AtomicU64,
+        nodes: AtomicU64,
+    }
 
-    impl BackupSession for Kinds {
+    impl BackupSession for Strict {
         fn terms(&self) -> Result<StoreTerms, SessionError> {
             unreachable!("nobody asks")
         }
@@ -308,7 +332,22 @@ mod tests {
 
         fn put(&self, _: u64, segment: Bytes) -> Result<(), SessionError> {
             let view = SegmentView::parse(segment).unwrap();
-            self.0.lock().push((view.kind, view.plain_bytes as usize));
+            let own: HashSet<Name> = view.items.iter().map(|item| item.name).collect();
+            if view.kind == SegmentKind::Data {
+                // Whoever does not wait for it comes first now.
+                std::thread::sleep(std::time::Duration::from_millis(3));
+                self.data.fetch_add(1, Relaxed);
+            } else {
+                let held = self.held.lock();
+                for (_, refs) in view.node_refs() {
+                    let early = refs.nodes().chain(refs.chunks());
+                    if early.into_iter().any(|name| !own.contains(&name) && !held.contains(&name)) {
+                        return Err(SessionError::new(simsim_model::Kind::Invalid, "too early"));
+                    }
+                }
+                self.nodes.fetch_add(1, Relaxed);
+            }
+            self.held.lock().extend(own);
             Ok(())
         }
 
@@ -340,7 +379,7 @@ mod tests {
     /// tells why.
     #[test]
     fn the_cause_of_a_failure_counts_and_not_the_answer_that_was_missing() {
-        let session = Arc::new(Kinds::default());
+        let session = Arc::new(Strict::default());
         let key = DomainKey::new(&Secret([7; 32]));
         let progress = Arc::new(Progress::default());
         let (writer, _segments) =
@@ -351,40 +390,41 @@ mod tests {
         assert_eq!(writer.check().unwrap_err().kind(), simsim_model::Kind::Cancelled);
     }
 
-    /// A tree whose metadata is all new, with hardly any new data: its nodes must not wait at the
-    /// device for a data segment that never gets full.
+    /// Two threads add chunks, large and small, and the nodes that refer to them; nodes refer to
+    /// nodes as well.
     #[test]
-    fn many_nodes_take_the_few_chunks_they_need_along() {
-        let session = Arc::new(Kinds::default());
+    fn a_node_is_put_after_all_that_it_refers_to_was_acknowledged() {
+        let session = Arc::new(Strict::default());
         let key = DomainKey::new(&Secret([7; 32]));
         let domain = DomainId([1; 16]);
         let progress = Arc::new(Progress::default());
         let (writer, segments) =
             ChunkWriter::new(Arc::clone(&session) as Arc<_>, key, domain, 3, progress);
         std::thread::scope(|scope| {
-            scope.spawn(|| writer.send_all(&segments));
-            for number in 0..800 {
-                let content = format!("{number:05}");
-                let chunk = writer.key().chunk_name(content.as_bytes());
-                writer.store(content.as_bytes(), &[(chunk, 0..5)]).unwrap();
-                let entries = (0..128).map(|at| file(number * 128 + at, chunk)).collect();
-                writer.add_node(Node::new(writer.key(), &Page::Entries(entries)), 0).unwrap();
+            for _ in 0..3 {
+                scope.spawn(|| writer.send_all(&segments));
             }
-            writer.finish().unwrap();
+            let add = |thread: usize| {
+                for round in 0..300 {
+                    let number = thread * 1000 + round;
+                    let length = if round % 9 == 0 { 300 << 10 } else { 5 };
+                    let content = format!("{number:05}").repeat(length / 5);
+                    let chunk = writer.key().chunk_name(content.as_bytes());
+                    let range = 0..content.len();
+                    writer.store(content.as_bytes(), &[(chunk, range)])?;
+                    let entries = (0..64).map(|at| file(number * 64 + at, chunk)).collect();
+                    let node = Node::new(writer.key(), &Page::Entries(entries));
+                    writer.add_node(node, 0)?;
+                }
+                Ok::<(), MoverError>(())
+            };
+            let other = scope.spawn(move || add(1));
+            let done = add(0).and(other.join().unwrap()).and_then(|()| writer.finish());
+            writer.close();
+            done.unwrap();
         });
-        let (mut waiting, mut most, mut data) = (0, 0, 0);
-        for (kind, bytes) in session.0.lock().iter() {
-            if *kind == SegmentKind::Data {
-                data += 1;
-                waiting = 0;
-            } else {
-                waiting += bytes;
-                most = most.max(waiting);
-            }
-        }
-        assert!(
-            data > 1 && most <= NODES_BEFORE_DATA_BYTES + 2 * NODE_BATCH_BYTES,
-            "{data} {most}"
-        );
+        writer.check().unwrap();
+        let (data, nodes) = (session.data.load(Relaxed), session.nodes.load(Relaxed));
+        assert!(data > 4 && nodes > 4, "{data} {nodes}");
     }
 }

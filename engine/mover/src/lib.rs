@@ -19,6 +19,7 @@ mod error;
 mod held;
 pub mod look;
 mod nodes;
+mod order;
 mod placing;
 mod read;
 mod report;

@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,18 +14,18 @@ use hyper::{Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use simsim_model::{Name, Ticket, TransferId, limits};
 use simsim_net::tls::Pin;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::body::{OutBody, Piece, work_lost};
 use super::held::Held;
 use super::listener::Device;
 use super::open::{Opened, open};
-use super::session::Session;
+use super::session::{AtWork, Session};
 use super::watch::Moved;
 use super::{FRAMES, REQUEST_HEADER};
 use super::{raw, work};
 use crate::error::status_of;
-use crate::frame::{FrameOpener, FrameSealer};
+use crate::frame::{FIRST_PAYLOAD_BYTES, FIRST_SEALED_BYTES_MAX, FrameOpener, FrameSealer};
 use crate::keys::{OPEN_BYTES, Way};
 use crate::messages::{
     COPY_HEAD_BYTES, PLACE_BYTES, PUT_HEAD_BYTES, STREAM_HEAD_BYTES, STREAM_PIECE_BYTES_MAX,
@@ -36,8 +36,8 @@ use crate::{TransferError, Verb};
 const WHAT_THIS_IS: &str = "simsim data port; it speaks to simsim clients only\n";
 /// The one answer to an unknown transfer, a wrong proof and a first frame that does not open.
 const REFUSED: &str = "transfer refused\n";
-/// Memory for a body of which no frame was genuine yet.
-const FIRST_KIB: u32 = 320;
+/// A body up to this size needs no leave: pings and most questions are smaller.
+const SMALL_BYTES: usize = FIRST_SEALED_BYTES_MAX;
 /// How often a transfer whose body is coming is looked at: was it revoked meanwhile?
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A refused body is read and dropped up to here, so that the refusal gets through.
@@ -209,6 +209,12 @@ async fn open_ticket(
             Err((StatusCode::GONE, "the ticket has expired\n", "ticket expired".into()))
         }
         Opened::Used(why) => Err((StatusCode::CONFLICT, "the ticket was used before\n", why)),
+        // Who has proved a ticket may know, and waits.
+        Opened::Busy(why) => {
+            caller.proved();
+            tracing::info!(peer = %caller.ip, transfer = %transfer.short(), why, "a transfer waits");
+            Ok(plain(StatusCode::TOO_MANY_REQUESTS, format!("{why}\n")))
+        }
         Opened::Failed => {
             Err((StatusCode::INTERNAL_SERVER_ERROR, "the device failed\n", "cannot open".into()))
         }
@@ -244,14 +250,10 @@ async fn opened_verb(
         return Err(too_large(length));
     }
     let room = hint.unwrap_or(max as u64).min(max as u64) as usize;
-    // Who has not proved anything yet gets room for a first frame, and one transfer never all.
-    let kib = (room / 1024 + 1) as u32;
-    let first_kib = kib.min(FIRST_KIB);
-    let mut memory = take_memory(&device.memory, first_kib).await?;
-    let mut share = None;
+    // Who has not proved anything yet gets room for a first frame only.
+    let mut memory = None;
     let key = session.keys.body_key(Way::ToDevice, verb, number).map_err(fault)?;
-    let first = first_kib as usize * 1024;
-    let mut opener = FrameOpener::new(key, false, max, first).first_within(first);
+    let mut opener = FrameOpener::new(key, false, max, room.min(FIRST_PAYLOAD_BYTES));
     let mut at_work = None;
     let mut held = Held::new(device, caller, &session, verb, number);
     let mut turn = None;
@@ -273,12 +275,9 @@ async fn opened_verb(
             caller.proved();
             device.handler.heard(&transfer);
             at_work = Some(session.begin());
-            if kib > first_kib {
+            if room > SMALL_BYTES {
                 turn = held.turn().await.map_err(over)?;
-            }
-            share = Some(take_memory(&session.memory, kib).await?);
-            if kib > first_kib {
-                memory.merge(take_memory(&device.memory, kib - first_kib).await?);
+                memory = Some(held.memory((room / 1024 + 1) as u32).await.map_err(over)?);
             }
             opener.expect(room);
         }
@@ -302,8 +301,12 @@ async fn opened_verb(
     let at_work = at_work.ok_or_else(|| fault(TransferError::BodyTruncated { frames: 0 }))?;
     let held = held.reply();
     let (tell, pieces) = mpsc::channel(1);
-    start(device, Arc::clone(&session), verb, Bytes::from(given), tell, (at_work, memory, share));
+    let room = Room::default();
+    let kept = (at_work, memory, Arc::clone(&room));
+    start(device, Arc::clone(&session), verb, Bytes::from(given), tell, kept);
     let mut reply = reply(device, &session, verb, number, pieces).await.map_err(fault)?;
+    let body = std::mem::replace(reply.body_mut(), OutBody::plain(Bytes::new()));
+    *reply.body_mut() = body.keeping(room);
     if let Some(held) = held {
         let body = std::mem::replace(reply.body_mut(), OutBody::plain(Bytes::new()));
         *reply.body_mut() = body.held(held);
@@ -311,38 +314,49 @@ async fn opened_verb(
     Ok(reply)
 }
 
-async fn take_memory(pool: &Arc<Semaphore>, kib: u32) -> Result<OwnedSemaphorePermit, Refusal> {
-    let asked = Arc::clone(pool).acquire_many_owned(kib);
-    match tokio::time::timeout(Duration::from_secs(10), asked).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => {
-            Err((StatusCode::SERVICE_UNAVAILABLE, "the device is busy\n", "no memory free".into()))
-        }
-    }
-}
+/// Memory of a request's work and of its reply; given back when both are over.
+pub(super) type Room = Arc<OnceLock<OwnedSemaphorePermit>>;
 
-/// Starts the work on a thread that may block; `held` is let go when it is done.
-fn start<H: Send + 'static>(
+/// Starts the work on a thread that may block, as soon as there is memory for it and a thread; what is
+/// kept is let go when it is done. Meanwhile the reply says that it lives.
+fn start(
     device: &Arc<Device>,
     session: Arc<Session>,
     verb: Verb,
     given: Bytes,
     tell: mpsc::Sender<Piece>,
-    held: H,
+    kept: (AtWork, Option<[OwnedSemaphorePermit; 2]>, Room),
 ) {
+    let kib = work::kib(&*device.handler, verb, &given).min(device.work_kib);
     let inner = Arc::clone(device);
-    let work = move |permit| {
-        let _held = (held, permit);
+    let room = Arc::clone(&kept.2);
+    let work = move |call: Option<OwnedSemaphorePermit>| {
+        let _kept = (kept, call);
         work::run(&inner.handler, &session, verb, given, &tell);
     };
-    if let Ok(permit) = Arc::clone(&device.calls).try_acquire_owned() {
-        tokio::task::spawn_blocking(move || work(Some(permit)));
+    // Pings tell who waits from who is dead: they wait for nothing.
+    if verb == Verb::Ping {
+        tokio::task::spawn_blocking(move || work(None));
         return;
     }
-    let calls = Arc::clone(&device.calls);
+    let (memory, calls) = (Arc::clone(&device.work), Arc::clone(&device.calls));
+    let now = Arc::clone(&memory).try_acquire_many_owned(kib);
+    if let Ok(permits) = now {
+        let _ = room.set(permits);
+        if let Ok(call) = Arc::clone(&calls).try_acquire_owned() {
+            tokio::task::spawn_blocking(move || work(Some(call)));
+            return;
+        }
+    }
     tokio::spawn(async move {
-        let permit = calls.acquire_owned().await.ok();
-        tokio::task::spawn_blocking(move || work(permit));
+        if room.get().is_none()
+            && let Ok(permits) = memory.acquire_many_owned(kib).await
+        {
+            let _ = room.set(permits);
+        }
+        drop(room);
+        let call = calls.acquire_owned().await.ok();
+        tokio::task::spawn_blocking(move || work(call));
     });
 }
 

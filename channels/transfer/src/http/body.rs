@@ -12,6 +12,7 @@ use simsim_model::{Kind, SessionError};
 use tokio::sync::mpsc;
 use tokio::time::Interval;
 
+use super::answer::Room;
 use super::held::Held;
 use crate::TransferError;
 use crate::frame::FrameSealer;
@@ -30,6 +31,7 @@ pub(crate) enum OutBody {
     Growing(Box<Growing>),
     Raw(Raw),
     Slow(Box<Slow>),
+    Kept(Box<Kept>),
 }
 
 /// A body that is all there; frames are sealed as the connection takes them.
@@ -44,6 +46,12 @@ pub(crate) struct Sealed {
 pub(crate) struct Raw {
     pieces: mpsc::Receiver<Result<Bytes, TransferError>>,
     left: u64,
+}
+
+/// Any of the others, with the memory that it takes until it is sent.
+pub(crate) struct Kept {
+    inner: OutBody,
+    _room: Room,
 }
 
 /// Any of the others, piece by piece as the rate limits allow.
@@ -92,6 +100,11 @@ impl OutBody {
     /// Plain bytes; a body that comes out shorter breaks the connection.
     pub fn raw(pieces: mpsc::Receiver<Result<Bytes, TransferError>>, length: u64) -> Self {
         OutBody::Raw(Raw { pieces, left: length })
+    }
+
+    /// This body, which gives memory back when it was sent.
+    pub fn keeping(self, room: Room) -> Self {
+        OutBody::Kept(Box::new(Kept { inner: self, _room: room }))
     }
 
     /// This body, as fast as the limits let it.
@@ -240,6 +253,7 @@ impl Body for OutBody {
             OutBody::Growing(growing) => ready!(growing.poll_next(cx)),
             OutBody::Raw(raw) => ready!(raw.poll_next(cx)),
             OutBody::Slow(slow) => ready!(slow.poll_next(cx)),
+            OutBody::Kept(kept) => return Pin::new(&mut kept.inner).poll_frame(cx),
         };
         Poll::Ready(next.map(|frame| frame.map(Frame::data)))
     }
@@ -253,6 +267,7 @@ impl Body for OutBody {
             OutBody::Slow(slow) => {
                 slow.wait.is_none() && slow.rest.is_empty() && slow.inner.is_end_stream()
             }
+            OutBody::Kept(kept) => kept.inner.is_end_stream(),
         }
     }
 
@@ -265,6 +280,7 @@ impl Body for OutBody {
             OutBody::Growing(_) => SizeHint::default(),
             OutBody::Raw(raw) => SizeHint::with_exact(raw.left),
             OutBody::Slow(slow) => slow.inner.size_hint(),
+            OutBody::Kept(kept) => kept.inner.size_hint(),
         }
     }
 }

@@ -1,16 +1,17 @@
-//! A request whose bytes wait for the rate limits of the device.
+//! A request whose bytes wait, for the rate limits of the device or for its memory.
 //!
 //! It stands still on purpose, and must not look dead: to the connection it counts as moving, to the
 //! client's pings it says that it is held, and a transfer that was revoked meanwhile does not wait on.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{Caller, LOOK_INTERVAL};
 use super::listener::Device;
-use super::session::{AtWork, Coming, Session};
+use super::session::{AtWork, BODIES_KIB_MAX, Coming, Session};
 use super::watch::Moved;
 use crate::Verb;
 use crate::throttle::{GaveUp, Pass};
@@ -97,16 +98,38 @@ impl Held {
         if self.pass.as_ref().and_then(Pass::rate).is_none() {
             return Ok(None);
         }
-        let mut turn = std::pin::pin!(Arc::clone(&self.session.turn).lock_owned());
+        let turn = Arc::clone(&self.session.turn).lock_owned();
+        Ok(Some(self.stand(turn).await?))
+    }
+
+    /// Waits until there is memory for the body: first of what its transfer may take, then of what all
+    /// may. Who has both needs nothing more to come to its end.
+    pub async fn memory(&mut self, kib: u32) -> Result<[OwnedSemaphorePermit; 2], GaveUp> {
+        let share = Arc::clone(&self.session.memory);
+        let share = self.stand(permits(share, kib.min(BODIES_KIB_MAX))).await?;
+        let all = permits(Arc::clone(&self.device.memory), kib.min(self.device.memory_kib));
+        Ok([share, self.stand(all).await?])
+    }
+
+    async fn stand<T>(&mut self, turn: impl Future<Output = T>) -> Result<T, GaveUp> {
+        let mut turn = std::pin::pin!(turn);
         loop {
             self.moved.mark();
             self.coming.tell(0, true);
             if let Ok(mine) = tokio::time::timeout(LOOK_INTERVAL, &mut turn).await {
-                return Ok(Some(mine));
+                return Ok(mine);
             }
             if self.is_over() {
                 return Err(GaveUp);
             }
         }
+    }
+}
+
+/// Of a pool that is never closed.
+async fn permits(pool: Arc<Semaphore>, count: u32) -> OwnedSemaphorePermit {
+    match pool.acquire_many_owned(count).await {
+        Ok(permits) => permits,
+        Err(_) => std::future::pending().await,
     }
 }

@@ -21,6 +21,11 @@ use super::watch::{Moved, Watched};
 use crate::TransferHandler;
 use crate::gate::StreamGate;
 
+/// A pool of memory has so much more than the largest segment, at least.
+const POOL_SPARE_BYTES: usize = 1 << 20;
+/// What one connection reads ahead, and holds back on its way out.
+const BUFFER_BYTES: usize = 64 << 10;
+
 /// How the device listens.
 #[derive(Debug, Clone)]
 pub struct ListenOptions {
@@ -36,11 +41,15 @@ pub struct ListenOptions {
     pub wait_interval: Duration,
     /// From accept to the first proof of a ticket, and the time for one head.
     pub handshake_timeout: Duration,
+    /// At each entrance. A client of the suite has five at most.
     pub connections_max: usize,
     /// Handler calls at the same time; more wait.
     pub calls_max: usize,
-    /// Memory for bodies of all connections together.
+    /// Memory for bodies of all connections together; who gets none waits. At least the largest body.
     pub body_bytes_max: usize,
+    /// Memory for what is done with them, and for replies until they are sent; who gets none waits. At
+    /// least the largest reply.
+    pub work_bytes_max: usize,
     /// After the signal to stop, time for requests under way.
     pub drain_timeout: Duration,
 }
@@ -55,7 +64,8 @@ impl Default for ListenOptions {
             handshake_timeout: Duration::from_millis(limits::HANDSHAKE_TIMEOUT_MS),
             connections_max: 1024,
             calls_max: 64,
-            body_bytes_max: 512 << 20,
+            body_bytes_max: 24 << 20,
+            work_bytes_max: 24 << 20,
             drain_timeout: Duration::from_secs(5),
         }
     }
@@ -68,8 +78,12 @@ pub(crate) struct Device {
     pub opening: Mutex<()>,
     pub opens: Semaphore,
     pub calls: Arc<Semaphore>,
-    /// In KiB.
+    /// For bodies, in KiB, and how much there is in all.
     pub memory: Arc<Semaphore>,
+    pub memory_kib: u32,
+    /// For the work on them and for replies, likewise.
+    pub work: Arc<Semaphore>,
+    pub work_kib: u32,
     /// Entrances that are served now.
     pub entrances: AtomicUsize,
     /// Who knows about raw streams.
@@ -85,15 +99,18 @@ pub struct TransferListener {
 
 impl TransferListener {
     pub fn new(handler: Arc<dyn TransferHandler>, options: ListenOptions) -> Self {
+        let memory_kib = pool_kib(options.body_bytes_max);
+        let work_kib = pool_kib(options.work_bytes_max);
         let device = Arc::new(Device {
             handler,
             sessions: Sessions::default(),
             opening: Mutex::new(()),
             opens: Semaphore::new(8),
             calls: Arc::new(Semaphore::new(options.calls_max.max(1))),
-            memory: Arc::new(Semaphore::new(
-                (options.body_bytes_max / 1024).max(limits::CONNECTION_MEMORY_BYTES_MAX / 1024),
-            )),
+            memory: Arc::new(Semaphore::new(memory_kib as usize)),
+            memory_kib,
+            work: Arc::new(Semaphore::new(work_kib as usize)),
+            work_kib,
             entrances: AtomicUsize::new(0),
             gate: OnceLock::new(),
             options,
@@ -153,6 +170,12 @@ impl TransferListener {
     }
 }
 
+/// A pool of so many bytes, in KiB: at least a segment fits, with what comes along.
+fn pool_kib(bytes: usize) -> u32 {
+    let kib = bytes.max(limits::SEGMENT_BYTES_MAX + POOL_SPARE_BYTES) / 1024;
+    u32::try_from(kib).unwrap_or(u32::MAX)
+}
+
 async fn serve(
     device: &Arc<Device>,
     mut entrance: Entrance,
@@ -187,6 +210,10 @@ async fn serve(
                             match arrival.wire(device.options.handshake_timeout).await {
                                 Ok(Arrived::Elsewhere) => {}
                                 Ok(Arrived::Here(wire, pin)) => {
+                                    // Where a key is wanted, only granted hosts came so far.
+                                    if drive.is_some() && pin.is_some() {
+                                        drop(stranger.lock().take());
+                                    }
                                     let streams = AtomicBool::new(false);
                                     let moved = Moved::now();
                                     let caller = Caller {
@@ -274,6 +301,7 @@ async fn connection(
             .header_read_timeout(options.handshake_timeout)
             .max_headers(limits::HTTP_FIELDS_MAX)
             .max_header_size(limits::HTTP_HEAD_BYTES_MAX)
+            .max_buf_size(BUFFER_BYTES)
             .serve_connection(io, service)
     );
     let mut tick = tokio::time::interval(

@@ -1,6 +1,6 @@
 //! Opening a ticket, at the device.
 
-use simsim_model::TransferId;
+use simsim_model::{Kind, TransferId};
 
 use super::answer::Caller;
 use super::listener::Device;
@@ -14,6 +14,8 @@ pub(super) enum Opened {
     Refused(&'static str),
     Expired,
     Used(String),
+    /// There is no room now, and why; the ticket is as good as before.
+    Busy(String),
     Failed,
 }
 
@@ -51,12 +53,18 @@ pub(super) fn open(device: &Device, caller: &Caller, transfer: &TransferId, body
         };
     }
     // Who waited for its turn with a ticket that was good then is not late.
-    if now_unix_s() >= ticket.expires_unix_s && caller.proved != Some(*transfer) {
+    let waited = caller.proved == Some(*transfer) || handler.waited(transfer);
+    if now_unix_s() >= ticket.expires_unix_s && !waited {
         return Opened::Expired;
     }
     let Ok(nonce) = keys::nonce() else { return Opened::Failed };
-    if let Err(error) = handler.opened(transfer) {
-        return Opened::Used(error.to_string());
+    match handler.opened(transfer) {
+        Ok(()) => {}
+        Err(error) if error.kind == Kind::Busy => {
+            handler.waits(transfer);
+            return Opened::Busy(error.message);
+        }
+        Err(error) => return Opened::Used(error.to_string()),
     }
     let proof = keys::device_proof(&ticket.secret, transfer, &client, &nonce);
     let mut reply = [0; OPEN_BYTES];

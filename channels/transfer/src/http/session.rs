@@ -58,12 +58,12 @@ pub(crate) struct Session {
     /// While a rate limit counts, large bodies come one after the other: they take their memory one
     /// after the other, and what has come whole is not lost with the line.
     pub turn: Arc<tokio::sync::Mutex<()>>,
-    /// In KiB: what bodies of this one transfer may take together.
+    /// In KiB: what bodies of this one transfer may take together; a larger one comes alone.
     pub memory: Arc<Semaphore>,
 }
 
-/// Memory for the bodies of one transfer: a quarter of the listener's.
-const BODIES_KIB_MAX: usize = 128 << 10;
+/// Memory for the bodies of one transfer: a third of what all have by default.
+pub(crate) const BODIES_KIB_MAX: u32 = 8 << 10;
 
 /// A request at work: the session is not idle.
 pub(crate) struct AtWork(Arc<Session>);
@@ -136,7 +136,7 @@ impl Session {
             under_way: AtomicUsize::new(0),
             coming: Mutex::default(),
             turn: Arc::default(),
-            memory: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
+            memory: Arc::new(Semaphore::new(BODIES_KIB_MAX as usize)),
         }
     }
 

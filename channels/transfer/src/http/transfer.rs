@@ -21,6 +21,11 @@ use crate::{TransferError, Verb, messages};
 /// A request that was refused without a sealed reply comes again this often.
 const REFUSALS_MAX: u32 = 3;
 
+/// Status of a device that has as many transfers open as it may.
+const CROWDED: u16 = 429;
+/// How often a transfer that waits for its turn asks for it.
+const TURN_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Reply to a ping: 16 bytes for each request under way.
 const PING_BYTES_MAX: usize = 16 * 1024;
 
@@ -180,7 +185,7 @@ async fn open(line: &Line, ticket: &Ticket) -> Result<SessionKeys, TransferError
     let proof = keys::client_proof(&ticket.secret, &ticket.transfer, &client);
     let body = Bytes::from([client, *proof.as_bytes()].concat());
     let mut patience = Patience::new(line);
-    let mut refusals = 0;
+    let (mut refusals, mut waited) = (0, false);
     loop {
         let stall = patience.stall();
         let open = OutBody::plain(body.clone());
@@ -191,6 +196,9 @@ async fn open(line: &Line, ticket: &Ticket) -> Result<SessionKeys, TransferError
                 let given =
                     reply.get(NONCE_BYTES..).and_then(|rest| <[u8; 32]>::try_from(rest).ok());
                 if given.is_some_and(|given| proof == blake3::Hash::from_bytes(given)) {
+                    if waited {
+                        line.options.on_wait.tell("");
+                    }
                     line.heard.mark();
                     return Ok(SessionKeys::derive(
                         &ticket.secret,
@@ -207,6 +215,17 @@ async fn open(line: &Line, ticket: &Ticket) -> Result<SessionKeys, TransferError
                     ),
                 )));
             }
+            Ok(Answer::Plain(CROWDED, text)) => {
+                // The device has no room now: it keeps the ticket, and this host waits its turn.
+                let told = format!("{}: {}", line.peer(), shown(&text).trim_end());
+                if !line.options.on_wait.tell(&told) {
+                    return Err(TransferError::Ended);
+                }
+                waited = true;
+                tokio::time::sleep(TURN_INTERVAL).await;
+                patience = Patience::new(line);
+                continue;
+            }
             Ok(Answer::Plain(status, text)) => {
                 refused(line, status, &text, &mut refusals, &mut patience)?
             }
@@ -217,6 +236,11 @@ async fn open(line: &Line, ticket: &Ticket) -> Result<SessionKeys, TransferError
     }
 }
 
+/// A stranger's text, as far as people are shown it.
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
 /// A reply that is not sealed: final, or worth another try.
 fn refused(
     line: &Line,
@@ -225,8 +249,7 @@ fn refused(
     refusals: &mut u32,
     patience: &mut Patience<'_>,
 ) -> Result<Cut, TransferError> {
-    let text: String =
-        String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(200).collect();
+    let text = shown(text);
     let busy = matches!(status, 429 | 503);
     let gateway = matches!(status, 502 | 504);
     let advice = match status {

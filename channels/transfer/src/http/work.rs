@@ -3,16 +3,53 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use simsim_model::{Kind, RestoreSession, SavesetId, SegmentPlace, SessionError};
+use simsim_model::{Kind, Name, RestoreSession, SavesetId, SegmentPlace, SessionError, limits};
 use tokio::sync::mpsc;
 
 use super::body::Piece;
 use super::session::Session;
-use crate::messages::{self, STREAM_PIECE_BYTES_MAX};
+use crate::messages::{self, PUT_HEAD_BYTES, STREAM_PIECE_BYTES_MAX};
 use crate::{TransferError, TransferHandler, Verb};
 
 /// Segment bytes that are asked of the handler at once in a `get`.
-const GET_BATCH_BYTES: u64 = 4 << 20;
+const GET_BATCH_BYTES: u64 = 2 << 20;
+/// Batches of a `get` that are in memory: one is made, one waits, one is sent.
+const GET_BATCHES: u64 = 3;
+/// Sealed frames on their way out.
+const FRAMES_BYTES: u64 = 320 << 10;
+/// What the work on one name of a `has` takes, its lookup in the index included.
+const HAS_BYTES: u64 = 192;
+/// The same of a `locate`, with the place that is answered.
+const LOCATE_BYTES: u64 = 320;
+/// And of a saveset's id.
+const SAVESET_BYTES: u64 = 96;
+
+/// Memory that the work on a request and its reply take beside the body, in KiB.
+pub(crate) fn kib(handler: &dyn TransferHandler, verb: Verb, body: &Bytes) -> u32 {
+    let length = body.len() as u64;
+    let names = length / Name::BYTES as u64;
+    let bytes = match verb {
+        Verb::Open | Verb::Ping | Verb::Close | Verb::Abort | Verb::Terms => 0,
+        Verb::Has => names * HAS_BYTES,
+        Verb::Locate => names * LOCATE_BYTES,
+        Verb::Savesets => length / 16 * SAVESET_BYTES,
+        Verb::Put => {
+            handler.put_bytes(body.get(PUT_HEAD_BYTES..).unwrap_or_default()) as u64
+        }
+        // Read, decoded, and encoded anew.
+        Verb::Commit | Verb::CommitCopy => 4 * length,
+        Verb::Manifest => 2 * limits::MANIFEST_BYTES_MAX as u64,
+        Verb::Get => {
+            let places = messages::decode_places(body).unwrap_or_default();
+            let lengths = || places.iter().map(|place| u64::from(place.length));
+            let batch = lengths().max().unwrap_or_default().max(GET_BATCH_BYTES);
+            lengths().sum::<u64>().min(GET_BATCHES * batch) + FRAMES_BYTES
+        }
+        Verb::StreamPut => length,
+        Verb::StreamGet => STREAM_PIECE_BYTES_MAX as u64,
+    };
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
 
 /// Does what was asked and sends the reply's pieces.
 pub(crate) fn run(

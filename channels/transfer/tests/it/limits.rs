@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use simsim_model::{BackupSession, Direction, Kind, Name, Secret, limits};
 use simsim_net::BoxedWire;
 use simsim_net::tls::TlsConnect;
-use simsim_transfer::frame::{FrameOpener, TAG_BYTES};
+use simsim_transfer::frame::{FIRST_SEALED_BYTES_MAX, FrameOpener, TAG_BYTES};
 use simsim_transfer::keys::{SessionKeys, Way};
 use simsim_transfer::{ListenOptions, TransferError, Verb, messages, verb};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -251,12 +251,14 @@ fn each_kind_of_frame_has_its_limit() {
         assert_eq!(fed(most, kind, true), Ok(()), "kind {kind}");
         let past = fed(most + 1, kind, true);
         assert!(matches!(past, Err(TransferError::FrameLength { .. })), "kind {kind}: {past:?}");
-        let request = fed(most, kind, false);
+        let first = most.min(FIRST_SEALED_BYTES_MAX);
+        let request = fed(first, kind, false);
         assert_eq!(request.is_ok(), kind <= 2, "kind {kind} in a request: {request:?}");
+        assert!(fed(first + 1, kind, false).is_err(), "kind {kind}, the first of a request");
     }
 }
 
-/// 320 KiB are what a body has before it proved anything.
+/// 16 KiB are what a body has before it proved anything.
 #[test]
 fn a_first_frame_that_does_not_fit_is_refused_by_its_header() {
     let memory = Memory::default();
@@ -278,11 +280,10 @@ fn a_first_frame_that_does_not_fit_is_refused_by_its_header() {
         stream.read_exact(&mut reply).expect("the device waits for the frame");
         assert_eq!(&reply, b"HTTP/1.1 403");
     };
-    let first = 320 << 10;
-    refused(ask(2 << 20, first + TAG_BYTES + 9));
+    refused(ask(2 << 20, FIRST_SEALED_BYTES_MAX + 1));
     // Also where the whole body is smaller than what its frame says.
     refused(ask(1000, limits::FRAME_BYTES_MAX - 9));
-    let mut fits = ask(2 << 20, first + TAG_BYTES);
+    let mut fits = ask(2 << 20, FIRST_SEALED_BYTES_MAX);
     fits.set_read_timeout(Some(Duration::from_millis(500))).expect("timeout");
     assert!(fits.read(&mut [0]).is_err(), "as large as it may be");
 }
