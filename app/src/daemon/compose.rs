@@ -54,6 +54,9 @@ const ENROLMENT_RECHECK: Duration = Duration::from_secs(2);
 /// Calls of other hosts that wait to be taken up; a further one is closed, and its host calls again.
 const CALLS_WAITING_MAX: usize = 64;
 
+/// A client of the suite has four connections for a transfer, and one to ask whether it is heard.
+const CONNECTIONS_OF_A_TRANSFER: usize = 6;
+
 /// What a host of the suite is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -388,7 +391,10 @@ impl Running {
         let mut data = None;
         if let Some(device) = &self.device {
             let handler = Arc::clone(device) as Arc<_>;
-            let doors = TransferListener::new(handler, ListenOptions::default());
+            let mut options = ListenOptions::default();
+            let wanted = settings.device.transfers_max * CONNECTIONS_OF_A_TRANSFER;
+            options.connections_max = options.connections_max.max(wanted);
+            let doors = TransferListener::new(handler, options);
             data = Some(doors.clone());
             let mut entrances: Vec<Entrance> =
                 ports.http.into_iter().map(|one| Entrance::http(one.listener)).collect();

@@ -20,5 +20,6 @@ mod replications;
 mod restarts;
 mod scenarios;
 mod services;
+mod sessions;
 mod streams;
 mod trees;

@@ -37,7 +37,7 @@ fn fill(root: &Path, seed: u64) {
     }
 }
 
-fn most_mib(daemon: &Daemon) -> u64 {
+pub fn most_mib(daemon: &Daemon) -> u64 {
     let path = format!("/proc/{}/status", daemon.process.id());
     let status = std::fs::read_to_string(path).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

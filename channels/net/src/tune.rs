@@ -11,8 +11,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Unanswered probes until the connection counts as dead: 15 s + 3 × 5 s is the 30 s of
 /// `limits::DEAD_PEER_MS`.
 const KEEPALIVE_PROBES: u32 = 3;
-/// Sent data that nobody acknowledges for this long ends the connection.
-const USER_TIMEOUT_MS: u32 = simsim_model::limits::DEAD_PEER_MS as u32;
+/// Sent data that nobody acknowledges for this long ends the connection; so does a peer that takes none
+/// for as long, but for [`crate::Patient`].
+pub(crate) const USER_TIMEOUT_MS: u32 = simsim_model::limits::DEAD_PEER_MS as u32;
 
 /// Sets TCP_NODELAY, keep-alive (15 s idle, then 3 probes 5 s apart) and TCP_USER_TIMEOUT (30 s).
 /// A system that lacks one of them still has the others, and the channels' own heartbeats.

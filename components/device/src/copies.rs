@@ -8,7 +8,7 @@ use simsim_control::verbs::{JobResult, Replicate, ReplicatePart, ReplicateReply}
 use simsim_model::{CopySession, Direction, Kind, Problem, ProblemKind, Rate, RestoreSession};
 use simsim_mover::{CopyJob, CopyReport, MoverError, Pace, copy};
 use simsim_net::tls::Pin;
-use simsim_transfer::{DataPorts, HttpTransfer, Route, routes};
+use simsim_transfer::{DataPorts, DialOptions, HttpTransfer, OnWait, Route, routes};
 use tokio::runtime::Handle;
 
 use crate::pace::Bucket;
@@ -86,11 +86,20 @@ impl Work<'_> {
         if !ticket.direction.is_copy() {
             return Err(DeviceError::Ticket("the ticket is not for copies"));
         }
-        let options = self.device.options.dial.clone();
+        let progress = job.progress();
+        let on_wait = OnWait::new(move |what| {
+            progress.set_waits(what);
+            !progress.is_cancelled()
+        });
+        let options = DialOptions { on_wait, ..self.device.options.dial.clone() };
         let senders = options.connections;
         let routes = self.routes()?;
         let open = HttpTransfer::open_with(self.handle.clone(), routes, ticket.clone(), options);
-        let transfer = Arc::new(open?);
+        job.progress().set_waits("");
+        let transfer = match open {
+            Err(_) if job.progress().is_cancelled() => return Err(MoverError::Cancelled.into()),
+            open => Arc::new(open?),
+        };
         let (domain, datastore) = (ticket.domain, &self.lease.datastore);
         let here = match ticket.direction {
             Direction::CopyOut => Some(Arc::new(datastore.copy_session(domain))),

@@ -15,8 +15,8 @@ use crate::index::{Index, Merger, WHOLE_PACK};
 use crate::manifests::Savesets;
 use crate::pack_table::pack_key;
 use crate::reread::Doubtful;
-use crate::root::{Root, name_fits, read_copies};
 use crate::room::Room;
+use crate::root::{Root, name_fits, read_copies};
 use crate::write_session::{SessionOptions, WriteSession};
 use crate::{DatastoreError, ReadSession, fence, quarantine};
 

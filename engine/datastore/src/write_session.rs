@@ -230,8 +230,7 @@ impl WriteSession {
         }
         state.acknowledge(number);
         let pack_bytes = self.datastore.inner.pack_bytes;
-        let full =
-            state.pack.as_ref().is_some_and(|p| p.bytes() >= pack_bytes || p.is_crowded());
+        let full = state.pack.as_ref().is_some_and(|p| p.bytes() >= pack_bytes || p.is_crowded());
         if full {
             self.queue_seal(&mut state);
         }

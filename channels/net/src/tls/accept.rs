@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -85,11 +85,11 @@ impl TlsDoor {
     ///
     /// # Errors
     /// One sentence: what the other side did.
-    pub async fn welcome(
+    pub async fn welcome<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: TcpStream,
+        stream: S,
         within: Duration,
-    ) -> Result<(TlsStream<TcpStream>, Option<Pin>), String> {
+    ) -> Result<(TlsStream<S>, Option<Pin>), String> {
         let stream = tokio::time::timeout(within, self.acceptor.accept(stream))
             .await
             .map_err(|_| format!("no TLS handshake within {} s", within.as_secs()))?

@@ -3,3 +3,4 @@
 mod dialling;
 mod listening;
 mod mux;
+mod patient;

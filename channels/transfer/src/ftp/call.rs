@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use simsim_model::{Ticket, limits};
 use simsim_net::tls::TlsConnect;
-use simsim_net::{BoxedWire, DialError};
-use tokio::net::TcpStream;
+use simsim_net::{BoxedWire, DialError, Wire};
 use tokio::time::timeout;
 
 use super::address::{eprt, parse_epsv_text};
@@ -81,7 +80,7 @@ impl Call {
     }
 
     /// TLS upon a connection to the device, where this call has it.
-    pub(super) async fn greet(&mut self, stream: TcpStream) -> Result<BoxedWire, String> {
+    pub(super) async fn greet(&mut self, stream: impl Wire) -> Result<BoxedWire, String> {
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
         let address = self.peer.to_string();
         let greeted = timeout(self.patience, tls.greet(&address, stream)).await;

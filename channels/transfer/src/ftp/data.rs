@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use simsim_model::port_registry::FTP_DATA;
-use simsim_net::{Failure, tune};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use simsim_net::{Failure, Patient};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
 use super::address::with_port;
@@ -25,7 +25,7 @@ pub(crate) async fn welcome(
     listener: TcpListener,
     peer: IpAddr,
     within: Duration,
-) -> Result<TcpStream, String> {
+) -> Result<Patient, String> {
     let until = Instant::now() + within;
     let expected = peer.to_canonical();
     loop {
@@ -39,8 +39,7 @@ pub(crate) async fn welcome(
         })?;
         let (stream, from) = accepted.map_err(|error| error.to_string())?;
         if from.ip().to_canonical() == expected {
-            tune(&stream);
-            return Ok(stream);
+            return Ok(Patient::new(stream));
         }
         tracing::warn!(
             peer = %from, %expected,
@@ -63,7 +62,7 @@ pub(crate) async fn connect(
     from: SocketAddr,
     to: SocketAddr,
     within: Duration,
-) -> Result<TcpStream, String> {
+) -> Result<Patient, String> {
     let failed = |failure: Failure| format!("{to} {failure}");
     let dial = async {
         let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
@@ -75,10 +74,7 @@ pub(crate) async fn connect(
         socket.connect(to).await
     };
     match tokio::time::timeout(within, dial).await {
-        Ok(Ok(stream)) => {
-            tune(&stream);
-            Ok(stream)
-        }
+        Ok(Ok(stream)) => Ok(Patient::new(stream)),
         Ok(Err(error)) => Err(failed(match error.kind() {
             io::ErrorKind::ConnectionRefused => Failure::Refused,
             io::ErrorKind::TimedOut => Failure::Filtered,

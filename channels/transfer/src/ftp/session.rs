@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use simsim_net::Admitted;
+use simsim_net::{Admitted, Patient};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -65,7 +65,7 @@ pub(super) struct Arrival(pub(super) JoinHandle<Result<Come, String>>);
 /// A connection that has come to a port. A tool's has the pair of the range that the port is of; a
 /// pipe keeps its own.
 pub(super) struct Come {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Patient,
     pub(super) pair: Option<Pair>,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use simsim_model::TransferId;
 use simsim_net::tls::{Pin, TlsDoor};
-use simsim_net::{BoxedWire, tune};
+use simsim_net::{BoxedWire, Patient};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
@@ -126,13 +126,9 @@ impl Arrival {
     /// The handshake, where there is one.
     pub async fn wire(self, within: Duration) -> Result<Arrived, String> {
         Ok(match self.how {
-            How::Tcp(stream) => {
-                tune(&stream);
-                Arrived::Here(Box::new(stream), None)
-            }
+            How::Tcp(stream) => Arrived::Here(Box::new(Patient::new(stream)), None),
             How::Tls(stream, door) => {
-                tune(&stream);
-                let (stream, pin) = door.welcome(stream, within).await?;
+                let (stream, pin) = door.welcome(Patient::new(stream), within).await?;
                 match self.other {
                     Some((protocol, to))
                         if stream.get_ref().1.alpn_protocol() == Some(protocol) =>

@@ -8,9 +8,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use simsim_model::Ticket;
-use simsim_net::BoxedWire;
 use simsim_net::outbound::Opener;
 use simsim_net::tls::TlsConnect;
+use simsim_net::{BoxedWire, Patient};
 use tokio::task::JoinSet;
 
 /// A further address is tried so long after the one before, as where this host dials itself.
@@ -166,7 +166,7 @@ impl Route {
         let Some(opener) = &self.through else {
             let stream = simsim_net::dial(&self.addresses, timeout).await;
             return stream
-                .map(|stream| Box::new(stream) as BoxedWire)
+                .map(|stream| Box::new(Patient::new(stream)) as BoxedWire)
                 .map_err(|error| error.to_string());
         };
         let mut opening = JoinSet::new();

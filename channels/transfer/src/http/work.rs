@@ -33,9 +33,7 @@ pub(crate) fn kib(handler: &dyn TransferHandler, verb: Verb, body: &Bytes) -> u3
         Verb::Has => names * HAS_BYTES,
         Verb::Locate => names * LOCATE_BYTES,
         Verb::Savesets => length / 16 * SAVESET_BYTES,
-        Verb::Put => {
-            handler.put_bytes(body.get(PUT_HEAD_BYTES..).unwrap_or_default()) as u64
-        }
+        Verb::Put => handler.put_bytes(body.get(PUT_HEAD_BYTES..).unwrap_or_default()) as u64,
         // Read, decoded, and encoded anew.
         Verb::Commit | Verb::CommitCopy => 4 * length,
         Verb::Manifest => 2 * limits::MANIFEST_BYTES_MAX as u64,

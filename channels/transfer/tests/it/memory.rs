@@ -28,6 +28,8 @@ pub struct Held {
     pub stream: Vec<u8>,
     pub stream_broke: bool,
     pub heard: usize,
+    /// Requests but pings and farewells, repeated ones too.
+    pub asked: usize,
     pub waited: Vec<TransferId>,
     pub closed: Vec<TransferId>,
     pub aborted: Vec<String>,
@@ -60,7 +62,10 @@ impl TransferHandler for Memory {
         !self.held.lock().strange_keys.contains(key)
     }
     fn pass(&self, transfer: &TransferId, from: IpAddr) -> Option<Pass> {
-        let hosts = vec![self.held.lock().tickets.get(transfer)?.client.clone()];
+        let mut held = self.held.lock();
+        held.asked += 1;
+        let hosts = vec![held.tickets.get(transfer)?.client.clone()];
+        drop(held);
         Some(self.throttle.pass(Party { hosts, addresses: Vec::new() }, from))
     }
     fn opened(&self, transfer: &TransferId) -> Result<(), SessionError> {

@@ -172,6 +172,29 @@ fn what_a_limit_holds_back_is_not_dead<D: Door>() {
     assert_eq!(memory.held.lock().aborted, [""; 0]);
 }
 
+/// The system's own patience with a reader that takes nothing is shorter than that of a limit.
+fn a_device_that_takes_nothing_for_long_is_not_left<D: Door>() {
+    let memory = Memory::default();
+    let mut front = Port::<D>::start(memory.clone());
+    front.dial = simsim_transfer::DialOptions::default();
+    let session = transfer_of(&front, &memory, "alpha");
+    memory.throttle.set(vec![limit(1, "host alpha", 400)]);
+    std::thread::scope(|scope| {
+        // More than the system keeps for both ends of a connection.
+        let putting = scope.spawn(|| session.put(0, bytes_of(16 << 20, 0)));
+        std::thread::sleep(Duration::from_secs(50));
+        assert!(!putting.is_finished(), "{:?}", putting.join());
+        memory.throttle.set(Vec::new());
+        putting.join().expect("no panic").expect("the put");
+    });
+    let held = memory.held.lock();
+    assert_eq!((held.puts, held.asked), (1, 1), "it was sent again");
+}
+
+at_doors!(Tcp as http_waits, Mutual as drive_waits, FtpPassive as ftp_waits => [
+    a_device_that_takes_nothing_for_long_is_not_left,
+]);
+
 at_doors!(
     Tcp as http, Tls as https, Mutual as drive, Pipe as pipe,
     FtpPassive as ftp, FtpTlsActive as ftp_tls_active => [

@@ -217,3 +217,33 @@ fn streams_are_held_to_the_rate_limits_in_both_directions() {
     assert!(said.starts_with("HTTP/1.1 200 "), "{}", said.get(..200).unwrap_or_default());
     assert!(begun.elapsed() >= least(BYTES, RATE), "down: {:?}", begun.elapsed());
 }
+
+/// `curl … | psql`, in the middle of a long statement. The short stream has left the device's hands
+/// altogether before its reader goes on.
+#[test]
+fn a_reader_that_stands_still_for_long_gets_the_whole_stream() {
+    std::thread::scope(|scope| {
+        for bytes in [48 << 20, 2 << 20] {
+            scope.spawn(move || {
+                let memory = Memory::default();
+                memory.held.lock().stream = bytes_of(bytes, 3).to_vec();
+                let port = Port::<Tls>::start(memory.clone());
+                let known = ticket(&memory, Direction::Restore);
+                let mut line = connect(&port, true);
+                let request = head("GET", &known, "Connection: close\r\n");
+                let said = port.runtime.block_on(async {
+                    line.write_all(request.as_bytes()).await.expect("request");
+                    line.flush().await.expect("request");
+                    let mut said = vec![0; 1000];
+                    line.read_exact(&mut said).await.expect("the beginning");
+                    tokio::time::sleep(Duration::from_secs(50)).await;
+                    let ended = line.read_to_end(&mut said).await;
+                    assert!(ended.is_ok(), "of {bytes} bytes {} came: {ended:?}", said.len());
+                    said
+                });
+                let end = said.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+                assert!(said.get(end + 4..) == Some(&bytes_of(bytes, 3)[..]), "{}", said.len());
+            });
+        }
+    });
+}

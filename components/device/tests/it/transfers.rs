@@ -1,12 +1,13 @@
 //! Tickets: used once, in time, by whom they were made for; and jobs that end early.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use simsim_control::verbs::*;
 use simsim_device::DeviceOptions;
 use simsim_model::*;
-use simsim_transfer::{HttpTransfer, ListenOptions, Route};
+use simsim_transfer::{DialOptions, HttpTransfer, ListenOptions, OnWait, Route};
 
 use crate::bench::*;
 
@@ -14,11 +15,19 @@ fn open(
     bench: &Bench,
     ticket: &Ticket,
 ) -> impl Future<Output = Result<HttpTransfer, SessionError>> + use<> {
+    open_with(bench, ticket, DialOptions::default())
+}
+
+fn open_with(
+    bench: &Bench,
+    ticket: &Ticket,
+    dial: DialOptions,
+) -> impl Future<Output = Result<HttpTransfer, SessionError>> + use<> {
     let address = bench.address.strip_prefix("http://").unwrap().to_owned();
     let (ticket, handle) = (ticket.clone(), tokio::runtime::Handle::current());
     async move {
         tokio::task::spawn_blocking(move || {
-            HttpTransfer::open(handle, vec![Route::http(vec![address])], ticket)
+            HttpTransfer::open_with(handle, vec![Route::http(vec![address])], ticket, dial)
         })
         .await
         .unwrap()
@@ -146,18 +155,43 @@ fn a_restore_ticket_reads_its_saveset_only_and_another_domain_sees_nothing() {
 }
 
 #[test]
-fn transfers_at_work_are_bounded_and_make_room_when_they_end() {
+fn a_transfer_too_many_is_told_which_setting_it_is_and_waits_for_its_turn() {
+    assert!(DeviceOptions::default().transfers_max >= 200, "what the suite promises");
     run(async {
         let options = DeviceOptions { transfers_max: 1, ..DeviceOptions::default() };
         let bench = Bench::with(ListenOptions::default(), options).await;
         let first = bench.ticket(Direction::Backup, bench.saveset());
-        let second = bench.ticket(Direction::Backup, bench.saveset());
+        // It expires while it waits, which is no fault of its client.
+        let mut second = bench.ticket(Direction::Backup, bench.saveset());
+        second.expires_unix_s = now_s() + 3;
         bench.grant(&first, Some(Level::Full), None).await;
         bench.grant(&second, Some(Level::Full), None).await;
         let transfer = open(&bench, &first).await.unwrap();
-        assert!(open(&bench, &second).await.is_err());
+
+        let (told, heard) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(true)));
+        let (tell, wanted) = (Arc::clone(&told), Arc::clone(&heard));
+        let on_wait = OnWait::new(move |what| {
+            tell.lock().unwrap().push(what.to_owned());
+            wanted.load(Ordering::Relaxed)
+        });
+        let dial = DialOptions { on_wait, ..DialOptions::default() };
+        let waiting = tokio::spawn(open_with(&bench, &second, dial.clone()));
+        until("it says what it waits for", async || !told.lock().unwrap().is_empty()).await;
+        let text = told.lock().unwrap()[0].clone();
+        assert!(text.contains("1 transfers are open") && text.contains("device.transfers_max"));
+        assert!(!bench.state(&second).await.unwrap().opened);
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert!(!waiting.is_finished());
         tokio::task::spawn_blocking(move || transfer.abort("enough")).await.unwrap().unwrap();
-        open(&bench, &second).await.unwrap();
+        let transfer = waiting.await.unwrap().unwrap();
+        assert_eq!(told.lock().unwrap().last().unwrap(), "", "it waits no longer");
+
+        // Nobody wants the third one any more.
+        let third = bench.ticket(Direction::Backup, bench.saveset());
+        bench.grant(&third, Some(Level::Full), None).await;
+        heard.store(false, Ordering::Relaxed);
+        assert!(open_with(&bench, &third, dial).await.is_err());
+        drop(transfer);
     });
 }
 

@@ -1,7 +1,10 @@
 //! RETR of other people's tools: a raw stream goes out, from the byte that REST named.
 
+use std::time::Duration;
+
 use simsim_net::BoxedWire;
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 use super::store::ELSEWHERE;
 use super::streams::{Named, Word};
@@ -62,7 +65,8 @@ impl Session {
         };
         let name = guest.name();
         tracing::info!(peer = %self.peer, guest = name, task, saveset = %id, offset, "raw stream is read");
-        let mut giving = Box::pin(give(source, wire, offset));
+        let silence = self.door.doors.stream_silence();
+        let mut giving = Box::pin(give(source, wire, offset, silence));
         let done = loop {
             tokio::select! {
                 biased;
@@ -90,12 +94,13 @@ impl Session {
     }
 }
 
-/// From a stream to the data connection, to the end of both; answers the bytes that went. A stream that
-/// cannot be read to its end ends without the end of TLS, so that nobody takes it for whole.
+/// From a stream to the data connection, to the end of both; answers the bytes that went. Its reader may
+/// stand still for as long as a stream may be silent. A stream that cannot be read to its end ends without the end of TLS, so that nobody takes it for whole.
 async fn give(
     mut source: Box<dyn StreamSource>,
     mut wire: BoxedWire,
     offset: u64,
+    silence: Duration,
 ) -> Result<u64, Stopped> {
     let size = source.facts().bytes;
     let mut at = offset;
@@ -105,9 +110,18 @@ async fn give(
             let text = format!("the stream ends after {at} of {size} bytes");
             return Err(Stopped::Refused(StreamRefusal::new(simsim_model::Kind::Corrupt, text)));
         }
-        wire.write_all(&piece).await.map_err(|_| Stopped::Broke)?;
+        let mut rest = piece.as_ref();
+        while !rest.is_empty() {
+            match timeout(silence, wire.write(rest)).await {
+                Ok(Ok(taken)) if taken > 0 => rest = rest.get(taken..).unwrap_or_default(),
+                _ => return Err(Stopped::Broke),
+            }
+        }
         at += piece.len() as u64;
     }
-    wire.shutdown().await.map_err(|_| Stopped::Broke)?;
+    match timeout(silence, wire.shutdown()).await {
+        Ok(Ok(())) => {}
+        _ => return Err(Stopped::Broke),
+    }
     Ok(at - offset)
 }

@@ -350,3 +350,32 @@ print(ftp.voidresp(), flush=True)
         assert!(bench.is_stored(one));
     }
 }
+
+#[test]
+fn a_reader_that_stands_still_for_long_gets_the_whole_stream() {
+    if !has_program("python3") {
+        return skip("no python3");
+    }
+    std::thread::scope(|scope| {
+        // The second one has left the device's hands altogether before its reader goes on.
+        for bytes in [48 << 20, 2 << 20] {
+            scope.spawn(move || {
+                let bench = Bench::new();
+                bench.memory.held.lock().stream = vec![7; bytes];
+                let read = ticket(&bench.memory, Direction::Restore);
+                let lines = "\
+data, size = ftp.ntransfercmd('RETR db')
+got = len(data.recv(1000))
+time.sleep(50)
+while piece := data.recv(1 << 20):
+    got += len(piece)
+data.unwrap()
+data.close()
+print(got, ftp.voidresp())
+";
+                let said = bench.says(&read, lines);
+                assert!(said.starts_with(&format!("{bytes} 226")), "{said}");
+            });
+        }
+    });
+}
