@@ -106,8 +106,8 @@ fn gone(takes: bool) {
         // One that stands still does so for long enough that the time-out has been moved.
         std::thread::sleep(if takes { Duration::from_secs(2) } else { STANDS });
         assert!(!writing.is_finished(), "it was ended while it was there");
-        let rules =
-            "table inet gone { chain all { type filter hook forward priority 0; policy drop; } }";
+        let rules = "table inet gone {\nchain passing {\n\
+                     type filter hook forward priority 0; policy drop;\n}\n}\n";
         network.load(MIDDLE, rules).unwrap();
         let cut = Instant::now();
         let (ended, when) = writing.join().unwrap();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use simsim_model::{BackupSession, Direction};
+use simsim_model::{BackupSession, Direction, Name, RestoreSession, SegmentPlace};
 use simsim_transfer::frame::FrameSealer;
 use simsim_transfer::keys::{self, SessionKeys, Way};
 use simsim_transfer::{HttpTransfer, ListenOptions, Route, Verb, verb};
@@ -121,4 +121,89 @@ fn open_by_hand(address: SocketAddr, ticket: &simsim_model::Ticket) -> SessionKe
     stream.read_to_end(&mut reply).expect("read");
     let device: [u8; 32] = reply[reply.len() - 64..][..32].try_into().expect("32 bytes");
     SessionKeys::derive(&ticket.secret, &ticket.transfer, &client, &device)
+}
+
+/// A request by hand, with a body of which only the first part is sent.
+fn begin(
+    address: SocketAddr,
+    ticket: &simsim_model::Ticket,
+    keys: &SessionKeys,
+    verb: Verb,
+    plain: bytes::Bytes,
+    sent: usize,
+) -> TcpStream {
+    let mut sealer = FrameSealer::new(keys.body_key(Way::ToDevice, verb, 1).expect("key"));
+    let mut parts = std::collections::VecDeque::from([plain]);
+    let mut sealed = Vec::new();
+    while !parts.is_empty() {
+        sealed.extend_from_slice(&sealer.next_of(&mut parts, true).expect("sealed"));
+    }
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: x\r\nsimsim-request: 1\r\nContent-Length: {}\r\n\r\n",
+        verb::path(&ticket.transfer, verb),
+        sealed.len()
+    );
+    let mut stream = TcpStream::connect(address).expect("connect");
+    stream.write_all(head.as_bytes()).expect("head");
+    stream.write_all(&sealed[..sent.min(sealed.len())]).expect("frames");
+    stream
+}
+
+/// As little memory as there can be: two large bodies or replies do not fit at once.
+fn narrow(memory: &Memory) -> Http {
+    let options =
+        ListenOptions { body_bytes_max: 0, work_bytes_max: 0, ..ListenOptions::default() };
+    let mut front = Http::start_with(memory.clone(), options);
+    front.dial.heartbeat = Duration::from_millis(100);
+    front
+}
+
+/// Both wait for longer than their patience with a device that says nothing.
+fn waits_until_it_is_gone(front: &Http, stream: TcpStream, work: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let working = scope.spawn(work);
+        std::thread::sleep(2 * front.dial.dead_peer);
+        assert!(!working.is_finished(), "there is room for two: {:?}", working.join());
+        drop(stream);
+    });
+}
+
+#[test]
+fn a_body_waits_alive_for_the_memory_of_others_and_gets_it_when_they_die() {
+    let memory = Memory::default();
+    let front = narrow(&memory);
+    let (dying, living) = (ticket(&memory, Direction::Backup), ticket(&memory, Direction::Backup));
+    let keys = open_by_hand(front.address, &dying);
+    let session = front.transfer(front.address, living).expect("open");
+    let plain = bytes_of(16 << 20, 1);
+    let stream = begin(front.address, &dying, &keys, Verb::Put, plain, 1 << 20);
+    // Long enough that the other one has its memory.
+    std::thread::sleep(Duration::from_millis(500));
+    waits_until_it_is_gone(&front, stream, || {
+        session.put(0, bytes_of(16 << 20, 2)).expect("a body that waited");
+    });
+    session.commit(&draft(1)).expect("commit");
+    assert_eq!(memory.held.lock().puts, 1, "it was sent once");
+}
+
+#[test]
+fn a_reply_waits_alive_for_the_memory_of_slow_readers_and_gets_it_when_they_die() {
+    let memory = Memory::default();
+    let front = narrow(&memory);
+    let large = bytes_of(16 << 20, 5);
+    memory.held.lock().segments.insert(0, large.clone());
+    let (slow, living) = (ticket(&memory, Direction::Restore), ticket(&memory, Direction::Restore));
+    let keys = open_by_hand(front.address, &slow);
+    let session = front.transfer(front.address, living).expect("open");
+    let place = SegmentPlace { pack: Name([1; 32]), offset: 0, length: 16 << 20 };
+    let mut plain = place.pack.0.to_vec();
+    plain.extend_from_slice(&place.offset.to_le_bytes());
+    plain.extend_from_slice(&place.length.to_le_bytes());
+    let stream = begin(front.address, &slow, &keys, Verb::Get, plain.into(), usize::MAX);
+    std::thread::sleep(Duration::from_millis(500));
+    waits_until_it_is_gone(&front, stream, || {
+        // The second one on the line finds room for small things all the while.
+        session.ping().expect("a ping");
+        assert_eq!(session.get(&[place]).expect("a reply that waited"), [Some(large)]);
+    });
 }

@@ -8,6 +8,7 @@ mod hooked;
 mod index;
 mod kit;
 mod losses;
+mod many;
 mod reread;
 mod rot;
 mod silent;
