@@ -24,7 +24,7 @@ use crate::gate::StreamGate;
 /// A pool of memory has so much more than the largest segment, at least.
 const POOL_SPARE_BYTES: usize = 1 << 20;
 /// What one connection reads ahead, and holds back on its way out.
-const BUFFER_BYTES: usize = 64 << 10;
+const BUFFER_BYTES: usize = 32 << 10;
 
 /// How the device listens.
 #[derive(Debug, Clone)]
@@ -64,8 +64,8 @@ impl Default for ListenOptions {
             handshake_timeout: Duration::from_millis(limits::HANDSHAKE_TIMEOUT_MS),
             connections_max: 1024,
             calls_max: 64,
-            body_bytes_max: 24 << 20,
-            work_bytes_max: 24 << 20,
+            body_bytes_max: 22 << 20,
+            work_bytes_max: 22 << 20,
             drain_timeout: Duration::from_secs(5),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use simsim_model::{BackupSession, Direction, Ticket, limits};
-use simsim_transfer::frame::{FrameOpener, FrameSealer};
+use simsim_transfer::frame::{FIRST_SEALED_BYTES_MAX, FrameOpener, FrameSealer};
 use simsim_transfer::keys::{self, SessionKeys, Way};
 use simsim_transfer::{ListenOptions, TransferError, Verb, messages, verb};
 
@@ -177,8 +177,9 @@ fn changed_bodies_are_refused_and_nothing_else_is_disturbed() {
     let whole = |number| seal(&keys, Verb::Put, number, &segment);
 
     let frames = whole(0);
-    assert_eq!(frames.len(), 3);
-    let swapped = [&frames[0][..], &frames[2], &frames[1]].concat();
+    // 4 KiB, then as much as a frame carries.
+    assert_eq!(frames.len(), 4);
+    let swapped = [&frames[0][..], &frames[2], &frames[1], &frames[3]].concat();
     assert_eq!(status(&put("0", &swapped)), "400", "reordered");
     assert_eq!(status(&put("1", &whole(1)[..2].concat())), "400", "truncated at a frame");
     let body = whole(2).concat();
@@ -190,9 +191,11 @@ fn changed_bodies_are_refused_and_nothing_else_is_disturbed() {
     assert_eq!(status(&put("6", &whole(5).concat())), "403", "another request's body");
     let moved = seal(&keys, Verb::Has, 7, &segment);
     assert_eq!(status(&put("7", &moved.concat())), "403", "another verb's body");
-    let mut large = whole(8)[0].to_vec();
-    large[4..8].copy_from_slice(&(limits::FRAME_BYTES_MAX as u32).to_le_bytes());
-    assert_eq!(status(&put("8", &large)), "403", "a frame that says it is too large");
+    for most in [limits::FRAME_BYTES_MAX, FIRST_SEALED_BYTES_MAX + 1] {
+        let mut large = whole(8)[0].to_vec();
+        large[4..8].copy_from_slice(&(most as u32).to_le_bytes());
+        assert_eq!(status(&put("8", &large)), "403", "a first frame of {most} bytes, it says");
+    }
     let huge = vec![0; limits::SEGMENT_BYTES_MAX + 9];
     assert_eq!(status(&put("9", &seal(&keys, Verb::Put, 9, &huge).concat())), "413", "oversize");
     let wrong = SessionKeys::derive(&ticket.secret, &ticket.transfer, &[0; 32], &[0; 32]);
