@@ -8,7 +8,7 @@ const AT_MOST: [(&str, f64); 5] = [
     ("client MiB", 96.0),
     ("device MiB", 128.0),
     ("wire ÷ stored", 1.02),
-    ("unchanged wire ÷ data", 0.001),
+    ("unchanged sent ÷ data", 0.001),
     ("replicate again wall s", 1.0),
 ];
 /// No row of ours may be below.

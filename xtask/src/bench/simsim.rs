@@ -163,6 +163,15 @@ impl Tool for Simsim {
         Ok(Some([self.verb(&run)?, self.verb(&run)?]))
     }
 
+    fn sent_mb(&mut self) -> Result<Option<f64>> {
+        let binary = self.binary.clone();
+        let jobs = step::output(self.running()?.cli(&binary).args(["jobs", "--json"]))?;
+        let jobs: serde_json::Value = serde_json::from_slice(&jobs)?;
+        let newest = jobs.get(0).context("`jobs` tells of no job")?;
+        let sent = newest["progress"]["bytes_wire"].as_f64();
+        Ok(Some(sent.context("`jobs` does not tell what a job sent")? / 1e6))
+    }
+
     fn store(&self) -> PathBuf {
         self.running.as_ref().map(|running| running.work.join("store")).unwrap_or_default()
     }
