@@ -28,8 +28,8 @@ pub fn share_one_heap() -> bool {
 const LARGE_KIB: u64 = 64 << 10;
 /// Freed by less, the heap is in use as it is.
 const WORTH_KIB: u64 = 2 << 10;
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-const LEAVE_ALONE: Duration = Duration::from_secs(5);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const LEAVE_ALONE: Duration = Duration::from_millis(500);
 
 /// Gives free memory back for as long as the process lives, from a thread of its own.
 pub fn give_back_what_is_free() -> std::io::Result<()> {

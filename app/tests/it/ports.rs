@@ -18,8 +18,13 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With settings of the server.
+    fn with(of_server: &str) -> Self {
         let scratch = tempfile::tempdir().unwrap();
-        let server = Daemon::start("server", &state(scratch.path(), "server", ""));
+        let server = Daemon::start("server", &state(scratch.path(), "server", of_server));
         let base = simsim_testkit::free_ports(1)[0] - 1;
         let far = state(scratch.path(), "far", &drives_at(base));
         let far = Daemon::start("rds", &far);
@@ -133,9 +138,11 @@ fn the_plan_has_the_ports_of_drives_where_they_are_and_none_where_nobody_listens
 
 #[test]
 fn a_host_that_calls_has_no_ways_that_no_job_of_it_takes() {
-    let desk = Desk::new();
+    let https = simsim_testkit::free_ports(1)[0];
+    let desk = Desk::with(&format!("[listen]\nhttps = [\"127.0.0.1:{https}\"]\n"));
     let web = state(desk.scratch.path(), "web", "");
-    assert_done(&desk.server.join("web", &web, &["--outbound=127.0.0.1:1"]));
+    let outbound = format!("--outbound=127.0.0.1:{https}");
+    assert_done(&desk.server.join("web", &web, &[&outbound]));
     let task = json!({ "name": "of-web", "client": "web", "sources": ["/x"], "datastore": "main" });
     desk.server.must("task.add", task);
     desk.given(&["ftp://127.0.0.1", "http://127.0.0.1"]);

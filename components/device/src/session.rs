@@ -169,8 +169,10 @@ impl RestoreSession for Session {
         };
         let may_read = match ticket.direction {
             Direction::Restore => saveset == ticket.saveset,
+            // Its own, to prove a stream that is stored, and what it is compared with.
             Direction::Backup => {
-                self.grant.bases.as_ref().is_none_or(|bases| bases.contains(&saveset))
+                let bases = self.grant.bases.as_ref();
+                saveset == ticket.saveset || bases.is_none_or(|bases| bases.contains(&saveset))
             }
             Direction::CopyIn | Direction::CopyOut => true,
         };

@@ -97,7 +97,10 @@ fn a_client_killed_in_a_restore_leaves_nothing_that_counts_as_complete() {
         let job = world.server.must("restore", request.clone());
         must_end(&mut world.client.process, point);
         let left = files(&target);
-        assert!(left.iter().any(|name| name.ends_with(".tmp")), "{point}: {left:?}");
+        // In the middle of it: a small file in work has no name at all.
+        let is_missing = |name: &String| !left.contains(name);
+        let half = left.iter().any(|name| name.ends_with(".tmp"));
+        assert!(half || files(&copy).iter().any(is_missing), "{point}: {left:?}");
         world.again(Who::Client);
         let ended = world.server.ended(&job);
         let state = ended["state"].as_str().unwrap();

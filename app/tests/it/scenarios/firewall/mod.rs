@@ -142,7 +142,8 @@ impl Site {
         std::fs::write(site.source.join("sub/noise"), noise).unwrap();
         std::fs::write(site.source.join("text"), "a line of text\n".repeat(3000)).unwrap();
         site.server.add_task("home", WEB, &site.source);
-        site.apply();
+        // What a scenario still has to choose may be missing.
+        site.load(&site.plan());
         Ok(site)
     }
 
@@ -192,6 +193,10 @@ impl Site {
         // CTRL is warned of wherever it is used.
         let others: Vec<_> = plan.warnings.iter().filter(|one| !one.contains("CTRL")).collect();
         assert_eq!(others, Vec::<&String>::new());
+        self.load(&plan);
+    }
+
+    fn load(&self, plan: &PortPlan) {
         self.network.load(MIDDLE, &self.rules(None)).unwrap();
         for host in &plan.hosts {
             self.network.load(&host.name, &self.rules(Some(&host.name))).unwrap();

@@ -274,7 +274,9 @@ impl Known {
             };
             return Scheme::ALL.iter().map(of).collect();
         }
-        let mut open: Vec<_> = told.iter().filter_map(Told::door).collect();
+        let is_data = |row: &str| Scheme::ALL.iter().any(|scheme| scheme.row().id == row);
+        let mut open: Vec<_> =
+            told.iter().filter_map(Told::door).filter(|(row, _)| is_data(row)).collect();
         open.sort_by_key(|(_, address)| address.ip().is_loopback());
         open.iter().map(|(row, address)| endpoint(row, address.port())).collect()
     }
