@@ -265,7 +265,7 @@ pub(crate) fn rebuild(
     job: &Arc<Job>,
     counts: &mut (u64, u64, u64),
 ) -> Result<(), DeviceError> {
-    let report = lease.datastore.rebuild_index()?;
+    let report = lease.datastore.rebuild()?;
     *counts = (report.packs, report.segments, report.items);
     let losses = [
         (report.lost_packs, "packs cannot be read at all"),
@@ -279,7 +279,7 @@ pub(crate) fn rebuild(
             job.problem(Problem::new(*b"packs", ProblemKind::MissingData, text));
         }
     }
-    let manifests = lease.datastore.rebuild_manifests_from_packs()?.manifests;
+    let manifests = report.manifests;
     if manifests > 0 {
         let text = format!(
             "savesets whose manifest was lost and is here again, from its copy in a pack: \

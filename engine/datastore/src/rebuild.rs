@@ -24,10 +24,37 @@ pub struct RebuildReport {
     pub manifests: u64,
 }
 
+/// Where a copy of a manifest lies.
+struct CopyPlace {
+    pack: simsim_model::Name,
+    offset: u64,
+    length: usize,
+}
+
+fn copies_in(pack: simsim_model::Name, table: &PackTable) -> impl Iterator<Item = CopyPlace> {
+    let place = move |(offset, length): &(u64, u32)| {
+        let (offset, length) = (*offset, *length as usize);
+        CopyPlace { pack, offset, length }
+    };
+    table.manifests.iter().map(place)
+}
+
 impl Datastore {
+    /// Builds the index anew, and manifests that are gone or damaged, in one pass over the packs.
+    pub fn rebuild(&self) -> Result<RebuildReport, DatastoreError> {
+        let mut copies = Vec::new();
+        let mut report = self.index_anew(&mut copies)?;
+        report.manifests = self.write_lost(&copies)?;
+        Ok(report)
+    }
+
     /// Builds the index anew from all packs' own tables. Of a damaged pack every whole segment is
     /// saved (IDX04). Sessions wait with sealing meanwhile.
     pub fn rebuild_index(&self) -> Result<RebuildReport, DatastoreError> {
+        self.index_anew(&mut Vec::new())
+    }
+
+    fn index_anew(&self, copies: &mut Vec<CopyPlace>) -> Result<RebuildReport, DatastoreError> {
         let inner = &self.inner;
         inner.check_writable()?;
         let _alone = inner.sealing.write();
@@ -43,6 +70,7 @@ impl Datastore {
             report.segments += table.segments.len() as u64;
             report.items += table.segments.iter().map(|s| s.names.len() as u64).sum::<u64>();
             report.damaged_segments += table.damaged.len() as u64;
+            copies.extend(copies_in(pack, &table));
             Some((pack, bytes, table.segments))
         });
         inner.index.rebuild(tables).inspect_err(|error| inner.turn_read_only(error))?;
@@ -85,49 +113,53 @@ impl Datastore {
     /// one number the one that was committed last stands, and a copy whose number another saveset
     /// has is left alone. One whose number nobody took comes back: all its data is there.
     pub fn rebuild_manifests_from_packs(&self) -> Result<RebuildReport, DatastoreError> {
-        let inner = &self.inner;
-        inner.check_writable()?;
-        let _commit = inner.commit.lock();
+        self.inner.check_writable()?;
         let mut report = RebuildReport::default();
-        let mut found = Vec::new();
-        for (pack, bytes) in pack_table::list(&*inner.storage)? {
+        let mut copies = Vec::new();
+        for (pack, bytes) in pack_table::list(&*self.inner.storage)? {
             report.packs += 1;
-            let Some(table) = self.table_or_salvage(pack, bytes, &mut report) else { continue };
-            for (offset, length) in table.manifests {
-                let length = length as usize;
-                if let Some(manifest) = self.lost_manifest(pack, offset, length)? {
-                    let order = (manifest.sequence, Reverse(manifest.committed_unix_ns));
-                    found.push((order, manifest.saveset, pack, offset, length));
-                }
+            if let Some(table) = self.table_or_salvage(pack, bytes, &mut report) {
+                copies.extend(copies_in(pack, &table));
             }
         }
-        found.sort_unstable();
-        for (_, _, pack, offset, length) in found {
-            let Some(manifest) = self.lost_manifest(pack, offset, length)? else { continue };
+        report.manifests = self.write_lost(&copies)?;
+        Ok(report)
+    }
+
+    /// Writes the manifests that are not there, and says how many.
+    fn write_lost(&self, copies: &[CopyPlace]) -> Result<u64, DatastoreError> {
+        let inner = &self.inner;
+        let _commit = inner.commit.lock();
+        let mut found = Vec::new();
+        for copy in copies {
+            if let Some(manifest) = self.lost_manifest(copy)? {
+                let order = (manifest.sequence, Reverse(manifest.committed_unix_ns));
+                found.push((order, manifest.saveset, copy));
+            }
+        }
+        found.sort_unstable_by_key(|(order, saveset, _)| (*order, *saveset));
+        let mut written = 0;
+        for (_, _, copy) in found {
+            let Some(manifest) = self.lost_manifest(copy)? else { continue };
             let key = manifest_key(manifest.saveset);
             inner.storage.replace(&key, &manifest.encode())?;
             inner.savesets.lock().add(manifest.sequence, manifest.saveset);
-            report.manifests += 1;
+            written += 1;
         }
-        if report.manifests > 0 {
+        if written > 0 {
             let mut savesets = inner.savesets.lock();
             let last = savesets.last_sequence;
             let (storage, misreads) = (&*inner.storage, &inner.index.misreads);
             *savesets = crate::manifests::Savesets::read(storage, inner.root.store, misreads)?;
             savesets.last_sequence = savesets.last_sequence.max(last);
         }
-        Ok(report)
+        Ok(written)
     }
 
     /// The manifest in a copy, where the datastore has none of that saveset and of that number.
-    fn lost_manifest(
-        &self,
-        pack: simsim_model::Name,
-        offset: u64,
-        length: usize,
-    ) -> Result<Option<Manifest>, DatastoreError> {
+    fn lost_manifest(&self, copy: &CopyPlace) -> Result<Option<Manifest>, DatastoreError> {
         let inner = &self.inner;
-        let segment = inner.storage.get_range(&pack_key(pack), offset, length)?;
+        let segment = inner.storage.get_range(&pack_key(copy.pack), copy.offset, copy.length)?;
         let Ok(view) = SegmentView::parse(segment) else { return Ok(None) };
         let Some(copy) = view.manifest_copy() else { return Ok(None) };
         let Ok(manifest) = Manifest::decode(&copy) else { return Ok(None) };
