@@ -217,8 +217,8 @@ async fn a_saveset_whose_device_was_away_is_listed_when_the_device_is_back() {
     assert_eq!((row.client.as_str(), row.task.as_str()), ("vault", "home"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn idx10_a_lost_catalog_comes_back_from_datastore_and_master_key() {
+/// A suite that made three savesets of a tree and then lost its catalog, and what it listed before.
+async fn without_catalog() -> (Suite, std::path::PathBuf, Vec<SavesetView>) {
     let mut suite = Suite::with_datastore().await;
     let tree = suite.tree("tree");
     suite.add_task("home", "vault", &tree).await;
@@ -229,6 +229,12 @@ async fn idx10_a_lost_catalog_comes_back_from_datastore_and_master_key() {
     suite.stop_server().await;
     lose_catalog(&suite).await;
     suite.start_server().await.unwrap();
+    (suite, tree, before)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idx10_a_lost_catalog_comes_back_from_datastore_and_master_key() {
+    let (suite, tree, before) = without_catalog().await;
     assert!(suite.savesets().await.is_empty());
 
     let path = suite.folder.path().join("store-main").display().to_string();
@@ -261,16 +267,7 @@ async fn idx10_a_lost_catalog_comes_back_from_datastore_and_master_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn catalog_index_and_manifests_come_back_from_the_packs_alone() {
-    let mut suite = Suite::with_datastore().await;
-    let tree = suite.tree("tree");
-    suite.add_task("home", "vault", &tree).await;
-    for level in [Level::Full, Level::Incr, Level::Diff] {
-        suite.saved("home", level).await;
-    }
-    let before = suite.savesets().await;
-    suite.stop_server().await;
-    lose_catalog(&suite).await;
-    suite.start_server().await.unwrap();
+    let (suite, tree, before) = without_catalog().await;
     let store = suite.folder.path().join("store-main");
     let server = suite.server();
     let request = AttachDatastoreRequest { node: None, path: store.display().to_string() };
