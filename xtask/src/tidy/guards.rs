@@ -1,7 +1,8 @@
 //! What `docs/internals/failures.md` promises: each failure has its test, each decoder its fuzz.
 //!
 //! A test that is named there and is gone, a failure ID that is left out, and a file that decodes
-//! what strangers wrote without a line there are findings.
+//! what strangers wrote without a line there are findings. So is a gap in the tables of tests that
+//! other pages have: an empty cell, a test that is gone.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +12,9 @@ use crate::workspace::File;
 
 const RULE: &str = "guards";
 const PAGE: &str = "docs/internals/failures.md";
+
+/// Pages of tables whose backticked words are tests, and whose cells are never empty.
+const TABLES: [&str; 1] = ["docs/internals/conformance.md"];
 
 /// Classes of failures that touch what exists, and how many there are of each.
 const CLASSES: [(&str, u32); 5] = [("IDX", 12), ("PWR", 12), ("ROT", 7), ("FID", 18), ("NET", 1)];
@@ -51,7 +55,13 @@ pub fn check(files: &[File]) -> Vec<Finding> {
             let message = format!("{id} names no test and no reason");
             findings.push(Finding::new(RULE, PAGE, at + 1, message));
         }
-        findings.extend(unknown(&named, &tests, at + 1));
+        findings.extend(unknown(PAGE, &named, &tests, at + 1));
+    }
+    for table in TABLES {
+        match files.iter().find(|file| file.path == table) {
+            Some(page) => findings.extend(gaps(table, page.text(), &tests)),
+            None => findings.push(Finding::new(RULE, table, 0, "is missing")),
+        }
     }
     let classes = CLASSES
         .iter()
@@ -67,7 +77,7 @@ pub fn check(files: &[File]) -> Vec<Finding> {
         if named.is_empty() {
             findings.push(Finding::new(RULE, PAGE, at, "a decoder without a test"));
         }
-        findings.extend(unknown(&named, &tests, at));
+        findings.extend(unknown(PAGE, &named, &tests, at));
     }
     for file in files.iter().filter(|file| is_decoder(file)) {
         if !fuzzed.contains(file.path.as_str()) && !OWN.iter().any(|own| own.0 == file.path) {
@@ -89,9 +99,25 @@ fn row(line: &str) -> Option<(&str, &str)> {
     is_id.then_some((id, guards))
 }
 
-fn unknown(named: &[&str], tests: &BTreeSet<String>, at: usize) -> Vec<Finding> {
+fn unknown(page: &str, named: &[&str], tests: &BTreeSet<String>, at: usize) -> Vec<Finding> {
     let gone = named.iter().filter(|name| !tests.contains(**name));
-    gone.map(|name| Finding::new(RULE, PAGE, at, format!("there is no test '{name}'"))).collect()
+    gone.map(|name| Finding::new(RULE, page, at, format!("there is no test '{name}'"))).collect()
+}
+
+/// Empty cells of a page's tables, and tests in them that are gone.
+fn gaps(page: &str, text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let Some(cells) = line.strip_prefix('|').and_then(|line| line.strip_suffix('|')) else {
+            continue;
+        };
+        if cells.split('|').any(|cell| cell.trim().is_empty()) {
+            findings.push(Finding::new(RULE, page, at + 1, "a cell without a test and a reason"));
+        }
+        let named: Vec<&str> = cells.split('`').skip(1).step_by(2).collect();
+        findings.extend(unknown(page, &named, tests, at + 1));
+    }
+    findings
 }
 
 /// Names of all functions: a test is one of them.
@@ -132,6 +158,27 @@ mod tests {
             .flat_map(|(class, last)| (1..=*last).map(move |number| format!("{class}{number:02}")));
         let ids = classes.chain(SINGLE.map(str::to_owned));
         ids.map(|id| format!("| {id} words | does not apply yet: why |\n")).collect()
+    }
+
+    /// The pages of tables, without a gap.
+    fn check(files: &[File]) -> Vec<Finding> {
+        let tables = TABLES.map(|path| File::sample(path, "| case | test |\n|---|---|\n"));
+        let copies = files.iter().map(|file| File::sample(&file.path, file.text()));
+        super::check(&copies.chain(tables).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_gap_in_a_table_of_tests_is_found() {
+        let page =
+            |cell: &str| format!("`words` and | words\n\n| a | b |\n|---|---|\n| x |{cell}|\n");
+        let tests = BTreeSet::from(["there".to_owned()]);
+        let found = |cell: &str| gaps("p.md", &page(cell), &tests);
+        assert_eq!(found(" `there` "), []);
+        assert_eq!(found(" a reason "), []);
+        assert!(found("  ")[0].message.contains("without a test"));
+        assert!(found(" `there` `gone` ")[0].message.contains("'gone'"));
+        let missing = super::check(&[super::tests::page(&rows(), "")]);
+        assert_eq!(missing[0].message, "is missing");
     }
 
     #[test]

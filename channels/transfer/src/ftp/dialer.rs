@@ -223,6 +223,14 @@ impl Dialer for FtpDialer {
     fn dial(&self, timeout: Duration) -> Dialing<'_> {
         Box::pin(self.wire(timeout))
     }
+
+    /// The ports go to the next transfer now, and not only when nobody holds this one any more. Where
+    /// somebody lays a pipe at this moment, the pipe ends with whoever wanted it.
+    fn hang_up(&self) {
+        if let Ok(mut laid) = self.pipe.try_lock() {
+            laid.handle = None;
+        }
+    }
 }
 
 /// Two ports of this host's own range, when it is this transfer's turn. The device hears meanwhile

@@ -213,6 +213,7 @@ impl Line {
     /// Closes what is kept.
     pub fn hang_up(&self) {
         self.pool.lock().clear();
+        self.routes.iter().for_each(Route::hang_up);
     }
 
     async fn dial(&self, within: Duration) -> Result<Link, String> {

@@ -99,6 +99,9 @@ impl fmt::Debug for OnWait {
 /// Makes wires in its own way: over FTP, through a multiplexer, in this process.
 pub trait Dialer: Send + Sync {
     fn dial(&self, timeout: Duration) -> Dialing<'_>;
+
+    /// No wire is wanted any more: what was kept for further ones is given back.
+    fn hang_up(&self) {}
 }
 
 impl Route {
@@ -159,6 +162,13 @@ impl Route {
             How::Other(dialer) => dialer.dial(timeout).await,
         };
         dialled.map_err(|why| format!("{}: {why}", self.scheme))
+    }
+
+    /// The transfer is over.
+    pub(super) fn hang_up(&self) {
+        if let How::Other(dialer) = &self.how {
+            dialer.hang_up();
+        }
     }
 
     /// A connection to the first address that answers.

@@ -18,11 +18,11 @@ use simsim_transfer::{
     FtpOptions, FtpWay, HttpTransfer, ListenOptions, Route, TransferListener,
 };
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::memory::Memory;
-use crate::proxy::Proxy;
+use crate::proxy::{DATA, Open, Plan, Proxy, through};
 
 /// A session as the suite uses it.
 pub trait Session: BackupSession + RestoreSession {
@@ -31,20 +31,12 @@ pub trait Session: BackupSession + RestoreSession {
 
 /// A kind of data port, both ends: a new kind is done when the suite is green for it.
 pub trait Door: Sized + 'static {
-    /// By how many bytes the same session may differ on the line: an ECDSA signature in DER is
-    /// not always of the same length.
-    const VARIES: u64 = 0;
     /// Bytes around a segment that is sent, a new connection included.
     const OVERHEAD: usize = 4096;
     /// How much longer everything may take: more round trips, or all requests on one line.
     const SLOWER: u32 = 1;
     /// How much longer it may stand still on a slow line: what is under way together has to pass.
     const SLOW_LINE: u32 = 1;
-    /// Of the bytes of a session every so many-th is one to cut at; all of them with
-    /// `SIMSIM_TEST_EXHAUSTIVE`.
-    const CUT_STEP: u64 = 1;
-    /// Further ports of the door, which a proxy before it must have too.
-    const BESIDE: std::ops::Range<u16> = 0..0;
 
     /// Where the device listens.
     fn place() -> SocketAddr {
@@ -59,9 +51,20 @@ pub trait Door: Sized + 'static {
         scratch: &Path,
         stop: Stop,
     ) -> (Served, RouteTo);
+
+    /// No byte ever comes in this direction on this kind of connection.
+    fn is_silent(_line: usize, _up: bool) -> bool {
+        false
+    }
+
+    /// A proxy on all ways of the door.
+    fn proxy(handle: &Handle, address: SocketAddr) -> Proxy {
+        Proxy::start(handle, address)
+    }
 }
 
-pub type RouteTo = Box<dyn Fn(String) -> Route + Send + Sync>;
+/// The way to an address, and the plan of a proxy that stands there.
+pub type RouteTo = Box<dyn Fn(String, Option<Arc<Plan>>) -> Route + Send + Sync>;
 pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -98,13 +101,11 @@ impl Door for Tcp {
         stop: Stop,
     ) -> (Served, RouteTo) {
         let served = device.serve(Entrance::http(listener), stop);
-        (Box::pin(served), Box::new(|address| Route::http(vec![address])))
+        (Box::pin(served), Box::new(|a, _| Route::http(vec![a])))
     }
 }
 
 impl Door for Tls {
-    const VARIES: u64 = 8;
-
     fn make(
         device: &TransferListener,
         listener: TcpListener,
@@ -113,13 +114,11 @@ impl Door for Tls {
     ) -> (Served, RouteTo) {
         let (door, tls) = tls(scratch);
         let served = device.serve(Entrance::https(listener, door), stop);
-        (Box::pin(served), Box::new(move |a| Route::https(vec![a], tls.clone())))
+        (Box::pin(served), Box::new(move |a, _| Route::https(vec![a], tls.clone())))
     }
 }
 
 impl Door for Mutual {
-    const VARIES: u64 = 16;
-
     fn make(
         device: &TransferListener,
         listener: TcpListener,
@@ -132,26 +131,28 @@ impl Door for Mutual {
         let door = TlsDoor::new(&own, Peers::Known(known)).expect("door");
         let tls = TlsConnect::new(vec![own.pin()], Some(&client)).expect("tls");
         let served = device.serve(Entrance::drive(listener, door, DRIVE), stop);
-        (Box::pin(served), Box::new(move |a| Route::drive(vec![a], tls.clone())))
+        (Box::pin(served), Box::new(move |a, _| Route::drive(vec![a], tls.clone())))
     }
 }
 
 impl Door for Pipe {
     fn make(device: &TransferListener, _: TcpListener, _: &Path, stop: Stop) -> (Served, RouteTo) {
         let (bring, brought) = mpsc::channel(1);
-        let bring = Arc::new(Bring(bring));
-        let route = move |a| Route::other("pipe", vec![a], Arc::clone(&bring) as Arc<dyn Dialer>);
+        let route = move |a, plan| {
+            Route::other("pipe", vec![a], Arc::new(Bring { bring: bring.clone(), plan }))
+        };
         (Box::pin(device.serve(Entrance::brought(brought), stop)), Box::new(route))
+    }
+
+    fn proxy(_: &Handle, _: SocketAddr) -> Proxy {
+        Proxy::in_pipes()
     }
 }
 
 impl<const ACTIVE: bool, const TLS: bool, const V6: bool> Door for Ftp<ACTIVE, TLS, V6> {
-    const VARIES: u64 = if ACTIVE { 40 } else { 250 };
     const OVERHEAD: usize = 16 << 10;
     const SLOWER: u32 = 4;
     const SLOW_LINE: u32 = 8;
-    const CUT_STEP: u64 = if TLS { 11 } else { 3 };
-    const BESIDE: std::ops::Range<u16> = if ACTIVE || V6 { 0..0 } else { FTP_RANGE };
 
     fn place() -> SocketAddr {
         match (V6, ACTIVE) {
@@ -169,7 +170,7 @@ impl<const ACTIVE: bool, const TLS: bool, const V6: bool> Door for Ftp<ACTIVE, T
         stop: Stop,
     ) -> (Served, RouteTo) {
         let (door, tls) = tls(scratch);
-        let ports = match Self::BESIDE.is_empty() {
+        let ports = match ACTIVE || V6 {
             true => DataPorts::any(3),
             false => DataPorts::new(FTP_RANGE.start, FTP_RANGE.end - 1).expect("range"),
         };
@@ -179,8 +180,21 @@ impl<const ACTIVE: bool, const TLS: bool, const V6: bool> Door for Ftp<ACTIVE, T
             false => FtpWay::passive(),
         };
         let way = if TLS { way.with_tls(tls) } else { way };
-        let route = move |a| Route::ftp(vec![a], way.clone());
+        let route = move |a, _| Route::ftp(vec![a], way.clone());
         (Box::pin(ftp.serve(listener, stop)), Box::new(route))
+    }
+
+    /// The data connections are one way each.
+    fn is_silent(line: usize, up: bool) -> bool {
+        !TLS && line >= DATA && up != (line == DATA)
+    }
+
+    fn proxy(handle: &Handle, address: SocketAddr) -> Proxy {
+        assert!(!V6 && (!ACTIVE || !TLS), "what TLS hides cannot be replaced");
+        match ACTIVE {
+            true => Proxy::start_active(handle, address),
+            false => Proxy::start_passive(handle, address, FTP_RANGE),
+        }
     }
 }
 
@@ -199,15 +213,28 @@ pub fn own_loopback() -> Ipv4Addr {
     Ipv4Addr::new(127, random[0] | 1, random[1], random[2].clamp(1, 250))
 }
 
-struct Bring(mpsc::Sender<Brought>);
+/// Lays pipes, through a plan where there is one.
+struct Bring {
+    bring: mpsc::Sender<Brought>,
+    plan: Option<Arc<Plan>>,
+}
 
 impl Dialer for Bring {
     fn dial(&self, _: Duration) -> Dialing<'_> {
         Box::pin(async {
-            let (near, far) = tokio::io::duplex(64 * 1024);
+            let (near, mut far) = tokio::io::duplex(64 * 1024);
+            if let Some(plan) = self.plan.clone() {
+                let (from_plan, device) = tokio::io::duplex(64 * 1024);
+                let client = std::mem::replace(&mut far, device);
+                let open = Open::new(&plan);
+                tokio::spawn(async move {
+                    let _open = open;
+                    through(client, from_plan, &plan, 0, None).await;
+                });
+            }
             let from = IpAddr::from([127, 0, 0, 1]);
             let brought = Brought { wire: Box::new(far), from, proved: None };
-            self.0.send(brought).await.map_err(|_| "the device has stopped".to_owned())?;
+            self.bring.send(brought).await.map_err(|_| "the device has stopped".to_owned())?;
             Ok(Box::new(near) as BoxedWire)
         })
     }
@@ -280,14 +307,24 @@ impl<D: Door> Port<D> {
         }
     }
 
-    /// Opens the ticket through `address`: the port's own, or a proxy before it.
+    /// Opens the ticket at `address`: the port's own, or another.
     pub fn transfer(
         &self,
         address: SocketAddr,
         ticket: Ticket,
     ) -> Result<HttpTransfer, SessionError> {
+        self.open((self.route_to)(address.to_string(), None), ticket)
+    }
+
+    /// Opens the ticket through a proxy.
+    pub fn through(&self, proxy: &Proxy, ticket: Ticket) -> Result<HttpTransfer, SessionError> {
+        let plan = Some(Arc::clone(&proxy.plan));
+        self.open((self.route_to)(proxy.address.to_string(), plan), ticket)
+    }
+
+    fn open(&self, route: Route, ticket: Ticket) -> Result<HttpTransfer, SessionError> {
         let (handle, dial) = (self.runtime.handle().clone(), self.dial.clone());
-        HttpTransfer::open_with(handle, vec![(self.route_to)(address.to_string())], ticket, dial)
+        HttpTransfer::open_with(handle, vec![route], ticket, dial)
     }
 
     /// Where an identity of its lies.
@@ -295,9 +332,9 @@ impl<D: Door> Port<D> {
         self.scratch.path().join(name)
     }
 
-    /// A proxy before all ports of the door.
+    /// A proxy on all ways of the door.
     pub fn proxy(&self) -> Proxy {
-        Proxy::start_beside(self.runtime.handle(), self.address, D::BESIDE)
+        D::proxy(self.runtime.handle(), self.address)
     }
 
     pub fn stop(&mut self) {

@@ -8,6 +8,7 @@ mod fuzz;
 mod limits;
 mod memory;
 mod proxy;
+mod proxy_ftp;
 mod rates;
 mod raw;
 mod session;

@@ -165,7 +165,7 @@ fn net_slow_writer_and_slow_reader_are_not_dead<D: Door>() {
     front.dial.stall_timeout = Duration::from_millis(300) * D::SLOW_LINE;
     front.dial.dead_peer = Duration::from_millis(700) * D::SLOW_LINE;
     let proxy = front.proxy();
-    let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
+    let session = front.through(&proxy, ticket(&memory, Direction::Backup)).expect("open");
     // 160 KiB in steps of 8 KiB and 50 ms: one second, above both time limits; a record of TLS
     // (16 KiB), which counts only as a whole, stays below them. What shares one line takes longer.
     let bytes = (160 << 10) * D::SLOW_LINE as usize;
@@ -213,7 +213,7 @@ fn streams_go_whole_and_resume_and_a_half_one_breaks_off<D: Door>() {
     let front = Port::<D>::start(memory.clone());
     let proxy = front.proxy();
     let bytes = bytes_of(9_000_001, 1);
-    let session = front.transfer(proxy.address, ticket(&memory, Direction::Backup)).expect("open");
+    let session = front.through(&proxy, ticket(&memory, Direction::Backup)).expect("open");
     let mut writer = session.stream_put();
     proxy.plan.cut_up.store(6_000_000, Ordering::SeqCst);
     writer.write_all(&bytes).expect("write");
@@ -221,7 +221,7 @@ fn streams_go_whole_and_resume_and_a_half_one_breaks_off<D: Door>() {
     assert_eq!(proxy.plan.cuts.load(Ordering::SeqCst), 1);
     assert!(memory.held.lock().stream == bytes, "the stream differs");
 
-    let restore = front.transfer(proxy.address, ticket(&memory, Direction::Restore)).expect("open");
+    let restore = front.through(&proxy, ticket(&memory, Direction::Restore)).expect("open");
     proxy.plan.cut_down.store(5_000_000, Ordering::SeqCst);
     let mut back = Vec::new();
     restore.stream_get(5).read_to_end(&mut back).expect("read");
@@ -257,7 +257,7 @@ at_doors!(
 
 at_doors!(
     Tcp as http_line, Tls as https_line, Mutual as drive_line,
-    FtpPassive as ftp_line, FtpTls as ftp_tls_line => [
+    FtpPassive as ftp_line, FtpActive as ftp_active_line, FtpTls as ftp_tls_line, Pipe as pipe_line => [
     net_slow_writer_and_slow_reader_are_not_dead,
     streams_go_whole_and_resume_and_a_half_one_breaks_off,
 ]);

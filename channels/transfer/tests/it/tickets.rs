@@ -168,12 +168,13 @@ at_doors!(
 ]);
 
 at_doors!(
-    Tcp as http_line, Tls as https_line, Mutual as drive_line, FtpPassive as ftp_line => [
+    Tcp as http_line, Tls as https_line, Mutual as drive_line, Pipe as pipe_line,
+    FtpPassive as ftp_line, FtpActive as ftp_active_line, FtpTls as ftp_tls_line => [
     a_ticket_used_before_a_restart_stays_used,
 ]);
 
 at_doors!(
     Tcp as http_drives, Tls as https_drives, FtpPassive as ftp_drives, FtpActive as ftp_active_drives,
-    FtpTls as ftp_tls_drives => [
+    FtpTls as ftp_tls_drives, Pipe as pipe_drives => [
     a_ticket_of_any_drive_is_taken,
 ]);

@@ -14,7 +14,7 @@ fn a_capture_of_control_and_data_holds_no_content_no_name_and_nothing_that_serve
     let proxy = front.proxy();
     let ticket = ticket(&memory, Direction::Backup);
     let segments = [Bytes::from(b"plaintext-marker ".repeat(1000)), bytes_of(300_000, 3)];
-    let session = front.transfer(proxy.address, ticket.clone()).expect("open");
+    let session = front.through(&proxy, ticket.clone()).expect("open");
     whole_session(&session, &segments);
     let up = proxy.plan.up.lock().clone();
     let down = proxy.plan.down.lock().clone();

@@ -147,6 +147,21 @@ fn a_ticket_that_runs_out_while_it_waits_is_good_and_one_that_comes_too_late_is_
     assert!(error.message.contains("410"), "{}", error.message);
 }
 
+/// Not only when its client forgets it.
+#[test]
+fn a_transfer_that_is_closed_gives_its_ports_back_at_once() {
+    let memory = Memory::default();
+    let options = FtpOptions { idle_timeout: crate::limits::PATIENT, ..FtpOptions::default() };
+    let device = Device::start_with(&memory, DataPorts::any(1), options);
+    let open = || device.open(ticket(&memory, Direction::Backup), DialOptions::default());
+    let first = open().expect("open");
+    first.close().expect("close");
+    let begun = Instant::now();
+    open().expect("its turn").close().expect("close");
+    assert!(begun.elapsed() < super::PATIENCE, "{:?}", begun.elapsed());
+    drop(first);
+}
+
 #[test]
 fn nobody_has_to_wait_and_a_revoked_transfer_waits_no_longer() {
     let memory = Memory::default();
