@@ -58,6 +58,10 @@ fn paths(
     };
     let scan_started_unix_ns = now_unix_ns();
     let mut source = FsSource::new(&request.sources, options)?;
+    // Links on the way were followed again; from here on none is.
+    for place in source.places() {
+        policy.may_read_place(&place)?;
+    }
     let transfer = open(client, routes, request, job)?;
     // FULL and COPY read everything again, so nothing is compared with a base.
     let base = request.base.filter(|_| matches!(request.level, Level::Diff | Level::Incr));

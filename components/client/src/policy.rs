@@ -12,8 +12,9 @@
 //! ```
 //!
 //! A server names a command by its local name and never sends a command line. A path is allowed
-//! when it lies beneath an allowed one both as written and with its symbolic links resolved. A
-//! policy that cannot be read, or that others may write, allows nothing.
+//! when it lies beneath an allowed one both as written and with its symbolic links resolved, before
+//! the job and again when it is opened: a link may have been turned in between. A policy that cannot
+//! be read, or that others may write, allows nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -106,6 +107,27 @@ impl Policy {
         Err(ClientError::ReadDenied { path, policy: self.file.clone() })
     }
 
+    /// May this be read, whose path leads through no link? What a path led to when it was asked for, and
+    /// where it leads when it is opened, may be two places.
+    pub fn may_read_place(&self, place: &[u8]) -> Result<(), ClientError> {
+        let place = Path::new(OsStr::from_bytes(place));
+        if allows_place(self.read.paths.as_deref(), place) {
+            return Ok(());
+        }
+        let path = escape_path(place.as_os_str().as_bytes());
+        Err(ClientError::ReadDenied { path, policy: self.file.clone() })
+    }
+
+    /// As [`Policy::may_read_place`], for a directory that is restored into.
+    pub fn may_restore_at(&self, place: &[u8]) -> Result<(), ClientError> {
+        let place = Path::new(OsStr::from_bytes(place));
+        if allows_place(self.restore.targets.as_deref(), place) {
+            return Ok(());
+        }
+        let path = escape_path(place.as_os_str().as_bytes());
+        Err(ClientError::RestoreDenied { path, policy: self.file.clone() })
+    }
+
     /// May be restored into this directory?
     pub fn may_restore_into(&self, target: &[u8]) -> Result<(), ClientError> {
         let target = plain(target)?;
@@ -137,13 +159,16 @@ fn plain(path: &[u8]) -> Result<&Path, ClientError> {
 
 fn allows(allowed: Option<&[PathBuf]>, path: &Path) -> bool {
     let Some(allowed) = allowed else { return true };
-    let real = resolved(path);
-    let beneath = |path: &Path, real: bool| {
-        allowed.iter().any(|allowed| {
-            path.starts_with(allowed) || (real && path.starts_with(resolved(allowed)))
-        })
-    };
-    beneath(path, false) && beneath(&real, true)
+    let written = allowed.iter().any(|allowed| path.starts_with(allowed));
+    written && is_beneath(allowed, &resolved(path))
+}
+
+fn allows_place(allowed: Option<&[PathBuf]>, real: &Path) -> bool {
+    allowed.is_none_or(|allowed| is_beneath(allowed, real))
+}
+
+fn is_beneath(allowed: &[PathBuf], real: &Path) -> bool {
+    allowed.iter().any(|allowed| real.starts_with(allowed) || real.starts_with(resolved(allowed)))
 }
 
 /// The path with the links of its existing part followed.

@@ -34,7 +34,8 @@ pub(crate) fn run(
     }
     let selection =
         Selection { paths: request.selection.clone(), patterns: request.patterns.clone() };
-    allowed(&client.policy()?, &selection, &request.target)?;
+    let policy = client.policy()?;
+    allowed(&policy, &selection, &request.target)?;
     let key = client.domain_key(request.domain_key.as_ref(), ticket.store, ticket.domain)?;
     let target = match request.target.as_slice() {
         [] => ORIGINAL,
@@ -60,8 +61,13 @@ pub(crate) fn run(
             owners: request.owners,
             specials: request.specials,
         };
-        FsSink::open(target, options)
-            .map_err(ClientError::from)
+        // Into the original place nothing is written but beneath paths that were asked about, through no link.
+        let elsewhere = !request.target.is_empty();
+        let may = |place: &Path| match elsewhere {
+            true => policy.may_restore_at(place.as_os_str().as_bytes()),
+            false => Ok(()),
+        };
+        FsSink::open_where(target, options, may)
             .and_then(|sink| Ok(simsim_mover::restore(work, &sink).map(drop)?))
     };
     end(&transfer, done.as_ref().err().map(ToString::to_string));
@@ -99,9 +105,59 @@ fn allowed(policy: &Policy, selection: &Selection, target: &[u8]) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
-    use simsim_model::Kind;
+    use std::os::unix::fs::symlink;
+
+    use simsim_model::{Kind, Overwrite};
+    use simsim_source::{FsSource, WalkOptions};
 
     use super::*;
+
+    /// A local user turns a link between the look at the policy and the opening.
+    #[test]
+    fn what_a_path_leads_to_when_it_is_opened_is_what_the_policy_is_asked_about() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for place in ["in/real", "out/secret"] {
+            std::fs::create_dir_all(root.join(place)).unwrap();
+        }
+        let allowed = root.join("in").display().to_string();
+        let file = root.join("policy.toml");
+        let text = format!("[read]\npaths = [{allowed:?}]\n[restore]\ntargets = [{allowed:?}]\n");
+        std::fs::write(&file, text).unwrap();
+        let policy = Policy::load(&file).unwrap();
+        let link = root.join("in/link");
+        let path = link.join("secret/new");
+        let target = path.as_os_str().as_bytes();
+        let turn = |to: &str| {
+            let _ = std::fs::remove_file(&link);
+            symlink(root.join(to), &link).unwrap();
+        };
+        let may = |place: &Path| policy.may_restore_at(place.as_os_str().as_bytes());
+        let options = SinkOptions { overwrite: Overwrite::Always, owners: false, specials: false };
+        let open = || FsSink::open_where(&path, options, may).map(drop);
+
+        turn("in/real");
+        policy.may_restore_into(target).unwrap();
+        policy.may_read(target).unwrap();
+        turn("out");
+        assert_eq!(open().map_err(|error| error.kind()), Err(Kind::Denied));
+        assert!(!root.join("out/secret/new").exists(), "nothing is made there");
+        let source = FsSource::new(&[target.to_vec()], WalkOptions::default()).unwrap();
+        let places = source.places();
+        assert_eq!(places, [root.join("out/secret/new").as_os_str().as_bytes()]);
+        let read = policy.may_read_place(&places[0]).map_err(|error| error.kind());
+        assert_eq!(read, Err(Kind::Denied));
+
+        turn("in/real");
+        open().unwrap();
+        assert!(root.join("in/real/secret/new").is_dir());
+        let source = FsSource::new(&[target.to_vec()], WalkOptions::default()).unwrap();
+        source.places().iter().for_each(|place| policy.may_read_place(place).unwrap());
+        // Who names no paths forbids none.
+        let open = Policy::default();
+        open.may_restore_at(b"/anywhere").unwrap();
+        open.may_read_place(b"/anywhere").unwrap();
+    }
 
     #[test]
     fn a_restore_in_place_needs_the_right_on_what_it_can_touch_and_on_nothing_wider() {

@@ -53,6 +53,7 @@ pub struct FsSource {
     stack: Vec<Frame>,
     queued: VecDeque<Item>,
     begin: Option<Arc<Node>>,
+    places: Vec<Vec<u8>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -65,6 +66,9 @@ impl FsSource {
     /// `sources` are absolute paths of raw bytes; symlinks in their parents are resolved now.
     pub fn new(sources: &[Vec<u8>], options: WalkOptions) -> Result<FsSource, SourceError> {
         let wanted = Wanted::new(sources)?;
+        let mut places = wanted.paths(b"");
+        // The root itself.
+        places.iter_mut().filter(|place| place.is_empty()).for_each(|place| place.push(b'/'));
         let filter = Filter::new(&options)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let no_root = |source| SourceError::NoRoot { source };
@@ -90,8 +94,14 @@ impl FsSource {
             stack: Vec::new(),
             queued: VecDeque::new(),
             begin: Some(Node::root(root, stat, wanted)),
+            places,
             threads,
         })
+    }
+
+    /// Where the sources really lie: paths without a link on the way, the only ones that the walk takes.
+    pub fn places(&self) -> Vec<Vec<u8>> {
+        self.places.clone()
     }
 
     fn enter(&mut self, place: Arc<dyn Place>, name: Vec<u8>, node: &Node) -> Item {

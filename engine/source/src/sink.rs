@@ -16,6 +16,7 @@ mod directory;
 mod file;
 mod leftovers;
 mod special;
+mod target;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use simsim_format::Entry;
 use simsim_model::{Overwrite, Problem, ProblemKind};
@@ -109,13 +110,34 @@ pub(crate) struct Shared {
 impl FsSink {
     /// Opens `target`, made if missing. The path is resolved once, here, and may hold symlinks.
     pub fn open(target: &Path, options: SinkOptions) -> Result<FsSink, SinkError> {
+        Self::open_where(target, options, |_| Ok(()))
+    }
+
+    /// [`FsSink::open`], where `may` has the last word: it is asked for the place to which the path has
+    /// led, which is held by then, before anything is made or changed there. That place has no link on
+    /// its way.
+    ///
+    /// # Errors
+    /// What `may` says, or [`SinkError::Target`].
+    pub fn open_where<E: From<SinkError>>(
+        target: &Path,
+        options: SinkOptions,
+        may: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<FsSink, E> {
         let path = target.as_os_str().as_bytes();
-        let failed = |source| SinkError::Target { path: path.to_vec(), source };
-        std::fs::create_dir_all(target).map_err(failed)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd =
-            rustix::fs::open(target, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
-        let held = HeldDir::base(fd, path, FdRing::new()).map_err(failed)?;
+        let failed = |source: std::io::Error| SinkError::Target { path: path.to_vec(), source };
+        let deepest = target::Deepest::of(target).map_err(failed)?;
+        may(&deepest.place().map_err(failed)?)?;
+        let fd = deepest.make().map_err(failed)?;
+        Ok(Self::beneath(fd, path, options).map_err(failed)?)
+    }
+
+    fn beneath(
+        fd: std::os::fd::OwnedFd,
+        path: &[u8],
+        options: SinkOptions,
+    ) -> std::io::Result<FsSink> {
+        let held = HeldDir::base(fd, path, FdRing::new())?;
         let shared = Arc::new(Shared {
             options,
             umask: umask(),
@@ -125,8 +147,8 @@ impl FsSink {
             owners_skipped: AtomicU64::new(0),
             late_flags: Mutex::new(Vec::new()),
         });
-        let root = DirHandle::taken(held, None).map_err(failed)?;
-        leftovers::sweep(&*root.fd().map_err(failed)?);
+        let root = DirHandle::taken(held, None)?;
+        leftovers::sweep(&*root.fd()?);
         Ok(FsSink { shared, root })
     }
 
