@@ -5,6 +5,7 @@ mod ctrl;
 mod daemons;
 mod documents;
 mod families;
+mod flushes;
 mod ftp;
 mod hosts;
 mod identity;

@@ -17,6 +17,7 @@ pub mod conformance;
 mod error;
 pub mod fault;
 mod fitness;
+mod folders;
 mod key;
 mod local;
 mod local_writer;

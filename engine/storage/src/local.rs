@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use simsim_model::Kind;
 
+use crate::folders::Folders;
 use crate::local_writer::LocalWriter;
 use crate::read_files::ReadFiles;
 use crate::storage::{Lock, Object, ObjectWriter, Objects, Storage};
@@ -20,6 +21,7 @@ const TEMPORARY: &str = "tmp";
 /// A folder on a local file system.
 pub struct LocalStorage {
     folder: PathBuf,
+    folders: Folders,
     files: ReadFiles,
     next: AtomicU64,
 }
@@ -29,9 +31,8 @@ impl LocalStorage {
     /// store: exclusive creation, renaming without replacing, locks, flushes and listing must
     /// work (PWR11). Network file systems that lack one of them are refused here.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, StorageError> {
-        let folder = folder.into();
-        let storage = Self { folder, files: ReadFiles::default(), next: AtomicU64::new(0) };
-        storage.make_folder(&storage.folder.join(TEMPORARY))?;
+        let storage = Self::of(folder.into());
+        storage.folders.ensure(&storage.folder.join(TEMPORARY))?;
         match fitness::try_out(&storage) {
             // What there is must be readable on a full volume too; writing tells by itself.
             Err(error) if error.kind() == Kind::Full => {
@@ -57,7 +58,12 @@ impl LocalStorage {
         let folder = folder.into();
         let error = |source| StorageError::io("open", folder.display().to_string(), source);
         fs::read_dir(&folder).map_err(error)?;
-        Ok(Self { folder, files: ReadFiles::default(), next: AtomicU64::new(0) })
+        Ok(Self::of(folder))
+    }
+
+    fn of(folder: PathBuf) -> Self {
+        let folders = Folders::new(folder.clone());
+        Self { folder, folders, files: ReadFiles::default(), next: AtomicU64::new(0) }
     }
 
     pub fn folder(&self) -> &Path {
@@ -110,26 +116,6 @@ impl LocalStorage {
         Ok(())
     }
 
-    fn make_folder(&self, folder: &Path) -> Result<(), StorageError> {
-        if folder.is_dir() {
-            return Ok(());
-        }
-        let error = |source| StorageError::io("make folder", folder.display().to_string(), source);
-        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            self.make_folder(parent)?;
-        }
-        match fs::DirBuilder::new().mode(0o700).create(folder) {
-            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(error(source));
-            }
-            _ => {}
-        }
-        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(parent).and_then(|parent| parent.sync_all()).map_err(error)?;
-        }
-        Ok(())
-    }
-
     fn temporary(&self) -> Result<(PathBuf, File), StorageError> {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -154,7 +140,7 @@ impl LocalStorage {
     /// The folder of a key, made when it is missing.
     fn folder_of(&self, path: &Path) -> Result<PathBuf, StorageError> {
         let parent = path.parent().unwrap_or(&self.folder).to_owned();
-        self.make_folder(&parent)?;
+        self.folders.ensure(&parent)?;
         Ok(parent)
     }
 }
@@ -172,7 +158,7 @@ impl Storage for LocalStorage {
         let (path, file) = self.temporary()?;
         Ok(Box::new(crate::local_writer::Placed::new(
             LocalWriter::new(path, file),
-            self.folder.clone(),
+            self.folders.clone(),
         )))
     }
 

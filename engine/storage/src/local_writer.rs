@@ -2,9 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::folders::Folders;
 use crate::storage::ObjectWriter;
 use crate::{StorageError, key};
 
@@ -97,15 +97,15 @@ impl Drop for LocalWriter {
     }
 }
 
-/// A writer that knows the storage's folder, to turn a key into a path.
+/// A writer that knows the storage's folders, to turn a key into a path.
 pub(crate) struct Placed {
     writer: LocalWriter,
-    folder: PathBuf,
+    folders: Folders,
 }
 
 impl Placed {
-    pub(crate) fn new(writer: LocalWriter, folder: PathBuf) -> Self {
-        Self { writer, folder }
+    pub(crate) fn new(writer: LocalWriter, folders: Folders) -> Self {
+        Self { writer, folders }
     }
 }
 
@@ -116,24 +116,9 @@ impl ObjectWriter for Placed {
 
     fn finish(self: Box<Self>, key: &str) -> Result<(), StorageError> {
         key::check(key)?;
-        let path = self.folder.join(key);
-        let parent = path.parent().unwrap_or(&self.folder).to_owned();
-        make_folders(&self.folder, &parent)?;
+        let path = self.folders.base().join(key);
+        let parent = path.parent().unwrap_or(self.folders.base()).to_owned();
+        self.folders.ensure(&parent)?;
         self.writer.finish(&path, &parent, false)
     }
-}
-
-/// Makes `folder` below `base`, and flushes each folder that got a new entry.
-fn make_folders(base: &Path, folder: &Path) -> Result<(), StorageError> {
-    if folder.is_dir() || folder == base {
-        return Ok(());
-    }
-    let error = |source| StorageError::io("make folder", folder.display().to_string(), source);
-    let Some(parent) = folder.parent() else { return Ok(()) };
-    make_folders(base, parent)?;
-    match fs::DirBuilder::new().mode(0o700).create(folder) {
-        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => return Err(error(source)),
-        _ => {}
-    }
-    File::open(parent).and_then(|parent| parent.sync_all()).map_err(error)
 }
