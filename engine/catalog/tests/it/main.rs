@@ -8,6 +8,7 @@ mod fixture;
 mod full_disk;
 mod jobs;
 mod opening;
+mod postgres;
 mod readers;
 mod rebuild;
 mod records;
