@@ -13,7 +13,7 @@ struct Need {
     used_for: &'static str,
 }
 
-const NEEDS: [Need; 16] = [
+const NEEDS: [Need; 18] = [
     Need {
         program: "ssh",
         package: "openssh-client",
@@ -60,6 +60,16 @@ const NEEDS: [Need; 16] = [
         program: "systemd-analyze",
         package: "systemd",
         used_for: "how exposed the services of the suite are",
+    },
+    Need {
+        program: "tcpdump",
+        package: "tcpdump",
+        used_for: "what somebody between the hosts sees",
+    },
+    Need {
+        program: "strace",
+        package: "strace",
+        used_for: "the order in which a real process flushes what it keeps",
     },
     Need {
         program: "setpriv",

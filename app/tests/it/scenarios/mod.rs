@@ -1,6 +1,7 @@
 //! The whole suite under attack by its surroundings: a server, an RDS and a client as real
 //! processes, and one of them dies, freezes, or runs out of space.
 
+mod cuts;
 mod firewall;
 mod full_disk;
 mod kills;
