@@ -6,11 +6,13 @@
 //! host n ── 10.77.n.2 │ 10.77.n.1 ─┘
 //! ```
 //!
-//! Each host has IPv6 as well: `fd77:N::2`. Nothing of it is seen by the machine's own network, and
-//! nothing of it stays: namespaces go away with their last process and this struct.
+//! Each host has IPv6 as well: `fd77:N::2`. A host may be hidden behind a translator of addresses, which
+//! has its place then and lets nothing in but replies ([`Network::hide`]). Nothing of it is seen by the
+//! machine's own network, and nothing of it stays: namespaces go away with their last process and this
+//! struct.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,10 +28,27 @@ const NAMESPACES: &str = "/run/netns";
 /// The place of [`Network::load`] that is between all hosts.
 pub const MIDDLE: &str = "the middle";
 
+/// What a translator does: it lends its own address to whoever is behind it, and lets in replies only.
+const TRANSLATOR: &str = r#"
+table ip translator {
+    chain out { type nat hook postrouting priority srcnat; oifname "eth0" masquerade; }
+    chain through {
+        type filter hook forward priority filter; policy drop;
+        ct state established,related accept
+        iifname "inside" accept
+    }
+    chain input { type filter hook input priority filter; policy drop; ct state established accept; }
+}
+"#;
+/// The address of a hidden host on its own side.
+const HIDDEN: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
+
 /// A few hosts and a router.
 pub struct Network {
     prefix: String,
     hosts: Vec<String>,
+    /// Those behind translators.
+    hidden: Vec<String>,
 }
 
 impl Network {
@@ -47,7 +66,11 @@ impl Network {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("ss{}-{number}", std::process::id());
-        let network = Self { prefix, hosts: hosts.iter().map(|name| (*name).to_owned()).collect() };
+        let network = Self {
+            prefix,
+            hosts: hosts.iter().map(|name| (*name).to_owned()).collect(),
+            hidden: Vec::new(),
+        };
         network.make()?;
         Ok(network)
     }
@@ -80,10 +103,62 @@ impl Network {
         Ok(())
     }
 
-    /// The IPv4 address of a host.
+    /// Puts a host behind a translator of addresses, before anything runs on it: others see the
+    /// translator's address, which is the host's of before, and reach nothing there. IPv4 only.
+    pub fn hide(&mut self, host: &str) -> Result<(), String> {
+        let (n, inner) = (self.number(host), self.namespace(host));
+        let outer = self.translator(host);
+        ip(&["netns", "add", &outer])?;
+        self.hidden.push(host.to_owned());
+        ip(&["-n", &outer, "link", "set", "lo", "up"])?;
+        let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+        ip(&["netns", "exec", &outer, "sh", "-c", forward])?;
+        // The wire to the middle is the translator's now, and comes without its addresses.
+        ip(&["-n", &inner, "link", "set", "eth0", "netns", &outer])?;
+        let seen = format!("10.77.{n}.2/24");
+        ip(&["-n", &outer, "address", "add", &seen, "dev", "eth0"])?;
+        ip(&["-n", &outer, "link", "set", "eth0", "up"])?;
+        ip(&["-n", &outer, "route", "add", "default", "via", &format!("10.77.{n}.1")])?;
+        let pair = ["link", "add", "eth0", "netns", &inner, "type", "veth", "peer", "name"];
+        ip(&[pair.as_slice(), &["inside", "netns", &outer]].concat())?;
+        let gateway = "192.168.77.1";
+        let own = HIDDEN.to_string();
+        for (namespace, device, address) in
+            [(&inner, "eth0", own.as_str()), (&outer, "inside", gateway)]
+        {
+            let address = format!("{address}/24");
+            ip(&["-n", namespace, "address", "add", &address, "dev", device])?;
+            ip(&["-n", namespace, "link", "set", device, "up"])?;
+        }
+        ip(&["-n", &inner, "route", "add", "default", "via", gateway])?;
+        nft(&outer, TRANSLATOR)
+    }
+
+    /// The IPv4 address of a host, as others see it.
     pub fn address(&self, host: &str) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, self.number(host), 2)
+    }
+
+    /// The IPv6 address of a host.
+    pub fn address6(&self, host: &str) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd77, u16::from(self.number(host)), 0, 0, 0, 0, 0, 2)
+    }
+
+    /// The addresses that a host has itself.
+    pub fn own_addresses(&self, host: &str) -> Vec<IpAddr> {
+        match self.hidden.iter().any(|hidden| hidden == host) {
+            true => vec![HIDDEN.into()],
+            false => vec![self.address(host).into(), self.address6(host).into()],
+        }
+    }
+
+    fn number(&self, host: &str) -> u8 {
         let at = self.hosts.iter().position(|name| name == host).expect("a host of the network");
-        Ipv4Addr::new(10, 77, u8::try_from(at + 1).expect("few hosts"), 2)
+        u8::try_from(at + 1).ok().filter(|number| *number < 10).expect("few hosts")
+    }
+
+    fn translator(&self, host: &str) -> String {
+        format!("{}t", self.namespace(host))
     }
 
     /// The same program with the same arguments and environment, on a host.
@@ -105,21 +180,7 @@ impl Network {
 
     /// Loads rules of nftables on a host, or in [`MIDDLE`]. The error is what nft says.
     pub fn load(&self, place: &str, rules: &str) -> Result<(), String> {
-        let mut nft = Command::new("nft");
-        nft.args(["-f", "-"]);
-        let mut child = self
-            .on(place, &nft)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        let fed = child.stdin.take().map(|mut pipe| pipe.write_all(rules.as_bytes()));
-        let output = child.wait_with_output().map_err(|error| error.to_string())?;
-        match (fed, output.status.success()) {
-            (Some(Ok(())), true) => Ok(()),
-            _ => Err(format!("{place}: {}\n{rules}", String::from_utf8_lossy(&output.stderr))),
-        }
+        nft(&self.namespace(place), rules).map_err(|error| format!("{place}: {error}"))
     }
 
     /// Sets what `sysctl` calls `name` (`net.netfilter.…`) on a host, or in [`MIDDLE`], and there only.
@@ -156,10 +217,9 @@ impl Network {
         std::thread::scope(|scope| scope.spawn(inside).join().expect("the work ends"))
     }
 
-    /// Whether `from` gets a connection to a port of `to` within this time.
-    pub fn connects(&self, from: &str, to: &str, port: u16, patience: Duration) -> bool {
-        let target = SocketAddr::new(IpAddr::V4(self.address(to)), port);
-        self.inside(from, || TcpStream::connect_timeout(&target, patience).is_ok())
+    /// Whether `from` gets a connection to this port within this time.
+    pub fn connects(&self, from: &str, to: SocketAddr, patience: Duration) -> bool {
+        self.inside(from, || TcpStream::connect_timeout(&to, patience).is_ok())
     }
 
     fn namespace(&self, host: &str) -> String {
@@ -197,8 +257,10 @@ impl Connection {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for name in self.hosts.iter().map(String::as_str).chain([MIDDLE]) {
-            if let Err(error) = ip(&["netns", "delete", &self.namespace(name)]) {
+        let places = self.hosts.iter().map(String::as_str).chain([MIDDLE]);
+        let translators = self.hidden.iter().map(|host| self.translator(host));
+        for namespace in places.map(|name| self.namespace(name)).chain(translators) {
+            if let Err(error) = ip(&["netns", "delete", &namespace]) {
                 eprintln!("left behind: {error}");
             }
         }
@@ -214,5 +276,21 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
             Err(format!("ip {}: {}", arguments.join(" "), why.trim()))
         }
         Err(error) => Err(format!("cannot run ip: {error}")),
+    }
+}
+
+fn nft(namespace: &str, rules: &str) -> Result<(), String> {
+    let mut child = Command::new("ip")
+        .args(["netns", "exec", namespace, "nft", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let fed = child.stdin.take().map(|mut pipe| pipe.write_all(rules.as_bytes()));
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    match (fed, output.status.success()) {
+        (Some(Ok(())), true) => Ok(()),
+        _ => Err(format!("{}\n{rules}", String::from_utf8_lossy(&output.stderr))),
     }
 }

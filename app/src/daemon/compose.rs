@@ -39,7 +39,7 @@ use super::console::ServerConsole;
 use super::drives::{DrivePorts, first_base};
 use super::enrolment::Enrolment;
 use super::listen::{Opened, WhenTaken, open};
-use super::node::{Node, Orders};
+use super::node::{Node, Orders, Relayed};
 use super::outbound::{Calls, OutboundCall};
 use super::settings::{Settings, host_name};
 use crate::exit::Failure;
@@ -147,6 +147,8 @@ pub async fn start(
         listening: ports.told(&data_ports),
         drive_base: first_base(&ports.drive),
         tls: Arc::clone(&tls),
+        relayed: Relayed::default(),
+        relays_calls: role != Role::Server && !settings.relay_calls_to().is_empty(),
     });
     let (shutdown, ended) = watch::channel(false);
     let listening = ports.listening();

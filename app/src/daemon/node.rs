@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use simsim_client::Client;
 use simsim_control::verbs::{
     InstallCertificateReply, ListeningAddress, NodeStateReply, PingReply, Reply, Request, Roles,
@@ -37,6 +38,50 @@ pub struct Node {
     /// To its port the number of each drive is added; `None`: this host listens for no drives.
     pub drive_base: Option<SocketAddr>,
     pub tls: Arc<TlsIdentity>,
+    pub relayed: Relayed,
+    /// This host passes calls of others on to its server.
+    pub relays_calls: bool,
+}
+
+/// Words for calls of other hosts that are passed on now, one for each.
+#[derive(Default)]
+pub struct Relayed(Mutex<Vec<[u8; WORD_BYTES]>>);
+
+/// Nobody guesses one.
+const WORD_BYTES: usize = 16;
+
+/// One of them, while its call lasts.
+pub struct Word<'r> {
+    relayed: &'r Relayed,
+    word: [u8; WORD_BYTES],
+}
+
+impl Relayed {
+    /// A new one.
+    ///
+    /// # Errors
+    /// When the system has no random bytes.
+    pub fn word(&self) -> Result<Word<'_>, String> {
+        let word = simsim_format::random_bytes().map_err(|error| error.to_string())?;
+        self.0.lock().push(word);
+        Ok(Word { relayed: self, word })
+    }
+
+    fn words(&self) -> Vec<Vec<u8>> {
+        self.0.lock().iter().map(|word| word.to_vec()).collect()
+    }
+}
+
+impl std::fmt::Display for Word<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.word.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Drop for Word<'_> {
+    fn drop(&mut self) {
+        self.relayed.0.lock().retain(|word| *word != self.word);
+    }
 }
 
 /// Whose orders are taken.
@@ -84,6 +129,8 @@ impl Node {
             jobs,
             listening: self.listening(),
             tls_key: self.tls.pin().0.to_vec(),
+            relayed: self.relayed.words(),
+            relays_calls: self.relays_calls,
             tls_public_key: self.tls.public_key().unwrap_or_default().to_vec(),
         }
     }

@@ -12,7 +12,7 @@ use simsim_control::CtrlListener;
 use simsim_model::limits;
 use simsim_model::port_registry::HTTPS;
 use simsim_net::mux::{Mux, Side};
-use simsim_net::outbound::{self, Current, OUTBOUND_PROTOCOL, Purpose};
+use simsim_net::outbound::{self, Current, OUTBOUND_PROTOCOL, Purpose, Relay};
 use simsim_net::tls::TlsConnect;
 use simsim_net::{Admission, BoxedWire};
 use simsim_transfer::Brought;
@@ -178,7 +178,7 @@ impl Calls {
                     if let Some(server) = self.node.server.get().cloned() {
                         serving.spawn(async move { server.take_call(call.wire, call.from).await });
                     } else if !self.relay_to.is_empty() && serving.len() < RELAYED_MAX {
-                        let (relay_to, name) = (self.relay_to.clone(), self.node.known_as());
+                        let (relay_to, node) = (self.relay_to.clone(), Arc::clone(&self.node));
                         let place = self.young.admit_newest(call.from);
                         serving.spawn(async move {
                             let evicted = place.eviction();
@@ -189,7 +189,7 @@ impl Calls {
                                 std::future::pending::<()>().await;
                             };
                             tokio::select! {
-                                () = pass_on(call, &relay_to, &name) => {}
+                                () = pass_on(call, &relay_to, &node) => {}
                                 () = evicted => {}
                                 () = aged => {}
                             }
@@ -202,15 +202,19 @@ impl Calls {
     }
 }
 
-/// Copies the bytes of a call, or of a host that joins, inside TLS, in both directions; who is at its ends is theirs to prove.
-async fn pass_on(call: Brought, relay_to: &[String], name: &str) {
+/// Copies the bytes of a call, or of a host that joins, inside TLS, in both directions; who is at its ends
+/// is theirs to prove.
+async fn pass_on(call: Brought, relay_to: &[String], node: &Node) {
     let dialling = async {
         let mut server = dial(relay_to).await?;
-        let said = outbound::begin_relayed(&mut server, name).await;
-        said.map(|()| server).map_err(|error| error.to_string())
+        // Told before it is sent: the server may ask for it at once.
+        let word = node.relayed.word()?;
+        let said = Relay { name: node.known_as(), word: word.to_string() };
+        let begun = outbound::begin_relayed(&mut server, &said).await;
+        begun.map(|()| (server, word)).map_err(|error| error.to_string())
     };
     match dialling.await {
-        Ok(server) => {
+        Ok((server, _word)) => {
             tracing::info!(peer = %call.from, "a call is passed on to the server");
             // Who ends one direction has ended the call: nobody keeps a place by never leaving.
             let (mut from_host, mut to_host) = tokio::io::split(call.wire);

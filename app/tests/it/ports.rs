@@ -225,3 +225,75 @@ fn a_host_that_calls_is_checked_without_ports_for_orders_and_with_the_names_that
     let lost = names.iter().find(|(what, ..)| what == "no.such.invalid").unwrap();
     assert!(lost.1 == "bad" && lost.2.contains("access mode OUTBOUND"), "{lost:?}");
 }
+
+/// On one host: what a job dials is tried, not what the server looked up; each interface by itself.
+#[test]
+fn a_probe_tries_what_a_job_dials_and_tells_of_each_interface() {
+    let desk = Desk::new();
+    desk.chooses(&["drive"]);
+    let closed = simsim_testkit::free_ports(1)[0];
+    let (dead, alive) = (format!("drive://127.0.0.3:{}", desk.base + 1), "drive://127.0.0.2");
+    desk.given(&[&dead, alive, &format!("http://localhost:{closed}")]);
+    desk.saved();
+    let probe = || {
+        let report = desk.document(&desk.server, &["ports", "probe"]);
+        let rows = report["rows"].as_array().unwrap().iter();
+        let rows = rows.filter(|row| row["from"] == desk.own && row["to"] == "far");
+        let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+        rows.map(|row| (text(row, "row"), text(row, "interface"), text(row, "state")))
+            .filter(|(row, ..)| row != "smssh")
+            .collect::<Vec<_>>()
+    };
+    let found = |row: &str, interface: &str, state: &str| {
+        (row.to_owned(), interface.to_owned(), state.to_owned())
+    };
+    let expected = [
+        found("http", "localhost", "refused"),
+        found("drive", "127.0.0.3", "refused"),
+        found("drive", "127.0.0.2", "open"),
+    ];
+    assert_eq!(probe(), expected, "one that is open does not hide the other");
+}
+
+/// By its own word, whatever the addresses are under which the server knows it.
+#[test]
+fn a_relay_is_known_though_no_address_of_it_is_the_one_that_it_calls_from() {
+    let scratch = tempfile::tempdir().unwrap();
+    let ports = simsim_testkit::free_ports(2);
+    let (https, relay) = (ports[0], ports[1]);
+    let listens = format!("[listen]\nhttps = [\"127.0.0.1:{https}\"]\n");
+    let server = Daemon::start("server", &state(scratch.path(), "server", &listens));
+    let relays = format!(
+        "[listen]\nhttps = [\"127.0.0.1:{relay}\"]\n\
+         [device]\nrelay_calls_to = [\"127.0.0.1:{https}\"]\n"
+    );
+    let far = Daemon::start("rds", &state(scratch.path(), "far", &relays));
+    assert_done(&server.join("far", &far.state, &["--listen", &format!("127.0.0.1:{}", far.port)]));
+    server.until_connected("far");
+    // It calls from 127.0.0.1.
+    let addresses = json!({ "name": "far", "addresses": ["localhost"] });
+    server.must("client.addresses", addresses);
+    server.until_connected("far");
+    let web = state(scratch.path(), "web", "");
+    assert_done(&server.join("web", &web, &[&format!("--outbound=127.0.0.1:{relay}")]));
+    let before = server.must("client.list", Value::Null);
+    let mut command = simsim();
+    command.arg("--state").arg(&web).arg("client");
+    let client = simsim_testkit::ChildProcess::start(&mut command);
+    client.wait_for_line("is ready", crate::hosts::PATIENCE).unwrap();
+    server.until_connected("web");
+    let plan = server.must("ports.plan", Value::Null);
+    let rows = plan["rows"].as_array().unwrap().iter().filter(|row| row["row"] == "https");
+    let name = |end: &Value| end["name"].as_str().unwrap().to_owned();
+    let mut ways: Vec<(String, String)> =
+        rows.map(|row| (name(&row["from"]), name(&row["to"]))).collect();
+    ways.sort();
+    let way = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+    assert_eq!(ways, [way("far", &server.own_name()), way("web", "far")]);
+    let of_web = |list: &Value| {
+        let list = list.as_array().unwrap().iter();
+        list.clone().find(|one| one["name"] == "web").unwrap()["addresses"].clone()
+    };
+    let after = server.must("client.list", Value::Null);
+    assert_eq!(of_web(&after), of_web(&before), "the relay's address is not the client's");
+}

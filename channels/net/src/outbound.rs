@@ -2,9 +2,10 @@
 //!
 //! A host behind a translator of addresses, or without any inbound port, opens one TLS connection to
 //! its server and keeps it. It begins with the line `call\n`, before which an RDS that passes it on says
-//! `relay NAME\n`. On it are many streams ([`crate::mux`]): those that the server opens carry
-//! control sessions; those that the host opens lead to data ports of the suite. Each of the latter
-//! begins with one line of text in each direction, and is the host's TCP connection from then on:
+//! `relay NAME WORD\n`: a word that nobody else knows, and that it tells the server when it is asked.
+//! On the connection are many streams ([`crate::mux`]): those that the server opens carry control
+//! sessions; those that the host opens lead to data ports of the suite. Each of the latter begins with
+//! one line of text in each direction, and is the host's TCP connection from then on:
 //!
 //! ```text
 //! host:    connect vault.example:PORT\n
@@ -137,8 +138,16 @@ impl Purpose {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Begun {
     pub purpose: Purpose,
-    /// The name of the RDS that passes it on, as it says itself.
-    pub relay: Option<String>,
+    /// The RDS that passes it on, as it says itself.
+    pub relay: Option<Relay>,
+}
+
+/// What an RDS says of itself before a connection that it passes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    pub name: String,
+    /// Nobody else knows it. The RDS is asked for it on its own session, where its key is proved.
+    pub word: String,
 }
 
 /// Begins a connection.
@@ -154,8 +163,9 @@ pub async fn begin(wire: &mut BoxedWire, purpose: Purpose) -> io::Result<()> {
 ///
 /// # Errors
 /// When the other side is gone.
-pub async fn begin_relayed(wire: &mut BoxedWire, relay: &str) -> io::Result<()> {
-    wire.write_all(format!("relay {relay}\n").as_bytes()).await?;
+pub async fn begin_relayed(wire: &mut BoxedWire, relay: &Relay) -> io::Result<()> {
+    let Relay { name, word } = relay;
+    wire.write_all(format!("relay {name} {word}\n").as_bytes()).await?;
     wire.flush().await
 }
 
@@ -169,7 +179,9 @@ pub async fn begun(wire: &mut BoxedWire) -> io::Result<Begun> {
     if let Some(purpose) = Purpose::of(&first) {
         return Ok(Begun { purpose, relay: None });
     }
-    let relay = first.strip_prefix("relay ").ok_or_else(wrong)?.to_owned();
+    let said = first.strip_prefix("relay ").and_then(|said| said.split_once(' '));
+    let (name, word) = said.ok_or_else(wrong)?;
+    let relay = Relay { name: name.to_owned(), word: word.to_owned() };
     let purpose = Purpose::of(&read_line(wire).await?).ok_or_else(wrong)?;
     Ok(Begun { purpose, relay: Some(relay) })
 }
@@ -272,18 +284,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_begins_with_its_line_and_that_of_who_passes_it_on() {
-        for relay in [None, Some("far")] {
+        let far = Relay { name: "far".to_owned(), word: "c0ffee".to_owned() };
+        for relay in [None, Some(far)] {
             for purpose in Purpose::ALL {
                 let (mut host, mut server) = pair();
-                if let Some(relay) = relay {
+                if let Some(relay) = &relay {
                     begin_relayed(&mut host, relay).await.unwrap();
                 }
                 begin(&mut host, purpose).await.unwrap();
-                let expected = Begun { purpose, relay: relay.map(str::to_owned) };
+                let expected = Begun { purpose, relay: relay.clone() };
                 assert_eq!(begun(&mut server).await.unwrap(), expected);
             }
         }
-        for other in ["relay a\nrelay b\ncall\n", "hello\n", "\n", "relay\n", "call \n", "JOIN\n"] {
+        let others =
+            ["relay a b\nrelay b c\ncall\n", "hello\n", "\n", "relay\n", "relay far\ncall\n"];
+        for other in others.into_iter().chain(["call \n", "JOIN\n"]) {
             let (mut host, mut server) = pair();
             host.write_all(other.as_bytes()).await.unwrap();
             begun(&mut server).await.unwrap_err();
@@ -336,7 +351,7 @@ mod tests {
         let samples = [
             b"connect a:1\n".to_vec(),
             b"connect [::1]:65535\nrest".to_vec(),
-            b"relay far\njoin\nrest".to_vec(),
+            b"relay far c0ffee\njoin\nrest".to_vec(),
         ];
         simsim_testkit::fuzz("outbound line", &samples, |bytes| {
             runtime.block_on(async {
@@ -352,7 +367,8 @@ mod tests {
                 drop(host);
                 let mut server: BoxedWire = Box::new(server);
                 if let Ok(Begun { relay, .. }) = begun(&mut server).await {
-                    assert!(relay.is_none_or(|relay| relay.len() < LINE_BYTES_MAX));
+                    let bytes = |relay: Relay| relay.name.len() + relay.word.len();
+                    assert!(relay.is_none_or(|relay| bytes(relay) < LINE_BYTES_MAX));
                 }
             });
         });

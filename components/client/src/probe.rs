@@ -14,9 +14,11 @@ use simsim_control::verbs::{
 };
 use simsim_model::Kind;
 use simsim_model::interface::Scheme;
-use simsim_model::port_registry::{DIAL, FTP, FTP_DATA, LISTEN, PortSet};
+use simsim_model::port_registry::{DIAL, DRIVE, FTP, FTP_DATA, HTTPS, LISTEN};
+use simsim_net::tls::{Pin, TlsConnect};
 use simsim_net::{DialError, Failure};
 use simsim_transfer::{Knock, knock, knock_ftp};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::Client;
@@ -26,12 +28,12 @@ use crate::addresses::routes_of;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
 /// A door that takes a connection has so long to prove what it is.
 const KNOCK_PATIENCE: Duration = Duration::from_secs(6);
+/// How the TLS room says that the other end is not who was expected.
+const OTHER_KEY: &str = "shows another key";
 /// From the end of one request to the beginning of the next.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Ways that are tried side by side.
 const AT_ONCE: usize = 4;
-/// Drives have numbers up to this one.
-const DRIVE_MAX: u16 = 9999;
 
 /// Keeps requests apart.
 pub(crate) struct Turnstile {
@@ -87,7 +89,7 @@ pub(crate) async fn probe(client: &Arc<Client>, request: &Probe) -> Result<Probe
         let (client, room) = (Arc::clone(client), Arc::clone(&room));
         trying.push(tokio::spawn(async move {
             let _place = room.acquire().await;
-            try_way(&client, way).await
+            try_way(&client, &way).await
         }));
     }
     let mut findings = Vec::with_capacity(trying.len());
@@ -127,25 +129,17 @@ fn check(request: &Probe) -> Result<(), VerbError> {
 }
 
 fn is_of_row(row: &str, port: u16) -> bool {
-    let listens =
-        LISTEN.iter().filter(|listen| listen.id == row).any(|listen| match listen.ports {
-            PortSet::One(one) => one == port,
-            PortSet::Range(first, last) => (first..=last).contains(&port),
-            PortSet::PerDrive(base) => (base..=base.saturating_add(DRIVE_MAX)).contains(&port),
-        });
+    let listens = LISTEN.iter().any(|listen| listen.id == row && listen.ports.contains(port));
     listens || DIAL.iter().any(|dial| dial.module == row && dial.port == port)
 }
 
 /// The first address that is open counts; where none is, the first one tells why.
-async fn try_way(client: &Arc<Client>, way: ProbeWay) -> ProbeFinding {
+async fn try_way(client: &Arc<Client>, way: &ProbeWay) -> ProbeFinding {
     let mut first = None;
     for address in &way.addresses {
         let finding = match connect(address).await {
-            Ok(round_trip) => {
-                return match way.ticket.clone() {
-                    None => open(address, round_trip),
-                    Some(_) => knock_at(Arc::clone(client), way.clone(), address.clone()).await,
-                };
+            Ok((stream, round_trip)) => {
+                return answers(client, way, address, stream, round_trip).await;
             }
             Err(finding) if way.row == FTP_DATA.id => ProbeFinding {
                 state: ProbeState::NoWay,
@@ -159,10 +153,74 @@ async fn try_way(client: &Arc<Client>, way: ProbeWay) -> ProbeFinding {
     first.unwrap_or_else(|| finding(ProbeState::NoWay, "", "no address was named".to_owned()))
 }
 
-async fn connect(address: &str) -> Result<Duration, ProbeFinding> {
+/// Who it is behind an open port.
+async fn answers(
+    client: &Arc<Client>,
+    way: &ProbeWay,
+    address: &str,
+    stream: TcpStream,
+    round_trip: Duration,
+) -> ProbeFinding {
+    let by_tls = [HTTPS.id, DRIVE.id].contains(&way.row.as_str());
+    let greets = by_tls && !way.device_keys.is_empty();
+    let mut found = open(address, round_trip);
+    if greets && (way.ticket.is_none() || !way.protocol.is_empty()) {
+        match greet(client, way, address, stream).await {
+            Ok(()) => found.proved = true,
+            Err(finding) => return finding,
+        }
+    }
+    match way.ticket {
+        None => found,
+        Some(_) => knock_at(Arc::clone(client), way.clone(), address.to_owned()).await,
+    }
+}
+
+/// The TLS handshake alone: the right key, and the protocol that is asked for.
+async fn greet(
+    client: &Arc<Client>,
+    way: &ProbeWay,
+    address: &str,
+    stream: TcpStream,
+) -> Result<(), ProbeFinding> {
+    let pins: Vec<Pin> = way
+        .device_keys
+        .iter()
+        .filter_map(|key| <[u8; 32]>::try_from(key.as_slice()).ok().map(Pin))
+        .collect();
+    let own = client.options.tls.as_deref();
+    let protocol = way.protocol.as_bytes();
+    let tls = match protocol.is_empty() {
+        true => TlsConnect::new(pins, own),
+        false => TlsConnect::speaking(pins, own, protocol),
+    };
+    let tls = tls.map_err(|error| finding(ProbeState::NoWay, address, error.to_string()))?;
+    let greeted = tokio::time::timeout(KNOCK_PATIENCE, tls.greet(address, stream)).await;
+    let wrong = |why: String| finding(ProbeState::WrongService, address, why);
+    match greeted {
+        Err(_) => Err(wrong(format!("no TLS there: no answer in {} s", KNOCK_PATIENCE.as_secs()))),
+        Ok(Err(why)) if why.contains(OTHER_KEY) => {
+            Err(finding(ProbeState::WrongIdentity, address, why))
+        }
+        Ok(Err(why)) => Err(wrong(why)),
+        Ok(Ok(stream)) => {
+            let chosen = stream.get_ref().1.alpn_protocol().unwrap_or_default();
+            if protocol.is_empty() || chosen == protocol {
+                return Ok(());
+            }
+            let wanted = &way.protocol;
+            Err(wrong(format!(
+                "it is the right host, and it does not speak {wanted} there: is it the port of the \
+                 server, or of an RDS that passes calls on to it?"
+            )))
+        }
+    }
+}
+
+async fn connect(address: &str) -> Result<(TcpStream, Duration), ProbeFinding> {
     let begun = Instant::now();
     match simsim_net::dial(&[address.to_owned()], CONNECT_PATIENCE).await {
-        Ok(_) => Ok(begun.elapsed()),
+        Ok(stream) => Ok((stream, begun.elapsed())),
         Err(error) => {
             let state = match error.attempts().first().map(|attempt| &attempt.failure) {
                 Some(Failure::Refused) => ProbeState::Refused,
@@ -206,6 +264,7 @@ async fn knock_at(client: Arc<Client>, way: ProbeWay, address: String) -> ProbeF
             ProbeFinding {
                 sample_bytes: sample.bytes,
                 sample_us: micros(sample.time),
+                proved: true,
                 ..open(&address, sample.round_trip)
             }
         }
@@ -236,18 +295,27 @@ fn open(address: &str, round_trip: Duration) -> ProbeFinding {
 
 fn finding(state: ProbeState, address: &str, message: String) -> ProbeFinding {
     let address = address.to_owned();
-    ProbeFinding { state, address, message, round_trip_us: 0, sample_bytes: 0, sample_us: 0 }
+    ProbeFinding {
+        state,
+        address,
+        message,
+        round_trip_us: 0,
+        sample_bytes: 0,
+        sample_us: 0,
+        proved: false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use simsim_model::port_registry::{DRIVE, HTTP, SMSSH};
+    use simsim_model::port_registry::{HTTP, SMSSH};
 
     fn way(row: &str, port: u16) -> ProbeWay {
         let addresses = vec![format!("192.0.2.1:{port}")];
         let row = row.to_owned();
-        ProbeWay { row, addresses, ticket: None, device_keys: Vec::new(), active: false }
+        let (device_keys, protocol) = (Vec::new(), String::new());
+        ProbeWay { row, addresses, ticket: None, device_keys, active: false, protocol }
     }
 
     fn kind(ways: Vec<ProbeWay>) -> Option<Kind> {

@@ -63,6 +63,18 @@ impl Way {
 
     /// What is said when nothing came through.
     pub(crate) fn blocked(&self, why: &str) -> String {
+        let (closed, to) = self.closed(why);
+        format!("{closed}: {why}. {}", look(to))
+    }
+
+    /// The same of a way with two halves, where nobody knows which one is closed.
+    pub(crate) fn blocked_or(&self, next: &Self, why: &str) -> String {
+        let ((closed, to), (next, _)) = (self.closed(why), next.closed(why));
+        format!("{closed}, or {next}: {why}. {}", look(to))
+    }
+
+    /// The way in words, and the host to which it leads.
+    fn closed(&self, why: &str) -> (String, &str) {
         let doors: Vec<String> =
             self.doors.iter().map(|(row, port)| format!("TCP port {port} ({row})")).collect();
         let (from, to, doors) = match &self.data {
@@ -72,11 +84,12 @@ impl Way {
             }
             _ => (&self.from, &self.to, doors.join(" or ")),
         };
-        format!(
-            "'{from}' does not reach '{to}' on {doors}: {why}. What firewalls must let through \
-             shows 'simsim ports plan --host {to}'"
-        )
+        (format!("'{from}' does not reach '{to}' on {doors}"), to)
     }
+}
+
+fn look(to: &str) -> String {
+    format!("What firewalls must let through shows 'simsim ports plan --host {to}'")
 }
 
 #[cfg(test)]
@@ -87,6 +100,12 @@ mod tests {
     fn a_blocked_way_names_the_port_the_direction_and_the_two_hosts() {
         let text = Way::new("vault", "web", "smssh", 7).blocked("no answer");
         assert!(text.starts_with("'vault' does not reach 'web' on TCP port 7 (smssh): no answer"));
+        let (first, next) =
+            (Way::new("web", "far", "https", 7), Way::new("far", "vault", "https", 8));
+        let text = first.blocked_or(&next, "it has not called");
+        let words = "'web' does not reach 'far' on TCP port 7 (https), or 'far' does not reach 'vault' on \
+                     TCP port 8 (https): it has not called. What firewalls";
+        assert!(text.starts_with(words), "{text}");
         let urls = ["https://a:8".to_owned(), "http://a:9".to_owned(), "http://b:9".to_owned()];
         let ranges = [(1, 2), (3, 6)];
         let text = Way::of_urls("web", "far", &urls, 1, ranges).blocked("no answer");

@@ -42,6 +42,15 @@ impl PortSet {
         }
     }
 
+    /// Whether `port` is one of these. Drives have numbers up to 9,999.
+    pub fn contains(self, port: u16) -> bool {
+        match self {
+            PortSet::PerDrive(base) => (base..=base.saturating_add(9999)).contains(&port),
+            PortSet::One(one) => one == port,
+            PortSet::Range(first, last) => (first..=last).contains(&port),
+        }
+    }
+
     /// The listener's port of drive `number`, where there is one below 65,536.
     pub fn for_drive(self, number: u32) -> Option<u16> {
         match self {

@@ -85,6 +85,15 @@ pub struct NodeStateReply {
     #[n(8)]
     #[cbor(default, with = "minicbor::bytes")]
     pub tls_public_key: Vec<u8>,
+    /// Of an RDS: the words that it has sent before the calls that it passes on now. So the server knows
+    /// from which of its hosts a call comes, whatever address that has.
+    #[n(9)]
+    #[cbor(default, with = "crate::wire::byte_strings")]
+    pub relayed: Vec<Vec<u8>>,
+    /// Of an RDS: its settings say that it passes calls of other hosts on to the server.
+    #[n(10)]
+    #[cbor(default)]
+    pub relays_calls: bool,
 }
 
 /// A job that runs on a node.

@@ -25,7 +25,8 @@ pub struct ProbeWay {
     /// be those of this row.
     #[n(0)]
     pub row: String,
-    /// `host:port`, tried one after the other until one is open.
+    /// `host:port`, tried one after the other until one is open. A name is looked up by the node, as for
+    /// a job.
     #[n(1)]
     #[cbor(default)]
     pub addresses: Vec<String>,
@@ -42,6 +43,12 @@ pub struct ProbeWay {
     #[n(4)]
     #[cbor(default)]
     pub active: bool,
+    /// Rows with TLS only: the protocol that the other end must choose in the handshake (ALPN); empty:
+    /// any. It is tried before the ticket is. Without a ticket, `device_keys` alone are a reason for a
+    /// handshake, too.
+    #[n(5)]
+    #[cbor(default)]
+    pub protocol: String,
 }
 
 /// What a way is like.
@@ -93,6 +100,10 @@ pub struct ProbeFinding {
     #[n(5)]
     #[cbor(default)]
     pub sample_us: u64,
+    /// It was seen who answers, by a ticket or by a TLS key. A node of before this field never says so.
+    #[n(6)]
+    #[cbor(default)]
+    pub proved: bool,
 }
 
 #[derive(Debug, Clone, Default, Encode, Decode)]

@@ -31,6 +31,21 @@ impl TlsConnect {
         Self::build(Some(pins), own, None)
     }
 
+    /// [`TlsConnect::new`], and both sides speak `protocol` (ALPN).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn speaking(
+        pins: Vec<Pin>,
+        own: Option<&TlsIdentity>,
+        protocol: &[u8],
+    ) -> Result<Self, TlsError> {
+        if pins.is_empty() {
+            return Err(TlsError::setup("no key of the other side is known"));
+        }
+        Self::build(Some(pins), own, Some(protocol))
+    }
+
     /// Takes whoever answers, for a connection on which both sides prove themselves afterwards:
     /// TLS is the envelope then and not the proof. `protocol`: what is spoken (ALPN, RFC 7301).
     ///

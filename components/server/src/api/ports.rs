@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::desk::ProbeFound;
 
 /// The plan itself, as the model has it.
-pub use simsim_model::port_plan::{EndKind, PlanEnd, PlanHost, PlanRow, PortPlan};
+pub use simsim_model::port_plan::{EndKind, PlanEnd, PlanHost, PlanPlace, PlanRow, PortPlan};
 
 /// One enrolled host, looked at from the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,8 @@ pub struct ProbeRequest {
     pub host: Option<String>,
 }
 
-/// What was found, row by row of the plan; rows on loopback are left out.
+/// What was found, row by row of the plan, and for each interface of a row by itself; rows on loopback
+/// are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeReport {
     pub rows: Vec<ProbedRow>,
@@ -55,6 +56,9 @@ pub struct ProbedRow {
     pub to: String,
     pub first_port: u16,
     pub last_port: u16,
+    /// The interface, as an administrator wrote it; `None`: the host under the names that it is enrolled
+    /// with.
+    pub interface: Option<String>,
     /// `open`, `refused`, `filtered`, `wrong_service`, `wrong_identity`, `no_way`, `not_tried`.
     pub state: String,
     /// Why, for people; empty where there is nothing to say.
@@ -74,6 +78,10 @@ impl ProbedRow {
             to: row.to.name.clone(),
             first_port: row.first_port,
             last_port: row.last_port,
+            interface: match row.places.as_slice() {
+                [one] if !one.host.is_empty() => Some(one.host.clone()),
+                _ => None,
+            },
             state: "not_tried".to_owned(),
             message: String::new(),
             address: None,

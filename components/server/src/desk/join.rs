@@ -16,12 +16,13 @@ use simsim_control::{
     VerbError, VerbHandler,
 };
 use simsim_model::Kind;
+use simsim_net::outbound::Relay;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::clients::join_purpose;
 use crate::clock::now_unix_ms;
-use crate::nodes::{self, forget_addresses, note_relay, relay_at};
+use crate::nodes::{self, PROOF_PATIENCE, forget_addresses, note_relay};
 use crate::{Server, ServerError};
 
 /// The one answer to everything that is not proven.
@@ -55,7 +56,7 @@ impl Server {
         &self,
         joiner: &PublicKey,
         peer: Option<IpAddr>,
-        relay: Option<&str>,
+        relay: Option<&Relay>,
         request: &Join,
     ) -> Result<JoinReply, VerbError> {
         join::check(request, joiner)?;
@@ -123,15 +124,25 @@ impl Server {
             listen_port: request.listen_port,
             suite_version: request.suite_version.clone(),
         };
-        let (outbound, said) = (request.outbound, relay.map(str::to_owned));
+        let outbound = request.outbound;
+        let relay = match relay {
+            Some(said) => match house.nodes.proved_relay(said, PROOF_PATIENCE).await {
+                Ok(relay) => relay,
+                Err(error) => {
+                    let error = error.full_message();
+                    tracing::warn!(client = %request.name, error, "joins over a relay that is not reached now; the first call tells");
+                    None
+                }
+            },
+            None => None,
+        };
+        if relay.is_some() {
+            // The address that was seen is the relay's.
+            new.addresses.clear();
+        }
         let enrolled = house
             .books
             .run(move |catalog| {
-                let relay = relay_at(catalog, said.as_deref(), &address);
-                if relay.is_some() {
-                    // The address that was seen is the relay's.
-                    new.addresses.clear();
-                }
                 let client = catalog.enrol(&hash, &new, now)?;
                 forget_addresses(catalog, client.id)?;
                 note_relay(catalog, client.id, relay.as_deref())?;
@@ -177,7 +188,7 @@ const ONLY_OUTBOUND: &str = "this join code is for a host that calls the server 
 /// What answers on one connection of a host that nobody can dial, and that joins.
 struct JoinDoor {
     server: Server,
-    relay: Option<String>,
+    relay: Option<Relay>,
 }
 
 impl ListenPolicy for JoinDoor {
@@ -207,7 +218,7 @@ impl VerbHandler for JoinDoor {
                 return Err(VerbError::new(Kind::Invalid, text));
             }
             let peer = caller.peer.map(|peer| peer.ip());
-            let relay = self.relay.as_deref();
+            let relay = self.relay.as_ref();
             self.server.join(&key, peer, relay, &request).await.map(Reply::from)
         })
     }

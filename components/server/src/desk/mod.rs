@@ -24,6 +24,6 @@ mod tasks;
 
 pub use answer::{Answer, VERBS};
 pub use jobs::JobFollower;
-pub(crate) use ports::{ftp_range, remember as remember_ports};
+pub(crate) use ports::{ftp_range, https_port, remember as remember_ports};
 pub(crate) use probe::Finding as ProbeFound;
 pub(crate) use tasks::options_of;

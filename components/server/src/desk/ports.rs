@@ -15,7 +15,7 @@ use simsim_control::verbs::Ping;
 use simsim_model::port_plan::{Access, Joining, PlannedHost, PortConfiguration, PortPlan};
 use simsim_model::port_registry::{CTRL, Host, SMSSH};
 
-pub(crate) use told::{ftp_range, remember};
+pub(crate) use told::{ftp_range, https_port, remember};
 
 use self::names::{addresses_of, distinct, resolve};
 use self::told::{listens, set_port};
@@ -117,6 +117,7 @@ impl Server {
             let mut host = PlannedHost::new(&client.name, role, addresses);
             let told = known.listening.iter().find(|(id, _)| *id == client.id);
             told.into_iter().for_each(|(_, told)| listens(&mut host, told));
+            host.relays = client.id != own && known.relays.contains(&client.id);
             // What the server really dials counts, whatever the host says.
             set_port(&mut host, SMSSH.id, client.listen_port);
             match client.access_mode {

@@ -1,29 +1,32 @@
 //! Trying every way of the port plan, each from the host that would dial it.
 //!
 //! Control ways are tried by the Server itself, with the key that it expects. Ways for data are
-//! tried by the host that dials, with a ticket that the device at the other end was told of: so a
-//! way counts as open only when the right host answers. Nothing is stored, and the tickets are
-//! revoked.
+//! tried by the host that dials, at the names that a job would give it, with a ticket that the device
+//! at the other end was told of: so a way counts as open only when the right host answers. Where no
+//! ticket can be had, ports with TLS are asked for their key and protocol. Nothing is stored, and the
+//! tickets are revoked.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use simsim_catalog::{Client, ClientId, Datastore, DatastoreState};
+use simsim_catalog::{AccessMode, Client, ClientId, Datastore, DatastoreState};
 use simsim_control::ControlError;
 use simsim_control::verbs::{
-    PROBE_ADDRESSES_MAX, PROBE_WAYS_MAX, Probe, ProbeFinding, ProbeState, ProbeWay,
+    NodeState, PROBE_ADDRESSES_MAX, PROBE_WAYS_MAX, Probe, ProbeFinding, ProbeState, ProbeWay,
 };
 use simsim_format::random_bytes;
 use simsim_model::interface::Scheme;
-use simsim_model::port_plan::{EndKind, PlanRow, PortPlan};
-use simsim_model::port_registry::{CTRL, FTP, FTP_DATA, SMSSH};
+use simsim_model::port_plan::{EndKind, PlanPlace, PlanRow, PortPlan};
+use simsim_model::port_registry::{CTRL, FTP, FTP_DATA, HTTPS, LISTEN, SMSSH};
 use simsim_model::{Direction, DomainId, Level, SavesetId, TransferId};
+use simsim_net::outbound::OUTBOUND_PROTOCOL;
 use simsim_net::{DialError, Failure};
 
 use crate::api::{ProbeReport, ProbeRequest, ProbedRow};
-use crate::jobs::{BackupGrant, TransferWish, grant, revoke};
+use crate::jobs::{BackupGrant, TransferWish, device_addresses, grant, withdraw_transfer};
+use crate::nodes::relay_of;
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -57,8 +60,21 @@ impl Server {
             let name = request.host.as_deref();
             name.is_none_or(|name| row.from.name == name || row.to.name == name)
         };
-        let rows: Vec<PlanRow> =
-            plan.rows.iter().filter(|row| !row.local).filter(of_host).cloned().collect();
+        // A job that reaches one interface does not ask for the others: each is told of by itself.
+        let rows: Vec<PlanRow> = plan
+            .rows
+            .iter()
+            .filter(|row| !row.local)
+            .filter(of_host)
+            .flat_map(|row| match row.places.as_slice() {
+                [] | [_] => vec![row.clone()],
+                several => {
+                    let at =
+                        |place: &PlanPlace| PlanRow { places: vec![place.clone()], ..row.clone() };
+                    several.iter().map(at).collect()
+                }
+            })
+            .collect();
         let known = self.known_for_probe().await?;
         let mut probed: Vec<ProbedRow> = rows.iter().map(ProbedRow::not_tried).collect();
         let mut trying = Vec::new();
@@ -108,7 +124,7 @@ impl Server {
         let mut found = Vec::new();
         let mut asked: Vec<(usize, Way)> = Vec::new();
         for (place, row) in rows {
-            let addresses = addresses_of(&row);
+            let addresses = self.addresses_of(&row, known).await;
             if row.from.kind != EndKind::Host {
                 found.push((place, Finding::not_tried("whoever dials it is no host of the suite")));
             } else if row.row == FTP_DATA.id {
@@ -118,7 +134,9 @@ impl Server {
                     found.push((place, Finding::not_tried(why)));
                     continue;
                 };
-                let mut way = self.way(control, addresses_of(control), known).await;
+                let addresses = self.addresses_of(control, known).await;
+                let mut way = self.way(control, addresses, known).await;
+                way.way.protocol.clear();
                 if way.granted.is_none() {
                     let why = way.note.unwrap_or_default();
                     let text = format!("its ports are open for a transfer only: {why}");
@@ -134,7 +152,17 @@ impl Server {
             } else if row.row == SMSSH.id || row.row == CTRL.id {
                 found.push((place, self.try_control(&row, &addresses, known).await));
             } else {
-                asked.push((place, self.way(&row, addresses, known).await));
+                let way = self.way(&row, addresses, known).await;
+                match way.may_be_asked() {
+                    true => asked.push((place, way)),
+                    false => {
+                        let why = way.note.as_deref().unwrap_or("there is no ticket for it");
+                        let text = format!(
+                            "a port that is not of the registry is tried with a ticket only: {why}"
+                        );
+                        found.push((place, Finding::not_tried(&text)));
+                    }
+                }
             }
         }
         for some in asked.chunks(PROBE_WAYS_MAX) {
@@ -142,7 +170,7 @@ impl Server {
         }
         for (_, way) in &asked {
             if let Some((device, transfer)) = way.granted {
-                revoke(&self.house, device, transfer).await;
+                withdraw_transfer(&self.house, device, transfer).await;
             }
         }
         found
@@ -172,7 +200,12 @@ impl Server {
             ticket: None,
             device_keys: Vec::new(),
             active: false,
+            protocol: String::new(),
         };
+        // What is opened there is a call: data rides on it, by whatever door.
+        if self.is_call(row, known).await {
+            way.protocol = String::from_utf8_lossy(OUTBOUND_PROTOCOL).into_owned();
+        }
         let takes_tickets = Scheme::of_row(&row.row).is_some();
         if !takes_tickets || row.to.kind != EndKind::Host {
             return Way { way, granted: None, note: None };
@@ -185,11 +218,88 @@ impl Server {
                 Way { way, granted, note: None }
             }
             Err(error) => {
+                way.device_keys = self.keys_of(&row.to.name, known).await;
                 let why = error.full_message();
                 let note = format!("only the port was tried, not who answers: {why}");
                 Way { way, granted: None, note: Some(note) }
             }
         }
+    }
+
+    /// Does `row` carry the calls of its dialler, or calls that it passes on?
+    async fn is_call(&self, row: &PlanRow, known: &Known) -> bool {
+        if row.row != HTTPS.id {
+            return false;
+        }
+        let calls = known.clients.iter().filter(|one| one.access_mode == AccessMode::Outbound);
+        for client in calls {
+            let id = client.id;
+            let relay = self.house.books.run(move |catalog| relay_of(catalog, id)).await;
+            let relay = relay.ok().flatten();
+            let server = &self.house.own_name;
+            let called = relay.as_ref().unwrap_or(server);
+            let calls = row.from.name == client.name && row.to.name == *called;
+            let passes = relay.as_ref() == Some(&row.from.name) && row.to.name == *server;
+            if calls || passes {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The TLS keys that a host may show.
+    async fn keys_of(&self, host: &str, known: &Known) -> Vec<Vec<u8>> {
+        let Some(client) = known.clients.iter().find(|client| client.name == host) else {
+            return Vec::new();
+        };
+        let asked = async {
+            let line = self.house.nodes.line(client.id, NODE_PATIENCE).await?;
+            line.call(NodeState {}).await
+        };
+        match asked.await {
+            Ok(state) if !state.tls_key.is_empty() => vec![state.tls_key],
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                tracing::debug!(host, %error, "the TLS key of a host is not known");
+                Vec::new()
+            }
+        }
+    }
+
+    /// `host:port` where a row is dialled. Of data these are the names that a job would give to its
+    /// host, which looks them up itself.
+    async fn addresses_of(&self, row: &PlanRow, known: &Known) -> Vec<String> {
+        let with_port = |host: &str| match host.contains(':') {
+            true => format!("[{host}]:{}", row.first_port),
+            false => format!("{host}:{}", row.first_port),
+        };
+        let enrolled = |name: &str| known.clients.iter().find(|client| client.name == name);
+        let mut hosts: Vec<String> = Vec::new();
+        for place in &row.places {
+            if !place.host.is_empty() {
+                hosts.push(place.host.clone());
+                continue;
+            }
+            let (Some(device), Some(from)) = (enrolled(&row.to.name), enrolled(&row.from.name))
+            else {
+                continue;
+            };
+            match device_addresses(&self.house, device.id, from.id).await {
+                Ok(names) => hosts.extend(names),
+                Err(error) => tracing::debug!(%error, "where a device is dialled is not known"),
+            }
+        }
+        if hosts.is_empty() {
+            hosts = row.to.addresses.iter().map(IpAddr::to_string).collect();
+        }
+        let mut dialled: Vec<String> = Vec::new();
+        for address in hosts.iter().map(|host| with_port(host)) {
+            if !dialled.contains(&address) {
+                dialled.push(address);
+            }
+        }
+        dialled.truncate(PROBE_ADDRESSES_MAX);
+        dialled
     }
 
     async fn ticket(
@@ -268,6 +378,17 @@ struct Way {
     note: Option<String>,
 }
 
+impl Way {
+    /// A node tries other ports than the registry's with a ticket only, and refuses a whole request
+    /// where one of its ways is none of these.
+    fn may_be_asked(&self) -> bool {
+        let row = LISTEN.iter().find(|row| row.id == self.way.row);
+        let port = |address: &String| address.rsplit_once(':')?.1.parse::<u16>().ok();
+        let is_of_row = |port: u16| row.is_none_or(|row| row.ports.contains(port));
+        self.way.ticket.is_some() || self.way.addresses.iter().filter_map(port).all(is_of_row)
+    }
+}
+
 /// Places of rows by the host that tries them: the one that dials, or for FTP data in active mode the
 /// client, whose transfer makes the device dial.
 fn by_asked(plan: &PortPlan, rows: &[PlanRow]) -> BTreeMap<String, Vec<usize>> {
@@ -297,11 +418,6 @@ fn control_of<'p>(plan: &'p PortPlan, row: &PlanRow) -> Option<(&'p PlanRow, boo
     let (from, to) = (row.from.name.as_str(), row.to.name.as_str());
     let passive = between(from, to).map(|control| (control, false));
     passive.or_else(|| between(to, from).map(|control| (control, true)))
-}
-
-fn addresses_of(row: &PlanRow) -> Vec<String> {
-    let with_port = |ip: &IpAddr| SocketAddr::new(*ip, row.first_port).to_string();
-    row.to.addresses.iter().take(PROBE_ADDRESSES_MAX).map(with_port).collect()
 }
 
 /// What became of one row.
@@ -349,7 +465,7 @@ impl Finding {
             ProbeState::NoWay => "no_way",
         };
         let message = match (told.message.as_str(), note) {
-            ("", Some(note)) => note.to_owned(),
+            ("", Some(note)) if !told.proved => note.to_owned(),
             (message, _) => message.to_owned(),
         };
         Self {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::long_call::CallEnd;
 use super::running::Running;
-use super::transfer::{DEVICE_PATIENCE, revoke};
+use super::transfer::{DEVICE_PATIENCE, withdraw_transfer};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
@@ -220,10 +220,8 @@ async fn withdraw(house: &House, job: &Job) {
             Ok((catalog.job(number)?.transfer, catalog.datastore_with_id(store)?.device))
         })
         .await;
-    if let Ok((Some(transfer), device)) = found
-        && !revoke(house, device, transfer).await
-    {
-        house.unrevoked.lock().push((device, transfer));
+    if let Ok((Some(transfer), device)) = found {
+        withdraw_transfer(house, device, transfer).await;
     }
 }
 

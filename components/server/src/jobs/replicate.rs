@@ -24,7 +24,7 @@ use simsim_model::{Direction, DomainId, Kind, Outcome, SavesetId, StoreId, Trans
 
 use super::long_call::{CallEnd, see_through};
 use super::running::Running;
-use super::transfer::{DEVICE_PATIENCE, TransferWish, grant, revoke};
+use super::transfer::{DEVICE_PATIENCE, TransferWish, grant, withdraw_transfer};
 use super::wish::{HealWish, ReplicateWish};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
@@ -209,9 +209,7 @@ async fn copy(house: &House, job: &Job, way: &Way, heals: bool, running: &Arc<Ru
     // The tickets live long, since one domain waits for the others: none outlives the job.
     let device = way.dialled().device;
     for transfer in granted {
-        if !revoke(house, device, transfer).await {
-            house.unrevoked.lock().push((device, transfer));
-        }
+        withdraw_transfer(house, device, transfer).await;
     }
     end
 }

@@ -143,7 +143,7 @@ pub(crate) async fn grant(
         let error = error.full_message();
         tracing::warn!(device = %guide.device, %error, "the device does not hold the rate limits");
     }
-    let reply = device
+    let told = device
         .call(GrantTransfer {
             ticket: ticket.clone(),
             domain_key,
@@ -155,20 +155,33 @@ pub(crate) async fn grant(
             addresses: party.addresses.iter().map(IpAddr::to_string).collect(),
             bases,
         })
-        .await?;
-    let ways = guide.ways(house, &reply.endpoints, to).await?;
-    if outbound {
-        let addresses = ways
-            .iter()
-            .filter_map(|way| way.parse::<Interface>().ok()?.address(wish.drive))
-            .collect();
-        remember_addresses(&house.books, to, addresses).await?;
+        .await;
+    let led = async {
+        let reply = told?;
+        let ways = guide.ways(house, &reply.endpoints, to).await?;
+        if outbound {
+            let addresses = ways
+                .iter()
+                .filter_map(|way| way.parse::<Interface>().ok()?.address(wish.drive))
+                .collect();
+            remember_addresses(&house.books, to, addresses).await?;
+        }
+        // Over an outbound connection it is the Server that dials.
+        let from = if outbound || wish.by_server { house.own_name.as_str() } else { wish.client };
+        let ranges = [ftp_range(house, to).await?, ftp_range(house, guide.number).await?];
+        let way = Way::of_urls(from, &guide.device, &ways, wish.drive, ranges);
+        Ok((reply.device_keys, ways, way))
+    };
+    match led.await {
+        Ok((device_keys, urls, way)) => {
+            Ok(Granted { ticket, urls, device_keys, way, outbound, party })
+        }
+        // The device may have heard, whatever came of it: what leads nowhere is taken back.
+        Err(error) => {
+            withdraw_transfer(house, wish.datastore.device, wish.transfer).await;
+            Err(error)
+        }
     }
-    // Over an outbound connection it is the Server that dials.
-    let from = if outbound || wish.by_server { house.own_name.as_str() } else { wish.client };
-    let ranges = [ftp_range(house, to).await?, ftp_range(house, guide.number).await?];
-    let way = Way::of_urls(from, &guide.device, &ways, wish.drive, ranges);
-    Ok(Granted { ticket, urls: ways, device_keys: reply.device_keys, way, outbound, party })
 }
 
 /// Whose rate limits count for a transfer.
@@ -330,6 +343,13 @@ pub(crate) async fn grant_restore(
     grant(house, &wish, None, house.nodes.own()).await
 }
 
+/// As [`revoke`]; a device that cannot be told now is told when it is reached again.
+pub(crate) async fn withdraw_transfer(house: &House, device: ClientId, transfer: TransferId) {
+    if !revoke(house, device, transfer).await {
+        house.unrevoked.lock().push((device, transfer));
+    }
+}
+
 /// Ends a transfer on the device, or forgets its ticket. A device that cannot be told ends it by
 /// itself: the ticket expires, and a session that nobody feeds is given up.
 pub(crate) async fn revoke(house: &House, device: ClientId, transfer: TransferId) -> bool {
@@ -352,7 +372,7 @@ async fn clock_of(device: &Line) -> Result<u64, ServerError> {
 /// Where client `to` reaches the device. On one host loopback comes first. For the Server's own
 /// device, the address of this host that leads to the client comes last: it works where names do
 /// not.
-async fn device_addresses(
+pub(crate) async fn device_addresses(
     house: &House,
     device: ClientId,
     to: ClientId,

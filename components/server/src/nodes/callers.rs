@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::registry::Nodes;
+use super::relays::{PROOF_PATIENCE, relay_setting};
 use crate::ServerError;
 use crate::books::Books;
 
@@ -176,9 +177,9 @@ impl Nodes {
         };
         stranger.authenticated();
         tracing::info!(node = %name, peer = %from, "has called");
-        if let Err(error) = self.note_way(id, from, relay).await {
-            tracing::warn!(node = %name, %error, "could not note from where a host calls");
-        }
+        // Soon, where the relay is there: jobs of this host go by it then. Else when it is.
+        let first = self.note_way(id, from, relay.as_ref(), PROOF_PATIENCE).await;
+        let noted = self.noted(&name, first);
         // What was decided while the host proved its key counts: it may be revoked by now.
         let node = self.node(id).filter(|node| {
             node.mode == AccessMode::Outbound && node.key == Some(key) && !node.stop.is_cancelled()
@@ -193,6 +194,7 @@ impl Nodes {
         }
         tokio::select! {
             () = self.relay(id, &name, incoming) => {}
+            () = self.note_later(id, from, relay.as_ref(), &name), if !noted => {}
             () = gone.cancelled() => {}
         }
         tracing::info!(node = %name, "its call has ended");
@@ -220,29 +222,6 @@ impl Nodes {
         })?;
         let node = self.caller_with(&key).ok_or("its key is known no more")?;
         Ok(Proved { id: node.id, name: node.name.to_string(), key, session })
-    }
-
-    /// Writes down from where a host calls, or which RDS passes its call on: firewall rules are about
-    /// that, and the way of its data.
-    async fn note_way(
-        &self,
-        id: ClientId,
-        from: IpAddr,
-        relay: Option<String>,
-    ) -> Result<(), ServerError> {
-        let from = from.to_canonical().to_string();
-        let noted = self.keeper.books.run(move |catalog| {
-            let relay = relay_at(catalog, relay.as_deref(), &from);
-            note_relay(catalog, id, relay.as_deref())?;
-            let client = catalog.client_numbered(id)?;
-            // Clients dial a device host at its addresses: they are the administrator's.
-            let stays = relay.is_some() || client.has_role("device");
-            if stays || client.addresses == [from.as_str()] {
-                return Ok(());
-            }
-            catalog.set_client_addresses(&client.name, &[from], client.listen_port).map(drop)
-        });
-        noted.await
     }
 
     /// Connects streams to data ports until the call ends.
@@ -313,39 +292,6 @@ async fn carry(books: &Books, id: ClientId, stream: &mut BoxedWire) -> Result<()
 /// its jobs do.
 fn told_setting(id: ClientId) -> String {
     format!("outbound.told.{}", id.0)
-}
-
-fn relay_setting(id: ClientId) -> String {
-    format!("outbound.relay.{}", id.0)
-}
-
-/// The RDS of this name that passes a connection on. Anybody on the way can say so: it counts where the
-/// connection really comes from there.
-pub(crate) fn relay_at(catalog: &Catalog, said: Option<&str>, from: &str) -> Option<String> {
-    let relay = catalog.client(said?).ok()?;
-    let there = relay.addresses.iter().any(|address| address == from);
-    (relay.is_enrolled() && relay.has_role("device") && there).then_some(relay.name)
-}
-
-/// Remembers which RDS passes a host's calls on, or that none does.
-pub(crate) fn note_relay(
-    catalog: &Catalog,
-    id: ClientId,
-    relay: Option<&str>,
-) -> Result<(), CatalogError> {
-    let name = relay.unwrap_or_default().as_bytes();
-    let kept = catalog.setting(&relay_setting(id))?.unwrap_or_default();
-    if kept != name {
-        catalog.set_setting(&relay_setting(id), name)?;
-    }
-    Ok(())
-}
-
-/// The RDS that passes a host's calls on, by name, as of its last call.
-pub(crate) fn relay_of(catalog: &Catalog, id: ClientId) -> Result<Option<String>, CatalogError> {
-    let kept = catalog.setting(&relay_setting(id))?;
-    let name = kept.and_then(|name| String::from_utf8(name).ok());
-    Ok(name.filter(|name| !name.is_empty()))
 }
 
 /// In the order in which they were told last.

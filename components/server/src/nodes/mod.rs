@@ -11,11 +11,11 @@ mod dialers;
 mod line;
 mod node;
 mod registry;
+mod relays;
 
-pub(crate) use callers::{
-    Caller, forget_addresses, note_relay, relay_at, relay_of, remember_addresses,
-};
+pub(crate) use callers::{Caller, forget_addresses, remember_addresses};
 pub(crate) use dialers::Dialers;
 pub(crate) use line::Line;
 pub(crate) use node::NodeStatus;
 pub(crate) use registry::{Nodes, OwnHost, control_port, with_port};
+pub(crate) use relays::{PROOF_PATIENCE, note_relay, relay_of};

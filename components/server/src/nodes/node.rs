@@ -160,7 +160,7 @@ impl Node {
             ServerError::node(&self.name, Kind::Corrupt, format!("its host key: {error}"))
         })?;
         let session = match client.access_mode {
-            AccessMode::Outbound => self.await_call(&client).await,
+            AccessMode::Outbound => self.await_call(keeper, &client).await,
             AccessMode::Smssh | AccessMode::Ctrl => {
                 let addresses = keeper.dial_addresses(&client);
                 keeper.dialers.connect(&client, &self.way, &addresses, &key).await?
@@ -168,7 +168,7 @@ impl Node {
         };
         let line = Line::new(Arc::clone(&self.name), session);
         let state = line.call(NodeState {}).await?;
-        crate::desk::remember_ports(&keeper.books, id, &state.listening).await;
+        crate::desk::remember_ports(&keeper.books, id, &state).await;
         let listens_for_ctrl = state.listening.iter().any(|one| one.row == CTRL.id);
         self.status.send_modify(|status| status.listens_for_ctrl = listens_for_ctrl);
         let facts = NodeFacts {
@@ -180,13 +180,18 @@ impl Node {
     }
 
     /// Waits until the host calls, and says meanwhile what is waited for.
-    async fn await_call(&self, client: &Client) -> ControlClient {
+    async fn await_call(&self, keeper: &Keeper, client: &Client) -> ControlClient {
         let mut next = std::pin::pin!(self.called.next());
         // One that has called already is there at once.
         if let Ok(session) = tokio::time::timeout(Duration::from_millis(1), &mut next).await {
             return session;
         }
-        let why = format!("{}. {}", self.way.blocked("it has not called"), advice(client));
+        let missing = match keeper.half_ways(client).await {
+            // Which half is closed the server does not see.
+            Some((to_relay, to_server)) => to_relay.blocked_or(&to_server, "it has not called"),
+            None => self.way.blocked("it has not called"),
+        };
+        let why = format!("{missing}. {}", advice(client));
         self.status.send_modify(|status| {
             status.attempts += 1;
             let lost = status.last_error.take().map(|(_, lost)| format!("; before: {lost}"));

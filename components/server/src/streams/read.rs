@@ -22,7 +22,7 @@ use super::{onward, refuse_held_key, spare_own_ports};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
-use crate::jobs::{CallEnd, ReadWish, Running, TransferWish, grant, revoke};
+use crate::jobs::{CallEnd, ReadWish, Running, TransferWish, grant, withdraw_transfer};
 
 /// A reader of many ranges comes again within this time; then they are one job.
 const LINGER: Duration = Duration::from_secs(5);
@@ -108,7 +108,7 @@ async fn read(
     }
     let mut granted = grant(house, &wanted, None, house.nodes.own()).await?;
     if let Err(error) = spare_own_ports(&mut granted, &datastore.name, &arrival) {
-        revoke(house, datastore.device, transfer).await;
+        withdraw_transfer(house, datastore.device, transfer).await;
         return Err(error);
     }
     running.takes(&granted);

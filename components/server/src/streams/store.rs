@@ -27,7 +27,9 @@ use super::{onward, redirect, refuse_held_key, spare_own_ports};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
-use crate::jobs::{BackupGrant, BackupWish, CallEnd, Running, TransferWish, grant, revoke};
+use crate::jobs::{
+    BackupGrant, BackupWish, CallEnd, Running, TransferWish, grant, withdraw_transfer,
+};
 
 /// A caller that made its job is there within this time.
 const CALLER_PATIENCE: Duration = Duration::from_secs(30);
@@ -187,7 +189,7 @@ async fn relay(
         Err(error) => return CallEnd::Refused(error),
     };
     if let Err(error) = spare_own_ports(&mut granted, &ready.datastore.name, &arrival) {
-        revoke(house, ready.datastore.device, ready.transfer).await;
+        withdraw_transfer(house, ready.datastore.device, ready.transfer).await;
         return CallEnd::Refused(error);
     }
     running.takes(&granted);

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use simsim_catalog::AccessMode;
 use simsim_control::join::{Joiner, join_over};
-use simsim_control::verbs::Roles;
+use simsim_control::verbs::{NodeStateReply, Request, Roles};
 use simsim_control::{CtrlListener, Hello, Identity, JoinCode};
 use simsim_model::Level;
 use simsim_net::BoxedWire;
 use simsim_net::mux::{Mux, MuxHandle, Side};
-use simsim_net::outbound::{self, Purpose};
+use simsim_net::outbound::{self, Purpose, Relay};
 use simsim_server::api::{ClientRequest, ClientSetRequest, JoinCodeRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
@@ -194,10 +194,11 @@ async fn a_host_joins_over_a_connection_that_it_opened_and_a_relay_that_is_claim
         platform: "test",
         outbound,
     };
+    // The server's own host has a device, and knows nothing of this word.
+    let vault = Relay { name: "vault".to_owned(), word: "c0ffee".to_owned() };
     for outbound in [false, true] {
         let mut wire = connection(&suite);
-        // The server's own host has a device; it is not at this address.
-        outbound::begin_relayed(&mut wire, "vault").await.unwrap();
+        outbound::begin_relayed(&mut wire, &vault).await.unwrap();
         outbound::begin(&mut wire, Purpose::Join).await.unwrap();
         let joined = join_over(wire, "vault", &code, &joiner(outbound), timing()).await;
         match outbound {
@@ -213,4 +214,24 @@ async fn a_host_joins_over_a_connection_that_it_opened_and_a_relay_that_is_claim
     let road = clients.iter().find(|one| one.name == "road").unwrap();
     assert_eq!(road.access_mode, AccessMode::Outbound);
     assert_eq!(road.addresses, [FROM.to_string()]);
+
+    // One that passes the connection on says so itself, wherever the connection seems to come from.
+    suite.host.answer_first(Arc::new(|request| match request {
+        Request::NodeState(_) => {
+            let relayed = vec![vec![1, 2, 3], vec![0xc0, 0xff, 0xee]];
+            Some(Ok(NodeStateReply { relayed, ..NodeStateReply::default() }.into()))
+        }
+        _ => None,
+    }));
+    let request = JoinCodeRequest { name: Some("far".to_owned()), outbound: true };
+    let code = suite.server().create_join_code(&root(), request).await.unwrap();
+    let code = JoinCode::parse(&code.code).unwrap();
+    let mut wire = connection(&suite);
+    outbound::begin_relayed(&mut wire, &vault).await.unwrap();
+    outbound::begin(&mut wire, Purpose::Join).await.unwrap();
+    let far = Joiner { name: "far", identity: &Identity::generate(), ..joiner(true) };
+    join_over(wire, "vault", &code, &far, timing()).await.unwrap();
+    let clients = suite.server().clients(&root()).await.unwrap();
+    let far = clients.iter().find(|one| one.name == "far").unwrap();
+    assert!(far.addresses.is_empty(), "the address that was seen is the relay's: {far:?}");
 }

@@ -10,6 +10,7 @@ mod keys;
 mod liars;
 mod losses;
 mod ports;
+mod probes;
 mod queue;
 mod rates;
 mod rights;

@@ -45,6 +45,8 @@ pub struct PlannedHost {
     pub ports: HostPorts,
     /// The console listens on more than loopback; only of meaning on the server.
     pub console_is_open: bool,
+    /// An RDS that passes calls of other hosts on to the server.
+    pub relays: bool,
 }
 
 impl PlannedHost {
@@ -57,6 +59,7 @@ impl PlannedHost {
             access: Access::Smssh,
             ports: HostPorts::default(),
             console_is_open: false,
+            relays: false,
         }
     }
 }

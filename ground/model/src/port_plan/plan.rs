@@ -190,14 +190,15 @@ impl<'a> Planner<'a> {
                     );
                     self.listen(&HTTPS, from, end(to), (port, port), false, why);
                     if to.name != server.name {
-                        let (port, why) = (
-                            server.ports.of(&HTTPS),
-                            format!("'{}' passes calls of '{}' on", to.name, host.name),
-                        );
-                        self.listen(&HTTPS, end(to), end(server), (port, port), false, why);
+                        let why = format!("'{}' passes calls of '{}' on", to.name, host.name);
+                        self.pass_on(to, server, why);
                     }
                 }
                 (None, _) => {}
+            }
+            if host.relays {
+                let why = format!("'{}' may pass calls of its site on", host.name);
+                self.pass_on(host, server, why);
             }
         }
         for joining in &self.configuration.joining {
@@ -207,9 +208,19 @@ impl<'a> Planner<'a> {
             if joining.outbound {
                 why.push_str(", for access mode OUTBOUND");
             }
-            let (from, port) = (anyone("hosts that join", &[]), server.ports.of(row));
-            self.listen(row, from, end(server), (port, port), false, why);
+            let relays = self.configuration.hosts.iter().filter(|host| host.relays);
+            let doors = [server].into_iter().chain(relays.filter(|_| joining.outbound));
+            for to in doors {
+                let (from, port) = (anyone("hosts that join", &[]), to.ports.of(row));
+                self.listen(row, from, end(to), (port, port), false, why.clone());
+            }
         }
+    }
+
+    /// The second half of a call that an RDS passes on.
+    fn pass_on(&mut self, relay: &PlannedHost, server: &PlannedHost, why: String) {
+        let port = server.ports.of(&HTTPS);
+        self.listen(&HTTPS, end(relay), end(server), (port, port), false, why);
     }
 
     /// Whom an outbound host dials.

@@ -64,6 +64,7 @@ prop_compose! {
         replications in prop::collection::vec((0..DEVICES, 0..DEVICES, 0u32..9, any::<bool>()), 0..3),
         systems in prop::collection::vec((0..DIAL.len(), 0..HOSTS), 0..3),
         joining in prop::collection::vec(("[a-z]{0,3}", any::<bool>()), 0..3),
+        relays in prop::collection::vec(any::<bool>(), DEVICES),
     ) -> PortConfiguration {
         let hosts = accesses.into_iter().enumerate().map(|(at, access)| {
             let role = match at {
@@ -75,6 +76,7 @@ prop_compose! {
             // The server and the relays are reached by the server itself.
             host.access = if at < DEVICES { Access::Smssh } else { access };
             host.console_is_open = at == 0 && console_is_open;
+            host.relays = role == Host::Rds && relays[at];
             host
         });
         PortConfiguration {
@@ -161,11 +163,12 @@ fn is_needed(configuration: &PortConfiguration, row: &Listen, from: &str, to: &s
         id if id == CTRL.id => from == server && *access(to) == Access::Ctrl,
         id if id == HTTPS.id => match access(from) {
             Access::Outbound { relay } => relay.as_deref().unwrap_or(&server) == to,
-            // A relay passes calls on.
+            // A relay passes calls on, of those that are known to call and of those who will join.
             _ => {
                 to == server
                     && configuration.hosts.iter().any(|host| {
-                        matches!(&host.access, Access::Outbound { relay: Some(relay) } if relay == from)
+                        let passes = matches!(&host.access, Access::Outbound { relay: Some(relay) } if relay == from);
+                        passes || host.relays && host.name == from
                     })
             }
         },
@@ -215,13 +218,19 @@ proptest! {
                 }
             }
         }
-        let from_anyone = |id: &str| plan.rows.iter().any(|row| {
-            row.row == id && row.from.kind == EndKind::Anyone && row.to.name == name(0)
+        let anyone_to = |id: &str, to: &str| plan.rows.iter().any(|row| {
+            row.row == id && row.from.kind == EndKind::Anyone && row.to.name == to
         });
+        let from_anyone = |id: &str| anyone_to(id, &name(0));
         prop_assert_eq!(from_anyone(CONSOLE.id), configuration.hosts[0].console_is_open);
         let joins = |outbound| configuration.joining.iter().any(|one| one.outbound == outbound);
         prop_assert_eq!(from_anyone(SMSSH.id), joins(false));
         prop_assert_eq!(from_anyone(HTTPS.id), joins(true));
+        // Whoever joins to be one that calls may do so by way of an RDS.
+        for host in &configuration.hosts[1..] {
+            prop_assert_eq!(anyone_to(HTTPS.id, &host.name), joins(true) && host.relays);
+            prop_assert!(!anyone_to(SMSSH.id, &host.name));
+        }
     }
 
     #[test]

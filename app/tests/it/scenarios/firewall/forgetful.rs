@@ -17,7 +17,7 @@ use simsim_model::port_registry::{CTRL, DRIVE, FTP, HTTPS, SMSSH};
 use simsim_testkit::{ChildProcess, Connection, MIDDLE, has_program, skip};
 use simsim_transfer::DataPorts;
 
-use super::{FAR, SECOND, STRANGER, Site, VAULT, WEB};
+use super::{FAR, SECOND, STRANGER, Site, VAULT, WEB, Wish};
 use crate::hosts::{PATIENCE, until};
 
 /// Twice the silence after which a keep-alive is sent.
@@ -37,7 +37,14 @@ fn site() -> Result<Site, String> {
          [ftp]\ndata_ports = \"{first}-{}\"\n",
         first + 1
     );
-    let site = Site::build(of_server, &of_far, "", &["--outbound"], Some(""))?;
+    let wish = Wish {
+        server: of_server,
+        device: &of_far,
+        web_joins: &["--outbound"],
+        second: Some(""),
+        ..Wish::default()
+    };
+    let site = Site::build(&wish)?;
     site.server.must("client.set", json!({ "name": FAR, "access_mode": "ctrl" }));
     let own = site.scratch.path().join("own");
     site.server.must("datastore.create", json!({ "name": "own", "node": VAULT, "path": own }));

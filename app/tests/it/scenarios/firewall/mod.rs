@@ -6,17 +6,19 @@
 //! restore and a check; [`Site::is_tight`] scans every port of every host; [`Site::each_rule_matters`]
 //! closes one planned rule after the other, and reads the error that comes of it.
 
+mod captures;
 mod ctrl_ftp;
 mod drive_port;
 mod external_stream;
 mod forgetful;
 mod https_only;
+mod ipv6;
 mod outbound;
 mod replication;
 mod smssh_http;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -40,9 +42,28 @@ const SECOND: &str = "second";
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 const CLOSED_PATIENCE: Duration = Duration::from_millis(1500);
 
+/// What is special about a scenario. In texts `{vault}` and `{far}` stand for addresses.
+#[derive(Default)]
+pub struct Wish<'w> {
+    /// Listeners of the server beside the usual ones.
+    pub server: &'w str,
+    /// Settings of the RDS and of the client.
+    pub device: &'w str,
+    pub client: &'w str,
+    /// What the client says when it joins.
+    pub web_joins: &'w [&'w str],
+    /// Another RDS with these settings.
+    pub second: Option<&'w str>,
+    /// The suite knows addresses of IPv6 only.
+    pub six: bool,
+    /// The client is behind a translator of addresses.
+    pub hidden: bool,
+}
+
 /// The hosts of a scenario.
 pub struct Site {
     network: Network,
+    six: bool,
     scratch: tempfile::TempDir,
     pub server: Daemon,
     pub device: Daemon,
@@ -55,57 +76,56 @@ impl Site {
     /// Every host has joined; the datastore "main" is on the RDS, the task "home" at the client.
     /// The firewalls are those of the plan. The error says why this cannot be here.
     pub fn new() -> Result<Self, String> {
-        Self::with_settings("")
+        Self::build(&Wish::default())
     }
 
     /// With settings of the RDS.
-    pub fn with_settings(of_device: &str) -> Result<Self, String> {
-        Self::build("", of_device, "", &[], None)
+    pub fn with_settings(device: &str) -> Result<Self, String> {
+        Self::build(&Wish { device, ..Wish::default() })
     }
 
     /// With settings of the RDS and of the client.
-    pub fn with(of_device: &str, of_client: &str) -> Result<Self, String> {
-        Self::build("", of_device, of_client, &[], None)
+    pub fn with(device: &str, client: &str) -> Result<Self, String> {
+        Self::build(&Wish { device, client, ..Wish::default() })
     }
 
     /// With listeners of the server beside the usual ones, settings of the RDS, and what the client
     /// says when it joins.
-    pub fn configured(
-        of_server: &str,
-        of_device: &str,
-        web_joins: &[&str],
-    ) -> Result<Self, String> {
-        Self::build(of_server, of_device, "", web_joins, None)
+    pub fn configured(server: &str, device: &str, web_joins: &[&str]) -> Result<Self, String> {
+        Self::build(&Wish { server, device, web_joins, ..Wish::default() })
     }
 
     /// With another RDS and its settings.
-    pub fn with_second(of_device: &str, of_second: &str) -> Result<Self, String> {
-        Self::build("", of_device, "", &[], Some(of_second))
+    pub fn with_second(device: &str, second: &str) -> Result<Self, String> {
+        Self::build(&Wish { device, second: Some(second), ..Wish::default() })
     }
 
-    /// With settings of each host, and what the client says when it joins.
-    pub fn build(
-        of_server: &str,
-        of_device: &str,
-        of_client: &str,
-        web_joins: &[&str],
-        of_second: Option<&str>,
-    ) -> Result<Self, String> {
+    pub fn build(wish: &Wish<'_>) -> Result<Self, String> {
         let mut hosts = vec![VAULT, FAR, WEB, STRANGER];
-        hosts.extend(of_second.map(|_| SECOND));
-        let network = Network::routed(&hosts)?;
+        hosts.extend(wish.second.map(|_| SECOND));
+        let mut network = Network::routed(&hosts)?;
+        if wish.hidden {
+            network.hide(WEB)?;
+        }
         let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
         let folder = |name: &str| scratch.path().join(name);
-        let advertise = network.address(VAULT);
+        let at = |host: &str| address(&network, host, wish.six);
+        let filled = |text: &str| {
+            let url = |host: &str| SocketAddr::new(at(host), 0).to_string().replace(":0", "");
+            text.replace("{vault}", &url(VAULT)).replace("{far}", &url(FAR))
+        };
+        let advertise = at(VAULT);
         let settings = format!(
             "name = \"{VAULT}\"\n[server]\nadvertise = [\"{advertise}\"]\nsilent_grace_s = 5\n\
-             [listen]\n{of_server}"
+             [listen]\n{}",
+            wish.server
         );
-        let second = of_second.map(|settings| (SECOND, settings));
-        let all = [(VAULT, settings.as_str()), (FAR, of_device), (WEB, of_client)];
+        let web_joins: Vec<String> = wish.web_joins.iter().map(|text| filled(text)).collect();
+        let second = wish.second.map(|settings| (SECOND, settings));
+        let all = [(VAULT, settings.as_str()), (FAR, wish.device), (WEB, wish.client)];
         for (host, settings) in all.into_iter().chain(second) {
             std::fs::create_dir_all(folder(host)).map_err(|error| error.to_string())?;
-            std::fs::write(folder(host).join("simsim.toml"), settings)
+            std::fs::write(folder(host).join("simsim.toml"), filled(settings))
                 .map_err(|error| error.to_string())?;
         }
         let server = daemon(&network, VAULT, "server", &folder(VAULT));
@@ -113,10 +133,11 @@ impl Site {
         let client = daemon(&network, WEB, "client", &folder(WEB));
         let second = second.map(|_| daemon(&network, SECOND, "rds", &folder(SECOND)));
         let source = folder("source");
-        let site = Self { network, scratch, server, device, client, second, source };
+        let six = wish.six;
+        let site = Self { network, six, scratch, server, device, client, second, source };
         site.apply();
         site.join(FAR, &site.device.state, &[]);
-        site.join(WEB, &site.client.state, web_joins);
+        site.join(WEB, &site.client.state, &web_joins);
         if let Some(second) = &site.second {
             site.join(SECOND, &second.state, &[]);
         }
@@ -148,22 +169,26 @@ impl Site {
     }
 
     /// Through the firewall: it is opened for hosts that join while the code is valid.
-    fn join(&self, name: &str, state: &Path, more: &[&str]) {
+    fn join(&self, name: &str, state: &Path, more: &[String]) {
         let calls = more.iter().any(|one| one.starts_with("--outbound"));
         let code = match calls {
             true => self.server.outbound_code(name),
             false => self.server.join_code(name),
         };
         self.apply();
-        // What a host that joins may dial is one port, and it is the one for its access mode.
+        // What a host that joins may dial is one port, and it is the one for its access mode; who joins by
+        // way of an RDS dials that one.
         let joins: Vec<String> =
             self.rows().iter().filter(|row| row.from.anywhere).map(PlanRow::title).collect();
         let row = if calls { &HTTPS } else { &SMSSH };
-        let expected =
-            format!("{}: hosts that join to {VAULT}, port {}", row.id, row.ports.first());
-        assert_eq!(joins, [expected]);
+        let over_relay = more.iter().any(|one| one.contains('='));
+        let doors = [VAULT, FAR].into_iter().take(if over_relay { 2 } else { 1 });
+        let expected: Vec<String> = doors
+            .map(|to| format!("{}: hosts that join to {to}, port {}", row.id, row.ports.first()))
+            .collect();
+        assert_eq!(joins, expected);
         let mut join = simsim();
-        let server = self.network.address(VAULT).to_string();
+        let server = self.address(VAULT).to_string();
         join.args(["client", "join", &server, "--code", &code, "--name", name, "--state"]);
         join.arg(state).args(more);
         assert_done(&self.network.on(name, &join).output().unwrap());
@@ -247,28 +272,56 @@ impl Site {
         let mut names: Vec<&str> = hosts.iter().map(|(name, _)| *name).collect();
         names.push(STRANGER);
         for (to, role) in hosts {
-            let address = IpAddr::V4(self.network.address(to));
+            let four = IpAddr::V4(self.network.address(to));
+            let addresses = [four, IpAddr::V6(self.network.address6(to))];
             for from in names.iter().copied().filter(|from| *from != to) {
-                let planned: BTreeSet<u16> = rows
-                    .iter()
-                    .filter(|row| row.from.name == from && row.to.name == to)
-                    .flat_map(|row| row.first_port..=row.last_port)
-                    .collect();
-                let open = self.network.inside(from, || open_ports(address)).unwrap();
-                let other: Vec<_> = open.iter().filter(|port| !planned.contains(port)).collect();
-                assert!(other.is_empty(), "{from} to {to}: {other:?} are open and not planned");
+                for (address, open) in self.scanned(from, &addresses) {
+                    let leads_there = |row: &&PlanRow| {
+                        let who = row.from.name == from || row.from.anywhere;
+                        who && row.to.name == to && row.to.addresses.contains(&address)
+                    };
+                    let planned: BTreeSet<u16> = rows
+                        .iter()
+                        .filter(leads_there)
+                        .flat_map(|row| row.first_port..=row.last_port)
+                        .collect();
+                    let other: Vec<_> = open.difference(&planned).collect();
+                    let way = format!("{from} to {to} at {address}");
+                    assert!(other.is_empty(), "{way}: {other:?} are open and not planned");
+                }
             }
-            let own: BTreeSet<u16> =
-                self.network.inside(to, || open_ports(address)).unwrap().into_iter().collect();
-            assert_eq!(own, self.listeners(to, role), "{to} listens on what it does not tell of");
+            let listeners = self.listeners(to, role);
+            for (address, open) in self.scanned(to, &self.network.own_addresses(to)) {
+                let takes = |one: &&SocketAddr| match one.ip() {
+                    IpAddr::V6(six) => six.is_unspecified() || address == six,
+                    IpAddr::V4(four) => {
+                        address == four || four.is_unspecified() && address.is_ipv4()
+                    }
+                };
+                let told: BTreeSet<u16> =
+                    listeners.iter().filter(takes).map(SocketAddr::port).collect();
+                assert_eq!(open, told, "{to} listens at {address} on what it does not tell of");
+            }
         }
         for row in &rows {
             assert!(self.is_open(row, OPEN_PATIENCE), "{} is planned and closed", row.title());
         }
     }
 
+    /// What is open at some addresses, seen from a host.
+    fn scanned(&self, from: &str, addresses: &[IpAddr]) -> Vec<(IpAddr, BTreeSet<u16>)> {
+        std::thread::scope(|scope| {
+            let scan = |address: IpAddr| {
+                scope.spawn(move || self.network.inside(from, || open_ports(address)).unwrap())
+            };
+            let begun: Vec<_> = addresses.iter().map(|one| (*one, scan(*one))).collect();
+            let open = |scan: std::thread::ScopedJoinHandle<'_, Vec<u16>>| scan.join().unwrap();
+            begun.into_iter().map(|(one, scan)| (one, open(scan).into_iter().collect())).collect()
+        })
+    }
+
     /// What a host says that it listens on beyond loopback: rows of its role and no other.
-    fn listeners(&self, host: &str, role: Role) -> BTreeSet<u16> {
+    fn listeners(&self, host: &str, role: Role) -> Vec<SocketAddr> {
         let state = match host {
             VAULT => &self.server.state,
             FAR => &self.device.state,
@@ -276,26 +329,32 @@ impl Site {
             _ => &self.client.state,
         };
         let open = self.document(host, state, &["ports", "list"]);
-        let mut ports = BTreeSet::new();
+        let mut listeners = Vec::new();
         for one in open.as_array().unwrap().iter().filter(|one| one["way"] == "listens") {
             let row = LISTEN.iter().find(|row| one["row"] == row.id).unwrap();
             assert!(row.on.contains(&role), "{host} has no business with {one:#}");
-            let address: std::net::SocketAddr = one["local"].as_str().unwrap().parse().unwrap();
+            let address: SocketAddr = one["local"].as_str().unwrap().parse().unwrap();
             if !address.ip().is_loopback() {
-                ports.insert(address.port());
+                listeners.push(address);
             }
         }
-        ports
+        listeners
     }
 
     fn is_open(&self, row: &PlanRow, patience: Duration) -> bool {
         // A port for FTP data is open while a transfer waits for its connection: here somebody does.
         let _listener = (row.row == FTP_DATA.id).then(|| {
-            let any = std::net::Ipv4Addr::UNSPECIFIED;
+            let any = std::net::Ipv6Addr::UNSPECIFIED;
             let bind = || std::net::TcpListener::bind((any, row.first_port)).unwrap();
             self.network.inside(&row.to.name, bind)
         });
-        self.network.connects(&row.from.name, &row.to.name, row.first_port, patience)
+        let to = SocketAddr::new(self.address(&row.to.name), row.first_port);
+        self.network.connects(&row.from.name, to, patience)
+    }
+
+    /// Where a host is seen by the suite.
+    pub fn address(&self, host: &str) -> IpAddr {
+        address(&self.network, host, self.six)
     }
 
     /// Closes each planned row on the firewall between the hosts: exactly that way is closed, and
@@ -395,7 +454,8 @@ impl Site {
         // In active mode it is the device that calls for data.
         let data_to_server = row.row == FTP_DATA.id && row.to.name == VAULT;
         let by_server = row.from.name == VAULT || data_to_server;
-        let calls = row.from.name == WEB && row.to.name == VAULT;
+        let calls = [WEB, FAR].contains(&row.from.name.as_str()) && row.to.name == VAULT;
+        let calls = calls && row.row == HTTPS.id;
         if row.row == SMSSH.id || row.row == CTRL.id || calls {
             // Sessions that are open outlive a rule: the server has to dial anew.
             self.restart_server();
@@ -440,6 +500,13 @@ fn is_data_of(probed: &Value, control: &PlanRow) -> bool {
     let ends = [control.from.name.as_str(), control.to.name.as_str()];
     let (from, to) = (probed["from"].as_str().unwrap(), probed["to"].as_str().unwrap());
     probed["row"] == FTP_DATA.id && ends.contains(&from) && ends.contains(&to)
+}
+
+fn address(network: &Network, host: &str, six: bool) -> IpAddr {
+    match six {
+        true => network.address6(host).into(),
+        false => network.address(host).into(),
+    }
 }
 
 fn daemon(network: &Network, host: &str, role: &'static str, state: &Path) -> Daemon {

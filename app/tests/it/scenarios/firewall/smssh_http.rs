@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use simsim_model::port_plan::PlanRow;
-use simsim_model::port_registry::{HTTP, SMSSH};
+use simsim_model::port_registry::{CTRL, DRIVE, FTP, HTTP, HTTPS, SMSSH};
 use simsim_testkit::{ChildProcess, skip};
 
 use super::{FAR, Site, VAULT, WEB};
@@ -125,4 +125,85 @@ fn a_probe_tells_a_wrong_service_and_a_wrong_host_from_a_closed_port() {
     drop(other);
     let (state, message) = found();
     assert_eq!(state, "refused", "{message}");
+}
+
+/// The same at every other door that proves who it is.
+#[test]
+fn a_probe_tells_a_wrong_service_and_a_wrong_host_at_every_door() {
+    use std::io::Write;
+    let doors = "[listen]\nhttps = [\"::\"]\nftp = [\"::\"]\ndrive = [\"::\"]\n";
+    let site = match Site::with(doors, "[listen]\nctrl = [\"::\"]\n") {
+        Ok(site) => site,
+        Err(why) => return skip(&why),
+    };
+    let choices = ["http", "https", "ftp", "drive"];
+    site.server.must("interface.choose", json!({ "client": WEB, "choices": choices }));
+    site.server.must("client.set", json!({ "name": WEB, "access_mode": "ctrl" }));
+    site.server.until_connected(WEB);
+    site.apply();
+    let drive = DRIVE.ports.for_drive(1).unwrap();
+    let ways = [
+        format!("smssh: {VAULT} to {FAR}, port {}", SMSSH.ports.first()),
+        format!("ctrl: {VAULT} to {WEB}, port {}", CTRL.ports.first()),
+        format!("https: {WEB} to {FAR}, port {}", HTTPS.ports.first()),
+        format!("ftp: {WEB} to {FAR}, port {}", FTP.ports.first()),
+        format!("drive: {WEB} to {FAR}, port {drive}"),
+    ];
+    let all_are = |state: &str| {
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        let probed = site.probed();
+        for way in &ways {
+            let (_, found, row) = probed
+                .iter()
+                .find(|(title, ..)| title == way)
+                .unwrap_or_else(|| panic!("{way}: {probed:#?}"));
+            assert_eq!(found, state, "{row:#}");
+        }
+    };
+    let redirect = |host: &str, ports: &[(u16, u16)]| {
+        let rule = |(from, to): &(u16, u16)| format!("\t\ttcp dport {from} redirect to :{to}\n");
+        let rules = format!(
+            "table ip fake\ndelete table ip fake\ntable ip fake {{\n\tchain before {{\n\t\ttype nat \
+             hook prerouting priority dstnat;\n{}\t}}\n}}\n",
+            ports.iter().map(rule).collect::<String>()
+        );
+        site.network.load(host, "table inet simsim\ndelete table inet simsim\n").unwrap();
+        site.network.load(host, &rules).unwrap();
+    };
+    all_are("open");
+
+    let free = simsim_testkit::free_ports(5);
+    for host in [FAR, WEB] {
+        let listener = site
+            .network
+            .inside(host, || std::net::TcpListener::bind(("0.0.0.0", free[0])).unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = (&stream).write_all(b"something else\r\n");
+            }
+        });
+    }
+    let [smssh, ctrl, https, ftp] = [SMSSH, CTRL, HTTPS, FTP].map(|row| row.ports.first());
+    redirect(FAR, &[smssh, https, ftp, drive].map(|port| (port, free[0])));
+    redirect(WEB, &[(ctrl, free[0])]);
+    all_are("wrong_service");
+
+    let other = |host: &str, role: &str, options: &[(&str, u16)]| {
+        let mut other = simsim();
+        other.arg("--state").arg(site.scratch.path().join(format!("other-{host}"))).arg(role);
+        for (option, port) in options {
+            other.args([*option, &format!("0.0.0.0:{port}")]);
+        }
+        let other = ChildProcess::start(&mut site.network.on(host, &other));
+        other.wait_for_line("is ready", PATIENCE).unwrap();
+        other
+    };
+    let listeners =
+        [("--listen", free[1]), ("--https", free[2]), ("--ftp", free[3]), ("--http", free[4])];
+    let _far = other(FAR, "rds", &listeners);
+    let _web = other(WEB, "client", &[("--listen", free[1]), ("--ctrl", free[2])]);
+    // It has no drive, and so no port of one; another host's key is shown at its other port, too.
+    redirect(FAR, &[(smssh, free[1]), (https, free[2]), (ftp, free[3]), (drive, free[2])]);
+    redirect(WEB, &[(ctrl, free[2])]);
+    all_are("wrong_identity");
 }

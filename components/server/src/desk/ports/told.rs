@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use simsim_catalog::{Catalog, CatalogError, ClientId};
-use simsim_control::verbs::ListeningAddress;
+use simsim_control::verbs::NodeStateReply;
 use simsim_model::port_plan::PlannedHost;
 use simsim_model::port_registry::{CONSOLE, CTRL, DRIVE, FTP, FTP_DATA, HTTP, HTTPS, Host};
 
@@ -47,11 +47,24 @@ pub(super) fn last(catalog: &Catalog, id: ClientId) -> Result<Vec<Told>, Catalog
     Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
 }
 
-/// Remembers what a node says that it listens on. A plan without it has the registry's ports.
-pub(crate) async fn remember(books: &Books, id: ClientId, listening: &[ListeningAddress]) {
+/// Where it is remembered that a host passes calls of others on.
+fn relays_setting(id: ClientId) -> String {
+    format!("ports.relays.{}", id.0)
+}
+
+/// Whether a host passes calls of others on, as it last told.
+pub(super) fn relays(catalog: &Catalog, id: ClientId) -> Result<bool, CatalogError> {
+    Ok(catalog.setting(&relays_setting(id))?.is_some_and(|kept| !kept.is_empty()))
+}
+
+/// Remembers what a node says that it listens on, and whether it passes calls on. A plan without it has
+/// the registry's ports.
+pub(crate) async fn remember(books: &Books, id: ClientId, state: &NodeStateReply) {
     const TOLD_MAX: usize = 256;
     const ROW_BYTES_MAX: usize = 32;
-    let told: Vec<Told> = listening
+    let word: &[u8] = if state.relays_calls { b"relays" } else { b"" };
+    let told: Vec<Told> = state
+        .listening
         .iter()
         .filter(|one| one.row.len() <= ROW_BYTES_MAX)
         .filter(|one| one.address.parse::<SocketAddr>().is_ok())
@@ -61,11 +74,12 @@ pub(crate) async fn remember(books: &Books, id: ClientId, listening: &[Listening
     let kept = books
         .run(move |catalog| {
             let Ok(bytes) = serde_json::to_vec(&told) else { return Ok(()) };
-            let name = setting(id);
-            if catalog.setting(&name)?.as_deref() == Some(bytes.as_slice()) {
-                return Ok(());
+            for (name, now) in [(setting(id), bytes.as_slice()), (relays_setting(id), word)] {
+                if catalog.setting(&name)?.unwrap_or_default() != now {
+                    catalog.set_setting(&name, now)?;
+                }
             }
-            catalog.set_setting(&name, &bytes)
+            Ok(())
         })
         .await;
     if let Err(error) = kept {
@@ -79,6 +93,13 @@ pub(crate) async fn ftp_range(house: &House, id: ClientId) -> Result<(u16, u16),
     let mut host = PlannedHost::new("", Host::Client, Vec::new());
     listens(&mut host, &told);
     Ok(host.ports.ftp_data())
+}
+
+/// The port of row `https` that a host last told of, else that of the registry.
+pub(crate) fn https_port(catalog: &Catalog, id: ClientId) -> Result<u16, CatalogError> {
+    let mut host = PlannedHost::new("", Host::Rds, Vec::new());
+    listens(&mut host, &last(catalog, id)?);
+    Ok(host.ports.of(&HTTPS))
 }
 
 /// The ports of a host as it told them. One that told nothing has the registry's.

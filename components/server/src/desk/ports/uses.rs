@@ -37,6 +37,8 @@ pub(super) struct Known {
     pub(super) joining: Vec<(Option<String>, bool)>,
     /// The listeners that each host last told of.
     pub(super) listening: Vec<(ClientId, Vec<Told>)>,
+    /// Hosts that pass calls of others on.
+    pub(super) relays: Vec<ClientId>,
 }
 
 /// Who dials a device, by what and why.
@@ -54,9 +56,12 @@ impl Known {
         let known = house.books.run(|catalog| {
             let clients: Vec<Client> =
                 catalog.clients()?.into_iter().filter(Client::is_enrolled).collect();
-            let mut listening = Vec::new();
+            let (mut listening, mut relays) = (Vec::new(), Vec::new());
             for client in &clients {
                 listening.push((client.id, told::last(catalog, client.id)?));
+                if client.has_role("device") && told::relays(catalog, client.id)? {
+                    relays.push(client.id);
+                }
             }
             Ok(Self {
                 clients,
@@ -69,6 +74,7 @@ impl Known {
                 choices: catalog.all_client_choices()?,
                 joining: catalog.names_joining(now_unix_ms())?,
                 listening,
+                relays,
             })
         });
         known.await
