@@ -132,6 +132,7 @@ impl Node {
             relayed: self.relayed.words(),
             relays_calls: self.relays_calls,
             tls_public_key: self.tls.public_key().unwrap_or_default().to_vec(),
+            tls_certificate: self.tls.certificate_digest().to_vec(),
         }
     }
 

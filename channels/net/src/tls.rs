@@ -10,6 +10,7 @@
 mod accept;
 mod authority;
 mod connect;
+mod digest;
 mod error;
 mod identity;
 mod pin;
@@ -18,6 +19,7 @@ mod validity;
 pub use accept::{Peers, TlsDoor};
 pub use authority::{Authority, CertificateWish};
 pub use connect::TlsConnect;
+pub use digest::certificate_digest;
 pub use error::TlsError;
 pub use identity::TlsIdentity;
 pub use pin::Pin;

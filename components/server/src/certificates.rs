@@ -1,7 +1,8 @@
 //! Certificates for the tools of others: the suite's authority signs one for each host's TLS key
-//! when the host is reached, and another before it runs out. In it stand names only that an
-//! administrator gave the host. Hosts of the suite know each other by
-//! their keys and do not look at certificates.
+//! when the host is reached, and another when a third of its life is left. In it stand names only that an
+//! administrator gave the host. A host that is away keeps the one that it has; when it comes back it
+//! gets a new one at once. Hosts of the suite know each other by their keys and do not look at
+//! certificates.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use simsim_catalog::{Client, ClientId, ClientState};
 use simsim_control::verbs::{InstallCertificate, NodeState};
 use simsim_model::interface::Interface;
-use simsim_net::tls::{Authority, CertificateWish};
+use simsim_net::tls::{Authority, CertificateWish, TlsError, certificate_digest};
 
 use crate::ServerError;
 use crate::clock::now_unix_ms;
@@ -21,10 +22,14 @@ const AUTHORITY: &str = "tls.authority";
 const AUTHORITY_KEY: &str = "tls.authority.key";
 const PURPOSE: &[u8] = b"simsim tls authority key v1";
 
+const DAY_MS: i64 = 86_400_000;
+const LIFE_MS: i64 = Authority::CERTIFICATE_DAYS as i64 * DAY_MS;
 /// A certificate of 90 days is renewed when a third of its life is left.
-const RENEW_AFTER_MS: i64 = 60 * 86_400_000;
+const RENEW_AFTER_MS: i64 = LIFE_MS / 3 * 2;
 /// How often hosts that stay reached are looked at.
-pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(12 * 3600);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(3600);
+/// One that should have been renewed for so long is worth a warning.
+const OVERDUE_MS: i64 = 14 * 86_400_000;
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -39,6 +44,47 @@ struct Given {
     hosts: Vec<String>,
     authority: String,
     issued_unix_ms: i64,
+    /// Of the certificate; the host says whether it still shows this one.
+    #[serde(default)]
+    digest: Vec<u8>,
+}
+
+impl Given {
+    fn until_unix_ms(&self) -> i64 {
+        self.issued_unix_ms.saturating_add(LIFE_MS)
+    }
+}
+
+async fn given_to(house: &House, id: ClientId) -> Result<Option<Given>, ServerError> {
+    let given = house.books.run(move |catalog| catalog.setting(&name_of(id))).await?;
+    Ok(given.and_then(|given| serde_json::from_slice(&given).ok()))
+}
+
+fn name_of(id: ClientId) -> String {
+    format!("tls.certificate.{}", id.0)
+}
+
+/// Until when the certificate is good that a host was given last; `None`: it was given none.
+pub(crate) async fn good_until(house: &House, id: ClientId) -> Result<Option<i64>, ServerError> {
+    Ok(given_to(house, id).await?.map(|given| given.until_unix_ms()))
+}
+
+/// What there is to say about a certificate that was not renewed in time: its host was away.
+pub(crate) async fn overdue(house: &House, client: &Client) -> Result<Option<String>, ServerError> {
+    let Some(until) = good_until(house, client.id).await? else { return Ok(None) };
+    let left = until.saturating_sub(now_unix_ms());
+    if left > LIFE_MS - RENEW_AFTER_MS - OVERDUE_MS {
+        return Ok(None);
+    }
+    let when = match left {
+        0.. => format!("runs out in {} days", left / DAY_MS),
+        _ => "has run out".to_owned(),
+    };
+    Ok(Some(format!(
+        "the certificate that '{}' shows to other people's tools {when}: it is renewed when the server \
+         reaches this host (the suite's own data goes on without)",
+        client.name
+    )))
 }
 
 /// The suite's authority; made when it is needed first.
@@ -99,20 +145,21 @@ pub(crate) async fn certify(house: &House, id: ClientId) -> Result<(), ServerErr
     }
     let authority = authority(house).await?;
     let now = now_unix_ms();
-    let wanted = Given {
+    let mut wanted = Given {
         key: state.tls_key,
         hosts,
         authority: authority.certificate_pem().to_owned(),
         issued_unix_ms: now,
+        digest: state.tls_certificate,
     };
-    let name = format!("tls.certificate.{}", id.0);
-    let asked = name.clone();
-    let given = house.books.run(move |catalog| catalog.setting(&asked)).await?;
-    let given = given.and_then(|given| serde_json::from_slice::<Given>(&given).ok());
-    if given.is_some_and(|given| {
+    if given_to(house, id).await?.is_some_and(|mut given| {
         let fresh = now.saturating_sub(given.issued_unix_ms) < RENEW_AFTER_MS;
-        let issued_unix_ms = wanted.issued_unix_ms;
-        fresh && Given { issued_unix_ms, ..given } == wanted
+        given.issued_unix_ms = now;
+        if wanted.digest.is_empty() {
+            // A host of an older version does not say what it shows.
+            given.digest.clear();
+        }
+        fresh && given == wanted
     }) {
         return Ok(());
     }
@@ -125,9 +172,11 @@ pub(crate) async fn certify(house: &House, id: ClientId) -> Result<(), ServerErr
     let chain = authority
         .sign(&wish)
         .map_err(|error| ServerError::node(&client.name, error.kind(), error.to_string()))?;
+    let broken = |error: TlsError| ServerError::Lost(error.to_string());
+    wanted.digest = certificate_digest(&chain).map_err(broken)?.to_vec();
     line.call(InstallCertificate { chain }).await?;
     let kept = serde_json::to_vec(&wanted).map_err(|error| ServerError::Lost(error.to_string()))?;
-    house.books.run(move |catalog| catalog.set_setting(&name, &kept)).await?;
+    house.books.run(move |catalog| catalog.set_setting(&name_of(id), &kept)).await?;
     tracing::info!(client = %client.name, "a certificate was given");
     Ok(())
 }

@@ -1,7 +1,11 @@
 //! The Server's configuration: the `[server]` part of the host's settings, every line optional.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use simsim_model::port_registry;
+
+use crate::certificates;
 
 /// Settings of the Server. What a file leaves out has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +32,10 @@ pub struct ServerConfig {
     /// file: it follows from the listener.
     #[serde(skip)]
     pub control_port: u16,
+    /// How often it is looked whether a certificate is to be renewed, beside each time when a host is
+    /// reached. Not in a file.
+    #[serde(skip)]
+    pub certificates_looked_at: Duration,
 }
 
 impl Default for ServerConfig {
@@ -41,6 +49,7 @@ impl Default for ServerConfig {
             silent_grace_s: 90,
             backup_bytes_max: 0,
             control_port: port_registry::SMSSH.ports.first(),
+            certificates_looked_at: certificates::LOOK_INTERVAL,
         }
     }
 }

@@ -29,7 +29,10 @@ const AGAIN: Duration = Duration::from_secs(3);
 /// Looks after every device that is reached, until the Server stops.
 pub(crate) async fn run(house: Weak<House>, mut reached: mpsc::UnboundedReceiver<ClientId>) {
     let mut again = tokio::time::interval(AGAIN);
-    let mut renew = tokio::time::interval(certificates::LOOK_INTERVAL);
+    let Some(every) = house.upgrade().map(|house| house.config.certificates_looked_at) else {
+        return;
+    };
+    let mut renew = tokio::time::interval(every);
     loop {
         let device = tokio::select! {
             device = reached.recv() => device,

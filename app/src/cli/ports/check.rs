@@ -1,8 +1,10 @@
 //! `simsim ports check`: what stands in the way, looked for before it fails at night.
 //!
 //! [`listeners`](mod@listeners) looks at the ports that this host takes, [`names`] at the names that it
-//! has and dials; keys and certificates follow here, and on the server the other hosts.
+//! has and dials, [`certificates`] at what other people's tools are shown; keys follow here, and on the
+//! server the other hosts.
 
+mod certificates;
 mod listeners;
 mod names;
 
@@ -11,17 +13,15 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use simsim_console::TlsIdentity;
 use simsim_control::Identity;
-use simsim_net::tls::Validity;
 use simsim_server::api::HostCheck;
 
+use self::certificates::{console_certificate, data_certificate, given_certificate};
 use self::listeners::listeners;
 use self::names::{backwards, dialled_names, own_name};
 use crate::cli::context::Context;
 use crate::cli::screen::Screen;
 use crate::cli::text::{Style, Text};
-use crate::cli::words::when;
 use crate::daemon::{Enrolment, Role, Settings};
 use crate::exit::{self, Failure};
 use crate::state::{Holder, State};
@@ -30,9 +30,6 @@ use crate::state::{Holder, State};
 const CLOCK_WARN_MS: i64 = 5_000;
 /// By more than this, logs of two hosts cannot be read side by side, and certificates fail.
 const CLOCK_BAD_MS: i64 = 300_000;
-/// A certificate that is good for less than this should have been renewed.
-const CERTIFICATE_WARN_S: i64 = 14 * 86_400;
-
 #[derive(clap::Args, Debug)]
 pub struct CheckArguments {
     /// What this host is to become [default: what its state folder says]
@@ -166,7 +163,7 @@ fn keys(found: &mut Findings, role: Role, state: &State) {
         }
     }
     if role == Role::Server {
-        certificate(found, state);
+        console_certificate(found, state);
         return;
     }
     let file = Enrolment::file(state);
@@ -185,85 +182,6 @@ fn keys(found: &mut Findings, role: Role, state: &State) {
             found.next("on the server: simsim client code NAME; here: simsim client join");
         }
         Err(failure) => found.add("key", what, Grade::Bad, failure.message),
-    }
-}
-
-fn certificate(found: &mut Findings, state: &State) {
-    let what = state.file("console.crt").display().to_string();
-    if !state.file("console.crt").exists() || !state.file("console.key").exists() {
-        let message = "the console's is not made yet: the first start makes it".to_owned();
-        found.add("certificate", what, Grade::Good, message);
-        return;
-    }
-    match TlsIdentity::open(state.folder(), Vec::new()) {
-        Ok(_) => {
-            let message = "the console's certificate and its key belong together".to_owned();
-            found.add("certificate", what, Grade::Good, message);
-        }
-        Err(error) => {
-            found.add("certificate", what, Grade::Bad, error.to_string());
-            found.next("put the right pair there, or remove both: the next start makes a new one");
-        }
-    }
-}
-
-/// The certificate that strangers' tools see at the data ports: hosts of the suite look at the key.
-fn data_certificate(found: &mut Findings, state: &State, now_unix_s: i64) {
-    let file = state.file("tls.crt");
-    let what = file.display().to_string();
-    let validity = match std::fs::read(&file) {
-        Ok(pem) => Validity::of_pem(&pem).map_err(|error| error.to_string()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let message = "for data with TLS none is made yet: the first start makes it".to_owned();
-            found.add("certificate", what, Grade::Good, message);
-            return;
-        }
-        Err(error) => Err(error.to_string()),
-    };
-    match validity {
-        Ok(validity) => {
-            let (grade, message) = how_long(validity, now_unix_s);
-            found.add("certificate", what, grade, message);
-            if grade != Grade::Good {
-                found.next(
-                    "the server renews its own by itself while it reaches this host; a pair of \
-                     yours is renewed by you: put it into tls.key and tls.crt and restart",
-                );
-            }
-        }
-        Err(why) => {
-            found.add("certificate", what, Grade::Bad, why);
-            found.next("put the right pair there, or remove both: the next start makes a new one");
-        }
-    }
-}
-
-/// What is to be said of a certificate at a moment.
-fn how_long(validity: Validity, now_unix_s: i64) -> (Grade, String) {
-    let day = |unix_s: i64| when(unix_s.saturating_mul(1000));
-    let left = validity.not_after_unix_s.saturating_sub(now_unix_s);
-    if now_unix_s < validity.not_before_unix_s {
-        let from = day(validity.not_before_unix_s);
-        return (
-            Grade::Bad,
-            format!("for data with TLS: good from {from} only; is the clock right?"),
-        );
-    }
-    match left {
-        ..0 => {
-            let until = day(validity.not_after_unix_s);
-            (
-                Grade::Bad,
-                format!("for data with TLS: it ran out on {until}; other people's tools refuse it"),
-            )
-        }
-        0..CERTIFICATE_WARN_S => {
-            (Grade::Warning, format!("for data with TLS: it runs out in {} days", left / 86_400))
-        }
-        _ => (
-            Grade::Good,
-            format!("for data with TLS: good until {}", day(validity.not_after_unix_s)),
-        ),
     }
 }
 
@@ -306,6 +224,7 @@ async fn look_at(found: &mut Findings, host: &HostCheck) {
             found.next(format!("set the clocks by NTP on '{name}' and on the server"));
         }
     }
+    given_certificate(found, host, unix_s());
     for one in &host.names {
         match &one.trouble {
             Some(why) => {
@@ -344,23 +263,4 @@ fn text(screen: &Screen, found: &Findings) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_certificate_is_said_to_run_out_before_it_does() {
-        let day = 86_400;
-        let validity = Validity { not_before_unix_s: day, not_after_unix_s: 100 * day };
-        let grade = |now: i64| how_long(validity, now).0;
-        assert_eq!(grade(0), Grade::Bad, "not yet");
-        assert_eq!(grade(50 * day), Grade::Good);
-        assert_eq!(grade(86 * day), Grade::Good, "14 days are left");
-        assert_eq!(grade(86 * day + 1), Grade::Warning);
-        assert_eq!(grade(100 * day), Grade::Warning);
-        assert_eq!(grade(100 * day + 1), Grade::Bad);
-        assert!(how_long(validity, 90 * day).1.contains("in 10 days"));
-    }
 }

@@ -94,6 +94,10 @@ pub struct NodeStateReply {
     #[n(10)]
     #[cbor(default)]
     pub relays_calls: bool,
+    /// SHA-256 of the certificate that it shows, 32 bytes; empty where it has none or is of an older version.
+    #[n(11)]
+    #[cbor(default, with = "minicbor::bytes")]
+    pub tls_certificate: Vec<u8>,
 }
 
 /// A job that runs on a node.

@@ -17,7 +17,7 @@ use super::TlsError;
 /// Twenty years: longer than any certificate that it signs.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(20 * 365 * 86_400);
 /// Short, because there is no list of certificates that were taken back.
-const CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86_400);
+const CERTIFICATE_LIFE: Duration = Duration::from_secs(Authority::CERTIFICATE_DAYS * 86_400);
 /// Clocks of others may be slow by this much.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(86_400);
 
@@ -44,6 +44,9 @@ pub struct Authority {
 }
 
 impl Authority {
+    /// So long is a certificate good.
+    pub const CERTIFICATE_DAYS: u64 = 90;
+
     /// Makes one, named after the server.
     ///
     /// # Errors

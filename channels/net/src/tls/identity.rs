@@ -14,6 +14,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{SignatureScheme, crypto::aws_lc_rs::sign::any_supported_type};
 
+use super::digest::sha256;
 use super::{Pin, TlsError};
 
 /// A host's TLS key and certificate, kept in its state folder: `tls.key` and `tls.crt`, PEM, the
@@ -109,6 +110,11 @@ impl TlsIdentity {
         Ok(Self { certificate_file, own_public, key, pin, shown })
     }
 
+    /// Whether the key in this folder is one that the suite made, and not an administrator's.
+    pub fn is_made_here(folder: &Path) -> bool {
+        fs::read(folder.join("tls.key")).is_ok_and(|key| key.starts_with(MADE_HERE.as_bytes()))
+    }
+
     /// The fingerprint of this host's key.
     pub fn pin(&self) -> Pin {
         self.pin
@@ -118,6 +124,12 @@ impl TlsIdentity {
     /// pair is an administrator's, which has a certificate of its own.
     pub fn public_key(&self) -> Option<&[u8]> {
         self.own_public.as_deref()
+    }
+
+    /// SHA-256 of the certificate that is shown (its DER), by which one knows whether it is the last one
+    /// that was given.
+    pub fn certificate_digest(&self) -> [u8; 32] {
+        self.shown.now().cert.first().map_or([0; 32], |certificate| sha256(certificate))
     }
 
     /// The certificates that are shown, this host's first.
@@ -216,7 +228,7 @@ fn write(file: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::{Authority, CertificateWish};
+    use crate::tls::{Authority, CertificateWish, Peers, TlsConnect, TlsDoor, certificate_digest};
 
     fn wish<'w>(key: &'w [u8], hosts: &'w [String]) -> CertificateWish<'w> {
         CertificateWish { name: "vault", hosts, public_key: key, now_unix_s: 1_800_000_000 }
@@ -242,10 +254,37 @@ mod tests {
         assert_eq!(first.chain(), before);
         first.install(&chain).unwrap();
         assert_eq!(first.chain().len(), 2);
+        assert_eq!(first.certificate_digest(), certificate_digest(&chain).unwrap());
+        assert_ne!(first.certificate_digest(), other.certificate_digest());
         let again = TlsIdentity::open(folder.path(), &names).unwrap();
         assert_eq!((again.chain(), again.pin()), (first.chain(), first.pin()));
         assert!(authority.sign(&wish(&[4; 64], &hosts)).is_err());
         assert!(authority.sign(&wish(&[3; 65], &hosts)).is_err());
+    }
+
+    #[tokio::test]
+    async fn hosts_of_the_suite_do_not_mind_a_certificate_that_ran_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["vault".to_owned()];
+        let host = TlsIdentity::open(folder.path(), &names).unwrap();
+        // Ninety days from September 2001 on.
+        let authority = Authority::create("main", 1_000_000_000).unwrap();
+        let key = host.public_key().unwrap();
+        let wish = CertificateWish {
+            name: "vault",
+            hosts: &names,
+            public_key: key,
+            now_unix_s: 1_000_000_000,
+        };
+        host.install(&authority.sign(&wish).unwrap()).unwrap();
+        let door = TlsDoor::new(&host, Peers::Anybody).unwrap();
+        let dialler = TlsConnect::new(vec![host.pin()], None).unwrap();
+        let (here, there) = tokio::io::duplex(1 << 16);
+        let within = std::time::Duration::from_secs(60);
+        let (greeted, welcomed) =
+            tokio::join!(dialler.greet("vault:1", here), door.welcome(there, within));
+        greeted.unwrap();
+        welcomed.unwrap();
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 
 use super::TlsError;
+use super::digest::sha256;
 
 /// SHA-256 of a certificate's public key (DER of its SubjectPublicKeyInfo, RFC 7469 section 2.4),
 /// 32 bytes. A new certificate for the same key has the same pin.
@@ -24,12 +24,7 @@ impl Pin {
     }
 
     pub(super) fn of_key(key: &[u8]) -> Self {
-        let mut pin = [0; 32];
-        let digest = digest::digest(&digest::SHA256, key);
-        for (to, from) in pin.iter_mut().zip(digest.as_ref()) {
-            *to = *from;
-        }
-        Self(pin)
+        Self(sha256(key))
     }
 }
 

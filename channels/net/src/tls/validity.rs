@@ -11,6 +11,8 @@ use super::TlsError;
 pub struct Validity {
     pub not_before_unix_s: i64,
     pub not_after_unix_s: i64,
+    /// It vouches for itself: no authority signed it.
+    pub self_signed: bool,
 }
 
 impl Validity {
@@ -25,6 +27,7 @@ impl Validity {
         Ok(Self {
             not_before_unix_s: validity.not_before.timestamp(),
             not_after_unix_s: validity.not_after.timestamp(),
+            self_signed: certificate.issuer() == certificate.subject(),
         })
     }
 }
@@ -43,6 +46,7 @@ mod tests {
         let found = Validity::of_pem(pem.as_bytes()).unwrap();
         assert_eq!(found.not_before_unix_s, 1_709_164_800);
         assert_eq!(found.not_after_unix_s, 1_924_992_000);
+        assert!(found.self_signed);
         Validity::of_pem(b"").unwrap_err();
         Validity::of_pem(pem.replace("MII", "AAA").as_bytes()).unwrap_err();
     }

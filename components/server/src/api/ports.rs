@@ -20,6 +20,8 @@ pub struct HostCheck {
     /// Of the control session.
     pub round_trip_us: Option<u64>,
     pub names: Vec<NameCheck>,
+    /// Until when the certificate is good that the suite's authority gave it; `None`: it has none.
+    pub certificate_until_unix_ms: Option<i64>,
 }
 
 /// One configured name or address of a host, looked up both ways.

@@ -21,6 +21,7 @@ use self::names::{addresses_of, distinct, resolve};
 use self::told::{listens, set_port};
 use self::uses::Known;
 use crate::api::{HostCheck, NameCheck};
+use crate::certificates;
 use crate::clock::now_unix_ms;
 use crate::jobs::address_towards;
 use crate::nodes::{control_port, relay_of};
@@ -64,7 +65,11 @@ impl Server {
             clock_difference_ms: None,
             round_trip_us: None,
             names: Vec::new(),
+            certificate_until_unix_ms: None,
         };
+        // Nothing else depends on it: a catalog that cannot be read is told of elsewhere.
+        let until = certificates::good_until(&self.house, client.id).await;
+        check.certificate_until_unix_ms = until.ok().flatten();
         if let Some(line) = line {
             let (asked, begun) = (now_unix_ms(), Instant::now());
             let answer = tokio::time::timeout(CLOCK_PATIENCE, line.call(Ping {})).await;

@@ -95,6 +95,9 @@ impl Server {
             let Some(seen) = held_keys_seen(&house.books, client.id).await? else { continue };
             warnings.extend(held_key_warnings(&client.name, &seen));
         }
+        for client in &enrolled {
+            warnings.extend(crate::certificates::overdue(house, client).await?);
+        }
         let now = now_unix_ms();
         warnings.extend(last.iter().filter_map(|job| backup_warning(job, now)));
         let count = |state| open.iter().filter(|job| job.state == state).count() as u64;

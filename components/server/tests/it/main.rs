@@ -4,6 +4,7 @@ mod audit;
 mod backups;
 mod browsing;
 mod calls;
+mod certificates;
 mod enrolment;
 mod hosts;
 mod keys;

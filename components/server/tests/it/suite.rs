@@ -27,17 +27,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Suite {
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With another configuration.
+    pub async fn start_with(change: impl FnOnce(&mut ServerConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let identity = open_identity(&folder.path().join("state")).unwrap();
         let key = identity.public();
         let host = Host::start("vault", folder.path(), identity, true, Some(key)).await;
-        let config = ServerConfig {
+        let mut config = ServerConfig {
             name: "vault".to_owned(),
             advertise: vec!["127.0.0.1".to_owned()],
             control_port: host.control.port(),
             silent_grace_s: 2,
             ..ServerConfig::default()
         };
+        change(&mut config);
         let mut suite = Self { folder, host, server: None, config };
         suite.start_server().await.unwrap();
         suite
