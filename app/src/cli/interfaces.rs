@@ -1,13 +1,14 @@
 //! `simsim interface list | set | choose`: by which addresses backup data goes.
 
 use simsim_server::api::{
-    AuthorityView, ChooseInterfacesRequest, InterfacesView, SetInterfacesReply,
+    AuthorityRequest, AuthorityView, ChooseInterfacesRequest, InterfacesView, SetInterfacesReply,
     SetInterfacesRequest,
 };
 
 use super::context::Context;
 use super::table::{Column, Table};
 use super::text::{Style, Text};
+use super::words::when;
 use crate::exit::{self, Failure};
 
 #[derive(clap::Subcommand, Debug)]
@@ -15,7 +16,11 @@ pub enum InterfaceVerb {
     /// List the interfaces of the hosts that take data
     List,
     /// Print the certificate of the suite's authority, for tools such as curl --cacert FILE
-    Authority,
+    #[command(args_conflicts_with_subcommands = true)]
+    Authority {
+        #[command(subcommand)]
+        verb: Option<AuthorityVerb>,
+    },
     /// Give a host these interfaces, in order of preference; without any: back to HTTP at its
     /// addresses
     Set {
@@ -36,15 +41,53 @@ pub enum InterfaceVerb {
     },
 }
 
+#[derive(clap::Subcommand, Debug)]
+pub enum AuthorityVerb {
+    /// Make another authority; tools that trust the old one go on until 'finish', a year at most
+    Rotate {
+        /// The old key was stolen: tools that trust only the old authority are refused at once
+        #[arg(long)]
+        now: bool,
+    },
+    /// Give the old authority up, once every tool trusts the new one
+    Finish {
+        /// Also while hosts still show certificates of the old authority
+        #[arg(long)]
+        now: bool,
+    },
+}
+
 pub async fn run(cx: &Context, verb: InterfaceVerb) -> Result<u8, Failure> {
     match verb {
         InterfaceVerb::List => {
             let views: Vec<InterfacesView> = cx.ask_plain("interface.list").await?;
             cx.show(&views, |screen, views| screen.table(&table(views)))?;
         }
-        InterfaceVerb::Authority => {
+        InterfaceVerb::Authority { verb: None } => {
             let view: AuthorityView = cx.ask_plain("interface.authority").await?;
-            cx.show(&view, |screen, view| screen.line(view.certificate.trim_end()))?;
+            cx.show(&view, |screen, view| {
+                for line in authority_lines(view) {
+                    screen.aside(line);
+                }
+                screen.line(view.certificate.trim_end())
+            })?;
+        }
+        InterfaceVerb::Authority { verb: Some(verb) } => {
+            let (name, now) = match verb {
+                AuthorityVerb::Rotate { now } => ("authority.rotate", now),
+                AuthorityVerb::Finish { now } => ("authority.finish", now),
+            };
+            let view: AuthorityView = cx.ask(name, &AuthorityRequest { now }).await?;
+            cx.show(&view, |screen, view| {
+                screen.line(format!("the authority that signs: SHA-256 {}", view.fingerprint))?;
+                for line in authority_lines(view) {
+                    screen.line(line)?;
+                }
+                if name == "authority.rotate" {
+                    screen.line("for tools: simsim interface authority > simsim-ca.pem")?;
+                }
+                Ok(())
+            })?;
         }
         InterfaceVerb::Set { host, interfaces } => {
             let request = SetInterfacesRequest { host, interfaces };
@@ -70,6 +113,25 @@ pub async fn run(cx: &Context, verb: InterfaceVerb) -> Result<u8, Failure> {
         }
     }
     Ok(exit::DONE)
+}
+
+/// What is under way.
+fn authority_lines(view: &AuthorityView) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(transition) = &view.transition {
+        lines.push(format!(
+            "a rotation is under way: tools that trust only the old authority go on until {}, or until \
+             'simsim interface authority finish'",
+            when(transition.ends_unix_ms)
+        ));
+    }
+    if !view.behind.is_empty() {
+        lines.push(format!(
+            "still with a certificate of the old authority, because not reached since: {}",
+            view.behind.join(", ")
+        ));
+    }
+    lines
 }
 
 fn table(views: &[InterfacesView]) -> Table {

@@ -4,6 +4,7 @@
 //! gets a new one at once. Hosts of the suite know each other by their keys and do not look at
 //! certificates.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,14 +14,10 @@ use simsim_model::interface::Interface;
 use simsim_net::tls::{Authority, CertificateWish, TlsError, certificate_digest};
 
 use crate::ServerError;
+use crate::authority::{self, Signing};
 use crate::clock::now_unix_ms;
 use crate::house::House;
 use crate::jobs::DEVICE_PATIENCE;
-
-/// The authority: its name and certificate; its key, sealed.
-const AUTHORITY: &str = "tls.authority";
-const AUTHORITY_KEY: &str = "tls.authority.key";
-const PURPOSE: &[u8] = b"simsim tls authority key v1";
 
 const DAY_MS: i64 = 86_400_000;
 const LIFE_MS: i64 = Authority::CERTIFICATE_DAYS as i64 * DAY_MS;
@@ -31,18 +28,15 @@ pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(3600);
 /// One that should have been renewed for so long is worth a warning.
 const OVERDUE_MS: i64 = 14 * 86_400_000;
 
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    server: String,
-    certificate: String,
-}
-
 /// What a host was given last.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Given {
     key: Vec<u8>,
     hosts: Vec<String>,
     authority: String,
+    /// The cross certificate behind it, in a transition.
+    #[serde(default)]
+    cross: Option<String>,
     issued_unix_ms: i64,
     /// Of the certificate; the host says whether it still shows this one.
     #[serde(default)]
@@ -53,6 +47,47 @@ impl Given {
     fn until_unix_ms(&self) -> i64 {
         self.issued_unix_ms.saturating_add(LIFE_MS)
     }
+
+    /// The certificate that this says, with what stands behind it: PEM.
+    fn sign(
+        &mut self,
+        client: &Client,
+        public_key: &[u8],
+        signing: &Signing,
+    ) -> Result<String, ServerError> {
+        let wish = CertificateWish {
+            name: &client.name,
+            hosts: &self.hosts,
+            public_key,
+            now_unix_s: u64::try_from(self.issued_unix_ms / 1000).unwrap_or(0),
+        };
+        let wrong =
+            |error: TlsError| ServerError::node(&client.name, error.kind(), error.to_string());
+        let chain = signing.sign(&wish).map_err(wrong)?;
+        self.digest = certificate_digest(&chain).map_err(wrong)?.to_vec();
+        Ok(chain)
+    }
+
+    async fn keep(&self, house: &House, id: ClientId) -> Result<(), ServerError> {
+        let kept = serde_json::to_vec(self).map_err(|error| ServerError::Lost(error.to_string()))?;
+        house.books.run(move |catalog| catalog.set_setting(&name_of(id), &kept)).await
+    }
+}
+
+/// Hosts that still show a certificate of another authority than the one that signs, by name: they were
+/// not reached since.
+pub(crate) async fn behind(house: &House) -> Result<Vec<String>, ServerError> {
+    let signing = authority::signing(house).await?;
+    let mut behind = Vec::new();
+    for client in house.books.run(|catalog| catalog.clients()).await? {
+        let given = given_to(house, client.id).await?;
+        if client.is_enrolled()
+            && given.is_some_and(|given| given.authority != signing.certificate())
+        {
+            behind.push(client.name);
+        }
+    }
+    Ok(behind)
 }
 
 async fn given_to(house: &House, id: ClientId) -> Result<Option<Given>, ServerError> {
@@ -87,46 +122,6 @@ pub(crate) async fn overdue(house: &House, client: &Client) -> Result<Option<Str
     )))
 }
 
-/// The suite's authority; made when it is needed first.
-pub(crate) async fn authority(house: &House) -> Result<&Authority, ServerError> {
-    house
-        .authority
-        .get_or_try_init(|| async {
-            let kept = house
-                .books
-                .run(|catalog| Ok((catalog.setting(AUTHORITY)?, catalog.setting(AUTHORITY_KEY)?)))
-                .await?;
-            let broken =
-                |why: String| ServerError::Lost(format!("the certificate authority: {why}"));
-            if let (Some(kept), Some(sealed)) = kept {
-                let kept: Kept =
-                    serde_json::from_slice(&kept).map_err(|error| broken(error.to_string()))?;
-                let key = house.master.open(PURPOSE, &sealed)?;
-                let key = std::str::from_utf8(&key).map_err(|error| broken(error.to_string()))?;
-                return Authority::open(&kept.server, &kept.certificate, key)
-                    .map_err(|error| broken(error.to_string()));
-            }
-            let now_unix_s = u64::try_from(now_unix_ms() / 1000).unwrap_or(0);
-            let made = Authority::create(&house.name, now_unix_s)
-                .map_err(|error| broken(error.to_string()))?;
-            let sealed = house.master.seal(PURPOSE, made.key_pem().as_bytes())?;
-            let kept =
-                Kept { server: house.name.clone(), certificate: made.certificate_pem().to_owned() };
-            let kept = serde_json::to_vec(&kept).map_err(|error| broken(error.to_string()))?;
-            house
-                .books
-                .run(move |catalog| {
-                    // The key first: a certificate without its key is made anew.
-                    catalog.set_setting(AUTHORITY_KEY, &sealed)?;
-                    catalog.set_setting(AUTHORITY, &kept)
-                })
-                .await?;
-            tracing::info!("the suite's certificate authority is made");
-            Ok(made)
-        })
-        .await
-}
-
 /// Gives a host that is reached a certificate, where it needs another one. A host whose pair is
 /// its administrator's gets none.
 pub(crate) async fn certify(house: &House, id: ClientId) -> Result<(), ServerError> {
@@ -134,21 +129,33 @@ pub(crate) async fn certify(house: &House, id: ClientId) -> Result<(), ServerErr
     if client.state != ClientState::Enrolled {
         return Ok(());
     }
+    loop {
+        let signing = authority::signing(house).await?;
+        certify_by(house, &client, &signing).await?;
+        // A rotation while the host was asked: what it shows now is by the authority before.
+        if Arc::ptr_eq(&signing, &authority::signing(house).await?) {
+            return Ok(());
+        }
+    }
+}
+
+async fn certify_by(house: &House, client: &Client, signing: &Signing) -> Result<(), ServerError> {
+    let id = client.id;
     let line = house.nodes.line(id, DEVICE_PATIENCE).await?;
     let state = line.call(NodeState {}).await?;
     if state.tls_public_key.is_empty() {
         return Ok(());
     }
-    let hosts = hosts_of(house, &client).await?;
+    let hosts = hosts_of(house, client).await?;
     if hosts.is_empty() {
         return Ok(());
     }
-    let authority = authority(house).await?;
     let now = now_unix_ms();
     let mut wanted = Given {
         key: state.tls_key,
         hosts,
-        authority: authority.certificate_pem().to_owned(),
+        authority: signing.certificate().to_owned(),
+        cross: signing.cross().map(str::to_owned),
         issued_unix_ms: now,
         digest: state.tls_certificate,
     };
@@ -163,20 +170,9 @@ pub(crate) async fn certify(house: &House, id: ClientId) -> Result<(), ServerErr
     }) {
         return Ok(());
     }
-    let wish = CertificateWish {
-        name: &client.name,
-        hosts: &wanted.hosts,
-        public_key: &state.tls_public_key,
-        now_unix_s: u64::try_from(now / 1000).unwrap_or(0),
-    };
-    let chain = authority
-        .sign(&wish)
-        .map_err(|error| ServerError::node(&client.name, error.kind(), error.to_string()))?;
-    let broken = |error: TlsError| ServerError::Lost(error.to_string());
-    wanted.digest = certificate_digest(&chain).map_err(broken)?.to_vec();
+    let chain = wanted.sign(client, &state.tls_public_key, signing)?;
     line.call(InstallCertificate { chain }).await?;
-    let kept = serde_json::to_vec(&wanted).map_err(|error| ServerError::Lost(error.to_string()))?;
-    house.books.run(move |catalog| catalog.set_setting(&name_of(id), &kept)).await?;
+    wanted.keep(house, id).await?;
     tracing::info!(client = %client.name, "a certificate was given");
     Ok(())
 }

@@ -8,13 +8,12 @@ use simsim_catalog::{ClientId, Datastore, DatastoreState, Domain, Saveset, Saves
 use simsim_control::Identity;
 use simsim_format::WrappingKey;
 use simsim_model::TransferId;
-use simsim_net::tls::Authority;
 use simsim_transfer::DataPorts;
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ServerError;
+use crate::authority::AuthorityKeeper;
 use crate::books::Books;
 use crate::config::ServerConfig;
 use crate::jobs::Jobs;
@@ -41,7 +40,7 @@ pub(crate) struct House {
     pub domain_keys: DomainKeys,
     pub kit: KitStore,
     /// Signs certificates for the tools of others.
-    pub authority: OnceCell<Authority>,
+    pub authority: AuthorityKeeper,
     pub started_unix_ms: i64,
     /// How long a job waits for a silent node, from the first moment of silence.
     pub silence_max: Duration,

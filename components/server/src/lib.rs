@@ -16,7 +16,8 @@
 //! | `nodes` | keeps every enrolled host reached |
 //! | `asks` | what clients ask on behalf of their owners |
 //! | `keys` | master key, domain keys, recovery kit |
-//! | `certificates` | the suite's authority, for the tools of others |
+//! | `authority` | the suite's certificate authority, for the tools of others, and its rotation |
+//! | `certificates` | which host has which certificate, and when it gets another one |
 //! | `rates` | how fast devices let data go, by this host's clock |
 //! | `reconcile` | looks after a device each time it is reached |
 //! | `rights` | who may do what; default deny |
@@ -25,6 +26,7 @@
 pub mod api;
 mod asks;
 mod audit_head;
+mod authority;
 mod books;
 mod certificates;
 mod clock;

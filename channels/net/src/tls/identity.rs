@@ -247,7 +247,7 @@ mod tests {
 
         let authority = Authority::create("main", 1_800_000_000).unwrap();
         let hosts = ["vault".to_owned(), "192.0.2.1".to_owned(), "2001:db8::1".to_owned()];
-        let chain = authority.sign(&wish(first.public_key().unwrap(), &hosts)).unwrap();
+        let chain = authority.sign(&wish(first.public_key().unwrap(), &hosts), None).unwrap();
         let before = first.chain();
         assert!(other.install(&chain).is_err(), "it is another key's");
         assert!(first.install("no certificate").is_err());
@@ -258,8 +258,8 @@ mod tests {
         assert_ne!(first.certificate_digest(), other.certificate_digest());
         let again = TlsIdentity::open(folder.path(), &names).unwrap();
         assert_eq!((again.chain(), again.pin()), (first.chain(), first.pin()));
-        assert!(authority.sign(&wish(&[4; 64], &hosts)).is_err());
-        assert!(authority.sign(&wish(&[3; 65], &hosts)).is_err());
+        assert!(authority.sign(&wish(&[4; 64], &hosts), None).is_err());
+        assert!(authority.sign(&wish(&[3; 65], &hosts), None).is_err());
     }
 
     #[tokio::test]
@@ -276,7 +276,7 @@ mod tests {
             public_key: key,
             now_unix_s: 1_000_000_000,
         };
-        host.install(&authority.sign(&wish).unwrap()).unwrap();
+        host.install(&authority.sign(&wish, None).unwrap()).unwrap();
         let door = TlsDoor::new(&host, Peers::Anybody).unwrap();
         let dialler = TlsConnect::new(vec![host.pin()], None).unwrap();
         let (here, there) = tokio::io::duplex(1 << 16);

@@ -48,10 +48,3 @@ pub struct ChooseInterfacesRequest {
     /// whatever the device has.
     pub choices: Vec<String>,
 }
-
-/// The suite's certificate authority.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuthorityView {
-    /// PEM.
-    pub certificate: String,
-}

@@ -72,6 +72,10 @@ verbs! {
     "interface.list" => interfaces;
     /// The certificate that others' tools must trust.
     "interface.authority" => authority;
+    /// Makes another certificate authority.
+    "authority.rotate" => rotate_authority [AuthorityRequest];
+    /// Ends the transition from one authority to the next.
+    "authority.finish" => finish_authority [AuthorityRequest];
     /// Gives a host its interfaces.
     "interface.set" => set_interfaces [SetInterfacesRequest];
     /// Lets a client's data go by some interfaces.

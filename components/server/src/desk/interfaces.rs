@@ -7,7 +7,7 @@ use simsim_model::interface::{Interface, Scheme};
 
 use super::tasks::options_of;
 use crate::api::{
-    AuthorityView, ChooseInterfacesRequest, InterfaceView, InterfacesView, SetInterfacesReply,
+    ChooseInterfacesRequest, InterfaceView, InterfacesView, SetInterfacesReply,
     SetInterfacesRequest,
 };
 use crate::certificates;
@@ -75,13 +75,6 @@ impl Server {
             tracing::warn!(client = %client.name, %error, "no certificate could be given");
         }
         Ok(SetInterfacesReply { view: self.interfaces_of(&request.host).await?, warnings })
-    }
-
-    /// The certificate of the suite's authority, which others' tools must trust: PEM.
-    pub async fn authority(&self, who: &Principal) -> Result<AuthorityView, ServerError> {
-        self.may_see(who, Right::View, "see the authority of", Object::Suite).await?;
-        let certificate = certificates::authority(&self.house).await?.certificate_pem().to_owned();
-        Ok(AuthorityView { certificate })
     }
 
     /// Lets a client's data go by some interfaces.
