@@ -14,6 +14,8 @@ pub enum During {
     Join,
     /// The first start of a server.
     FirstStart,
+    /// Another certificate authority, another TLS key: `certificates` and `tls_keys`.
+    Rotation,
 }
 
 /// Name, who dies there, and how often it is passed before.
@@ -41,6 +43,7 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("server.code_used", Who::Server, 0, During::Join),
     ("client.joined", Who::Joiner, 0, During::Join),
     ("catalog.made", Who::Server, 0, During::FirstStart),
+    ("server.authority_kept", Who::Server, 0, During::Rotation),
 ];
 
 #[test]

@@ -7,6 +7,7 @@
 //! documentation names; unknown fields are refused, so that a typing error is never silent.
 
 mod audit;
+mod authority;
 mod browse;
 mod clients;
 mod datastores;
@@ -25,6 +26,7 @@ mod streams;
 mod tasks;
 
 pub use audit::*;
+pub use authority::*;
 pub use browse::*;
 pub use clients::*;
 pub use datastores::*;

@@ -20,7 +20,7 @@ impl Server {
     /// Makes another authority. Hosts that are reached show its certificates when this returns, or soon
     /// after; unless `now` is said, tools that trust the one before go on.
     ///
-    /// Errors: `Busy` when a transition is under way and `now` is not said.
+    /// Errors: `Denied` when a transition is under way and `now` is not said.
     pub async fn rotate_authority(
         &self,
         who: &Principal,
@@ -36,7 +36,7 @@ impl Server {
 
     /// Ends the transition: tools that trust only the authority before are refused from now on.
     ///
-    /// Errors: `Busy` when hosts are behind and `now` is not said, and when there is no transition.
+    /// Errors: `Denied` when hosts are behind and `now` is not said, and when there is no transition.
     pub async fn finish_authority(
         &self,
         who: &Principal,

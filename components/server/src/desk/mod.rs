@@ -3,6 +3,7 @@
 
 mod answer;
 mod audit;
+mod authority;
 mod browse;
 mod clients;
 mod datastores;
