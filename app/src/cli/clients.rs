@@ -1,9 +1,9 @@
-//! `simsim client list | code | revoke | addresses | set`: the enrolled hosts, from the server's side.
+//! `simsim client list | code | revoke | addresses | set | rotate-key`: the enrolled hosts, from the server's side.
 
 use simsim_catalog::AccessMode;
 use simsim_server::api::{
     ClientAddressesRequest, ClientRequest, ClientSetRequest, ClientView, JoinCodeReply,
-    JoinCodeRequest, RevokeReply,
+    JoinCodeRequest, KeyRotatedReply, RevokeReply, RotateKeyRequest,
 };
 
 use super::context::Context;
@@ -55,6 +55,14 @@ pub enum ClientVerb {
         #[arg(long)]
         port: Option<u16>,
     },
+    /// Give a host another TLS key and certificate, by which others know it at ports with TLS
+    RotateKey {
+        /// The host; the server's own as well
+        name: String,
+        /// The old key was stolen: jobs that began with it and have to dial again fail
+        #[arg(long)]
+        now: bool,
+    },
 }
 
 pub async fn run(cx: &Context, verb: ClientVerb) -> Result<u8, Failure> {
@@ -87,6 +95,27 @@ pub async fn run(cx: &Context, verb: ClientVerb) -> Result<u8, Failure> {
             let request = ClientSetRequest { name, access_mode, port };
             let client: ClientView = cx.ask("client.set", &request).await?;
             cx.show(&client, |screen, client| list_text(screen, std::slice::from_ref(client)))?;
+        }
+        ClientVerb::RotateKey { name, now } => {
+            let request = RotateKeyRequest { name, now };
+            let reply: KeyRotatedReply = cx.ask("client.rotate-key", &request).await?;
+            cx.show(&reply, |screen, reply| {
+                screen.line(format!(
+                    "'{}' shows TLS key {} now, and no more {}",
+                    reply.client, reply.tls_key, reply.former_tls_key
+                ))?;
+                if !now {
+                    screen.line("what is under way finds the old key until it ends, for 8 days at most")?;
+                }
+                screen.line(match reply.certificate_until_unix_ms {
+                    Some(until) => {
+                        format!("with a certificate of the suite's authority, good until {}", when(until))
+                    }
+                    None => "with no certificate of the suite's authority: 'simsim interface set' gives \
+                             the host a name for one"
+                        .to_owned(),
+                })
+            })?;
         }
     }
     Ok(exit::DONE)

@@ -351,7 +351,6 @@ async fn open_device(
         .collect();
     endpoints.dedup();
     device.set_endpoints(endpoints);
-    device.set_tls_keys(vec![tls.pin()]);
     device.set_tls(Arc::clone(tls));
     Ok(device)
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use simsim_client::Client;
 use simsim_control::verbs::{
-    InstallCertificateReply, ListeningAddress, NodeStateReply, PingReply, Reply, Request, Roles,
+    InstallCertificateReply, ListeningAddress, NodeStateReply, PingReply, PrepareTlsKeyReply, Reply,
+    Request, Roles, SwitchTlsKeyReply,
 };
 use simsim_control::{
     Answer, Caller, EventSender, ListenPolicy, Principal, PublicKey, SERVER_USER, VerbError,
@@ -18,7 +19,7 @@ use simsim_control::{
 use simsim_device::Device;
 use simsim_model::Kind;
 use simsim_model::port_registry::DRIVE;
-use simsim_net::tls::TlsIdentity;
+use simsim_net::tls::{NextKey, Pin, TlsIdentity};
 use simsim_server::Server;
 
 use super::drives::at_base;
@@ -131,7 +132,7 @@ impl Node {
             tls_key: self.tls.pin().0.to_vec(),
             relayed: self.relayed.words(),
             relays_calls: self.relays_calls,
-            tls_public_key: self.tls.public_key().unwrap_or_default().to_vec(),
+            tls_public_key: self.tls.public_key().unwrap_or_default(),
             tls_certificate: self.tls.certificate_digest().to_vec(),
         }
     }
@@ -168,6 +169,26 @@ impl Node {
             Request::InstallCertificate(request) => {
                 return match self.tls.install(&request.chain) {
                     Ok(()) => Ok(InstallCertificateReply::default().into()),
+                    Err(error) => Err(VerbError::new(error.kind(), error.to_string())),
+                };
+            }
+            Request::PrepareTlsKey(_) => {
+                let told = |next: NextKey| PrepareTlsKeyReply {
+                    tls_key: next.pin.0.to_vec(),
+                    tls_public_key: next.public_key,
+                };
+                return match self.tls.prepare_key() {
+                    Ok(next) => Ok(told(next).into()),
+                    Err(error) => Err(VerbError::new(error.kind(), error.to_string())),
+                };
+            }
+            Request::SwitchTlsKey(request) => {
+                let Ok(pin) = <[u8; 32]>::try_from(request.tls_key.as_slice()) else {
+                    return Err(VerbError::new(Kind::Invalid, "a TLS key has not 32 bytes"));
+                };
+                let chain = (!request.chain.is_empty()).then_some(request.chain.as_str());
+                return match self.tls.switch_key(Pin(pin), chain, request.forget) {
+                    Ok(()) => Ok(SwitchTlsKeyReply::default().into()),
                     Err(error) => Err(VerbError::new(error.kind(), error.to_string())),
                 };
             }

@@ -242,4 +242,8 @@ verbs! {
     80 "join" Join => JoinReply;
     /// Device: how fast data may go.
     90 "set-rates" SetRates => SetRatesReply;
+    /// Makes another TLS key, which is not shown yet.
+    91 "prepare-tls-key" PrepareTlsKey => PrepareTlsKeyReply;
+    /// Shows the TLS key that was prepared.
+    92 "switch-tls-key" SwitchTlsKey => SwitchTlsKeyReply;
 }

@@ -5,7 +5,7 @@
 //! the suite check of each other is the key itself: the server learns its [`Pin`] over the control
 //! channel and tells it to those who will dial that host, job by job. So a clock that is wrong or a
 //! certificate that has run out stops no backup at night, and a host that was revoked is refused
-//! at once.
+//! at once. A key can be changed while everything runs; see [`TlsIdentity`].
 
 mod accept;
 mod authority;
@@ -13,6 +13,8 @@ mod connect;
 mod digest;
 mod error;
 mod identity;
+mod pair;
+mod pair_files;
 mod pin;
 mod validity;
 
@@ -21,7 +23,7 @@ pub use authority::{Authority, CertificateWish};
 pub use connect::TlsConnect;
 pub use digest::certificate_digest;
 pub use error::TlsError;
-pub use identity::TlsIdentity;
+pub use identity::{NextKey, TlsIdentity};
 pub use pin::Pin;
 pub use validity::Validity;
 

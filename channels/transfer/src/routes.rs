@@ -17,8 +17,8 @@ pub enum RoutesError {
 }
 
 /// The routes to a device, in the order of `urls`. Neighbours of one protocol become one route.
-/// `pins`: TLS keys that the device may show. `own`: this host's, for the ports of drives. `drive`:
-/// its number. `ports`: this host's range for FTP in active mode.
+/// `pins`: TLS keys that the device may show. `own`: this host's, for the ports of drives, and which
+/// keys of this host the device knows (none: whichever it shows now). `drive`: its number. `ports`: this host's range for FTP in active mode.
 ///
 /// # Errors
 /// A malformed address, one with TLS without a key to expect, or when nothing is left to dial.
@@ -26,7 +26,7 @@ pub fn routes(
     urls: &[String],
     drive: u32,
     pins: &[Pin],
-    own: Option<&TlsIdentity>,
+    own: Option<(&TlsIdentity, &[Pin])>,
     ports: &DataPorts,
 ) -> Result<Vec<Route>, RoutesError> {
     let mut grouped: Vec<((Scheme, bool), Vec<String>)> = Vec::new();
@@ -41,10 +41,13 @@ pub fn routes(
     }
     let mut routes = Vec::new();
     for ((scheme, active), addresses) in grouped {
-        let tls = |own: Option<&TlsIdentity>| {
+        let tls = |own: Option<(&TlsIdentity, &[Pin])>| {
             let address = addresses.join(", ");
-            TlsConnect::new(pins.to_vec(), own)
-                .map_err(|source| RoutesError::Tls { address, source })
+            let tls = match own {
+                Some((own, known)) => TlsConnect::known_by(pins.to_vec(), own, known),
+                None => TlsConnect::new(pins.to_vec(), None),
+            };
+            tls.map_err(|source| RoutesError::Tls { address, source })
         };
         routes.push(match scheme {
             Scheme::Http => Route::http(addresses),

@@ -8,7 +8,7 @@ use simsim_transfer::{Route, routes};
 use crate::{Client, ClientError};
 
 /// The routes of a job, in the server's order. `outbound`: through the connection that this host
-/// keeps open to its server, and not by itself.
+/// keeps open to its server, and not by itself. `client_keys`: keys of this host that the device knows.
 ///
 /// # Errors
 /// When an address is malformed, or none is left; when there is to be an outbound connection, and
@@ -18,14 +18,15 @@ pub(crate) fn routes_of(
     urls: &[String],
     drive: u32,
     device_keys: &[Vec<u8>],
+    client_keys: &[Vec<u8>],
     outbound: bool,
 ) -> Result<Vec<Route>, ClientError> {
-    let pins: Vec<Pin> = device_keys
-        .iter()
-        .filter_map(|key| <[u8; 32]>::try_from(key.as_slice()).ok().map(Pin))
-        .collect();
-    let (tls, ports) = (client.options.tls.as_deref(), &client.options.data_ports);
-    let routes = routes(urls, drive, &pins, tls, ports)?;
+    let pins = |keys: &[Vec<u8>]| -> Vec<Pin> {
+        keys.iter().filter_map(|key| <[u8; 32]>::try_from(key.as_slice()).ok().map(Pin)).collect()
+    };
+    let (known, ports) = (pins(client_keys), &client.options.data_ports);
+    let own = client.options.tls.as_deref().map(|tls| (tls, known.as_slice()));
+    let routes = routes(urls, drive, &pins(device_keys), own, ports)?;
     if !outbound {
         return Ok(routes);
     }

@@ -48,7 +48,8 @@ fn paths(
     let ticket = &request.ticket;
     let key = client.domain_key(request.domain_key.as_ref(), ticket.store, ticket.domain)?;
     let (urls, keys) = (&request.device_addresses, &request.device_keys);
-    let routes = routes_of(client, urls, request.ticket.drive, keys, request.outbound)?;
+    let (own, outbound) = (&request.client_keys, request.outbound);
+    let routes = routes_of(client, urls, request.ticket.drive, keys, own, outbound)?;
     let options = WalkOptions {
         excludes: request.excludes.clone(),
         exclude_caches: request.exclude_caches,

@@ -252,7 +252,7 @@ async fn knock_at(client: Arc<Client>, way: ProbeWay, address: String) -> ProbeF
                 (true, false) => format!("{}://{address}", Scheme::Ftp),
                 (false, _) => format!("{}://{address}", way.row),
             };
-            let routes = routes_of(&client, &[url], ticket.drive, &way.device_keys, false)
+            let routes = routes_of(&client, &[url], ticket.drive, &way.device_keys, &[], false)
                 .map_err(|error| error.to_string())?;
             let route = routes.into_iter().next().ok_or("this host knows no such door")?;
             Ok(knock(client.handle.clone(), route, ticket, KNOCK_PATIENCE))

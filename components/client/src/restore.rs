@@ -82,7 +82,8 @@ pub(crate) fn transfer(
 ) -> Result<Arc<HttpTransfer>, ClientError> {
     let ticket = request.ticket.clone();
     let (urls, keys) = (&request.device_addresses, &request.device_keys);
-    let routes = routes_of(client, urls, ticket.drive, keys, request.outbound)?;
+    let (own, outbound) = (&request.client_keys, request.outbound);
+    let routes = routes_of(client, urls, ticket.drive, keys, own, outbound)?;
     let dial = match job {
         Some(job) => patient(client, job),
         None => client.options.dial.clone(),

@@ -42,7 +42,8 @@ pub(crate) fn run(
     let policy = client.policy()?;
     let command = policy.command(name)?;
     let (urls, keys) = (&request.device_addresses, &request.device_keys);
-    let routes = routes_of(client, urls, request.ticket.drive, keys, request.outbound)?;
+    let (own, outbound) = (&request.client_keys, request.outbound);
+    let routes = routes_of(client, urls, request.ticket.drive, keys, own, outbound)?;
     let Some((program, arguments)) = command.run.split_first() else {
         return Err(ClientError::Request("the command of the policy is empty"));
     };

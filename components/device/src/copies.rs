@@ -143,15 +143,19 @@ impl Work<'_> {
     }
 
     fn routes(&self) -> Result<Vec<Route>, DeviceError> {
-        let keys = self.request.device_keys.iter();
-        let pins: Option<Vec<Pin>> =
-            keys.map(|key| <[u8; 32]>::try_from(key.as_slice()).ok().map(Pin)).collect();
-        let pins = pins.ok_or(DeviceError::Request("a TLS key has not 32 bytes"))?;
+        let pins = |keys: &[Vec<u8>]| -> Result<Vec<Pin>, DeviceError> {
+            let keys = keys.iter().map(|key| <[u8; 32]>::try_from(key.as_slice()).ok().map(Pin));
+            let pins: Option<Vec<Pin>> = keys.collect();
+            pins.ok_or(DeviceError::Request("a TLS key has not 32 bytes"))
+        };
+        let (known, expected) =
+            (pins(&self.request.client_keys)?, pins(&self.request.device_keys)?);
         let own = self.device.tls.read().clone();
+        let own = own.as_deref().map(|own| (own, known.as_slice()));
         let drive = self.part.ticket.drive;
         // Copies go by the ports of drives: nobody calls back.
         let ports = DataPorts::default();
-        routes(&self.request.device_addresses, drive, &pins, own.as_deref(), &ports).map_err(
+        routes(&self.request.device_addresses, drive, &expected, own, &ports).map_err(
             |error| simsim_model::SessionError::new(Kind::Invalid, error.to_string()).into(),
         )
     }

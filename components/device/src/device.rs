@@ -65,8 +65,7 @@ pub struct Device {
     pub(crate) grants: Grants,
     jobs: Arc<JobBook>,
     endpoints: RwLock<Vec<DataEndpoint>>,
-    tls_keys: RwLock<Vec<Pin>>,
-    /// Shown at the ports of other devices' drives.
+    /// Shown by the data listeners, and at the ports of other devices' drives.
     pub(crate) tls: RwLock<Option<Arc<TlsIdentity>>>,
     /// Open ports of drives, by number.
     drive_ports: RwLock<BTreeMap<u32, u16>>,
@@ -86,7 +85,6 @@ impl Device {
             grants: Grants::new(options.transfers_max),
             jobs: JobBook::new(options.jobs_max),
             endpoints: RwLock::default(),
-            tls_keys: RwLock::default(),
             tls: RwLock::default(),
             drive_ports: RwLock::default(),
             throttle: Throttle::default(),
@@ -99,12 +97,8 @@ impl Device {
         *self.endpoints.write() = endpoints;
     }
 
-    /// The TLS keys that the data listeners may show; every grant names them.
-    pub fn set_tls_keys(&self, keys: Vec<Pin>) {
-        *self.tls_keys.write() = keys;
-    }
-
-    /// This host's TLS key, for copies from and to other devices.
+    /// This host's TLS key: what the data listeners show, so that every grant names it, and what this host shows
+    /// to other devices.
     pub fn set_tls(&self, tls: Arc<TlsIdentity>) {
         *self.tls.write() = Some(tls);
     }
@@ -223,7 +217,7 @@ impl Device {
                 self.grants.grant(request)?;
                 GrantTransferReply {
                     endpoints: self.endpoints_for(request.ticket.drive),
-                    device_keys: self.tls_keys.read().iter().map(|key| key.0.to_vec()).collect(),
+                    device_keys: self.tls.read().iter().map(|tls| tls.pin().0.to_vec()).collect(),
                 }
                 .into()
             }

@@ -219,6 +219,7 @@ async fn read_own(
     Ok(StartRestore {
         device_addresses: granted.urls,
         device_keys: granted.device_keys,
+        client_keys: granted.client_keys,
         outbound: granted.outbound,
         ticket: granted.ticket,
         saveset: saveset.saveset,

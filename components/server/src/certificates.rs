@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use simsim_catalog::{Client, ClientId, ClientState};
-use simsim_control::verbs::{InstallCertificate, NodeState};
+use simsim_control::verbs::{InstallCertificate, NodeState, PrepareTlsKey, SwitchTlsKey};
 use simsim_model::interface::Interface;
 use simsim_net::tls::{Authority, CertificateWish, TlsError, certificate_digest};
 
@@ -175,6 +175,49 @@ async fn certify_by(house: &House, client: &Client, signing: &Signing) -> Result
     wanted.keep(house, id).await?;
     tracing::info!(client = %client.name, "a certificate was given");
     Ok(())
+}
+
+/// What became of a host's TLS key.
+pub(crate) struct KeyChanged {
+    pub former: Vec<u8>,
+    pub now: Vec<u8>,
+    /// Of its certificate; `None`: it vouches for itself.
+    pub until_unix_ms: Option<i64>,
+}
+
+/// Gives a host another TLS key, with a certificate of it where the host has names. `forget`: the old
+/// one is of no use to anybody from then on, also not to jobs that began with it.
+///
+/// Errors: a host that is not reached, of an older version, or whose pair is its administrator's.
+pub(crate) async fn change_key(
+    house: &House,
+    client: &Client,
+    forget: bool,
+) -> Result<KeyChanged, ServerError> {
+    let line = house.nodes.line(client.id, DEVICE_PATIENCE).await?;
+    let former = line.call(NodeState {}).await?.tls_key;
+    let next = line.call(PrepareTlsKey {}).await?;
+    let signing = authority::signing(house).await?;
+    let mut given = Given {
+        key: next.tls_key.clone(),
+        hosts: hosts_of(house, client).await?,
+        authority: signing.certificate().to_owned(),
+        cross: signing.cross().map(str::to_owned),
+        issued_unix_ms: now_unix_ms(),
+        digest: Vec::new(),
+    };
+    let chain = match given.hosts.is_empty() {
+        true => String::new(),
+        false => given.sign(client, &next.tls_public_key, &signing)?,
+    };
+    let certified = !chain.is_empty();
+    line.call(SwitchTlsKey { tls_key: next.tls_key.clone(), chain, forget }).await?;
+    if certified {
+        given.keep(house, client.id).await?;
+    }
+    tracing::info!(client = %client.name, forget, "a host has another TLS key");
+    let until_unix_ms = certified.then(|| given.until_unix_ms());
+    Ok(KeyChanged { former, now: next.tls_key, until_unix_ms })
 }
 
 /// Gives certificates to every host that is reached now.

@@ -44,6 +44,7 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("client.joined", Who::Joiner, 0, During::Join),
     ("catalog.made", Who::Server, 0, During::FirstStart),
     ("server.authority_kept", Who::Server, 0, During::Rotation),
+    ("net.tls_certificate_taken", Who::Device, 0, During::Rotation),
 ];
 
 #[test]

@@ -76,6 +76,10 @@ pub struct StartBackup {
     #[n(14)]
     #[cbor(default)]
     pub outbound: bool,
+    /// TLS keys of this host that the device knows, 32 bytes each; none: whichever it shows now.
+    #[n(15)]
+    #[cbor(default, with = "crate::wire::byte_strings")]
+    pub client_keys: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]
@@ -136,6 +140,10 @@ pub struct StartRestore {
     #[n(12)]
     #[cbor(default)]
     pub outbound: bool,
+    /// TLS keys of this host that the device knows, 32 bytes each; none: whichever it shows now.
+    #[n(13)]
+    #[cbor(default, with = "crate::wire::byte_strings")]
+    pub client_keys: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

@@ -141,3 +141,43 @@ pub struct InstallCertificate {
 #[derive(Debug, Clone, Default, Encode, Decode)]
 #[cbor(map)]
 pub struct InstallCertificateReply {}
+
+/// Makes a TLS key that will take the place of the node's, and keeps it beside it. Nothing is shown of it.
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct PrepareTlsKey {}
+
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct PrepareTlsKeyReply {
+    /// Pin of the new key, 32 bytes.
+    #[n(0)]
+    #[cbor(default, with = "minicbor::bytes")]
+    pub tls_key: Vec<u8>,
+    /// The new public key for a certificate, an uncompressed P-256 point.
+    #[n(1)]
+    #[cbor(default, with = "minicbor::bytes")]
+    pub tls_public_key: Vec<u8>,
+}
+
+/// The prepared key takes the place of the node's. What began with the old key goes on.
+#[derive(Debug, Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct SwitchTlsKey {
+    /// Pin of the prepared key, 32 bytes. Of the one that is shown already: nothing is done.
+    #[n(0)]
+    #[cbor(default, with = "minicbor::bytes")]
+    pub tls_key: Vec<u8>,
+    /// PEM: a certificate of the prepared key first; empty: the node vouches for itself.
+    #[n(1)]
+    #[cbor(default)]
+    pub chain: String,
+    /// The old key is not shown to anybody any more, also not to what began with it.
+    #[n(2)]
+    #[cbor(default)]
+    pub forget: bool,
+}
+
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct SwitchTlsKeyReply {}

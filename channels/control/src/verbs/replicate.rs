@@ -36,6 +36,10 @@ pub struct Replicate {
     #[n(5)]
     #[cbor(default)]
     pub rates: Vec<String>,
+    /// TLS keys of this host that the other device knows, 32 bytes each; none: whichever it shows now.
+    #[n(6)]
+    #[cbor(default, with = "crate::wire::byte_strings")]
+    pub client_keys: Vec<Vec<u8>>,
 }
 
 /// The savesets of one domain.

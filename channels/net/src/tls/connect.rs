@@ -6,7 +6,7 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -28,7 +28,19 @@ impl TlsConnect {
         if pins.is_empty() {
             return Err(TlsError::setup("no key of the other side is known"));
         }
-        Self::build(Some(pins), own, None)
+        Self::build(Some(pins), own.map(|own| (own, &[][..])), None)
+    }
+
+    /// As [`TlsConnect::new`], where the other side knows certain keys of this host: after a change of its
+    /// key it shows the one of them that it still has.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn known_by(pins: Vec<Pin>, own: &TlsIdentity, known: &[Pin]) -> Result<Self, TlsError> {
+        if pins.is_empty() {
+            return Err(TlsError::setup("no key of the other side is known"));
+        }
+        Self::build(Some(pins), Some((own, known)), None)
     }
 
     /// [`TlsConnect::new`], and both sides speak `protocol` (ALPN).
@@ -57,18 +69,19 @@ impl TlsConnect {
 
     fn build(
         pins: Option<Vec<Pin>>,
-        own: Option<&TlsIdentity>,
+        own: Option<(&TlsIdentity, &[Pin])>,
         protocol: Option<&[u8]>,
     ) -> Result<Self, TlsError> {
+        let expected = pins.iter().flatten().map(Pin::name).collect();
         let provider = provider();
         let algorithms = provider.signature_verification_algorithms;
         let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::setup)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Pinned { pins, algorithms }));
+            .with_custom_certificate_verifier(Arc::new(Pinned { pins, expected, algorithms }));
         let mut config = match own {
-            Some(own) => builder.with_client_cert_resolver(own.shown_by_client()),
+            Some((own, known)) => builder.with_client_cert_resolver(own.shown_by_client(known)),
             None => builder.with_no_client_auth(),
         };
         config.resumption = Resumption::disabled();
@@ -107,6 +120,8 @@ fn name_of(address: &str) -> ServerName<'static> {
 struct Pinned {
     /// `None` takes any key.
     pins: Option<Vec<Pin>>,
+    /// The same, said in the first message: a host whose key was changed still has the one before.
+    expected: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -125,6 +140,10 @@ impl ServerCertVerifier for Pinned {
             return Ok(ServerCertVerified::assertion());
         }
         Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        (!self.expected.is_empty()).then_some(&self.expected)
     }
 
     fn verify_tls12_signature(

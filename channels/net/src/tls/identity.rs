@@ -1,61 +1,104 @@
 //! A host's TLS key and the certificate that it shows.
+//!
+//! The key is changed while everything runs. Whatever began before knows the host by its old pin, and may
+//! dial or be dialled again: so the old key stays in memory for as long as a ticket can live, and is
+//! shown to those who ask for it and to nobody else. Who dials says which keys it expects
+//! (`certificate_authorities`, RFC 8446 section 4.2.4); a job of this host shows the key that it began
+//! with. On the disk there is one pair only.
 
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData};
+use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{SignatureScheme, crypto::aws_lc_rs::sign::any_supported_type};
 
 use super::digest::sha256;
+use super::pair::{Pair, is_made_here, new_key, own_key, self_signed};
+use super::pair_files::PairFiles;
 use super::{Pin, TlsError};
+
+/// A key that was replaced is shown to those who ask for it for so long: the longest ticket lives
+/// seven days.
+const FORMER_KEPT: Duration = Duration::from_secs(8 * 86_400);
+/// Replaced keys that are kept at a time; the oldest goes first.
+const FORMER_MAX: usize = 16;
 
 /// A host's TLS key and certificate, kept in its state folder: `tls.key` and `tls.crt`, PEM, the
 /// key of mode 0600. Made where they are missing: ECDSA P-256, which every TLS library knows, and a
 /// certificate of its own until an authority's arrives. An administrator's pair may stand there
 /// instead.
 pub struct TlsIdentity {
-    certificate_file: PathBuf,
-    /// The raw public key where this suite made it.
-    own_public: Option<Vec<u8>>,
-    key: Arc<dyn rustls::sign::SigningKey>,
-    pin: Pin,
-    shown: Arc<Shown>,
+    files: PairFiles,
+    names: Vec<String>,
+    /// The text of the key file. Held while something is changed.
+    key_pem: Mutex<Vec<u8>>,
+    pairs: Arc<Pairs>,
 }
 
-/// First line of a key file that this suite made.
-const MADE_HERE: &str = "made by simsim; a pair of your own may stand here and in tls.crt instead";
+/// A key that was made and is not shown yet.
+#[derive(Debug, Clone)]
+pub struct NextKey {
+    pub pin: Pin,
+    /// An uncompressed P-256 point of 65 bytes, for a certificate.
+    pub public_key: Vec<u8>,
+}
 
-/// What is shown now. Replaced as a whole; connections under way keep theirs.
+/// What is shown. Replaced as a whole; connections under way keep theirs.
 #[derive(Debug)]
-struct Shown(RwLock<Arc<CertifiedKey>>);
+struct Pairs(RwLock<Held>);
 
-impl Shown {
-    fn now(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+#[derive(Debug)]
+struct Held {
+    current: Pair,
+    /// Oldest first, with the moment from when on nobody sees it any more.
+    former: Vec<(Pair, Instant)>,
+}
+
+impl Pairs {
+    fn current(&self) -> Pair {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).current.clone()
+    }
+
+    /// The pair for somebody who expects certain keys: the current one if it is among them, or if none is.
+    fn expected(&self, expects: impl Fn(&Pin) -> bool) -> Pair {
+        let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if !expects(&held.current.pin) {
+            let now = Instant::now();
+            let mut former = held.former.iter().rev();
+            if let Some((pair, _)) = former.find(|(pair, until)| *until > now && expects(&pair.pin)) {
+                return pair.clone();
+            }
+        }
+        held.current.clone()
     }
 }
 
-impl ResolvesServerCert for Shown {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.now())
+impl ResolvesServerCert for Pairs {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let expected = hello.certificate_authorities().unwrap_or_default();
+        let pair = self.expected(|pin| {
+            let name = pin.name();
+            expected.iter().any(|one| one.as_ref() == name.as_ref())
+        });
+        Some(pair.shown)
     }
 }
 
-impl ResolvesClientCert for Shown {
+/// One key, whatever becomes of its host's.
+#[derive(Debug)]
+struct Only(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Only {
     fn resolve(
         &self,
         _issuers: &[&[u8]],
         _schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        Some(self.now())
+        Some(Arc::clone(&self.0))
     }
 
     fn has_certs(&self) -> bool {
@@ -65,238 +108,171 @@ impl ResolvesClientCert for Shown {
 
 impl std::fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TlsIdentity({})", self.pin)
+        write!(f, "TlsIdentity({})", self.pin())
     }
 }
 
 impl TlsIdentity {
-    /// Reads the pair from the folder, or makes it for the given names of this host.
+    /// Reads the pair from the folder, or makes it for the given names of this host. A change of the key
+    /// that a death cut off is brought to its end.
     ///
     /// # Errors
     /// Files that cannot be read or written, or that do not belong together.
     pub fn open(folder: &Path, names: &[String]) -> Result<Self, TlsError> {
-        let (key_file, certificate_file) = (folder.join("tls.key"), folder.join("tls.crt"));
-        if !key_file.exists() {
-            let key = KeyPair::generate().map_err(TlsError::setup)?;
-            let text = format!("{MADE_HERE}\n{}", key.serialize_pem());
-            write(&key_file, text.as_bytes(), 0o600)?;
-        }
-        let key_pem = read(&key_file)?;
-        let content = |file: &Path, why: String| TlsError::Content { file: file.to_owned(), why };
-        // What stands above a PEM block is for people: an administrator's key has no such line.
-        let own = KeyPair::from_pem(&String::from_utf8_lossy(&key_pem))
-            .ok()
-            .filter(|_| key_pem.starts_with(MADE_HERE.as_bytes()));
-        if !certificate_file.exists() {
-            let Some(own) = &own else {
-                let why = "there is a key and no certificate: put the certificate there as tls.crt";
-                return Err(content(&key_file, why.to_owned()));
-            };
-            let made = self_signed(own, names)?;
-            write(&certificate_file, made.as_bytes(), 0o644)?;
-        }
-        let key = PrivateKeyDer::from_pem_slice(&key_pem)
-            .map_err(|error| content(&key_file, error.to_string()))?;
-        let key =
-            any_supported_type(&key).map_err(|error| content(&key_file, error.to_string()))?;
-        let chain = chain(&read(&certificate_file)?)
-            .map_err(|error| content(&certificate_file, error.to_string()))?;
-        let (shown, pin) =
-            pair(&key, chain).map_err(|error| content(&certificate_file, error.to_string()))?;
-        let own_public = own
-            .filter(|own| own.algorithm() == &rcgen::PKCS_ECDSA_P256_SHA256)
-            .map(|own| own.der_bytes().to_vec());
-        let shown = Arc::new(Shown(RwLock::new(Arc::new(shown))));
-        Ok(Self { certificate_file, own_public, key, pin, shown })
+        let files = PairFiles::new(folder);
+        let (current, key_pem) = files.open(names)?;
+        Ok(Self {
+            files,
+            names: names.to_vec(),
+            key_pem: Mutex::new(key_pem),
+            pairs: Arc::new(Pairs(RwLock::new(Held { current, former: Vec::new() }))),
+        })
     }
 
     /// Whether the key in this folder is one that the suite made, and not an administrator's.
     pub fn is_made_here(folder: &Path) -> bool {
-        fs::read(folder.join("tls.key")).is_ok_and(|key| key.starts_with(MADE_HERE.as_bytes()))
+        std::fs::read(folder.join("tls.key")).is_ok_and(|key| is_made_here(&key))
     }
 
     /// The fingerprint of this host's key.
     pub fn pin(&self) -> Pin {
-        self.pin
+        self.pairs.current().pin
     }
 
     /// The public key for a certificate: an uncompressed P-256 point of 65 bytes. `None` where the
     /// pair is an administrator's, which has a certificate of its own.
-    pub fn public_key(&self) -> Option<&[u8]> {
-        self.own_public.as_deref()
+    pub fn public_key(&self) -> Option<Vec<u8>> {
+        self.pairs.current().own_public
     }
 
     /// SHA-256 of the certificate that is shown (its DER), by which one knows whether it is the last one
     /// that was given.
     pub fn certificate_digest(&self) -> [u8; 32] {
-        self.shown.now().cert.first().map_or([0; 32], |certificate| sha256(certificate))
+        self.chain().first().map_or([0; 32], |certificate| sha256(certificate))
     }
 
     /// The certificates that are shown, this host's first.
     pub fn chain(&self) -> Vec<CertificateDer<'static>> {
-        self.shown.now().cert.clone()
+        self.pairs.current().shown.cert.clone()
     }
 
     /// Shows another certificate of the same key from now on, and keeps it (PEM, the host's own
     /// first). Connections under way go on.
     ///
     /// # Errors
-    /// A certificate of another key, or a file that cannot be written; what was shown before is
-    /// shown on.
+    /// A certificate of another key, a pair of the administrator, or a file that cannot be written;
+    /// what was shown before is shown on.
     pub fn install(&self, chain_pem: &str) -> Result<(), TlsError> {
-        if self.own_public.is_none() {
-            return Err(TlsError::certificate(
-                "the pair is the administrator's and stays as it is",
-            ));
-        }
-        let (shown, _) = pair(&self.key, chain(chain_pem.as_bytes())?)?;
-        // Held while the file is written: the last one that is shown is the one that is kept.
-        let mut showing = self.shown.0.write().unwrap_or_else(PoisonError::into_inner);
-        write(&self.certificate_file, chain_pem.as_bytes(), 0o644)?;
-        *showing = Arc::new(shown);
+        let key_pem = self.ours()?;
+        self.install_for(&key_pem, chain_pem)
+    }
+
+    fn install_for(&self, key_pem: &[u8], chain_pem: &str) -> Result<(), TlsError> {
+        let pair = self.pairs.current().with_chain(chain_pem.as_bytes())?;
+        self.files.still_holds(key_pem)?;
+        self.files.keep_certificate(chain_pem)?;
+        self.pairs.0.write().unwrap_or_else(PoisonError::into_inner).current = pair;
         Ok(())
     }
 
+    /// Makes a key that will take the place of this one, and keeps it beside it. An earlier one that was
+    /// not taken is forgotten, also when the daemon ends.
+    ///
+    /// # Errors
+    /// A pair of the administrator, or a file that cannot be written.
+    pub fn prepare_key(&self) -> Result<NextKey, TlsError> {
+        let key_pem = self.ours()?;
+        self.files.still_holds(&key_pem)?;
+        let next = new_key()?;
+        let (pair, _) = self.next_pair(next.as_bytes(), None)?;
+        self.files.keep_next_key(&next)?;
+        Ok(NextKey { pin: pair.pin, public_key: pair.own_public.unwrap_or_default() })
+    }
+
+    /// Shows the key that was prepared from now on, with this certificate of it (PEM, the host's own
+    /// first) or one of its own. Connections under way go on, and what was begun with the old key
+    /// finds it for some days; with `forget` nobody does. Once more with the key that is shown
+    /// already: nothing, but for `forget`. When it returns the old key is not on the disk any more.
+    ///
+    /// # Errors
+    /// No such key was prepared; a certificate of another one; a pair of the administrator; a file that
+    /// cannot be written. The old pair is shown on then.
+    pub fn switch_key(
+        &self,
+        pin: Pin,
+        chain_pem: Option<&str>,
+        forget: bool,
+    ) -> Result<(), TlsError> {
+        let mut key_pem = self.ours()?;
+        if self.pin() != pin {
+            self.files.still_holds(&key_pem)?;
+            let unknown = || {
+                TlsError::certificate("the key to change to was not prepared here, or another one since")
+            };
+            let next = self.files.read_next_key()?.ok_or_else(unknown)?;
+            let (pair, chain_pem) = self.next_pair(&next, chain_pem)?;
+            if pair.pin != pin {
+                return Err(unknown());
+            }
+            self.files.take_next(&chain_pem)?;
+            *key_pem = next;
+            let mut held = self.pairs.0.write().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let before = std::mem::replace(&mut held.current, pair);
+            held.former.retain(|(_, until)| *until > now);
+            if held.former.len() >= FORMER_MAX {
+                held.former.remove(0);
+            }
+            held.former.push((before, now + FORMER_KEPT));
+        } else if let Some(chain_pem) = chain_pem {
+            self.install_for(&key_pem, chain_pem)?;
+        }
+        if forget {
+            self.pairs.0.write().unwrap_or_else(PoisonError::into_inner).former.clear();
+        }
+        Ok(())
+    }
+
+    /// A new key with its certificate, or with one of its own.
+    fn next_pair(
+        &self,
+        key_pem: &[u8],
+        chain_pem: Option<&str>,
+    ) -> Result<(Pair, String), TlsError> {
+        let chain_pem = match chain_pem {
+            Some(chain_pem) => chain_pem.to_owned(),
+            None => {
+                let own = own_key(key_pem);
+                let own = own.ok_or_else(|| TlsError::certificate("the new key cannot be read"))?;
+                self_signed(&own, &self.names)?
+            }
+        };
+        Ok((Pair::read(key_pem, chain_pem.as_bytes())?, chain_pem))
+    }
+
+    /// Changes are made by one at a time, and to a pair of this suite only.
+    fn ours(&self) -> Result<MutexGuard<'_, Vec<u8>>, TlsError> {
+        let key_pem = self.key_pem.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.public_key() {
+            Some(_) => Ok(key_pem),
+            None => Err(TlsError::certificate(
+                "the pair in tls.key and tls.crt is the administrator's and stays as it is: change it there, \
+                 and restart",
+            )),
+        }
+    }
+
     pub(super) fn shown_by_server(&self) -> Arc<dyn ResolvesServerCert> {
-        Arc::clone(&self.shown) as Arc<_>
+        Arc::clone(&self.pairs) as Arc<_>
     }
 
-    pub(super) fn shown_by_client(&self) -> Arc<dyn ResolvesClientCert> {
-        Arc::clone(&self.shown) as Arc<_>
+    /// `known`: keys of this host that the other side knows; empty: the one that is shown now. The key stays
+    /// the same for as long as this lives.
+    pub(super) fn shown_by_client(&self, known: &[Pin]) -> Arc<dyn ResolvesClientCert> {
+        let pair = self.pairs.expected(|pin| known.is_empty() || known.contains(pin));
+        Arc::new(Only(pair.shown))
     }
-}
-
-/// A certificate that the host signs itself; nobody trusts it but by its pin.
-fn self_signed(key: &KeyPair, names: &[String]) -> Result<String, TlsError> {
-    let mut params = CertificateParams::new(names.to_vec()).map_err(TlsError::setup)?;
-    params.distinguished_name = DistinguishedName::new();
-    let name = names.first().map_or("simsim", String::as_str);
-    params.distinguished_name.push(DnType::CommonName, name);
-    Ok(params.self_signed(key).map_err(TlsError::setup)?.pem())
-}
-
-fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(TlsError::certificate)?;
-    if chain.is_empty() {
-        return Err(TlsError::certificate("there is none"));
-    }
-    Ok(chain)
-}
-
-fn pair(
-    key: &Arc<dyn rustls::sign::SigningKey>,
-    chain: Vec<CertificateDer<'static>>,
-) -> Result<(CertifiedKey, Pin), TlsError> {
-    let pin = Pin::of(chain.first().ok_or_else(|| TlsError::certificate("there is none"))?)?;
-    let shown = CertifiedKey::new(chain, Arc::clone(key));
-    // A kind of key that cannot say whether they belong together passes; the handshake will tell.
-    match shown.keys_match() {
-        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
-            Ok((shown, pin))
-        }
-        Err(error) => Err(TlsError::certificate(format!("it is not this key's: {error}"))),
-    }
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(file).map_err(|source| TlsError::File { file: file.to_owned(), source })
-}
-
-/// Complete or not at all: a new file takes the old one's place.
-fn write(file: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
-    let mut new = file.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    let wrote = (|| -> io::Result<()> {
-        // A leftover may have another mode.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut options = fs::OpenOptions::new();
-        let mut opened = options.write(true).create_new(true).mode(mode).open(&new)?;
-        opened.write_all(bytes)?;
-        opened.sync_all()?;
-        fs::rename(&new, file)?;
-        fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
-    })();
-    wrote.map_err(|source| TlsError::File { file: file.to_owned(), source })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tls::{Authority, CertificateWish, Peers, TlsConnect, TlsDoor, certificate_digest};
-
-    fn wish<'w>(key: &'w [u8], hosts: &'w [String]) -> CertificateWish<'w> {
-        CertificateWish { name: "vault", hosts, public_key: key, now_unix_s: 1_800_000_000 }
-    }
-
-    #[test]
-    fn a_pair_is_made_once_and_takes_a_certificate_of_its_own_key_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let names = ["vault".to_owned()];
-        let first = TlsIdentity::open(folder.path(), &names).unwrap();
-        let again = TlsIdentity::open(folder.path(), &names).unwrap();
-        assert_eq!(first.pin(), again.pin());
-        let other = tempfile::tempdir().unwrap();
-        let other = TlsIdentity::open(other.path(), &names).unwrap();
-        assert_ne!(first.pin(), other.pin());
-
-        let authority = Authority::create("main", 1_800_000_000).unwrap();
-        let hosts = ["vault".to_owned(), "192.0.2.1".to_owned(), "2001:db8::1".to_owned()];
-        let chain = authority.sign(&wish(first.public_key().unwrap(), &hosts), None).unwrap();
-        let before = first.chain();
-        assert!(other.install(&chain).is_err(), "it is another key's");
-        assert!(first.install("no certificate").is_err());
-        assert_eq!(first.chain(), before);
-        first.install(&chain).unwrap();
-        assert_eq!(first.chain().len(), 2);
-        assert_eq!(first.certificate_digest(), certificate_digest(&chain).unwrap());
-        assert_ne!(first.certificate_digest(), other.certificate_digest());
-        let again = TlsIdentity::open(folder.path(), &names).unwrap();
-        assert_eq!((again.chain(), again.pin()), (first.chain(), first.pin()));
-        assert!(authority.sign(&wish(&[4; 64], &hosts), None).is_err());
-        assert!(authority.sign(&wish(&[3; 65], &hosts), None).is_err());
-    }
-
-    #[tokio::test]
-    async fn hosts_of_the_suite_do_not_mind_a_certificate_that_ran_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let names = ["vault".to_owned()];
-        let host = TlsIdentity::open(folder.path(), &names).unwrap();
-        // Ninety days from September 2001 on.
-        let authority = Authority::create("main", 1_000_000_000).unwrap();
-        let key = host.public_key().unwrap();
-        let wish = CertificateWish {
-            name: "vault",
-            hosts: &names,
-            public_key: key,
-            now_unix_s: 1_000_000_000,
-        };
-        host.install(&authority.sign(&wish, None).unwrap()).unwrap();
-        let door = TlsDoor::new(&host, Peers::Anybody).unwrap();
-        let dialler = TlsConnect::new(vec![host.pin()], None).unwrap();
-        let (here, there) = tokio::io::duplex(1 << 16);
-        let within = std::time::Duration::from_secs(60);
-        let (greeted, welcomed) =
-            tokio::join!(dialler.greet("vault:1", here), door.welcome(there, within));
-        greeted.unwrap();
-        welcomed.unwrap();
-    }
-
-    #[test]
-    fn a_pair_of_the_administrator_stays_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate = self_signed(&key, &["vault".to_owned()]).unwrap();
-        std::fs::write(folder.path().join("tls.key"), key.serialize_pem()).unwrap();
-        let alone = TlsIdentity::open(folder.path(), &[]).unwrap_err().to_string();
-        assert!(alone.contains("tls.crt") || alone.contains("tls.key"), "{alone}");
-        std::fs::write(folder.path().join("tls.crt"), certificate).unwrap();
-        let identity = TlsIdentity::open(folder.path(), &[]).unwrap();
-        assert_eq!(identity.public_key(), None, "nobody signs another one for it");
-    }
-}
+mod tests;

@@ -187,6 +187,7 @@ impl Bench {
     ) -> StartBackup {
         StartBackup {
             device_keys: Vec::new(),
+            client_keys: Vec::new(),
             outbound: false,
             ticket: ticket.clone(),
             device_addresses: vec![self.address.clone()],
@@ -215,6 +216,7 @@ impl Bench {
     pub fn start_restore(&self, ticket: &Ticket, target: &Path) -> StartRestore {
         StartRestore {
             device_keys: Vec::new(),
+            client_keys: Vec::new(),
             outbound: false,
             ticket: ticket.clone(),
             device_addresses: vec![self.address.clone()],

@@ -54,7 +54,6 @@ impl End {
         std::fs::create_dir_all(&folder).unwrap();
         let tls = Arc::new(TlsIdentity::open(&folder, &[name.to_owned()]).unwrap());
         device.set_tls(Arc::clone(&tls));
-        device.set_tls_keys(vec![tls.pin()]);
         let asked = Arc::clone(&device);
         let known = Peers::Known(Arc::new(move |key| asked.expects(key)));
         let door = TlsDoor::new(&tls, known).unwrap();
@@ -150,6 +149,7 @@ impl Pair {
             parts: vec![ReplicatePart { ticket, savesets: savesets.to_vec() }],
             device_addresses: vec![format!("drive://{address}")],
             device_keys: vec![dialled.tls.pin().0.to_vec()],
+            client_keys: Vec::new(),
             rates: Vec::new(),
         }
     }

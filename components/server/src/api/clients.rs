@@ -101,3 +101,25 @@ pub struct ClientSetRequest {
     #[serde(default)]
     pub port: Option<u16>,
 }
+
+/// Gives a client another TLS key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateKeyRequest {
+    pub name: String,
+    /// The old key was stolen: nobody is shown it any more, also not who began with it.
+    #[serde(default)]
+    pub now: bool,
+}
+
+/// Answer to `client.rotate-key`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRotatedReply {
+    pub client: String,
+    /// Pins: SHA-256 of the public key, 64 hexadecimal digits.
+    pub tls_key: String,
+    pub former_tls_key: String,
+    /// Until when the certificate of the new key is good; `None`: the suite gave it none, because the
+    /// host has no name that an administrator gave it.
+    pub certificate_until_unix_ms: Option<i64>,
+}

@@ -68,6 +68,8 @@ verbs! {
     "client.addresses" => set_client_addresses [ClientAddressesRequest];
     /// Changes how a client is steered.
     "client.set" => set_client [ClientSetRequest];
+    /// Gives a client another TLS key.
+    "client.rotate-key" => rotate_client_key [RotateKeyRequest];
     /// The data addresses of device hosts.
     "interface.list" => interfaces;
     /// The certificate that others' tools must trust.

@@ -6,8 +6,9 @@ use simsim_model::port_registry::{CTRL, HTTPS, SMSSH};
 
 use crate::api::{
     ClientAddressesRequest, ClientRequest, ClientSetRequest, ClientView, JoinCodeReply,
-    JoinCodeRequest, RevokeReply,
+    JoinCodeRequest, KeyRotatedReply, RevokeReply, RotateKeyRequest,
 };
+use crate::certificates;
 use crate::clock::now_unix_ms;
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
@@ -181,6 +182,34 @@ impl Server {
             house.nodes.add(&client);
         }
         Ok(self.client_view(&client))
+    }
+
+    /// Gives a client another TLS key: the one by which hosts of the suite know it at ports with TLS, and of
+    /// which the certificate for other people's tools is. What is under way goes on, unless `now` is said.
+    ///
+    /// Errors: `Unreachable`; `Invalid` where the pair is the administrator's.
+    pub async fn rotate_client_key(
+        &self,
+        who: &Principal,
+        request: RotateKeyRequest,
+    ) -> Result<KeyRotatedReply, ServerError> {
+        let house = &self.house;
+        let object = Object::Client(&request.name);
+        let how = if request.now { "the old one is forgotten" } else { "" };
+        self.may_do(who, Right::Administer, "client.rotate-key", object, how).await?;
+        let name = request.name.clone();
+        let client = house.books.run(move |catalog| catalog.client(&name)).await?;
+        if !client.is_enrolled() {
+            return Err(ServerError::Refused(format!("client '{}' is revoked", client.name)));
+        }
+        let changed = certificates::change_key(house, &client, request.now).await?;
+        let hex = |key: &[u8]| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        Ok(KeyRotatedReply {
+            client: client.name,
+            tls_key: hex(&changed.now),
+            former_tls_key: hex(&changed.former),
+            certificate_until_unix_ms: changed.until_unix_ms,
+        })
     }
 
     fn client_view(&self, client: &Client) -> ClientView {

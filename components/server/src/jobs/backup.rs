@@ -135,6 +135,7 @@ async fn prepare(
     Ok(StartBackup {
         device_addresses: granted.urls,
         device_keys: granted.device_keys,
+        client_keys: granted.client_keys,
         outbound: granted.outbound,
         ticket: granted.ticket,
         names,

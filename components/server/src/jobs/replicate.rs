@@ -259,6 +259,7 @@ async fn prepare(
         parts: Vec::new(),
         device_addresses: Vec::new(),
         device_keys: Vec::new(),
+        client_keys: Vec::new(),
         rates: way.relation.rates.clone(),
     };
     let door = [DRIVE.id.to_owned()];
@@ -297,6 +298,7 @@ async fn prepare(
         running.takes(&told);
         verb.device_addresses = told.urls;
         verb.device_keys = told.device_keys;
+        verb.client_keys = told.client_keys;
         verb.parts.push(ReplicatePart { ticket: told.ticket, savesets });
     }
     simsim_model::failpoint::hit("server.transfer_granted");

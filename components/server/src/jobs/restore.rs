@@ -129,6 +129,7 @@ async fn prepare(
     Ok(StartRestore {
         device_addresses: granted.urls,
         device_keys: granted.device_keys,
+        client_keys: granted.client_keys,
         outbound: granted.outbound,
         ticket: granted.ticket,
         saveset: saveset.saveset,

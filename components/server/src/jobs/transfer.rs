@@ -58,6 +58,8 @@ pub(crate) struct Granted {
     pub urls: Vec<String>,
     /// TLS keys that the device may show.
     pub device_keys: Vec<Vec<u8>>,
+    /// TLS keys of the client that the device was told.
+    pub client_keys: Vec<Vec<u8>>,
     /// From the client to the device.
     pub way: Way,
     /// The client goes there through its connection to the Server.
@@ -150,7 +152,7 @@ pub(crate) async fn grant(
             lock_until_unix_s,
             level,
             names,
-            client_keys,
+            client_keys: client_keys.clone(),
             hosts: party.hosts.clone(),
             addresses: party.addresses.iter().map(IpAddr::to_string).collect(),
             bases,

@@ -23,6 +23,7 @@ pub(super) fn problem() -> Problem {
 fn backup() -> StartBackup {
     StartBackup {
         device_keys: Vec::new(),
+        client_keys: Vec::new(),
         outbound: false,
         ticket: Ticket {
             transfer: TransferId([0x31; 16]),
