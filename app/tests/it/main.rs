@@ -24,4 +24,5 @@ mod scenarios;
 mod services;
 mod sessions;
 mod streams;
+mod tls_keys;
 mod trees;
