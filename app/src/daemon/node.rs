@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use simsim_client::Client;
 use simsim_control::verbs::{
-    InstallCertificateReply, ListeningAddress, NodeStateReply, PingReply, PrepareTlsKeyReply, Reply,
-    Request, Roles, SwitchTlsKeyReply,
+    InstallCertificateReply, ListeningAddress, NodeStateReply, PingReply, PrepareTlsKeyReply,
+    Reply, Request, Roles, SwitchTlsKeyReply,
 };
 use simsim_control::{
     Answer, Caller, EventSender, ListenPolicy, Principal, PublicKey, SERVER_USER, VerbError,

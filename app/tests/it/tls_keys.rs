@@ -55,10 +55,8 @@ impl Site {
         server.must("datastore.create", store);
         let line = |port: u16| CutProxy::start(([127, 0, 0, 1], port).into());
         let (https, drive) = (line(vault_https), line(drive));
-        let doors = [
-            format!("https://{}", https.address()),
-            format!("drive://127.0.0.1:{}", drive.address().port() - 1),
-        ];
+        let doors =
+            [format!("https://{}", https.address()), format!("drive://{}", drive.address())];
         server.must("interface.set", json!({ "host": "vault", "interfaces": doors }));
         let source = tree(scratch.path());
         for client in ["web", "far"] {
@@ -78,9 +76,7 @@ impl Site {
         assert_eq!(limit["untold"], json!([]), "{limit:#}");
         let before = line.bytes(simsim_testkit::Direction::Up);
         let job = self.server.must("task.run", json!({ "task": task }));
-        until("data is on its way", || {
-            line.bytes(simsim_testkit::Direction::Up) > before + 50_000
-        });
+        until("data is on its way", || line.bytes(simsim_testkit::Direction::Up) > before + 50_000);
         (job, limit["number"].clone())
     }
 

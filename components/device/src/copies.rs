@@ -155,8 +155,8 @@ impl Work<'_> {
         let drive = self.part.ticket.drive;
         // Copies go by the ports of drives: nobody calls back.
         let ports = DataPorts::default();
-        routes(&self.request.device_addresses, drive, &expected, own, &ports).map_err(
-            |error| simsim_model::SessionError::new(Kind::Invalid, error.to_string()).into(),
-        )
+        routes(&self.request.device_addresses, drive, &expected, own, &ports).map_err(|error| {
+            simsim_model::SessionError::new(Kind::Invalid, error.to_string()).into()
+        })
     }
 }

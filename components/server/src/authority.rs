@@ -123,8 +123,7 @@ pub(crate) async fn rotate(house: &House, stolen: bool) -> Result<(), ServerErro
                 .vouch_for(&made, &server, now_unix_s, TRANSITION)
                 .map_err(broken)?,
             begun_unix_ms: now_unix_ms,
-            ends_unix_ms: now_unix_ms
-                + i64::try_from(TRANSITION.as_millis()).unwrap_or(i64::MAX),
+            ends_unix_ms: now_unix_ms + i64::try_from(TRANSITION.as_millis()).unwrap_or(i64::MAX),
         }),
     };
     let sealed = house.master.seal(PURPOSE, made.key_pem().as_bytes())?;

@@ -69,7 +69,8 @@ impl Given {
     }
 
     async fn keep(&self, house: &House, id: ClientId) -> Result<(), ServerError> {
-        let kept = serde_json::to_vec(self).map_err(|error| ServerError::Lost(error.to_string()))?;
+        let kept =
+            serde_json::to_vec(self).map_err(|error| ServerError::Lost(error.to_string()))?;
         house.books.run(move |catalog| catalog.set_setting(&name_of(id), &kept)).await
     }
 }

@@ -107,6 +107,9 @@ fn every_document_is_as_its_page_says() {
     check("Task[]", &["task", "list"]);
     check("Interfaces[]", &["interface", "list"]);
     check("Authority", &["interface", "authority"]);
+    check("Authority", &["interface", "authority", "rotate"]);
+    check("Authority", &["interface", "authority", "finish"]);
+    check("KeyRotated", &["client", "rotate-key", &own]);
     check("InterfacesSet", &["interface", "set", &own, "http://127.0.0.1"]);
     check("Interfaces", &["interface", "choose", &own, "http"]);
     check("Interfaces", &["interface", "choose", &own]);

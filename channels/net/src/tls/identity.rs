@@ -69,7 +69,8 @@ impl Pairs {
         if !expects(&held.current.pin) {
             let now = Instant::now();
             let mut former = held.former.iter().rev();
-            if let Some((pair, _)) = former.find(|(pair, until)| *until > now && expects(&pair.pin)) {
+            if let Some((pair, _)) = former.find(|(pair, until)| *until > now && expects(&pair.pin))
+            {
                 return pair.clone();
             }
         }
@@ -207,7 +208,9 @@ impl TlsIdentity {
         if self.pin() != pin {
             self.files.still_holds(&key_pem)?;
             let unknown = || {
-                TlsError::certificate("the key to change to was not prepared here, or another one since")
+                TlsError::certificate(
+                    "the key to change to was not prepared here, or another one since",
+                )
             };
             let next = self.files.read_next_key()?.ok_or_else(unknown)?;
             let (pair, chain_pem) = self.next_pair(&next, chain_pem)?;

@@ -161,9 +161,8 @@ fn write(file: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
 
 /// On the disk when it returns.
 fn rename(from: &Path, to: &Path) -> Result<(), TlsError> {
-    let renamed = fs::rename(from, to).and_then(|()| {
-        fs::File::open(to.parent().unwrap_or(Path::new(".")))?.sync_all()
-    });
+    let renamed = fs::rename(from, to)
+        .and_then(|()| fs::File::open(to.parent().unwrap_or(Path::new(".")))?.sync_all());
     renamed.map_err(|source| TlsError::File { file: to.to_owned(), source })
 }
 

@@ -69,7 +69,9 @@ fn a_pair_of_the_administrator_stays_as_it_is() {
     std::fs::write(folder.path().join("tls.crt"), certificate).unwrap();
     let identity = TlsIdentity::open(folder.path(), &[]).unwrap();
     assert_eq!(identity.public_key(), None, "nobody signs another one for it");
-    for refused in [identity.prepare_key().err(), identity.switch_key(identity.pin(), None, true).err()] {
+    for refused in
+        [identity.prepare_key().err(), identity.switch_key(identity.pin(), None, true).err()]
+    {
         assert!(refused.unwrap().to_string().contains("the administrator's"));
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "tls.key and tls.crt");
@@ -79,7 +81,8 @@ fn a_pair_of_the_administrator_stays_as_it_is() {
 async fn greets(door: &TlsDoor, dialler: &TlsConnect) -> Result<Option<Pin>, String> {
     let (here, there) = tokio::io::duplex(1 << 16);
     let within = std::time::Duration::from_secs(60);
-    let (greeted, welcomed) = tokio::join!(dialler.greet("vault:1", here), door.welcome(there, within));
+    let (greeted, welcomed) =
+        tokio::join!(dialler.greet("vault:1", here), door.welcome(there, within));
     let greeted = greeted?;
     assert!(greeted.get_ref().1.peer_certificates().is_some());
     welcomed.map(|(_, pin)| pin)
