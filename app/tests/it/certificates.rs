@@ -271,3 +271,15 @@ fn a_server_killed_in_a_rotation_has_one_authority_with_its_key() {
     until("its own certificate is by the new one", || site.trusts_server(&new));
     assert!(site.trusts_server(&old));
 }
+
+#[test]
+fn a_host_that_gets_no_certificate_any_more_holds_no_rotation_up() {
+    let site = Site::new();
+    let view = site.server.must("authority.rotate", Value::Null);
+    assert_eq!(view["behind"], json!([]), "{view:#}");
+    site.server.must("authority.finish", Value::Null);
+    site.server.must("interface.set", json!({ "host": "far", "interfaces": [] }));
+    let view = site.server.must("authority.rotate", Value::Null);
+    assert_eq!(view["behind"], json!([]), "{view:#}");
+    site.server.must("authority.finish", Value::Null);
+}

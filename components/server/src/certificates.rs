@@ -144,11 +144,12 @@ async fn certify_by(house: &House, client: &Client, signing: &Signing) -> Result
     let id = client.id;
     let line = house.nodes.line(id, DEVICE_PATIENCE).await?;
     let state = line.call(NodeState {}).await?;
-    if state.tls_public_key.is_empty() {
-        return Ok(());
-    }
     let hosts = hosts_of(house, client).await?;
-    if hosts.is_empty() {
+    if state.tls_public_key.is_empty() || hosts.is_empty() {
+        // What it was given before is not looked after any more.
+        if given_to(house, id).await?.is_some() {
+            house.books.run(move |catalog| catalog.set_setting(&name_of(id), &[])).await?;
+        }
         return Ok(());
     }
     let now = now_unix_ms();
