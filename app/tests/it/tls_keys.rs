@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use simsim_testkit::{ChildProcess, CutProxy, Rng, free_ports};
+use simsim_testkit::{ChildProcess, CutProxy, Rng};
 
 use crate::certificates::serial;
 use crate::hosts::{Daemon, PATIENCE, assert_done, differences, simsim, tree, until};
@@ -28,7 +28,7 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let scratch = tempfile::tempdir().unwrap();
-        let ports = free_ports(3);
+        let ports = quiet_ports(3);
         let (server_https, vault_https, drive) = (ports[0], ports[1], ports[2]);
         let host = |name: &str, listen: String| {
             let state = scratch.path().join(name);
@@ -109,6 +109,19 @@ impl Site {
         assert_eq!(differences(&self.scratch.path().join("tree"), &target), [""; 0]);
         self.finished(&self.server.must("datastore.verify", json!({})));
     }
+}
+
+/// Ports that are free, and that the system gives to nobody by itself: a drive's is opened late, when a
+/// daemon that asked for any free one could have it.
+fn quiet_ports(count: usize) -> Vec<u16> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let first: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let (low, high) = (first / 2, first);
+    let begin = low + (std::process::id() % u32::from(high - low)) as u16;
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let ports: Vec<u16> = (begin..high).chain(low..begin).filter(free).take(count).collect();
+    assert_eq!(ports.len(), count, "no port is free below {high}");
+    ports
 }
 
 fn calls(state: &Path) -> ChildProcess {
