@@ -69,6 +69,7 @@ async fn somebody_without_grants_sees_and_does_nothing() {
     let bodies = [
         ("client.revoke", r#"{"name":"vault2"}"#),
         ("client.addresses", r#"{"name":"vault","addresses":["x"]}"#),
+        ("client.rotate-key", r#"{"name":"vault"}"#),
         ("client.set", r#"{"name":"vault","access_mode":"ctrl"}"#),
         ("datastore.create", r#"{"name":"x","path":"/x"}"#),
         ("datastore.attach", r#"{"path":"/x"}"#),
