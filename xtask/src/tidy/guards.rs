@@ -14,7 +14,7 @@ const RULE: &str = "guards";
 const PAGE: &str = "docs/internals/failures.md";
 
 /// Pages of tables whose backticked words are tests, and whose cells are never empty.
-const TABLES: [&str; 1] = ["docs/internals/conformance.md"];
+const TABLES: [&str; 2] = ["docs/internals/conformance.md", "docs/internals/limits.md"];
 
 /// Classes of failures that touch what exists, and how many there are of each.
 const CLASSES: [(&str, u32); 5] = [("IDX", 12), ("PWR", 12), ("ROT", 7), ("FID", 18), ("NET", 1)];

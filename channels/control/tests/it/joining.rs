@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use simsim_control::verbs::{JobState, Ping, Roles};
 use simsim_control::{
     ControlError, CtrlDialer, CtrlListener, Expected, Hello, Identity, JOIN_USER, JoinCode,
-    ListenPolicy, SERVER_USER, VerbHandler, join,
+    ListenPolicy, SERVER_USER, Timing, VerbHandler, join,
 };
-use simsim_model::Kind;
+use simsim_model::{Kind, limits};
 use simsim_net::Admission;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
@@ -206,6 +206,39 @@ async fn over_a_stream_a_stranger_may_join_and_nothing_else() {
     let error = session.call(JobState { job: 1 }).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Denied, "{error}");
     assert_eq!(waiting.strangers(), 1, "it keeps its place");
+}
+
+/// At the listener: a stranger who enrols has proved a key of its own and nothing else. It is cut off after
+/// the time that a stranger has, whatever it says, and gives way like any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_who_enrols_over_smssh_gives_way_and_does_not_stay() {
+    let (node, _) = server().await;
+    let come = async || {
+        let key = node.identity.public();
+        dialer(&Identity::generate()).connect(&node.addresses(), &key, JOIN_USER).await.unwrap()
+    };
+    let begun = Instant::now();
+    let session = come().await;
+    // It says something all the time.
+    while session.call(Ping {}).await.is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "a stranger who talks stays");
+    }
+    assert!(begun.elapsed() >= QUICK.idle, "{:?}", begun.elapsed());
+    // Eight of an address, and one more: the oldest goes, before its time is over.
+    let patient = Timing { idle: Duration::from_secs(60), ..QUICK };
+    let node = Node::with_timing(Mode::Smssh, patient).await;
+    node.policy.joins.store(true, Ordering::SeqCst);
+    let key = node.identity.public();
+    let mut sessions = Vec::new();
+    for _ in 0..=limits::UNAUTHENTICATED_CONNECTIONS_PER_ADDRESS_MAX {
+        let dialled = dialer(&Identity::generate()).with_timing(patient);
+        sessions.push(dialled.connect(&node.addresses(), &key, JOIN_USER).await.unwrap());
+    }
+    let first = sessions.remove(0);
+    tokio::time::timeout(Duration::from_secs(30), first.closed()).await.expect("it gives way");
+    for session in &sessions {
+        session.call(Ping {}).await.expect("the others stay");
+    }
 }
 
 #[tokio::test]

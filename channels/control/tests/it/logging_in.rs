@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use simsim_control::verbs::Ping;
-use simsim_control::{ControlError, Identity, JOIN_USER, SERVER_USER};
+use simsim_control::{ControlError, Identity, JOIN_USER, SERVER_USER, Timing};
 use simsim_model::Kind;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -38,6 +38,16 @@ async fn a_wrong_host_key_is_denied_with_both_fingerprints_before_anything_is_se
     assert!(text.contains(&other.fingerprint()), "{text}");
     assert!(text.contains(&node.identity.fingerprint()), "{text}");
     assert_eq!(node.policy.asked.load(Ordering::SeqCst), 0, "no log-in was tried");
+}
+
+/// Nobody configured anything: a stranger has ten seconds, silence sixty, and a key that is withdrawn at a
+/// host nobody can tell of it is noticed there well within the minute in which a revoked host is cut off.
+#[test]
+fn the_times_of_a_session_are_those_of_the_security_design() {
+    let Timing { handshake, beat, dead, idle, recheck } = Timing::default();
+    assert_eq!((handshake, idle), (Duration::from_secs(10), Duration::from_secs(60)));
+    assert!(recheck * 2 < Duration::from_secs(60), "{recheck:?}");
+    assert!(beat * 2 < dead && dead < idle, "{beat:?}, {dead:?}");
 }
 
 #[tokio::test]

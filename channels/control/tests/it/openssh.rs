@@ -152,19 +152,92 @@ async fn forwards_and_other_subsystems_are_refused() {
     }
 }
 
+/// Not to a socket of this host either (direct-streamlocal), and none is opened here.
+#[tokio::test]
+async fn sockets_of_the_host_are_reached_by_nobody() {
+    let Some(home) = home().await else { return };
+    let (near, far) = (home.path("near.sock"), home.path("far.sock"));
+    let target = tokio::net::UnixListener::bind(&far).unwrap();
+    let forward = format!("{}:{}", near.display(), far.display());
+    let more = ["-N", "-o", "ExitOnForwardFailure=yes", "-L", &forward];
+    let mut command = home.ssh(SERVER_USER, &home.path("key"), &more, &[]);
+    let mut child = command.spawn().unwrap();
+    // OpenSSH listens here; each connection asks the node for the way on.
+    let mut asked = connected(&near).await;
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(30), asked.read_to_end(&mut rest)).await;
+    ended.expect("it is refused").ok();
+    assert!(rest.is_empty(), "{rest:?}");
+    let accepted = tokio::time::timeout(Duration::from_millis(100), target.accept()).await;
+    assert!(accepted.is_err(), "a socket of the host was dialled");
+    child.start_kill().unwrap();
+    let output = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await;
+    let text = String::from_utf8_lossy(&output.unwrap().unwrap().stderr).into_owned();
+    assert!(text.contains("open failed"), "{text}");
+
+    let remote = format!("{}:{}", home.path("there.sock").display(), far.display());
+    let more = ["-N", "-o", "ExitOnForwardFailure=yes", "-R", &remote];
+    let (status, text) = home.run(SERVER_USER, &more, &[]).await;
+    assert_eq!(status, Some(255), "{text}");
+    assert!(text.contains("remote port forwarding failed"), "{text}");
+    assert!(!home.path("there.sock").exists());
+}
+
+/// A connection to a socket that is there soon.
+async fn connected(socket: &Path) -> tokio::net::UnixStream {
+    let waiting = async {
+        loop {
+            if let Ok(stream) = tokio::net::UnixStream::connect(socket).await {
+                return stream;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("nobody listens")
+}
+
+/// One session channel in the life of a connection: a second one on the same connection (OpenSSH's
+/// master does that for others) is refused, and the first goes on.
+#[tokio::test]
+async fn a_second_session_on_one_connection_is_refused() {
+    let Some(home) = home().await else { return };
+    let control = home.path("master.sock");
+    let path = format!("ControlPath={}", control.display());
+    let key = home.path("key");
+    let more = ["-o", "ControlMaster=yes", "-o", &path, "-s"];
+    let mut master = home.ssh(SERVER_USER, &key, &more, &[smssh::SUBSYSTEM]);
+    let mut master = master.stdin(Stdio::piped()).spawn().unwrap();
+    drop(connected(&control).await);
+    // What the master says first comes once its own session is there.
+    let from = master.stdout.as_mut().unwrap();
+    let mut to = master.stdin.take().unwrap();
+    to.write_all(&HELLO).await.unwrap();
+    to.flush().await.unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(20), from.read_u32()).await;
+    heard.unwrap().unwrap();
+    // Where it is refused OpenSSH would make a connection of its own: it gets no way.
+    let more = ["-o", &path, "-o", "ProxyCommand=false", "-s"];
+    let (status, text) = home.run(SERVER_USER, &more, &[smssh::SUBSYSTEM]).await;
+    assert_eq!(status, Some(255), "{text}");
+    assert!(text.contains("session request failed"), "{text}");
+    let there = tokio::time::timeout(Duration::from_millis(100), master.wait()).await;
+    assert!(there.is_err(), "the first session ended");
+}
+
+/// A hello of protocol 1.0 by hand: {0: 0, 1: 0, 3: h'{0: {0: 1, 1: 0}}'}, 15 bytes. The body has seven
+/// bytes; the eighth is behind the map and belongs to nobody.
+const HELLO: [u8; 19] = [
+    0, 0, 0, 15, 0xa3, 0x00, 0x00, 0x01, 0x00, 0x03, 0x48, 0xa1, 0x00, 0xa2, 0x00, 0x01, 0x01,
+    0x00, 0x00,
+];
+
 #[tokio::test]
 async fn the_subsystem_is_reached_through_openssh() {
     let Some(home) = home().await else { return };
     let mut command = home.ssh(SERVER_USER, &home.path("key"), &["-s"], &[smssh::SUBSYSTEM]);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    // A hello of protocol 1.0 by hand: {0: 0, 1: 0, 3: h'{0: {0: 1, 1: 0}}'}, 15 bytes.
-    let hello = [
-        0, 0, 0, 15, 0xa3, 0x00, 0x00, 0x01, 0x00, 0x03, 0x48, 0xa1, 0x00, 0xa2, 0x00, 0x01, 0x01,
-        0x00, 0x00,
-    ];
-    // The body has seven bytes; the eighth is behind the map and belongs to nobody.
-    to.write_all(&hello).await.unwrap();
+    to.write_all(&HELLO).await.unwrap();
     to.flush().await.unwrap();
     let said = tokio::time::timeout(Duration::from_secs(20), async {
         let length = from.read_u32().await.unwrap();

@@ -1,5 +1,6 @@
 //! The network's room, with real sockets.
 
+mod defaults;
 mod dialling;
 mod listening;
 mod mux;

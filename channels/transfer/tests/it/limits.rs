@@ -299,6 +299,11 @@ fn lists_of_requests_have_their_limits_on_the_wire_and_behind_it() {
     assert_eq!(messages::decode_places(&places(most)).expect("whole").len(), most);
     assert!(messages::decode_places(&places(most + 1)).is_err());
 
+    let ids = |count: usize| vec![0; count * 16];
+    let most = limits::NAMES_PER_REQUEST_MAX;
+    assert_eq!(messages::decode_ids(&ids(most)).expect("whole").len(), most);
+    assert!(messages::decode_ids(&ids(most + 1)).is_err());
+
     let memory = Memory::default();
     let front = Http::start(memory.clone());
     let ticket = ticket(&memory, Direction::Backup);
@@ -309,6 +314,9 @@ fn lists_of_requests_have_their_limits_on_the_wire_and_behind_it() {
         (Verb::Locate, limits::NAMES_PER_REQUEST_MAX, Name::BYTES),
         (Verb::Get, limits::PLACES_PER_REQUEST_MAX, 44),
         (Verb::Commit, limits::MANIFEST_BYTES_MAX, 1),
+        (Verb::Savesets, limits::NAMES_PER_REQUEST_MAX, 16),
+        // Eight bytes say how many segments there are.
+        (Verb::CommitCopy, limits::MANIFEST_BYTES_MAX + 8, 1),
     ] {
         let mut ask = |count: usize| {
             number += 1;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use simsim_catalog::AccessMode;
 use simsim_control::join::{Joiner, join_over};
 use simsim_control::verbs::{NodeStateReply, Request, Roles};
-use simsim_control::{CtrlListener, Hello, Identity, JoinCode};
-use simsim_model::Level;
+use simsim_control::{CtrlListener, Hello, Identity, JoinCode, VerbHandler};
+use simsim_model::{Level, limits};
 use simsim_net::BoxedWire;
 use simsim_net::mux::{Mux, MuxHandle, Side};
 use simsim_net::outbound::{self, Purpose, Relay};
@@ -19,10 +19,14 @@ use tokio_util::sync::CancellationToken;
 use crate::hosts::{Host, timing};
 use crate::suite::{Suite, root};
 
+/// What a stranger has, and how late a busy machine may be.
+const HANDSHAKE: Duration = Duration::from_millis(limits::HANDSHAKE_TIMEOUT_MS);
+const LATE: Duration = Duration::from_secs(10);
+
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 /// The far end of a new connection to the Server, which takes it as a call.
-fn connection(suite: &Suite) -> BoxedWire {
+pub fn connection(suite: &Suite) -> BoxedWire {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let server = suite.server().clone();
     tokio::spawn(async move { server.take_call(Box::new(theirs), FROM).await });
@@ -31,12 +35,21 @@ fn connection(suite: &Suite) -> BoxedWire {
 
 /// Calls with a key, and answers as a host does; streams can be opened on what comes back.
 async fn call(suite: &Suite, host: &Host, identity: &Identity) -> MuxHandle {
+    call_as(suite, host, identity, Arc::clone(&host.desk) as Arc<_>).await
+}
+
+/// The same, with somebody else who answers.
+pub async fn call_as(
+    suite: &Suite,
+    host: &Host,
+    identity: &Identity,
+    handler: Arc<dyn VerbHandler>,
+) -> MuxHandle {
     let mut wire = connection(suite);
     outbound::begin(&mut wire, Purpose::Call).await.unwrap();
     let (streams, mut incoming) = Mux::new(wire, Side::Dialer, outbound::limits());
     let hello = Hello::new(&*host.desk.name, Roles::CLIENT);
-    let (policy, handler) = (host.door(), Arc::clone(&host.desk) as Arc<_>);
-    let listener = CtrlListener::with_timing(identity, hello, policy, handler, timing());
+    let listener = CtrlListener::with_timing(identity, hello, host.door(), handler, timing());
     tokio::spawn(async move {
         let stop = CancellationToken::new();
         while let Some(stream) = incoming.next().await {
@@ -46,7 +59,7 @@ async fn call(suite: &Suite, host: &Host, identity: &Identity) -> MuxHandle {
     streams
 }
 
-async fn outbound_host(suite: &Suite) -> Host {
+pub async fn outbound_host(suite: &Suite) -> Host {
     let host = suite.join_host("laptop", false).await;
     let request = ClientSetRequest {
         name: "laptop".to_owned(),
@@ -57,12 +70,12 @@ async fn outbound_host(suite: &Suite) -> Host {
     host
 }
 
-async fn connected(suite: &Suite) -> bool {
+pub async fn connected(suite: &Suite) -> bool {
     let clients = suite.server().clients(&root()).await.unwrap();
     clients.iter().any(|one| one.name == "laptop" && one.connected)
 }
 
-async fn until_connected(suite: &Suite, wanted: bool) {
+pub async fn until_connected(suite: &Suite, wanted: bool) {
     let waiting = async {
         while connected(suite).await != wanted {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -169,13 +182,71 @@ async fn calls_without_a_proof_are_limited_and_end_in_time() {
     }
     let mut ended = waiting.join_all().await;
     ended.sort();
-    // One past eight of an address: one gives way at once, and the others have their time.
+    // One past eight of an address: one gives way at once, and the others have their time and no more.
     let second = Duration::from_secs(1);
     assert!(ended[0] + second < ended[1], "one gives way before its time: {ended:?}");
+    assert!(ended[1] + second > HANDSHAKE && ended[8] < HANDSHAKE + LATE, "{ended:?}");
     // What is no call is closed at once.
     let mut other = connection(&suite);
     other.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     assert!(closed(&mut other, 5).await);
+}
+
+/// How far a stranger comes before it says nothing more that counts.
+#[derive(Debug, Clone, Copy)]
+enum Until {
+    /// Its first line never ends; a byte comes now and then.
+    TheLine,
+    /// It opens the connection for streams, and answers on none.
+    TheProof,
+    /// It wants to join.
+    TheJoin,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_has_ten_seconds_to_its_proof_however_far_it_comes() {
+    let suite = Suite::with_datastore().await;
+    let request = JoinCodeRequest { name: Some("road".to_owned()), outbound: true };
+    suite.server().create_join_code(&root(), request).await.unwrap();
+    let mut calling = tokio::task::JoinSet::new();
+    for far in [Until::TheLine, Until::TheProof, Until::TheJoin] {
+        let mut wire = connection(&suite);
+        calling.spawn(async move {
+            let begun = std::time::Instant::now();
+            match far {
+                Until::TheLine => {
+                    while wire.write_all(b"c").await.is_ok() {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+                Until::TheProof => {
+                    outbound::begin(&mut wire, Purpose::Call).await.unwrap();
+                    // Its heartbeats go on.
+                    let (streams, incoming) = Mux::new(wire, Side::Dialer, outbound::limits());
+                    streams.watch().ended().await;
+                    drop(incoming);
+                }
+                Until::TheJoin => {
+                    outbound::begin(&mut wire, Purpose::Join).await.unwrap();
+                    let mut said = [0; 4096];
+                    while matches!(wire.read(&mut said).await, Ok(1..)) {}
+                }
+            }
+            (far, begun.elapsed())
+        });
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(60), calling.join_all()).await;
+    for (far, after) in ended.expect("nobody stays without a proof") {
+        // This server's sessions have less time for a handshake than strangers may have at most.
+        let time = match far {
+            Until::TheProof => timing().handshake,
+            Until::TheLine | Until::TheJoin => HANDSHAKE,
+        };
+        assert!(
+            after + Duration::from_secs(1) > time && after < HANDSHAKE + LATE,
+            "{far:?}: {after:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

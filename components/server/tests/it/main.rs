@@ -14,5 +14,6 @@ mod ports;
 mod probes;
 mod queue;
 mod rates;
+mod revoked;
 mod rights;
 mod suite;

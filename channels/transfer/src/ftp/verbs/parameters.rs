@@ -192,7 +192,11 @@ impl Session {
         let Some(named) = named else {
             return self.go(501, "that is no address").await;
         };
-        if named.ip().to_canonical() != self.peer_ip() || named.port() < ACTIVE_PORT_MIN {
+        // Nobody's address (lftp says it over IPv6) is taken for that of who says it: the peer's is called
+        // in any case.
+        let named_ip = named.ip().to_canonical();
+        let own = named_ip == self.peer_ip() || named_ip.is_unspecified();
+        if !own || named.port() < ACTIVE_PORT_MIN {
             tracing::warn!(peer = %self.peer, %named, "refused to be sent to another host or service");
             return self.go(504, "only to your own address, and to no port below 1024").await;
         }

@@ -36,12 +36,17 @@ fn nobody_is_sent_to_another_host_or_to_a_service() {
     for line in ["PORT x", "EPRT 127.0.0.1", "EPRT"] {
         assert_eq!(up.ask(line).0, 501, "{line}");
     }
-    // To itself it is called.
-    let own = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let port = own.local_addr().expect("address").port();
-    assert_eq!(up.ask(&format!("EPRT |1|127.0.0.1|{port}|")).0, 200);
-    assert_eq!(up.ask(&format!("STOR {id}")).0, 150);
-    own.accept().expect("called");
+    // A port of a service is none without an address either.
+    assert_eq!(up.ask("EPRT |1|0.0.0.0|22|").0, 504);
+    // To itself it is called, also where it names nobody.
+    for name in ["1|127.0.0.1", "1|0.0.0.0", "2|::"] {
+        let (mut up, _down, id) = device.pipe(&ticket(&memory, Direction::Backup));
+        let own = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let port = own.local_addr().expect("address").port();
+        assert_eq!(up.ask(&format!("EPRT |{name}|{port}|")).0, 200, "{name}");
+        assert_eq!(up.ask(&format!("STOR {id}")).0, 150, "{name}");
+        own.accept().expect("called");
+    }
 }
 
 #[test]

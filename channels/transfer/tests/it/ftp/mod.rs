@@ -43,13 +43,17 @@ impl Device {
     }
 
     fn start_with(memory: &Memory, ports: DataPorts, options: FtpOptions) -> Self {
+        Self::start_at(own_loopback().into(), memory, ports, options)
+    }
+
+    fn start_at(ip: IpAddr, memory: &Memory, ports: DataPorts, options: FtpOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .expect("runtime");
         let scratch = tempfile::tempdir().expect("scratch");
-        let bind = TcpListener::bind(SocketAddr::from((own_loopback(), 0)));
+        let bind = TcpListener::bind(SocketAddr::from((ip, 0)));
         let listener = runtime.block_on(bind).expect("bind");
         let address = listener.local_addr().expect("address");
         let (stop, stopped) = oneshot::channel::<()>();

@@ -2,6 +2,7 @@
 //! read.
 
 use std::io::Write;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -49,6 +50,18 @@ impl Bench {
     pub fn with(ports: DataPorts, options: FtpOptions) -> Self {
         let memory = Memory::default();
         let device = Device::start_with(&memory, ports, options);
+        Self::before(memory, device)
+    }
+
+    /// At the loopback address of IPv6.
+    fn ipv6() -> Self {
+        let memory = Memory::default();
+        let (ports, options) = (DataPorts::any(2), FtpOptions::default());
+        let device = Device::start_at(Ipv6Addr::LOCALHOST.into(), &memory, ports, options);
+        Self::before(memory, device)
+    }
+
+    fn before(memory: Memory, device: Device) -> Self {
         let content = bytes_of(3_000_001, 8).to_vec();
         let folder = device.scratch.path();
         let (file, back) = (folder.join("file"), folder.join("back"));
@@ -93,11 +106,11 @@ impl Bench {
         let config = self.device.scratch.path().join("curl.conf");
         let user = format!("user = \"db:{}\"\n", stream_ticket(ticket).reveal());
         std::fs::write(&config, user).expect("config");
-        let (ip, port) = (self.device.address.ip(), self.device.address.port());
+        let (at, port) = (self.device.address, self.device.address.port());
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "60", "--config"]).arg(config);
         curl.args(["--cacert", &self.certificate()]);
-        curl.args(["--connect-to", &format!("device:{port}:{ip}:{port}")]).args(arguments);
+        curl.args(["--connect-to", &format!("device:{port}:{at}")]).args(arguments);
         curl.arg(format!("ftp://device:{port}/db"));
         curl.output().expect("curl runs")
     }
@@ -144,7 +157,6 @@ fn curl_stores_and_reads_and_is_told_to_take_tls() {
     bench.stored_whole(&store);
     let again = bench.curl(&store, &["--ssl-reqd", "--upload-file", &file]);
     assert!(!again.status.success(), "used before: {again:?}");
-    // Versions of curl that are still about cannot do TLS over connections that come to them.
     let store = ticket(&bench.memory, Direction::Backup);
     good(&bench.curl(&store, &["--ssl-reqd", "--disable-epsv", "--upload-file", &file]));
     bench.stored_whole(&store);
@@ -168,18 +180,113 @@ fn curl_stores_and_reads_and_is_told_to_take_tls() {
     assert!(!refused.status.success(), "a ticket for storing: {refused:?}");
 }
 
+/// Active mode: the device makes the data connection, to where PORT or EPRT says, and TLS is upon it as
+/// upon any other.
+fn curl_stores_and_reads_over_connections_that_come_to_it(bench: &Bench, ways: &[&[&str]]) {
+    let (file, back) = (bench.file.display().to_string(), bench.back.display().to_string());
+    for way in ways {
+        let with = |more: &[&'static str]| -> Vec<String> {
+            let all = ["--ssl-reqd", "--verbose"].iter().chain(*way).chain(more);
+            all.map(|word| (*word).to_owned()).collect()
+        };
+        let run = |ticket: &Ticket, words: Vec<String>| {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let output = bench.curl(ticket, &words);
+            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let store = ticket(&bench.memory, Direction::Backup);
+        let mut words = with(&["--upload-file"]);
+        words.push(file.clone());
+        let (stored, said) = run(&store, words);
+        if !stored && speaks_no_tls_when_called() {
+            // What it sends in the clear is not kept.
+            assert!(
+                !bench.is_stored(&store) && bench.memory.held.lock().stream.is_empty(),
+                "{said}"
+            );
+            return skip("this version of curl speaks no TLS on connections that come to it");
+        }
+        assert!(stored, "{way:?}: {said}");
+        assert!(said.contains("> EPRT |") || said.contains("> PORT "), "{way:?}: {said}");
+        assert!(!said.contains("> EPSV") && !said.contains("> PASV"), "{way:?}: {said}");
+        bench.stored_whole(&store);
+        bench.memory.held.lock().stream = bench.content.clone();
+        let mut words = with(&["--range", "1000-", "--output"]);
+        words.push(back.clone());
+        let (read, said) = run(&ticket(&bench.memory, Direction::Restore), words);
+        assert!(read, "{way:?}: {said}");
+        bench.read_whole(1000);
+    }
+}
+
+/// curl 7.87 and 7.88 (issue 10666 of curl) send in the clear over data connections that come to them,
+/// whatever was agreed upon.
+fn speaks_no_tls_when_called() -> bool {
+    let said = Command::new("curl").arg("--version").output().expect("curl runs").stdout;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    ["curl 7.87.", "curl 7.88."].iter().any(|version| said.starts_with(version))
+}
+
+#[test]
+fn curl_in_active_mode_stores_and_reads() {
+    if !has_program("curl") {
+        return skip("no curl");
+    }
+    let ways: [&[&str]; 2] = [&["--ftp-port", "-"], &["--ftp-port", "-", "--disable-eprt"]];
+    curl_stores_and_reads_over_connections_that_come_to_it(&Bench::new(), &ways);
+}
+
+#[test]
+fn curl_over_ipv6_stores_and_reads() {
+    if !has_program("curl") {
+        return skip("no curl");
+    }
+    let bench = Bench::ipv6();
+    let (file, back) = (bench.file.display().to_string(), bench.back.display().to_string());
+    let store = ticket(&bench.memory, Direction::Backup);
+    let stored = bench.curl(&store, &["--ssl-reqd", "--verbose", "--upload-file", &file]);
+    good(&stored);
+    assert!(String::from_utf8_lossy(&stored.stderr).contains("> EPSV"), "{stored:?}");
+    bench.stored_whole(&store);
+    bench.memory.held.lock().stream = bench.content.clone();
+    let read = ticket(&bench.memory, Direction::Restore);
+    good(&bench.curl(&read, &["--ssl-reqd", "--output", &back, "--range", "1000-"]));
+    bench.read_whole(1000);
+}
+
+#[test]
+fn curl_over_ipv6_in_active_mode_stores_and_reads() {
+    if !has_program("curl") {
+        return skip("no curl");
+    }
+    let ways: [&[&str]; 1] = [&["--ftp-port", "-"]];
+    curl_stores_and_reads_over_connections_that_come_to_it(&Bench::ipv6(), &ways);
+}
+
 #[test]
 fn lftp_stores_and_reads() {
+    lftp_stores_and_reads_at(&Bench::new());
+}
+
+#[test]
+fn lftp_over_ipv6_stores_and_reads_in_both_modes() {
+    lftp_stores_and_reads_at(&Bench::ipv6());
+}
+
+fn lftp_stores_and_reads_at(bench: &Bench) {
     if !has_program("lftp") {
         return skip("no lftp");
     }
-    let bench = Bench::new();
-    let (ip, port) = (bench.device.address.ip(), bench.device.address.port());
+    let port = bench.device.address.port();
+    let host = match bench.device.address.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
     let lftp = |ticket: &Ticket, verbs: &str| {
         let script = format!(
             "set ftp:ssl-force yes; set ftp:ssl-protect-data yes; set ssl:ca-file {}; \
              set ssl:check-hostname no; set net:max-retries 1; set net:timeout 30; \
-             set cmd:fail-exit yes; set xfer:clobber yes; open -u db,{} -p {port} {ip}; {verbs}; bye",
+             set cmd:fail-exit yes; set xfer:clobber yes; open -u db,{} -p {port} {host}; {verbs}; bye",
             bench.certificate(),
             stream_ticket(ticket).reveal()
         );
@@ -198,10 +305,18 @@ fn lftp_stores_and_reads() {
 
 #[test]
 fn ftplib_stores_and_reads() {
+    ftplib_stores_and_reads_at(&Bench::new());
+}
+
+#[test]
+fn ftplib_over_ipv6_stores_and_reads_in_both_modes() {
+    ftplib_stores_and_reads_at(&Bench::ipv6());
+}
+
+fn ftplib_stores_and_reads_at(bench: &Bench) {
     if !has_program("python3") {
         return skip("no python3");
     }
-    let bench = Bench::new();
     for passive in ["True", "False"] {
         let store = ticket(&bench.memory, Direction::Backup);
         let lines = format!(
