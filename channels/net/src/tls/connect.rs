@@ -55,7 +55,7 @@ impl TlsConnect {
         if pins.is_empty() {
             return Err(TlsError::setup("no key of the other side is known"));
         }
-        Self::build(Some(pins), own, Some(protocol))
+        Self::build(Some(pins), own.map(|own| (own, &[][..])), Some(protocol))
     }
 
     /// Takes whoever answers, for a connection on which both sides prove themselves afterwards:

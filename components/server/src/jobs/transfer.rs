@@ -176,7 +176,7 @@ pub(crate) async fn grant(
     };
     match led.await {
         Ok((device_keys, urls, way)) => {
-            Ok(Granted { ticket, urls, device_keys, way, outbound, party })
+            Ok(Granted { ticket, urls, device_keys, client_keys, way, outbound, party })
         }
         // The device may have heard, whatever came of it: what leads nowhere is taken back.
         Err(error) => {
