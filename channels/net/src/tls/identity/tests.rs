@@ -2,7 +2,7 @@ use super::*;
 use crate::tls::{Authority, CertificateWish, Peers, TlsConnect, TlsDoor, certificate_digest};
 
 fn wish<'w>(key: &'w [u8], hosts: &'w [String]) -> CertificateWish<'w> {
-    CertificateWish { name: "vault", hosts, public_key: &key, now_unix_s: 1_800_000_000 }
+    CertificateWish { name: "vault", hosts, public_key: key, now_unix_s: 1_800_000_000 }
 }
 
 #[test]
