@@ -82,10 +82,12 @@ impl Network {
         let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward; \
                        echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
         ip(&["netns", "exec", &middle, "sh", "-c", forward])?;
+        Self::settle(&middle)?;
         for (at, name) in self.hosts.iter().enumerate() {
             let (n, host) = (at + 1, self.namespace(name));
             let port = format!("port{n}");
             ip(&["netns", "add", &host])?;
+            Self::settle(&host)?;
             ip(&["-n", &host, "link", "set", "lo", "up"])?;
             let pair = ["link", "add", "eth0", "netns", &host, "type", "veth", "peer", "name"];
             ip(&[pair.as_slice(), &[&port, "netns", &middle]].concat())?;
@@ -101,6 +103,15 @@ impl Network {
             ip(&["-n", &host, "-6", "route", "add", "default", "via", &format!("fd77:{n}::1")])?;
         }
         Ok(())
+    }
+
+    /// Addresses of IPv6 count at once. Else a link's own is looked for elsewhere first, and for those two
+    /// seconds a router finds no neighbours.
+    fn settle(namespace: &str) -> Result<(), String> {
+        let at_once = "for of in all default; do \
+                       echo 0 > /proc/sys/net/ipv6/conf/$of/accept_dad; \
+                       echo 0 > /proc/sys/net/ipv6/conf/$of/dad_transmits; done";
+        ip(&["netns", "exec", namespace, "sh", "-c", at_once])
     }
 
     /// Puts a host behind a translator of addresses, before anything runs on it: others see the

@@ -14,7 +14,7 @@ use crate::hosts::{Daemon, PATIENCE, simsim, until};
 
 /// What is watched.
 const CALLS: &str = "trace=write,pwrite64,writev,pwritev,fsync,fdatasync,rename,renameat,renameat2,\
-                     linkat,mkdir,mkdirat,ftruncate";
+                     linkat,mkdir,mkdirat,ftruncate,fallocate";
 
 /// One call; `begin` and `end` count the lines of the trace, because others come in between.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Call {
     }
 
     fn writes(&self) -> bool {
-        self.name.contains("write") || self.name == "ftruncate"
+        self.name.contains("write") || ["ftruncate", "fallocate"].contains(&self.name.as_str())
     }
 
     fn flushes(&self, path: &Path) -> bool {

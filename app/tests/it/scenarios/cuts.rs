@@ -52,9 +52,7 @@ impl Site {
             _ => base + 1,
         };
         let proxy = CutProxy::start(SocketAddr::from(([127, 0, 0, 1], port)));
-        // Drive 1 is at the first port after the base that is named.
-        let named = proxy.address().port() - u16::from(scheme == "drive");
-        let interface = format!("{scheme}://127.0.0.1:{named}");
+        let interface = format!("{scheme}://{}", proxy.address());
         let wish = json!({ "host": server.own_name(), "interfaces": [interface] });
         server.must("interface.set", wish);
         let tree = scratch.path().join("tree");

@@ -109,21 +109,32 @@ impl Proxy {
     /// the proxy has an address of its own. What is closed keeps its port for a minute: an address
     /// that only this proxy has is not used up by thousands of cuts of others.
     pub fn start_passive(handle: &Handle, target: SocketAddr, range: Range<u16>) -> Self {
-        let own = own_loopback();
-        let bind = |port| {
-            let bound = TcpListener::bind(SocketAddr::from((own, port)));
-            handle.block_on(bound).expect("bind")
+        // Among thousands of proxies two have the same one now and then.
+        let (own, control, data) = loop {
+            let own = own_loopback();
+            let bind = |port: u16| {
+                handle
+                    .block_on(TcpListener::bind(SocketAddr::from((own, port))))
+                    .map(|one| (port, one))
+            };
+            let bound = bind(target.port()).and_then(|(_, control)| {
+                Ok((control, range.clone().map(bind).collect::<Result<Vec<_>, _>>()?))
+            });
+            match bound {
+                Ok((control, data)) => break (own, control, data),
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+                Err(error) => panic!("bind: {error}"),
+            }
         };
-        let control = bind(target.port());
         let address = control.local_addr().expect("address");
         let plan = Arc::new(Plan::default());
         let serve = |listener, target, lines| {
             handle.spawn(serve(listener, target, Some(own), Arc::clone(&plan), lines))
         };
         let mut tasks = vec![serve(control, target, Lines::Control(None))];
-        for (number, port) in range.enumerate() {
+        for (number, (port, listener)) in data.into_iter().enumerate() {
             let target = SocketAddr::new(target.ip(), port);
-            tasks.push(serve(bind(port), target, Lines::One(DATA + number % 2)));
+            tasks.push(serve(listener, target, Lines::One(DATA + number % 2)));
         }
         Self { address, plan, tasks }
     }

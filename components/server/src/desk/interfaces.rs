@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use simsim_control::verbs::DataEndpoint;
 use simsim_model::interface::{Interface, Scheme};
+use tokio::sync::Mutex;
 
 use super::tasks::options_of;
 use crate::api::{
@@ -17,6 +18,10 @@ use crate::{Server, ServerError};
 
 /// Interfaces of one host, and choices of one client or task.
 const INTERFACES_MAX: usize = 32;
+
+/// Who chooses an interface and who takes one away wait for each other: what was looked at holds until it
+/// is written.
+pub(crate) static CHOOSING: Mutex<()> = Mutex::const_new(());
 
 impl Server {
     /// The interfaces of every device host that the caller may see.
@@ -54,6 +59,7 @@ impl Server {
             )));
         }
         let (wanted, warnings) = parse(&request.interfaces)?;
+        let choosing = CHOOSING.lock().await;
         let before = self.interfaces_of(&request.host).await?;
         for gone in before.interfaces.iter().filter(|one| before.set && !one.chosen_by.is_empty()) {
             if !wanted.contains(&gone.url) {
@@ -67,6 +73,7 @@ impl Server {
         }
         let host = request.host.clone();
         self.house.books.run(move |catalog| catalog.set_interfaces(&host, &wanted)).await?;
+        drop(choosing);
         // Its names may stand in its certificate now; a host that is away gets it when it comes.
         if self.house.nodes.status(client.id).is_some_and(|status| status.line.is_some())
             && let Err(error) = certificates::certify(&self.house, client.id).await
@@ -86,6 +93,7 @@ impl Server {
         let detail = request.choices.join(", ");
         let object = Object::Client(&request.client);
         self.may_do(who, Right::Administer, "interface.choose", object, detail).await?;
+        let _choosing = CHOOSING.lock().await;
         self.check_choices(&request.choices).await?;
         let client = request.client.clone();
         self.house

@@ -333,7 +333,8 @@ impl Server {
             saveset: SavesetId(random_bytes()?),
             bytes_max: 1,
             interfaces: &door,
-            by_server: dialler.id == self.house.nodes.own(),
+            // Also on the server's host it is the client there that dials, with the key of its host.
+            by_server: false,
             stream_key: None,
             seen_from: None,
         };

@@ -6,6 +6,7 @@ use simsim_catalog::{Datastore, JobFilter, JobKind, StoreNames, Task, TaskSettin
 use simsim_model::{TargetKind, escape_path};
 
 use super::datastores::check_name;
+use super::interfaces::CHOOSING;
 use crate::api::{TaskNameRequest, TaskOptions, TaskRequest, TaskView};
 use crate::clock::now_unix_ms;
 use crate::jobs::paths_of;
@@ -24,6 +25,7 @@ impl Server {
         who: &Principal,
         request: TaskRequest,
     ) -> Result<TaskView, ServerError> {
+        let _choosing = CHOOSING.lock().await;
         let settings = self.settings_of(&request).await?;
         let object = Object::Client(&request.client);
         self.may_do(who, Right::Administer, "task.add", object, request.name.clone()).await?;
@@ -38,6 +40,7 @@ impl Server {
         who: &Principal,
         request: TaskRequest,
     ) -> Result<TaskView, ServerError> {
+        let _choosing = CHOOSING.lock().await;
         let settings = self.settings_of(&request).await?;
         let object = Object::Client(&request.client);
         self.may_do(who, Right::Administer, "task.change", object, request.name.clone()).await?;

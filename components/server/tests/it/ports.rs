@@ -1,7 +1,10 @@
 //! The port plan from a real catalog, and hosts as the server sees them.
 
 use simsim_model::TargetKind;
-use simsim_server::api::{CreateDatastoreRequest, EndKind, JoinCodeRequest, PlanRow, PortPlan};
+use simsim_server::api::{
+    ChooseInterfacesRequest, CreateDatastoreRequest, EndKind, JoinCodeRequest, PlanRow, PortPlan,
+    SetInterfacesRequest,
+};
 
 use crate::suite::{Suite, root, task, until};
 
@@ -122,4 +125,39 @@ async fn hosts_are_seen_with_their_clocks_and_names() {
     assert!(one.clock_difference_ms.unwrap().abs() < 5_000, "{one:?}");
     assert!(one.round_trip_us.is_some() && one.names[0].trouble.is_none(), "{one:?}");
     drop(desk);
+}
+
+/// Whoever chooses one and whoever takes it away in the same moment: one of them is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_interface_is_never_chosen_and_gone() {
+    let suite = Suite::with_datastore().await;
+    let server = suite.server();
+    let set = |urls: &[&str]| -> SetInterfacesRequest {
+        serde_json::from_value(serde_json::json!({ "host": "vault", "interfaces": urls })).unwrap()
+    };
+    let choose = |choices: &[&str]| -> ChooseInterfacesRequest {
+        let wish = serde_json::json!({ "client": "vault", "choices": choices });
+        serde_json::from_value(wish).unwrap()
+    };
+    let (one, two) = ("http://vault.test", "http://other.test");
+    for round in 0..60 {
+        server.choose_interfaces(&root(), choose(&[])).await.unwrap();
+        server.set_interfaces(&root(), set(&[one, two])).await.unwrap();
+        let (takes, chooses) = (server.clone(), server.clone());
+        let (without, with) = (set(&[one]), choose(&[two]));
+        let taking = async move { takes.set_interfaces(&root(), without).await.is_ok() };
+        let choosing = async move { chooses.choose_interfaces(&root(), with).await.is_ok() };
+        // Who begins changes, so that each of them is first now and then.
+        let (took, chose) = match round % 2 {
+            0 => {
+                let (taking, choosing) = (tokio::spawn(taking), tokio::spawn(choosing));
+                (taking.await.unwrap(), choosing.await.unwrap())
+            }
+            _ => {
+                let (choosing, taking) = (tokio::spawn(choosing), tokio::spawn(taking));
+                (taking.await.unwrap(), choosing.await.unwrap())
+            }
+        };
+        assert!(took != chose, "round {round}: taken {took}, chosen {chose}");
+    }
 }

@@ -107,9 +107,16 @@ fn a_capture_between_the_hosts_holds_no_content_no_name_and_no_path() {
         }
     }
     // In the clear, by the same way.
-    let port = HTTP.ports.first();
+    let port = FTP.ports.first();
     let mut curl = Command::new("curl");
-    curl.args(["-s", "--max-time", "10", &format!("http://{far}:{port}/{CANARY}")]);
+    curl.args([
+        "-s",
+        "--max-time",
+        "10",
+        "-u",
+        &format!("{CANARY}:x"),
+        &format!("ftp://{far}:{port}/"),
+    ]);
     run(&mut site.network.on(WEB, &curl));
     until("the canary is in the capture", || holds(&capture.bytes(), CANARY).is_some());
 

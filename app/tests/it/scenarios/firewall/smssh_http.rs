@@ -139,6 +139,7 @@ fn a_probe_tells_a_wrong_service_and_a_wrong_host_at_every_door() {
     let choices = ["http", "https", "ftp", "drive"];
     site.server.must("interface.choose", json!({ "client": WEB, "choices": choices }));
     site.server.must("client.set", json!({ "name": WEB, "access_mode": "ctrl" }));
+    site.apply();
     site.server.until_connected(WEB);
     site.apply();
     let drive = DRIVE.ports.for_drive(1).unwrap();
