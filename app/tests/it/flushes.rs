@@ -166,7 +166,7 @@ fn pwr04_the_real_process_flushes_pack_index_manifest_and_row_in_this_order() {
         kind.iter().filter(|(call, ..)| call.begin < line).map(|(.., end)| *end).max().unwrap()
     };
     for (round, (manifest, _, end)) in manifests.iter().enumerate() {
-        let run = runs.iter().filter(|(call, ..)| call.begin < manifest.begin).next_back().unwrap();
+        let run = runs.iter().rfind(|(call, ..)| call.begin < manifest.begin).unwrap();
         assert!(before(&packs, run.0.begin) < run.0.begin, "round {round}: packs before the index");
         assert!(before(&runs, manifest.begin) < manifest.begin, "round {round}: the index before");
         let row = calls.iter().find(|call| {

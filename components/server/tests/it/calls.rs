@@ -196,11 +196,11 @@ async fn calls_without_a_proof_are_limited_and_end_in_time() {
 #[derive(Debug, Clone, Copy)]
 enum Until {
     /// Its first line never ends; a byte comes now and then.
-    TheLine,
+    Line,
     /// It opens the connection for streams, and answers on none.
-    TheProof,
+    Proof,
     /// It wants to join.
-    TheJoin,
+    Join,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,24 +209,24 @@ async fn a_call_has_ten_seconds_to_its_proof_however_far_it_comes() {
     let request = JoinCodeRequest { name: Some("road".to_owned()), outbound: true };
     suite.server().create_join_code(&root(), request).await.unwrap();
     let mut calling = tokio::task::JoinSet::new();
-    for far in [Until::TheLine, Until::TheProof, Until::TheJoin] {
+    for far in [Until::Line, Until::Proof, Until::Join] {
         let mut wire = connection(&suite);
         calling.spawn(async move {
             let begun = std::time::Instant::now();
             match far {
-                Until::TheLine => {
+                Until::Line => {
                     while wire.write_all(b"c").await.is_ok() {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 }
-                Until::TheProof => {
+                Until::Proof => {
                     outbound::begin(&mut wire, Purpose::Call).await.unwrap();
                     // Its heartbeats go on.
                     let (streams, incoming) = Mux::new(wire, Side::Dialer, outbound::limits());
                     streams.watch().ended().await;
                     drop(incoming);
                 }
-                Until::TheJoin => {
+                Until::Join => {
                     outbound::begin(&mut wire, Purpose::Join).await.unwrap();
                     let mut said = [0; 4096];
                     while matches!(wire.read(&mut said).await, Ok(1..)) {}
@@ -239,8 +239,8 @@ async fn a_call_has_ten_seconds_to_its_proof_however_far_it_comes() {
     for (far, after) in ended.expect("nobody stays without a proof") {
         // This server's sessions have less time for a handshake than strangers may have at most.
         let time = match far {
-            Until::TheProof => timing().handshake,
-            Until::TheLine | Until::TheJoin => HANDSHAKE,
+            Until::Proof => timing().handshake,
+            Until::Line | Until::Join => HANDSHAKE,
         };
         assert!(
             after + Duration::from_secs(1) > time && after < HANDSHAKE + LATE,
