@@ -118,6 +118,11 @@ impl Policy {
         Err(ClientError::ReadDenied { path, policy: self.file.clone() })
     }
 
+    /// Whether some places may be restored into and others not.
+    pub fn limits_restores(&self) -> bool {
+        self.restore.targets.is_some()
+    }
+
     /// As [`Policy::may_read_place`], for a directory that is restored into.
     pub fn may_restore_at(&self, place: &[u8]) -> Result<(), ClientError> {
         let place = Path::new(OsStr::from_bytes(place));

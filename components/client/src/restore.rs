@@ -62,13 +62,13 @@ pub(crate) fn run(
             specials: request.specials,
         };
         // Into the original place nothing is written but beneath paths that were asked about, through no link.
-        let elsewhere = !request.target.is_empty();
-        let may = |place: &Path| match elsewhere {
-            true => policy.may_restore_at(place.as_os_str().as_bytes()),
-            false => Ok(()),
+        let sink = match !request.target.is_empty() && policy.limits_restores() {
+            true => FsSink::open_where(target, options, |place| {
+                policy.may_restore_at(place.as_os_str().as_bytes())
+            }),
+            false => FsSink::open(target, options).map_err(ClientError::from),
         };
-        FsSink::open_where(target, options, may)
-            .and_then(|sink| Ok(simsim_mover::restore(work, &sink).map(drop)?))
+        sink.and_then(|sink| Ok(simsim_mover::restore(work, &sink).map(drop)?))
     };
     end(&transfer, done.as_ref().err().map(ToString::to_string));
     done.map(|()| None)

@@ -110,7 +110,10 @@ pub(crate) struct Shared {
 impl FsSink {
     /// Opens `target`, made if missing. The path is resolved once, here, and may hold symlinks.
     pub fn open(target: &Path, options: SinkOptions) -> Result<FsSink, SinkError> {
-        Self::open_where(target, options, |_| Ok(()))
+        let path = target.as_os_str().as_bytes();
+        let made = target::Deepest::of(target).and_then(target::Deepest::make);
+        made.and_then(|fd| Self::beneath(fd, path, options))
+            .map_err(|source| SinkError::Target { path: path.to_vec(), source })
     }
 
     /// [`FsSink::open`], where `may` has the last word: it is asked for the place to which the path has
@@ -118,7 +121,7 @@ impl FsSink {
     /// its way.
     ///
     /// # Errors
-    /// What `may` says, or [`SinkError::Target`].
+    /// What `may` says, or [`SinkError::Target`], also where no `/proc` tells what the place is.
     pub fn open_where<E: From<SinkError>>(
         target: &Path,
         options: SinkOptions,
