@@ -18,7 +18,8 @@ pub enum RoutesError {
 
 /// The routes to a device, in the order of `urls`. Neighbours of one protocol become one route.
 /// `pins`: TLS keys that the device may show. `own`: this host's, for the ports of drives, and which
-/// keys of this host the device knows (none: whichever it shows now). `drive`: its number. `ports`: this host's range for FTP in active mode.
+/// keys of this host the device knows (none: whichever it shows now). `drive`: its number. `ports`: this
+/// host's range for FTP in active mode.
 ///
 /// # Errors
 /// A malformed address, one with TLS without a key to expect, or when nothing is left to dial.
