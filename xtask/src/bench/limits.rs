@@ -1,5 +1,5 @@
 //! What no copy between two datastores can be faster than: reading the source from its disk, and TLS
-//! over the loopback.
+//! over the loopback. And what a measured step needs of the machine beforehand.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,6 +11,21 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{Advice, fadvise};
 
 use crate::step;
+
+/// Uses as much memory as `bytes`, at most a third of what is available, and frees it at once.
+///
+/// The host of a virtual machine takes free memory away after some seconds, and giving it back costs
+/// more than writing it: without this, a step is slow or fast by how long the machine was idle before
+/// it (measured on tmpfs: 0.8 GB/s against 1.6).
+pub fn take_memory_back(bytes: u64) -> Result<()> {
+    let available = std::fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
+    let kib = available.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = kib.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse().ok());
+    let most: u64 = kib.map_or(0, |kib: u64| kib * 1024 / 3);
+    let pages = vec![1_u8; usize::try_from(bytes.min(most))?];
+    std::hint::black_box(&pages);
+    Ok(())
+}
 
 /// Zeros that go over TLS: seconds of work.
 const TLS_BYTES: u64 = 2 << 30;

@@ -136,7 +136,11 @@ fn one_run(corpus: &Corpus, tool: &mut dyn Tool, work: &Path, compare: bool) -> 
     tool.prepare(work)?;
     let mut figures = Figures::default();
     let empty = measure::size_of(&tool.store())?;
+    // A restored tree, or a repository and what the tool itself takes.
+    let memory = measure::size_of(&corpus.path)?;
+    let ready = || limits::take_memory_back(memory);
 
+    ready()?;
     let cost = tool.backup(&corpus.path)?;
     let first = measure::size_of(&tool.store())?;
     let stored_mb = (first - empty.min(first)) as f64 / 1e6;
@@ -145,6 +149,7 @@ fn one_run(corpus: &Corpus, tool: &mut dyn Tool, work: &Path, compare: bool) -> 
         figures.value("wire ÷ stored", wire_mb / stored_mb);
     }
     figures.cost("first", cost);
+    ready()?;
     let unchanged = tool.backup(&corpus.path)?;
     if let Some(sent_mb) = tool.sent_mb()? {
         let data_mb = measure::size_of(&corpus.path)? as f64 / 1e6;
@@ -155,6 +160,7 @@ fn one_run(corpus: &Corpus, tool: &mut dyn Tool, work: &Path, compare: bool) -> 
         let before = measure::size_of(&tool.store())?;
         corpus.to_day(2)?;
         corpus.warm()?;
+        ready()?;
         figures.cost("day two", tool.backup(&corpus.path)?);
         let after = measure::size_of(&tool.store())?;
         figures.value("growth MB", (after as f64 - before as f64) / 1e6);
@@ -162,6 +168,7 @@ fn one_run(corpus: &Corpus, tool: &mut dyn Tool, work: &Path, compare: bool) -> 
 
     let target = work.join("restored");
     std::fs::create_dir_all(&target)?;
+    ready()?;
     let (cost, place) = tool.restore(&corpus.path, &target)?;
     figures.cost("restore", cost);
     if compare {
@@ -171,6 +178,7 @@ fn one_run(corpus: &Corpus, tool: &mut dyn Tool, work: &Path, compare: bool) -> 
         }
     }
     simsim_testkit::remove_tree(&target)?;
+    ready()?;
     if let Some(cost) = tool.verify()? {
         figures.cost("verify", cost);
     }
