@@ -308,6 +308,11 @@ impl Device {
         Ok((result, found))
     }
 
+    /// Transfers that are open now.
+    pub fn open_transfers(&self) -> usize {
+        self.grants.open_count()
+    }
+
     /// What runs here, for `NodeState`.
     pub fn running_jobs(&self) -> Vec<RunningJob> {
         self.jobs.running()
