@@ -7,7 +7,8 @@
 //! write permission.
 //!
 //! Faults: [`CutProxy`] cuts, stalls, delays and records TCP connections; [`ChildProcess`] is a
-//! process that dies with its test; [`SmallFs`] is a file system that fills up.
+//! process that dies with its test; [`SmallFs`] is a file system that fills up, [`FuseFolder`] one that
+//! lies, fails, hangs or folds names as a test wants it.
 //!
 //! Networks: [`Network`] is a few hosts in namespaces with firewalls between them; [`open_ports`]
 //! looks at every port of an address.
@@ -19,6 +20,8 @@ mod child_process;
 mod compare;
 mod compare_content;
 mod cut_proxy;
+mod fuse_folder;
+mod fuse_passthrough;
 mod fuzz;
 mod long_path;
 mod nasty_cases;
@@ -35,6 +38,7 @@ mod small_fs;
 pub use child_process::ChildProcess;
 pub use compare::{Aspects, Difference, What, compare_trees, compare_trees_in};
 pub use cut_proxy::{CutProxy, Direction, Plan, free_ports};
+pub use fuse_folder::{FuseFolder, Temper};
 pub use fuzz::{fuzz, mutate};
 pub use nasty_tree::{LeftOut, NastyTree, Privileges, nasty_tree};
 pub use network::{Connection, MIDDLE, Network};

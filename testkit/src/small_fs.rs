@@ -1,4 +1,5 @@
-//! A file system that fills up: a tmpfs of a few mebibytes or a few files.
+//! A file system that fills up, a tmpfs of a few mebibytes or a few files; and one of any other kind,
+//! in an image on a loop device.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,11 +28,25 @@ impl SmallFs {
         }
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &options, "simsim-test"]).arg(&path);
-        let output = mount.output().map_err(|error| format!("cannot run mount: {error}"))?;
-        if !output.status.success() {
-            let why = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("cannot mount a tmpfs: {}", why.trim()));
+        run(&mut mount)?;
+        Ok(Self { path, _scratch: scratch })
+    }
+
+    /// Makes and mounts a file system of a kind such as `vfat` in an image of `bytes`. The error says
+    /// why this process cannot, be it that the kernel does not know the kind.
+    pub fn image(kind: &str, make_options: &[&str], bytes: u64) -> Result<Self, String> {
+        if !crate::is_root() {
+            return Err("mounting an image needs root".to_owned());
         }
+        let scratch = Scratch::new();
+        let (path, image) = (scratch.folder("mounted"), scratch.path().join("image"));
+        let made = std::fs::File::create(&image).and_then(|file| file.set_len(bytes));
+        made.map_err(|error| format!("cannot make an image: {error}"))?;
+        let mut mkfs = Command::new(format!("mkfs.{kind}"));
+        mkfs.args(make_options).arg(&image);
+        run(&mut mkfs)?;
+        let mut mount = Command::new("mount");
+        run(mount.args(["-t", kind, "-o", "loop"]).arg(&image).arg(&path))?;
         Ok(Self { path, _scratch: scratch })
     }
 
@@ -43,13 +58,7 @@ impl SmallFs {
     pub fn make_read_only(&self) -> Result<(), String> {
         let mut mount = Command::new("mount");
         mount.args(["-o", "remount,ro"]).arg(&self.path);
-        let output = mount.output().map_err(|error| format!("cannot run mount: {error}"))?;
-        let why = String::from_utf8_lossy(&output.stderr);
-        if output.status.success() {
-            Ok(())
-        } else {
-            Err(format!("cannot remount: {}", why.trim()))
-        }
+        run(&mut mount)
     }
 
     /// Takes all free bytes with one file of this name, until it is removed.
@@ -70,6 +79,16 @@ impl SmallFs {
         }
         Ok(path)
     }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| format!("cannot run {program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{program} says: {}", why.trim()))
 }
 
 impl Drop for SmallFs {

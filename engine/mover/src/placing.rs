@@ -197,7 +197,7 @@ impl<'a> Shared<'a> {
     }
 
     pub(crate) fn placed(&self, item: &Item<'_>, placed: Result<Placed, SinkError>) {
-        let Placed { kept, problems } = match placed {
+        let Placed { kept, name, problems } = match placed {
             Ok(placed) => placed,
             Err(error) => return self.not_written(&item.path, &error),
         };
@@ -205,6 +205,9 @@ impl<'a> Shared<'a> {
         let (progress, size) = (&self.job.progress, item.entry.size);
         let Some(kept) = kept else {
             if let Some(group) = &item.group {
+                if let Some(name) = name {
+                    group.target.lock().name = name;
+                }
                 group.placed.store(true, Release);
             }
             progress.add(|p| &p.files_done, 1);

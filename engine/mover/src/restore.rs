@@ -341,7 +341,7 @@ impl<'a> Walk<'a, '_> {
         match sink.keeps(&item.dir.handle, &item.entry) {
             Ok(None) => {}
             Ok(kept) => {
-                self.shared.placed(&item, Ok(Placed { kept, problems: Vec::new() }));
+                self.shared.placed(&item, Ok(Placed { kept, ..Placed::default() }));
                 return Ok(());
             }
             Err(error) => {
@@ -384,7 +384,7 @@ impl<'a> Walk<'a, '_> {
             match self.shared.sink.create(&item.dir.handle, &item.entry) {
                 Ok(Created::Write(created)) => writer = Some(created),
                 Ok(Created::Kept(kept)) => {
-                    let kept = Placed { kept: Some(kept), problems: Vec::new() };
+                    let kept = Placed { kept: Some(kept), ..Placed::default() };
                     self.shared.placed(&item, Ok(kept));
                     return Ok(());
                 }

@@ -49,9 +49,10 @@ pub enum SinkError {
         escape_path(.path)
     )]
     Occupied { path: Vec<u8>, found: &'static str, wanted: &'static str },
-    /// The target folds names together (letter case, Unicode forms) that the source kept apart.
+    /// The target folds names together (letter case, Unicode forms) that the source kept apart, and
+    /// so many of them that no name is left for this one.
     #[error(
-        "'{}' falls together with another restored name on this file system; \
+        "'{}' falls together with too many other restored names on this file system; \
          restore to a file system that tells them apart",
         escape_path(.path)
     )]

@@ -15,9 +15,11 @@ mod attributes;
 mod directory;
 mod file;
 mod leftovers;
+mod naming;
 mod special;
 mod target;
 
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -53,8 +55,16 @@ pub struct SinkOptions {
 pub struct Placed {
     /// The entry was not written, and why.
     pub kept: Option<Kept>,
-    /// Attributes that could not be set; the content is complete.
+    /// The name that the entry has got, if its own is taken by a twin.
+    pub name: Option<Vec<u8>>,
+    /// Attributes that could not be set, its name among them; the content is complete.
     pub problems: Vec<Problem>,
+}
+
+impl Placed {
+    fn kept(kept: Kept) -> Self {
+        Self { kept: Some(kept), ..Self::default() }
+    }
 }
 
 /// Why an entry was not written: something is there already, or it was not asked for.
@@ -135,11 +145,7 @@ impl FsSink {
         Ok(Self::beneath(fd, path, options).map_err(failed)?)
     }
 
-    fn beneath(
-        fd: std::os::fd::OwnedFd,
-        path: &[u8],
-        options: SinkOptions,
-    ) -> std::io::Result<FsSink> {
+    fn beneath(fd: OwnedFd, path: &[u8], options: SinkOptions) -> std::io::Result<FsSink> {
         let held = HeldDir::base(fd, path, FdRing::new())?;
         let shared = Arc::new(Shared {
             options,
@@ -150,8 +156,7 @@ impl FsSink {
             owners_skipped: AtomicU64::new(0),
             late_flags: Mutex::new(Vec::new()),
         });
-        let root = DirHandle::taken(held, None)?;
-        leftovers::sweep(&*root.fd()?);
+        let root = DirHandle::taken(held, None, None)?;
         Ok(FsSink { shared, root })
     }
 
@@ -182,30 +187,32 @@ impl FsSink {
         let failed = dir.failed("link", &entry.name);
         let from = original.dir.fd().map_err(&failed)?;
         let to = dir.fd().map_err(&failed)?;
-        let standing = match Stat::at(&*to, &entry.name) {
-            Ok(standing) => {
-                let source = Stat::at(&*from, &original.name).map_err(&failed)?;
-                if source.identity() == standing.identity() {
-                    return Ok(Placed::default());
-                }
-                true
-            }
-            Err(_) => false,
-        };
-        if standing && let Some(kept) = self.shared.standing(dir, entry)? {
-            return Ok(Placed { kept: Some(kept), ..Placed::default() });
-        }
         let link =
             |name: &[u8]| rustix::fs::linkat(&*from, &original.name, &*to, name, AtFlags::empty());
-        if standing {
+        for name in naming::candidates(&entry.name) {
+            let standing = match Stat::at(&*to, &name) {
+                Ok(standing) => standing,
+                Err(_) => match link(&name) {
+                    Ok(()) => return Ok(dir.placed(entry, &name)),
+                    Err(Errno::EXIST) => continue,
+                    Err(error) => return Err(failed(error.into())),
+                },
+            };
+            // Also a link to the same file, made under a twin's name.
+            if !dir.was_there(&name) {
+                continue;
+            }
+            let source = Stat::at(&*from, &original.name).map_err(&failed)?;
+            if source.identity() == standing.identity() {
+                return Ok(dir.placed(entry, &name));
+            }
+            if let Some(kept) = self.shared.policy(dir, entry, &name, &standing)? {
+                return Ok(Placed::kept(kept));
+            }
             let temporary = self.shared.at_temporary_name(link).map_err(|e| failed(e.into()))?.0;
-            return self.shared.rename(dir, &temporary, entry);
+            return self.shared.place(dir, &temporary, entry);
         }
-        match link(&entry.name) {
-            Ok(()) => Ok(Placed::default()),
-            Err(Errno::EXIST) => Err(dir.twin(&entry.name)),
-            Err(error) => Err(failed(error.into())),
-        }
+        Err(dir.twin(&entry.name))
     }
 }
 
@@ -217,14 +224,32 @@ impl Shared {
             return Ok(None);
         }
         let failed = dir.failed("look at", &entry.name);
-        let there = match Stat::at(&*dir.fd().map_err(&failed)?, &entry.name) {
-            Ok(there) => there,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
+        let fd = dir.fd().map_err(&failed)?;
+        for name in naming::candidates(&entry.name) {
+            match Stat::at(&*fd, &name) {
+                Ok(there) if dir.was_there(&name) => {
+                    return self.policy(dir, entry, &name, &there);
+                }
+                // Restored by now, under a name that falls together with this one.
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(dir.twin(&entry.name))
+    }
+
+    /// What the policy says of something that was there under `name` before.
+    fn policy(
+        &self,
+        dir: &DirHandle,
+        entry: &Entry,
+        name: &[u8],
+        there: &Stat,
+    ) -> Result<Option<Kept>, SinkError> {
         if there.kind == StatKind::Directory {
             return Err(SinkError::Occupied {
-                path: dir.path(&entry.name),
+                path: dir.path(name),
                 found: there.kind.as_str(),
                 wanted: kind_word(entry),
             });
@@ -232,18 +257,21 @@ impl Shared {
         let same = kind_word(entry) == there.kind.as_str()
             && there.mtime == entry.mtime
             && (!entry.is_file() || there.size == entry.size);
-        Ok(match self.options.overwrite {
+        let kept = match self.options.overwrite {
             Overwrite::Never => {
-                Some(Kept::in_the_way(format!("a {} is there already", there.kind.as_str())))
+                Kept::in_the_way(format!("a {} is there already", there.kind.as_str()))
             }
             Overwrite::IfChanged if same => {
-                Some(Kept::right("it has the same size and modification time already"))
+                Kept::right("it has the same size and modification time already")
             }
             Overwrite::IfNewer if there.mtime >= entry.mtime => {
-                Some(Kept::right("what is there is as new or newer"))
+                Kept::right("what is there is as new or newer")
             }
-            Overwrite::IfChanged | Overwrite::IfNewer | Overwrite::Always => None,
-        })
+            Overwrite::IfChanged | Overwrite::IfNewer | Overwrite::Always => return Ok(None),
+        };
+        // No twin of this entry may take it for its own.
+        dir.dealt_with(name);
+        Ok(Some(kept))
     }
 
     /// Runs `make` with a name that nothing has yet. Leftovers of an earlier restore stay.
@@ -261,62 +289,49 @@ impl Shared {
         }
     }
 
-    /// Gives a complete file its name. When something took the place meanwhile, the policy holds.
-    fn rename(
-        &self,
-        dir: &DirHandle,
-        temporary: &[u8],
-        entry: &Entry,
-    ) -> Result<Placed, SinkError> {
+    /// Gives a complete file its name, or a twin's where that is taken. What was there before is
+    /// replaced as the policy says; nothing else ever is.
+    fn place(&self, dir: &DirHandle, temporary: &[u8], entry: &Entry) -> Result<Placed, SinkError> {
         let failed = dir.failed("rename to", &entry.name);
         let fd = dir.fd().map_err(&failed)?;
         let remove = || {
             let _ = rustix::fs::unlinkat(&*fd, temporary, AtFlags::empty());
         };
-        let replaces = !dir.is_fresh() && self.options.overwrite != Overwrite::Never;
-        let renamed = if replaces {
-            rustix::fs::renameat(&*fd, temporary, &*fd, &entry.name)
-        } else {
-            match rustix::fs::renameat_with(
-                &*fd,
-                temporary,
-                &*fd,
-                &entry.name,
-                RenameFlags::NOREPLACE,
-            ) {
-                // A file system without the flag: a second link refuses to replace as well.
-                Err(Errno::INVAL) => {
-                    rustix::fs::linkat(&*fd, temporary, &*fd, &entry.name, AtFlags::empty())
-                        .inspect(|()| remove())
+        for name in naming::candidates(&entry.name) {
+            let was_there = dir.was_there(&name);
+            let replaces = was_there && self.options.overwrite != Overwrite::Never;
+            let renamed = if replaces {
+                rustix::fs::renameat(&*fd, temporary, &*fd, &*name)
+            } else {
+                rename_to_new(&fd, temporary, &name)
+            };
+            let error = match renamed {
+                Ok(()) => {
+                    // Both names of one inode: the kernel then leaves both.
+                    if replaces && entry.nlink > 1 {
+                        remove();
+                    }
+                    return Ok(dir.placed(entry, &name));
                 }
-                other => other,
-            }
-        };
-        match renamed {
-            Ok(()) => {
-                // Both names of one inode: the kernel then leaves both.
-                if replaces && entry.nlink > 1 {
-                    remove();
+                Err(Errno::EXIST) if !was_there => continue,
+                Err(error) => error,
+            };
+            remove();
+            return match error {
+                Errno::EXIST if !replaces => {
+                    dir.dealt_with(&name);
+                    Ok(Placed::kept(Kept::in_the_way("something was put there during the restore")))
                 }
-                Ok(Placed::default())
-            }
-            Err(error) => {
-                remove();
-                match error {
-                    Errno::EXIST if dir.is_fresh() => Err(dir.twin(&entry.name)),
-                    Errno::EXIST if !replaces => Ok(Placed {
-                        kept: Some(Kept::in_the_way("something was put there during the restore")),
-                        ..Placed::default()
-                    }),
-                    Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY => Err(SinkError::Occupied {
-                        path: dir.path(&entry.name),
-                        found: StatKind::Directory.as_str(),
-                        wanted: kind_word(entry),
-                    }),
-                    error => Err(failed(error.into())),
-                }
-            }
+                Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY => Err(SinkError::Occupied {
+                    path: dir.path(&name),
+                    found: StatKind::Directory.as_str(),
+                    wanted: kind_word(entry),
+                }),
+                error => Err(failed(error.into())),
+            };
         }
+        remove();
+        Err(dir.twin(&entry.name))
     }
 
     /// One sentence for all owners that this user may not set.
@@ -329,6 +344,16 @@ impl Shared {
             );
             Problem::new(path, ProblemKind::Note, message)
         })
+    }
+}
+
+/// Renames within a directory; [`Errno::EXIST`] where something has the name.
+fn rename_to_new(dir: &OwnedFd, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        // A file system without the flag: a second link refuses to replace as well.
+        Err(Errno::INVAL) => rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())
+            .and_then(|()| rustix::fs::unlinkat(dir, from, AtFlags::empty())),
+        renamed => renamed,
     }
 }
 

@@ -13,7 +13,7 @@ struct Need {
     used_for: &'static str,
 }
 
-const NEEDS: [Need; 18] = [
+const NEEDS: [Need; 19] = [
     Need {
         program: "ssh",
         package: "openssh-client",
@@ -48,6 +48,11 @@ const NEEDS: [Need; 18] = [
     Need { program: "setfacl", package: "acl", used_for: "ACLs in the fixture tree" },
     Need { program: "setfattr", package: "attr", used_for: "extended attributes by a second tool" },
     Need { program: "mkfs.ext4", package: "e2fsprogs", used_for: "file systems in a loop image" },
+    Need {
+        program: "mkfs.vfat",
+        package: "dosfstools",
+        used_for: "a restore to a file system that folds names together",
+    },
     Need { program: "ip", package: "iproute2", used_for: "hosts in network namespaces" },
     Need { program: "nft", package: "nftables", used_for: "firewalls with default drop" },
     Need {

@@ -8,3 +8,4 @@ mod listing;
 mod looking;
 mod memory;
 mod round_trip;
+mod twins;

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use simsim_format::{Entry, EntryKind};
 use simsim_model::{Problem, ProblemKind, Timestamp, escape_path};
 
-use super::{DirHandle, Shared};
+use super::{DirHandle, Placed, Shared};
 use crate::xattr::FLAGS_KEPT;
 
 const CAPABILITY: &[u8] = b"security.capability";
@@ -199,7 +199,7 @@ impl Shared {
     }
 
     /// Sets a file's flags now, or remembers them if hard links to it may follow.
-    pub(super) fn set_file_flags(
+    fn set_file_flags(
         &self,
         dir: &DirHandle,
         fd: &OwnedFd,
@@ -211,6 +211,23 @@ impl Shared {
             self.late_flags.lock().push((dir.clone(), entry.clone()));
         } else if entry.flags & FLAGS_KEPT != 0 {
             self.set_flags(fd, entry, &dir.path(&entry.name), problems);
+        }
+    }
+
+    /// The flags of a file that has its name now.
+    pub(super) fn flags_of_placed(
+        &self,
+        dir: &DirHandle,
+        fd: &OwnedFd,
+        entry: &Entry,
+        placed: &mut Placed,
+    ) {
+        match &placed.name {
+            None => self.set_file_flags(dir, fd, entry, &mut placed.problems),
+            Some(name) => {
+                let entry = Entry { name: name.clone(), ..entry.clone() };
+                self.set_file_flags(dir, fd, &entry, &mut placed.problems);
+            }
         }
     }
 

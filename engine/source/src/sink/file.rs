@@ -5,14 +5,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use simsim_format::Entry;
-use simsim_model::limits::PATH_COMPONENT_BYTES_MAX;
 use simsim_model::{Problem, ProblemKind};
 
 use super::attributes::{Have, Subject, by_number};
-use super::{DirHandle, FsSink, Kept, Placed, Shared, check_name};
+use super::{DirHandle, FsSink, Kept, Placed, Shared, check_name, naming, rename_to_new};
 use crate::{SinkError, StatKind};
 
 const NEW_FILE: OFlags = OFlags::WRONLY
@@ -87,7 +86,7 @@ impl FsSink {
             self.shared.unnamed.store(false, Ordering::Relaxed);
         }
         match self.create(dir, entry)? {
-            Created::Kept(reason) => Ok(Placed { kept: Some(reason), ..Placed::default() }),
+            Created::Kept(kept) => Ok(Placed::kept(kept)),
             Created::Write(writer) => {
                 writer.write_at(0, bytes).map_err(dir.failed("write", &entry.name))?;
                 writer.finish()
@@ -120,16 +119,22 @@ impl FsSink {
         let mut placed = Placed::default();
         self.shared.finish_file(dir, &fd, have, entry, &mut placed.problems);
         simsim_model::failpoint::hit("source.before_naming");
-        match give_name(&fd, &parent, &entry.name) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => return Err(dir.twin(&entry.name)),
-            Err(error) if is_no_room(error) => {
-                return Err(dir.failed("create", &entry.name)(error.into()));
+        for name in naming::candidates(&entry.name) {
+            match give_name(&fd, &parent, &name) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
+                Err(error) if is_no_room(error) => {
+                    return Err(dir.failed("create", &entry.name)(error.into()));
+                }
+                Err(_) => return Ok(None),
             }
-            Err(_) => return Ok(None),
+            let named = dir.placed(entry, &name);
+            placed.problems.extend(named.problems);
+            placed.name = named.name;
+            self.shared.flags_of_placed(dir, &fd, entry, &mut placed);
+            return Ok(Some(placed));
         }
-        self.shared.set_file_flags(dir, &fd, entry, &mut placed.problems);
-        Ok(Some(placed))
+        Err(dir.twin(&entry.name))
     }
 }
 
@@ -202,10 +207,10 @@ impl FileWriter {
         self.shared.finish_file(&self.dir, &self.fd, have, &self.entry, &mut problems);
         simsim_model::failpoint::hit("source.before_rename");
         let Some(temporary) = self.temporary.take() else { return Ok(Placed::default()) };
-        let mut placed = self.shared.rename(&self.dir, &temporary, &self.entry)?;
+        let mut placed = self.shared.place(&self.dir, &temporary, &self.entry)?;
         if placed.kept.is_none() {
-            self.shared.set_file_flags(&self.dir, &self.fd, &self.entry, &mut problems);
-            placed.problems = problems;
+            placed.problems.extend(problems);
+            self.shared.flags_of_placed(&self.dir, &self.fd, &self.entry, &mut placed);
         }
         Ok(placed)
     }
@@ -246,18 +251,8 @@ impl FileWriter {
                 1 => ".incomplete".to_owned(),
                 _ => format!(".incomplete.{number}"),
             };
-            let stem = self.entry.name.len().min(PATH_COMPONENT_BYTES_MAX - ending.len());
-            let mut name = self.entry.name.get(..stem).unwrap_or_default().to_vec();
-            name.extend_from_slice(ending.as_bytes());
-            let flags = RenameFlags::NOREPLACE;
-            let renamed = match rustix::fs::renameat_with(&*dir, temporary, &*dir, &name, flags) {
-                Err(Errno::INVAL) => {
-                    rustix::fs::linkat(&*dir, temporary, &*dir, &name, AtFlags::empty())
-                        .and_then(|()| rustix::fs::unlinkat(&*dir, temporary, AtFlags::empty()))
-                }
-                other => other,
-            };
-            match renamed {
+            let name = naming::with_ending(&self.entry.name, &ending);
+            match rename_to_new(&dir, temporary, &name) {
                 Err(Errno::EXIST) => {}
                 other => return Ok(other.map(|()| name)?),
             }
@@ -359,10 +354,12 @@ mod tests {
                 assert_eq!((meta.len(), meta.nlink()), (3, 1), "{unnamed}");
             }
             // A name that the target has already under another spelling.
-            let twice = sink.put(&dir, &entry(b"a", EntryKind::File, 0o600, 1), b"x");
-            assert!(matches!(twice, Err(SinkError::Twin { .. })), "{unnamed}");
-            assert_eq!(std::fs::read_dir(home.path().join("d")).unwrap().count(), 3);
+            let twin = sink.put(&dir, &entry(b"a", EntryKind::File, 0o600, 1), b"x").unwrap();
+            assert_eq!(twin.name.as_deref(), Some(&b"a.twin"[..]), "{unnamed}");
+            assert_eq!(twin.problems.len(), 1, "{unnamed}");
+            assert_eq!(std::fs::read_dir(home.path().join("d")).unwrap().count(), 4);
             assert_eq!(std::fs::read(home.path().join("d/a")).unwrap(), b"abc");
+            assert_eq!(std::fs::read(home.path().join("d/a.twin")).unwrap(), b"x");
         }
     }
 }

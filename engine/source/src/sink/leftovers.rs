@@ -6,6 +6,7 @@
 //! locked and is removed in any case; whoever is just making it makes it again. Directories made by
 //! the running restore hold none.
 
+use std::io;
 use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
@@ -38,12 +39,14 @@ pub(super) fn hold(file: impl AsFd) -> bool {
         && rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink > 0)
 }
 
-/// Removes what earlier restores left in a directory. Nothing here is a reason not to restore.
-pub(super) fn sweep(folder: impl AsFd) {
-    let Ok(entries) = Dir::read_from(&folder) else { return };
-    for entry in entries.flatten() {
+/// Removes what earlier restores left in a directory, and names what else is there. What cannot be
+/// removed is no reason not to restore; a directory that cannot be listed is.
+pub(super) fn sweep(folder: impl AsFd, mut stays: impl FnMut(&[u8])) -> io::Result<()> {
+    for entry in Dir::read_from(&folder)? {
+        let entry = entry?;
         let name = entry.file_name();
         if !is_ours(name.to_bytes()) {
+            stays(name.to_bytes());
             continue;
         }
         let Ok(stat) = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
@@ -66,6 +69,7 @@ pub(super) fn sweep(folder: impl AsFd) {
             tracing::info!(name = %name.to_string_lossy(), "what an interrupted restore left is removed");
         }
     }
+    Ok(())
 }
 
 fn lock(file: impl AsFd) -> Result<(), Errno> {
@@ -90,16 +94,24 @@ mod tests {
         others.iter().for_each(|name| fs::write(folder.path().join(name), "theirs").unwrap());
         std::os::unix::fs::symlink("a", at(&name(3))).unwrap();
         fs::create_dir(at(&name(4))).unwrap();
-        sweep(File::open(folder.path()).unwrap());
+        let folder_fd = || File::open(folder.path()).unwrap();
+        let mut stays = Vec::new();
+        sweep(folder_fd(), |name| stays.push(String::from_utf8(name.to_vec()).unwrap())).unwrap();
+        stays.retain(|name| name != "." && name != "..");
+        stays.sort();
+        assert_eq!(
+            stays,
+            [".simsim-.tmp", ".simsim-1-2-3.tmp", ".simsim-1-x.tmp", ".simsim-1.tmp", "a"]
+        );
         assert!(!left.exists() && held.exists());
         assert!(others.iter().all(|name| folder.path().join(name).exists()));
         assert!(at(&name(3)).symlink_metadata().is_err(), "a link that a restore was making");
         assert!(at(&name(4)).exists(), "a directory is none of ours");
         let swept = File::create(at(&name(5))).unwrap();
-        sweep(File::open(folder.path()).unwrap());
+        sweep(folder_fd(), |_| {}).unwrap();
         assert!(!hold(&swept), "removed before it was held");
         drop(writing);
-        sweep(File::open(folder.path()).unwrap());
+        sweep(folder_fd(), |_| {}).unwrap();
         assert!(!held.exists());
     }
 }

@@ -33,7 +33,7 @@ impl FsSink {
             return Err(SinkError::WrongKind { path, wanted: "special file" });
         }
         if let Some(kept) = self.shared.standing(dir, entry)? {
-            return Ok(Placed { kept: Some(kept), ..Placed::default() });
+            return Ok(Placed::kept(kept));
         }
         let mut tries = 1;
         loop {
@@ -62,8 +62,9 @@ impl FsSink {
                 return Err(failed(error));
             }
         }
-        let placed = self.shared.rename(dir, &temporary, entry)?;
-        Ok(Placed { problems, ..placed })
+        let mut placed = self.shared.place(dir, &temporary, entry)?;
+        placed.problems.extend(problems);
+        Ok(placed)
     }
 
     /// Sets the attributes of what was just made at `name`.

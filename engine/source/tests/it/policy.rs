@@ -55,6 +55,7 @@ fn each_overwrite_policy_keeps_and_replaces_what_it_says() {
         assert_eq!(names(home.path()), ["f"]);
         let mut link = entry(b"f", EntryKind::Symlink(b"t".to_vec()), 0);
         link.mtime = Timestamp::new(1, 0);
+        let sink = self::sink(home.path(), policy);
         let kept = sink.special(&sink.root(), &link).unwrap().kept;
         assert_eq!(kept.is_some(), matches!(policy, Never | IfNewer), "{policy:?}");
         assert_eq!(names(home.path()), ["f"]);
@@ -178,26 +179,51 @@ fn several_threads_write_pieces_of_one_file() {
 }
 
 #[test]
-fn fid09_names_that_fall_together_are_an_error_and_nothing_is_overwritten() {
+fn fid09_a_name_that_is_taken_by_a_twin_gets_an_ending_and_nothing_is_overwritten() {
     let home = tempfile::tempdir().unwrap();
     let sink = sink(home.path(), Overwrite::Always);
-    // A folding file system gives the second name the first one's file; the same name stands in.
-    let dir = sink.enter(&sink.root(), &dir_entry(b"fresh")).unwrap();
-    let file = entry(b"Name", EntryKind::File, 5);
-    sink.put(&dir, &file, b"first").unwrap();
-    let Created::Write(writer) = sink.create(&dir, &file).unwrap() else {
-        panic!("a fresh directory is not looked at");
-    };
-    writer.write_at(0, b"later").unwrap();
-    let errors = [
-        sink.put(&dir, &file, b"later").err(),
-        writer.finish().err(),
-        sink.special(&dir, &entry(b"Name", EntryKind::Fifo, 0)).err(),
-        sink.enter(&dir, &dir_entry(b"Name")).err(),
-    ];
-    for error in errors {
-        assert!(matches!(error, Some(SinkError::Twin { .. })), "{error:?}");
+    // What a folding file system makes of two names: the same name stands in here. Real ones: the
+    // tests of the mover with this ID.
+    let fresh = sink.enter(&sink.root(), &dir_entry(b"fresh")).unwrap();
+    for (dir, at) in [(fresh, home.path().join("fresh")), (sink.root(), home.path().to_owned())] {
+        let file = entry(b"Name", EntryKind::File, 5);
+        sink.put(&dir, &file, b"first").unwrap();
+        let Created::Write(writer) = sink.create(&dir, &file).unwrap() else {
+            panic!("the policy speaks of what was there before");
+        };
+        writer.write_at(0, b"later").unwrap();
+        let original = LinkTarget::new(dir.clone(), b"Name".to_vec());
+        let placed = [
+            sink.put(&dir, &file, b"third").unwrap(),
+            writer.finish().unwrap(),
+            sink.special(&dir, &entry(b"Name", EntryKind::Fifo, 0)).unwrap(),
+            sink.link(&dir, &file, &original).unwrap(),
+        ];
+        for (placed, number) in placed.into_iter().zip(["", ".2", ".3", ".4"]) {
+            let name = format!("Name.twin{number}");
+            assert_eq!(placed.name.as_deref(), Some(name.as_bytes()));
+            assert_eq!(placed.kept, None);
+            let [problem] = &placed.problems[..] else { panic!("{:?}", placed.problems) };
+            assert_eq!(problem.path, at.join("Name").as_os_str().as_encoded_bytes());
+            assert!(problem.message.contains(&format!("it is in '{name}'")), "{problem:?}");
+        }
+        let twin = sink.enter(&dir, &dir_entry(b"Name")).unwrap();
+        assert_eq!(twin.path(b""), at.join("Name.twin.5").as_os_str().as_encoded_bytes());
+        let [problem] = &sink.leave(twin)[..] else { panic!("one name is another") };
+        assert!(problem.message.contains("all that is in it is in 'Name.twin.5'"), "{problem:?}");
+        for (name, content) in [("Name", "first"), ("Name.twin", "third"), ("Name.twin.2", "later")]
+        {
+            assert_eq!(fs::read_to_string(at.join(name)).unwrap(), content);
+        }
     }
-    assert_eq!(fs::read(home.path().join("fresh/Name")).unwrap(), b"first");
-    assert_eq!(names(&home.path().join("fresh")), ["Name"]);
+    // The next restore finds each of them at its place.
+    let again =
+        FsSink::open(home.path(), SinkOptions { overwrite: Overwrite::Always, ..ALL }).unwrap();
+    let file = entry(b"Name", EntryKind::File, 5);
+    assert_eq!(again.put(&again.root(), &file, b"FIRST").unwrap().name, None);
+    let second = again.put(&again.root(), &file, b"THIRD").unwrap();
+    assert_eq!(second.name.as_deref(), Some(&b"Name.twin"[..]));
+    assert_eq!(fs::read(home.path().join("Name")).unwrap(), b"FIRST");
+    assert_eq!(fs::read(home.path().join("Name.twin")).unwrap(), b"THIRD");
+    assert_eq!(names(home.path()).len(), 7);
 }
