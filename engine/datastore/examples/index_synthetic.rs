@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use simsim_datastore::measure::{Index, IndexSegment, Merger};
+use simsim_format::SegmentKind;
 use simsim_model::{DomainId, Name, StoreId};
 use simsim_storage::{LocalStorage, Storage};
 
@@ -54,6 +55,7 @@ fn fill(index: &Index, merger: &Merger, chunks: u64) -> Result<f64, Failure> {
                     domain: DOMAIN,
                     offset: 64 + segment * (1 << 20),
                     length: 1 << 20,
+                    kind: SegmentKind::Data,
                     names: (first..first + CHUNKS_PER_SEGMENT).map(name).collect(),
                 }
             })

@@ -1,7 +1,7 @@
 //! What can go wrong in a datastore.
 
 use simsim_format::FormatError;
-use simsim_model::{Kind, SavesetId, SessionError};
+use simsim_model::{Kind, Name, SavesetId, SessionError};
 use simsim_storage::StorageError;
 
 /// Whether a read that failed says that the object is lost: it is damaged, cut short or gone, or
@@ -42,6 +42,32 @@ pub enum DatastoreError {
     OtherDomain { what: String },
     #[error("{count} referenced chunks or nodes are missing, the first is {first}: put them again")]
     Missing { count: usize, first: String },
+    #[error(
+        "saveset {saveset} is locked until {until_unix_s} (seconds since 1970): nobody can delete it before"
+    )]
+    SavesetLocked { saveset: SavesetId, until_unix_s: u64 },
+    #[error("saveset {saveset} is being read: delete it when that has ended")]
+    SavesetInUse { saveset: SavesetId },
+    #[error(
+        "the clock here says {ours} and the one of who asks {theirs} (seconds since 1970): nothing is deleted before they agree to the hour"
+    )]
+    ClocksApart { ours: u64, theirs: u64 },
+    #[error(
+        "node {node}, which a saveset needs, is not here: check the datastore, and heal it or delete that saveset, before garbage can be collected"
+    )]
+    NodeGone { node: Name },
+    #[error(
+        "a manifest is damaged ({what}): nobody knows what that saveset needs, so no garbage is collected; rebuild the index, which brings manifests back too"
+    )]
+    ManifestUnknown { what: String },
+    #[error(
+        "{dead} of {all} bytes would be removed, which is more than a collection may do by itself: look whether so much was meant to be deleted, and collect with leave to do it"
+    )]
+    OverBudget { dead: u64, all: u64 },
+    #[error("{what} is at work on this datastore: try again when it has ended")]
+    AtWork { what: &'static str },
+    #[error("stopped before the end, as was asked")]
+    Stopped,
     #[error("{reason}")]
     SessionFailed { kind: Kind, reason: String },
     #[error(
@@ -60,7 +86,17 @@ impl DatastoreError {
             DatastoreError::Damaged { .. } => Kind::Corrupt,
             DatastoreError::NoStore { .. } | DatastoreError::NoSaveset { .. } => Kind::NotFound,
             DatastoreError::StoreExists { .. } | DatastoreError::OtherDomain { .. } => Kind::Denied,
-            DatastoreError::Fenced { .. } | DatastoreError::NoRoom { .. } => Kind::Busy,
+            DatastoreError::Fenced { .. }
+            | DatastoreError::NoRoom { .. }
+            | DatastoreError::SavesetInUse { .. }
+            | DatastoreError::AtWork { .. } => Kind::Busy,
+            DatastoreError::SavesetLocked { .. }
+            | DatastoreError::ClocksApart { .. }
+            | DatastoreError::OverBudget { .. } => Kind::Denied,
+            DatastoreError::NodeGone { .. } | DatastoreError::ManifestUnknown { .. } => {
+                Kind::Corrupt
+            }
+            DatastoreError::Stopped => Kind::Cancelled,
             DatastoreError::ReadOnly { kind, .. } | DatastoreError::SessionFailed { kind, .. } => {
                 *kind
             }

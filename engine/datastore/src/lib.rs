@@ -9,6 +9,7 @@
 //! manifests/<saveset>    the commit points
 //! domains/<domain>.1-.3  wrapped keys
 //! quarantine             what failed a check; no dedup hit
+//! tombstones.1 .2 .3     what was deleted, though packs tell of it
 //! reserve                given back when the volume is full
 //! ```
 //! The way to a durable saveset is one line: packs, then index, then fence, then manifest, then
@@ -21,8 +22,11 @@
 //!
 //! Locks are listed in `docs/internals/locking.md`.
 
+mod delete;
+mod epochs;
 mod error;
 mod fence;
+mod gc;
 mod index;
 mod manifests;
 mod mend;
@@ -37,10 +41,13 @@ mod room;
 mod root;
 mod slots;
 mod state;
+mod tombstones;
 mod verify;
 mod write_session;
 
+pub use delete::CLOCKS_APART_MAX_S;
 pub use error::DatastoreError;
+pub use gc::{CollectOptions, CollectProgress, CollectReport, CollectStage};
 pub use mend::MendReport;
 pub use open::{CreateOptions, Datastore, OpenOptions};
 pub use read_session::ReadSession;
@@ -69,6 +76,6 @@ pub mod measure {
         store: StoreId,
         filter_bytes_max: u64,
     ) -> Result<Index, DatastoreError> {
-        Ok(Index::open(storage, store, filter_bytes_max)?.0)
+        Ok(Index::open(storage, store, filter_bytes_max, Arc::default())?.0)
     }
 }

@@ -101,6 +101,9 @@ impl Datastore {
                 Err(error) if error.kind() == Kind::Corrupt => {
                     tracing::error!(%saveset, %error, "a manifest is damaged");
                 }
+                // Deleted since the list was taken.
+                Err(DatastoreError::NoSaveset { .. })
+                    if !self.inner.savesets.lock().sequences.contains_key(&saveset) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -110,6 +113,9 @@ impl Datastore {
     /// One saveset's manifest.
     pub fn manifest(&self, saveset: SavesetId) -> Result<Manifest, DatastoreError> {
         let inner = &self.inner;
+        if inner.tombstones.lock().deleted.contains_key(&saveset) {
+            return Err(DatastoreError::NoSaveset { saveset });
+        }
         let (storage, key) = (&*inner.storage, manifest_key(saveset));
         let read = || read(storage, inner.root.store, &key);
         inner.index.misreads.read(storage, &key, read).map_err(|error| match error.kind() {

@@ -34,6 +34,9 @@ impl Datastore {
     pub fn mend(&self) -> Result<MendReport, DatastoreError> {
         let inner = &self.inner;
         inner.check_writable()?;
+        let Some(_one) = inner.maintenance.try_lock() else {
+            return Err(DatastoreError::AtWork { what: "a collection of garbage or a rebuild" });
+        };
         let mut damaged: BTreeMap<Name, BTreeSet<u64>> = BTreeMap::new();
         for (pack, offset) in inner.index.distrusted() {
             let is_place = offset != WHOLE_PACK && offset & CONTENT_WRONG == 0;

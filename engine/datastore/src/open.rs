@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use simsim_format::{PackSegment, SegmentView, random_bytes};
@@ -11,12 +13,14 @@ use simsim_model::limits::SEGMENT_BYTES_MAX;
 use simsim_model::{CutParameters, DomainId, Kind, Name, SavesetId, SegmentPlace, StoreId};
 use simsim_storage::{Lock, Storage};
 
+use crate::epochs::Epochs;
 use crate::index::{Index, Merger, WHOLE_PACK};
 use crate::manifests::Savesets;
 use crate::pack_table::pack_key;
 use crate::reread::Doubtful;
 use crate::room::Room;
 use crate::root::{Root, name_fits, read_copies};
+use crate::tombstones::Tombstones;
 use crate::write_session::{SessionOptions, WriteSession};
 use crate::{DatastoreError, ReadSession, fence, quarantine};
 
@@ -96,6 +100,13 @@ pub(crate) struct Inner {
     pub(crate) damaged_packs: Mutex<Vec<(Name, String)>>,
     pub(crate) pack_bytes: u64,
     pub(crate) room: Arc<Room>,
+    pub(crate) epochs: Arc<Epochs>,
+    /// What was deleted; the index has the same.
+    pub(crate) tombstones: Mutex<Arc<Tombstones>>,
+    /// Held while garbage is collected, or the index is rebuilt, or packs are mended.
+    pub(crate) maintenance: Mutex<()>,
+    /// Savesets that are being read, and by how many.
+    pub(crate) readers: Mutex<HashMap<SavesetId, usize>>,
     _lock: Box<dyn Lock>,
 }
 
@@ -126,6 +137,8 @@ impl Datastore {
             name: options.name,
         };
         crate::root::write_copies(&*storage, "store", &root.encode())?;
+        // There from the beginning, so that deleting needs no further inode on a full volume.
+        Tombstones::default().write(&*storage)?;
         // The first opening takes no reserve yet: whoever creates may want another size.
         let options = OpenOptions { reserve_bytes: Some(0), ..OpenOptions::default() };
         Self::open_locked(storage, lock, root, options)
@@ -162,8 +175,14 @@ impl Datastore {
             raised => raised?,
         };
         storage.clear_temporary()?;
-        let (index, findings) = Index::open(storage.clone(), root.store, options.filter_bytes)?;
-        let savesets = Savesets::read(&*storage, root.store, &index.misreads)?;
+        let tombstones = Arc::new(Tombstones::read(&*storage)?);
+        let filters = options.filter_bytes;
+        let (index, findings) =
+            Index::open(storage.clone(), root.store, filters, tombstones.clone())?;
+        let mut savesets = Savesets::read(&*storage, root.store, &index.misreads)?;
+        // Numbers are given out once, also those of savesets that are deleted.
+        let last = tombstones.deleted.values().max().copied().unwrap_or(0);
+        savesets.last_sequence = savesets.last_sequence.max(last);
         quarantine::load(&*storage, &index);
         for (pack, why) in &findings.damaged_packs {
             tracing::error!(%pack, %why, "a pack is damaged; rebuild the index to save what is whole");
@@ -186,8 +205,16 @@ impl Datastore {
             damaged_packs: Mutex::new(findings.damaged_packs),
             pack_bytes: options.pack_bytes,
             room: options.room,
+            epochs: Arc::default(),
+            tombstones: Mutex::new(tombstones),
+            maintenance: Mutex::new(()),
+            readers: Mutex::default(),
             _lock: lock,
         };
+        // With what is dead in sight nobody may write.
+        if let Err(error) = inner.check_writable().and_then(|()| inner.finish_deletions()) {
+            inner.turn_read_only_if_pending(&error);
+        }
         inner.ensure_reserve(options.reserve_bytes);
         quarantine::save_losses(&inner);
         inner.merger.nudge();
@@ -221,6 +248,18 @@ impl Datastore {
     /// For each name: does the domain hold it durably?
     pub fn has(&self, domain: DomainId, names: &[Name]) -> Result<Vec<bool>, DatastoreError> {
         let known = self.inner.index.has(domain, names);
+        quarantine::save_losses(&self.inner);
+        known
+    }
+
+    /// As [`Self::has`], for a session that opened in `epoch`.
+    pub(crate) fn has_since(
+        &self,
+        domain: DomainId,
+        names: &[Name],
+        epoch: u64,
+    ) -> Result<Vec<bool>, DatastoreError> {
+        let known = self.inner.index.has_since(domain, names, epoch);
         quarantine::save_losses(&self.inner);
         known
     }
@@ -336,10 +375,7 @@ impl Datastore {
     /// Gives back the reserve, so that deletion works on a full volume (PWR06). It is taken again
     /// when the datastore is opened and there is room.
     pub fn release_reserve(&self) -> Result<(), DatastoreError> {
-        match self.inner.storage.delete(RESERVE) {
-            Err(error) if error.kind() != Kind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        self.inner.release_reserve()
     }
 }
 
@@ -380,8 +416,28 @@ impl Inner {
         self.read_only.lock().get_or_insert((error.kind(), error.to_string()));
     }
 
+    pub(crate) fn release_reserve(&self) -> Result<(), DatastoreError> {
+        match self.storage.delete(RESERVE) {
+            Err(error) if error.kind() != Kind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn tombstones(&self) -> Arc<Tombstones> {
+        self.tombstones.lock().clone()
+    }
+
+    /// A collection could not be brought to its end: what it found dead may still look alive.
+    fn turn_read_only_if_pending(&self, error: &DatastoreError) {
+        if self.tombstones().purge_pending {
+            self.turn_read_only(error);
+        } else if error.kind() != Kind::Full {
+            tracing::warn!(%error, "deleted savesets could not be removed yet");
+        }
+    }
+
     /// Keeps back space. Failing is no reason not to open.
-    fn ensure_reserve(&self, wanted: Option<u64>) {
+    pub(crate) fn ensure_reserve(&self, wanted: Option<u64>) {
         let storage = &*self.storage;
         let default = || storage.total_bytes().map_or(0, |all| (all / 100).min(RESERVE_BYTES_MAX));
         let wanted = wanted.unwrap_or_else(default);

@@ -13,6 +13,7 @@ use crate::DatastoreError;
 use crate::error::shows_loss;
 use crate::index::IndexSegment;
 use crate::reread::{Doubtful, Misreads};
+use crate::tombstones::Tombstones;
 
 /// Read at once for a segment's header and table; most tables fit.
 const TABLE_READ_BYTES: usize = 8192;
@@ -127,17 +128,30 @@ pub(crate) fn read_surely(
 }
 
 impl PackTable {
+    /// Leaves out what the tombstones say is dead.
+    pub(crate) fn bury(&mut self, pack: Name, tombstones: &Tombstones) {
+        for segment in &mut self.segments {
+            let mut item = 0..;
+            let offset = segment.offset;
+            segment
+                .names
+                .retain(|_| item.next().is_none_or(|item| !tombstones.is_dead(pack, offset, item)));
+        }
+        self.segments.retain(|segment| !segment.names.is_empty());
+    }
+
     pub(crate) fn add(&mut self, view: &SegmentView, offset: u64, length: u32) {
         if view.kind == SegmentKind::Manifest {
             self.manifests.push((offset, length));
             return;
         }
         let names = view.items.iter().map(|item| item.name).collect();
-        self.segments.push(IndexSegment { domain: view.domain, offset, length, names });
+        let (domain, kind) = (view.domain, view.kind);
+        self.segments.push(IndexSegment { domain, offset, length, kind, names });
     }
 }
 
-fn read_segment_table(
+pub(crate) fn read_segment_table(
     storage: &dyn Storage,
     key: &str,
     offset: u64,

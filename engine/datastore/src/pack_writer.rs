@@ -13,6 +13,7 @@ use crate::DatastoreError;
 use crate::index::IndexSegment;
 use crate::pack_table::pack_key;
 use crate::room::Claim;
+use crate::tombstones::Bits;
 
 pub(crate) struct PackWriter {
     writer: Box<dyn ObjectWriter>,
@@ -66,6 +67,15 @@ impl PackWriter {
     }
 
     pub(crate) fn append(&mut self, view: &SegmentView) -> Result<(), DatastoreError> {
+        self.append_living(view, &Bits::none(view.items.len())).map(drop)
+    }
+
+    /// Appends a segment of which some items are `dead`: these are not told to the index. Where it lies.
+    pub(crate) fn append_living(
+        &mut self,
+        view: &SegmentView,
+        dead: &Bits,
+    ) -> Result<u64, DatastoreError> {
         let (offset, length) = (self.bytes, view.bytes().len() as u32);
         self.writer.write_bytes(view.bytes().clone())?;
         self.bytes += u64::from(length);
@@ -73,16 +83,26 @@ impl PackWriter {
         self.footer.segments.push(PackSegment { offset, length, kind, checksum });
         if kind != SegmentKind::Manifest {
             self.crowded |= !self.room.add_names(view.items.len());
-            let names: Vec<Name> = view.items.iter().map(|item| item.name).collect();
+            let living = view.items.iter().enumerate().filter(|(item, _)| !dead.get(*item));
+            let names: Vec<Name> = living.map(|(_, item)| item.name).collect();
             self.names.extend(names.iter().copied());
-            self.segments.push(IndexSegment { domain: view.domain, offset, length, names });
+            self.segments.push(IndexSegment { domain: view.domain, offset, length, kind, names });
         }
-        Ok(())
+        Ok(offset)
     }
 
     /// Footer, flush, rename. After an error nothing may be assumed about the pack.
-    pub(crate) fn seal(mut self) -> Result<SealedPack, DatastoreError> {
+    pub(crate) fn seal(self) -> Result<SealedPack, DatastoreError> {
+        self.seal_after(|_| Ok(()))
+    }
+
+    /// As [`Self::seal`]; `before` is called with the pack's name before it exists.
+    pub(crate) fn seal_after(
+        mut self,
+        before: impl FnOnce(Name) -> Result<(), DatastoreError>,
+    ) -> Result<SealedPack, DatastoreError> {
         let (footer, name) = self.footer.encode(&self.header);
+        before(name)?;
         self.writer.write(&footer)?;
         let bytes = self.bytes + footer.len() as u64;
         simsim_model::failpoint::hit("datastore.pack_written");

@@ -1,22 +1,85 @@
 //! The restore verbs over a datastore, for one domain.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use bytes::Bytes;
+use parking_lot::Mutex;
 use simsim_model::limits::{NAMES_PER_REQUEST_MAX, PLACES_PER_REQUEST_MAX};
 use simsim_model::{DomainId, Kind, Name, RestoreSession, SavesetId, SegmentPlace, SessionError};
 use simsim_storage::StorageError;
 
+use crate::epochs::Presence;
 use crate::{Datastore, DatastoreError};
 
-/// Reads savesets of one domain.
+/// Reads savesets of one domain. While it is open, none that it has opened can be deleted, and what a
+/// place was given for stays there.
 #[derive(Clone)]
 pub struct ReadSession {
     datastore: Datastore,
     domain: DomainId,
+    pins: Arc<Pins>,
+}
+
+/// What a session reads, until all of its clones are gone.
+struct Pins {
+    datastore: Datastore,
+    savesets: Mutex<BTreeSet<SavesetId>>,
+    _presence: Arc<Presence>,
+}
+
+impl Pins {
+    fn give_up(&self, saveset: SavesetId) {
+        let mut readers = self.datastore.inner.readers.lock();
+        if self.savesets.lock().remove(&saveset)
+            && let Some(count) = readers.get_mut(&saveset)
+        {
+            *count -= 1;
+            if *count == 0 {
+                readers.remove(&saveset);
+            }
+        }
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        let all: Vec<SavesetId> = self.savesets.get_mut().iter().copied().collect();
+        all.into_iter().for_each(|saveset| self.give_up(saveset));
+    }
 }
 
 impl ReadSession {
     pub(crate) fn new(datastore: Datastore, domain: DomainId) -> Self {
-        Self { datastore, domain }
+        let presence = datastore.inner.epochs.enter();
+        Self::part_of(datastore, domain, presence)
+    }
+
+    /// Reads as a part of another session.
+    pub(crate) fn part_of(datastore: Datastore, domain: DomainId, presence: Arc<Presence>) -> Self {
+        let pins =
+            Pins { datastore: datastore.clone(), savesets: Mutex::default(), _presence: presence };
+        Self { datastore, domain, pins: Arc::new(pins) }
+    }
+
+    /// From now on the saveset is not deleted. Whether this session had not pinned it before.
+    fn pin(&self, saveset: SavesetId) -> bool {
+        let mut readers = self.datastore.inner.readers.lock();
+        let fresh = self.pins.savesets.lock().insert(saveset);
+        if fresh {
+            *readers.entry(saveset).or_default() += 1;
+        }
+        fresh
+    }
+
+    fn manifest_of(&self, saveset: SavesetId) -> Result<Bytes, SessionError> {
+        let manifest = self.datastore.manifest(saveset)?;
+        if manifest.domain != self.domain {
+            // To another owner it is as if it were not there.
+            tracing::warn!(%saveset, domain = %self.domain, "a saveset of another domain was asked for");
+            return Err(DatastoreError::NoSaveset { saveset }.into());
+        }
+        Ok(Bytes::from(manifest.encode()))
     }
 }
 
@@ -30,13 +93,13 @@ pub(crate) fn check_count(count: usize, most: usize) -> Result<(), SessionError>
 
 impl RestoreSession for ReadSession {
     fn manifest(&self, saveset: SavesetId) -> Result<Bytes, SessionError> {
-        let manifest = self.datastore.manifest(saveset)?;
-        if manifest.domain != self.domain {
-            // To another owner it is as if it were not there.
-            tracing::warn!(%saveset, domain = %self.domain, "a saveset of another domain was asked for");
-            return Err(DatastoreError::NoSaveset { saveset }.into());
+        // First, so that it is not deleted between the two.
+        let fresh = self.pin(saveset);
+        let read = self.manifest_of(saveset);
+        if read.is_err() && fresh {
+            self.pins.give_up(saveset);
         }
-        Ok(Bytes::from(manifest.encode()))
+        read
     }
 
     fn locate(&self, names: &[Name]) -> Result<Vec<Option<SegmentPlace>>, SessionError> {

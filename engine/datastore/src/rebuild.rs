@@ -57,8 +57,13 @@ impl Datastore {
     fn index_anew(&self, copies: &mut Vec<CopyPlace>) -> Result<RebuildReport, DatastoreError> {
         let inner = &self.inner;
         inner.check_writable()?;
+        let Some(_one) = inner.maintenance.try_lock() else {
+            return Err(DatastoreError::AtWork { what: "a collection of garbage or a rebuild" });
+        };
         let _alone = inner.sealing.write();
-        let packs = pack_table::list(&*inner.storage)?;
+        let mut packs = pack_table::list(&*inner.storage)?;
+        let tombstones = inner.tombstones();
+        packs.retain(|pack, _| !tombstones.doomed.contains(pack));
         // The new index will not tell of packs that are gone.
         if inner.index.packs().iter().any(|(pack, bytes)| packs.get(pack) != Some(bytes)) {
             quarantine::remember_loss(inner)?;
@@ -66,7 +71,8 @@ impl Datastore {
         let mut report = RebuildReport::default();
         let tables = packs.into_iter().filter_map(|(pack, bytes)| {
             report.packs += 1;
-            let table = self.table_or_salvage(pack, bytes, &mut report)?;
+            let mut table = self.table_or_salvage(pack, bytes, &mut report)?;
+            table.bury(pack, &tombstones);
             report.segments += table.segments.len() as u64;
             report.items += table.segments.iter().map(|s| s.names.len() as u64).sum::<u64>();
             report.damaged_segments += table.damaged.len() as u64;
@@ -164,6 +170,9 @@ impl Datastore {
         let Some(copy) = view.manifest_copy() else { return Ok(None) };
         let Ok(manifest) = Manifest::decode(&copy) else { return Ok(None) };
         let savesets = inner.savesets.lock();
+        if inner.tombstones().deleted.contains_key(&manifest.saveset) {
+            return Ok(None);
+        }
         if manifest.store != inner.root.store
             || savesets.sequences.contains_key(&manifest.saveset)
             || savesets.by_sequence.contains_key(&manifest.sequence)

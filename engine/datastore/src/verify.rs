@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use simsim_format::{PackSegment, SegmentKind, SegmentView};
-use simsim_model::Name;
+use simsim_model::{Name, SegmentPlace};
 
-use crate::index::{CONTENT_WRONG, WHOLE_PACK};
+use crate::index::{CONTENT_WRONG, IndexSegment, WHOLE_PACK};
 use crate::manifests::manifest_key;
 use crate::pack_table::{self, pack_key};
 use crate::reread::READS_MAX;
@@ -112,6 +112,13 @@ struct OpenPack {
     /// Segments that nobody has looked at yet.
     left: AtomicUsize,
     sound: Mutex<Vec<PackSegment>>,
+}
+
+impl OpenPack {
+    fn empty(pack: Name, key: String) -> Self {
+        let (whole, left) = (AtomicBool::new(true), AtomicUsize::new(0));
+        Self { pack, key, whole, left, sound: Mutex::default() }
+    }
 }
 
 fn listed_segment(
@@ -256,11 +263,16 @@ impl Datastore {
         let index = &self.inner.index;
         let key = pack_key(pack);
         let (storage, store) = (&*self.inner.storage, self.inner.root.store);
+        if index.pack_bytes(pack).is_none() {
+            return Ok((Arc::new(OpenPack::empty(pack, key)), Vec::new()));
+        }
         let size = storage.size(&key);
         let footer =
             index.misreads.read(storage, &key, || pack_table::footer(storage, store, pack, bytes));
         let sized = size.as_ref().is_ok_and(|size| *size == bytes);
         let (listed, whole) = match footer {
+            // Garbage that was collected meanwhile.
+            _ if index.pack_bytes(pack).is_none() => (Vec::new(), true),
             Ok(footer) => {
                 if !sized {
                     let what = "the pack is gone or has another size";
@@ -311,12 +323,14 @@ impl Datastore {
         match view {
             Ok(view) => {
                 found.report.lock().count(length, view.items.len());
-                if !matches!(self.first_missing(&view), Ok(None)) {
+                let place = SegmentPlace { pack: pack.pack, offset, length: segment.length };
+                if !matches!(self.first_missing(&view, place), Ok(None)) {
                     found.dangling.store(true, Ordering::Relaxed);
                 }
                 pack.sound.lock().push(segment);
             }
             Err(error) if !error.shows_loss() => return Err(error),
+            Err(_) if index.pack_bytes(pack.pack).is_none() => {}
             Err(error) => {
                 let what = format!("{error}{}", verdict(&wrong));
                 let mut report = found.report.lock();
@@ -360,7 +374,8 @@ impl Datastore {
                 let good = segment.kind != SegmentKind::Nodes || {
                     let bytes = storage.get_range(&pack_key(pack), offset, length)?;
                     let view = SegmentView::parse(bytes);
-                    view.is_ok_and(|view| matches!(self.first_missing(&view), Ok(None)))
+                    let place = SegmentPlace { pack, offset, length: segment.length };
+                    view.is_ok_and(|view| matches!(self.first_missing(&view, place), Ok(None)))
                 };
                 if good {
                     index.trust(pack, offset);
@@ -377,9 +392,24 @@ impl Datastore {
     }
 
     /// The first reference of a node segment that the domain does not hold, or not soundly.
-    fn first_missing(&self, view: &SegmentView) -> Result<Option<Name>, DatastoreError> {
+    fn first_missing(
+        &self,
+        view: &SegmentView,
+        place: SegmentPlace,
+    ) -> Result<Option<Name>, DatastoreError> {
         let mut references = HashSet::new();
-        for (_, node) in view.node_refs() {
+        let segment = IndexSegment {
+            domain: view.domain,
+            offset: place.offset,
+            length: place.length,
+            kind: view.kind,
+            names: view.items.iter().map(|item| item.name).collect(),
+        };
+        for (at, (_, node)) in view.node_refs().enumerate() {
+            // What nothing needs any more may refer to what is gone.
+            if self.inner.index.is_dead(&segment, place.pack, at) {
+                continue;
+            }
             references.extend(node.nodes().chain(node.chunks()));
         }
         // A segment stands or falls as a whole: what it holds itself is no question.
@@ -387,7 +417,8 @@ impl Datastore {
             references.remove(&item.name);
         }
         let references: Vec<Name> = references.into_iter().collect();
-        let known = self.has(view.domain, &references)?;
+        // Also what a collection that runs has in view: those who were there before it rely on it.
+        let known = self.has_since(view.domain, &references, 0)?;
         Ok(references.into_iter().zip(known).find(|(_, known)| !known).map(|(name, _)| name))
     }
 
@@ -415,7 +446,8 @@ impl Datastore {
                     let Some(view) = read.and_then(|bytes| SegmentView::parse(bytes).ok()) else {
                         continue;
                     };
-                    let Some(missing) = self.first_missing(&view)? else { continue };
+                    let place = SegmentPlace { pack: *pack, offset, length: segment.length };
+                    let Some(missing) = self.first_missing(&view, place)? else { continue };
                     changed |= inner.index.distrust(*pack, offset);
                     if reported.insert((*pack, offset)) {
                         let what =
@@ -451,6 +483,11 @@ impl Datastore {
                             format!("{key}: its root or something below it is missing or damaged"),
                         );
                     }
+                }
+                Err(DatastoreError::NoSaveset { .. })
+                    if !self.inner.savesets.lock().sequences.contains_key(&saveset) =>
+                {
+                    report.manifests -= 1;
                 }
                 Err(error) => report.damage(None, 0, format!("{key}: {error}")),
             }

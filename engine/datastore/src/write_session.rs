@@ -18,6 +18,7 @@ use simsim_model::{
     SavesetId, SegmentPlace, SessionError, StoreTerms,
 };
 
+use crate::epochs::Presence;
 use crate::open::unix_ns;
 use crate::pack_writer::PackWriter;
 use crate::read_session::check_count;
@@ -55,6 +56,9 @@ pub struct WriteSession {
     committing: Mutex<Option<CommitReply>>,
     /// Its share of the room for names.
     _room: Claim,
+    /// Reads of the saveset that this one is compared with.
+    reads: ReadSession,
+    presence: Arc<Presence>,
 }
 
 #[derive(Default)]
@@ -115,8 +119,11 @@ impl WriteSession {
         saveset: SavesetId,
         options: SessionOptions,
     ) -> Self {
+        let presence = datastore.inner.epochs.enter();
         Self {
             _room: datastore.inner.room.session(),
+            reads: ReadSession::part_of(datastore.clone(), domain, presence.clone()),
+            presence,
             datastore,
             domain,
             saveset,
@@ -146,6 +153,11 @@ impl WriteSession {
 
     pub fn domain(&self) -> DomainId {
         self.domain
+    }
+
+    /// What the datastore holds for this session.
+    fn known(&self, names: &[Name]) -> Result<Vec<bool>, DatastoreError> {
+        self.datastore.has_since(self.domain, names, self.presence.epoch())
     }
 
     /// Parses what a client sent; nothing of it is believed.
@@ -180,7 +192,7 @@ impl WriteSession {
             let unknown = |name: &Name| !own.contains(name) && !state.holds(name);
             (names.into_iter().filter(unknown).collect(), state.published)
         };
-        let known = self.datastore.has(self.domain, &names)?;
+        let known = self.known(&names)?;
         let missing =
             names.into_iter().zip(known).filter(|(_, known)| !known).map(|(name, _)| name);
         Ok((missing.collect(), published))
@@ -381,7 +393,7 @@ impl BackupSession for WriteSession {
             let state = self.state.lock();
             names.iter().map(|name| state.holds(name)).collect()
         };
-        let mut known = self.datastore.has(self.domain, names)?;
+        let mut known = self.known(names)?;
         for (known, own) in known.iter_mut().zip(own) {
             *known |= own;
         }
@@ -419,14 +431,14 @@ impl CopySession for WriteSession {
 
 impl RestoreSession for WriteSession {
     fn manifest(&self, saveset: SavesetId) -> Result<Bytes, SessionError> {
-        ReadSession::new(self.datastore.clone(), self.domain).manifest(saveset)
+        self.reads.manifest(saveset)
     }
 
     fn locate(&self, names: &[Name]) -> Result<Vec<Option<SegmentPlace>>, SessionError> {
-        ReadSession::new(self.datastore.clone(), self.domain).locate(names)
+        self.reads.locate(names)
     }
 
     fn get(&self, places: &[SegmentPlace]) -> Result<Vec<Option<Bytes>>, SessionError> {
-        ReadSession::new(self.datastore.clone(), self.domain).get(places)
+        self.reads.get(places)
     }
 }

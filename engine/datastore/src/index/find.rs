@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use simsim_format::SegmentKind;
 use simsim_model::{DomainId, Name, SegmentPlace};
 
 use super::filter::{BLOCK_BYTES, Block, Level, Probe};
@@ -27,7 +28,8 @@ pub(crate) struct Query {
 
 /// Takes a place of query `at`, and whether its pack is whole. `true`: no other one is wanted.
 /// The place is absent when any one will do and it was not looked up.
-pub(crate) type Accept<'a> = dyn FnMut(usize, Option<SegmentPlace>, bool) -> bool + 'a;
+pub(crate) type Accept<'a> =
+    dyn FnMut(usize, Option<(SegmentPlace, SegmentKind)>, bool) -> bool + 'a;
 
 impl Run {
     /// Reads page `number` of the file into `page` and checks it.
@@ -249,7 +251,7 @@ impl Run {
         }
         let Some((pack, _)) = self.packs.get(record.pack as usize) else { return Ok(false) };
         let place = SegmentPlace { pack: *pack, offset: record.offset, length: record.length };
-        Ok(accept(at, Some(place), !self.bad_packs.contains(&record.pack)))
+        Ok(accept(at, Some((place, record.kind)), !self.bad_packs.contains(&record.pack)))
     }
 }
 

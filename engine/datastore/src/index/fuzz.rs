@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use simsim_format::SegmentKind;
 use simsim_model::{DomainId, Name, StoreId};
 use simsim_storage::Storage;
 use simsim_storage::fault::PowerCutStorage;
@@ -25,8 +26,13 @@ fn run_of(names: u32) -> Vec<u8> {
     let disk = PowerCutStorage::new();
     let mut entries: Vec<(Name, u32)> = (0..names).map(|n| (name(n), n % 5)).collect();
     entries.sort_unstable();
-    let segments =
-        (0..5).map(|n| SegmentRecord { pack: n % 2, length: 500, offset: 64, domain: 0 });
+    let segments = (0..5).map(|n| SegmentRecord {
+        pack: n % 2,
+        length: 500,
+        offset: 64,
+        domain: 0,
+        kind: SegmentKind::Data,
+    });
     let tables = Tables { packs: &[(name(1000), 9000), (name(1001), 9000)], domains: &[DOMAIN] };
     let entries = entries.into_iter().map(Ok);
     write_run(&disk, STORE, 1, entries, segments.map(Ok), tables).unwrap();

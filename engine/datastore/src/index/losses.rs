@@ -4,6 +4,7 @@
 //! A run that told of something which is lost stays on disk until that is written down, so that no
 //! crash in between forgets it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -40,6 +41,16 @@ impl Index {
     /// Takes it back into dedup.
     pub(crate) fn trust(&self, pack: Name, offset: u64) {
         Arc::make_mut(&mut self.state.write().distrusted).remove(&(pack, offset));
+    }
+
+    /// Packs that were deleted are not lost. Whether something was distrusted in one.
+    pub(crate) fn trust_no_more(&self, deleted: &BTreeSet<Name>) -> bool {
+        let mut state = self.state.write();
+        let before = state.distrusted.len();
+        if state.distrusted.iter().any(|(pack, _)| deleted.contains(pack)) {
+            Arc::make_mut(&mut state.distrusted).retain(|(pack, _)| !deleted.contains(pack));
+        }
+        state.distrusted.len() < before
     }
 
     /// Whether the index has found losses that are not written down.
@@ -103,7 +114,7 @@ impl Index {
             if run.whole_packs().next().is_some() {
                 let number = self.free_number()?;
                 let only = std::slice::from_ref(run);
-                merge(&*self.storage, self.store, number, only, &self.closing)?;
+                merge(&*self.storage, self.store, number, only, &self.closing, None)?;
                 fresh = Some(Arc::new(self.open_run(number)?));
             }
             let mut state = self.state.write();

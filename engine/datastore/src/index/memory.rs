@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use simsim_format::SegmentKind;
 use simsim_model::{DomainId, Name, SegmentPlace};
 
 use super::page::SegmentRecord;
@@ -12,6 +13,8 @@ pub struct IndexSegment {
     pub domain: DomainId,
     pub offset: u64,
     pub length: u32,
+    /// Data or nodes.
+    pub kind: SegmentKind,
     pub names: Vec<Name>,
 }
 
@@ -36,6 +39,7 @@ impl MemoryTable {
                 length: segment.length,
                 offset: segment.offset,
                 domain,
+                kind: segment.kind,
             });
             self.entries.extend(segment.names.iter().map(|name| (*name, place)));
         }
@@ -65,14 +69,15 @@ impl MemoryTable {
         &self,
         domain: DomainId,
         name: Name,
-    ) -> impl Iterator<Item = SegmentPlace> + '_ {
+    ) -> impl Iterator<Item = (SegmentPlace, SegmentKind)> + '_ {
         self.entries.range((name, 0)..=(name, u32::MAX)).filter_map(move |(_, at)| {
             let record = self.segments.get(*at as usize)?;
             if self.domains.get(record.domain as usize) != Some(&domain) {
                 return None;
             }
             let pack = self.packs.get(record.pack as usize)?.0;
-            Some(SegmentPlace { pack, offset: record.offset, length: record.length })
+            let place = SegmentPlace { pack, offset: record.offset, length: record.length };
+            Some((place, record.kind))
         })
     }
 }

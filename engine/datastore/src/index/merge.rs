@@ -7,7 +7,8 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use simsim_model::{DomainId, Name, StoreId};
+use simsim_format::SegmentKind;
+use simsim_model::{DomainId, Name, SegmentPlace, StoreId};
 use simsim_storage::Storage;
 
 use super::page::SegmentRecord;
@@ -22,17 +23,34 @@ struct Mapping {
     segments: u32,
     packs: Vec<Option<u32>>,
     domains: Vec<u32>,
-    /// Segments of packs that another input has too.
+    /// Segments of packs that another input has too, or that are forgotten.
     dead: HashSet<u32>,
+    /// All segments, where single entries may be forgotten.
+    records: Vec<SegmentRecord>,
 }
 
-/// Writes run `number` with everything that `inputs` hold. `closing` ends it early, with an error.
+impl Mapping {
+    fn forgets(&self, run: &Run, forget: Option<&Forget<'_>>, name: Name, segment: u32) -> bool {
+        let Some((forget, record)) = forget.zip(self.records.get(segment as usize)) else {
+            return false;
+        };
+        let (pack, domain) =
+            (run.packs.get(record.pack as usize), run.domains.get(record.domain as usize));
+        let Some(((pack, _), domain)) = pack.zip(domain) else { return false };
+        let place = SegmentPlace { pack: *pack, offset: record.offset, length: record.length };
+        (forget.entry)(*domain, name, &place, record.kind)
+    }
+}
+
+/// Writes run `number` with everything that `inputs` hold, but what `forget` says. `closing` ends it early,
+/// with an error.
 pub(crate) fn merge(
     storage: &dyn Storage,
     store: StoreId,
     number: u64,
     inputs: &[Arc<Run>],
     closing: &AtomicBool,
+    forget: Option<&Forget<'_>>,
 ) -> Result<(), DatastoreError> {
     let mut packs: Vec<(Name, u64)> = Vec::new();
     let mut pack_numbers: HashMap<Name, usize> = HashMap::new();
@@ -43,6 +61,7 @@ pub(crate) fn merge(
         let mut pack_map = Vec::with_capacity(run.packs.len());
         for (at, pack) in run.packs.iter().enumerate() {
             let fresh = !run.bad_packs.contains(&(at as u32))
+                && !forget.is_some_and(|forget| (forget.pack)(&pack.0))
                 && *pack_numbers.entry(pack.0).or_insert(input) == input;
             pack_map.push(fresh.then_some(packs.len() as u32));
             if fresh {
@@ -65,13 +84,19 @@ pub(crate) fn merge(
                 }
             }
         }
-        mappings.push(Mapping { segments, packs: pack_map, domains: domain_map, dead });
+        let mut records = Vec::new();
+        if forget.is_some() {
+            for record in run.segments() {
+                records.push(record?);
+            }
+        }
+        mappings.push(Mapping { segments, packs: pack_map, domains: domain_map, dead, records });
         segments = u32::try_from(run.counts.segments)
             .ok()
             .and_then(|more| segments.checked_add(more))
             .ok_or_else(|| DatastoreError::invalid("the runs have too many segments to merge"))?;
     }
-    let entries = MergedEntries::new(inputs, &mappings, closing)?;
+    let entries = MergedEntries::new(inputs, &mappings, closing, forget)?;
     let records = inputs.iter().zip(&mappings).flat_map(|(run, mapping)| {
         run.segments().map(move |record| {
             let record = record?;
@@ -87,8 +112,17 @@ pub(crate) fn merge(
     write_run(storage, store, number, entries, records, Tables { packs: &packs, domains: &domains })
 }
 
+/// What is left out of a run that is written anew.
+pub(crate) struct Forget<'a> {
+    /// All of a pack.
+    pub(crate) pack: &'a dyn Fn(&Name) -> bool,
+    /// One entry, by domain, name, place and kind.
+    pub(crate) entry: &'a dyn Fn(DomainId, Name, &SegmentPlace, SegmentKind) -> bool,
+}
+
 struct MergedEntries<'a> {
-    inputs: Vec<(Entries<'a>, &'a Mapping)>,
+    inputs: Vec<(&'a Run, Entries<'a>, &'a Mapping)>,
+    forget: Option<&'a Forget<'a>>,
     heap: BinaryHeap<Reverse<(Name, u32, usize)>>,
     closing: &'a AtomicBool,
 }
@@ -98,9 +132,11 @@ impl<'a> MergedEntries<'a> {
         runs: &'a [Arc<Run>],
         mappings: &'a [Mapping],
         closing: &'a AtomicBool,
+        forget: Option<&'a Forget<'a>>,
     ) -> Result<Self, DatastoreError> {
-        let inputs = runs.iter().zip(mappings).map(|(run, map)| (run.entries(), map)).collect();
-        let mut merged = Self { inputs, heap: BinaryHeap::new(), closing };
+        let inputs = runs.iter().zip(mappings).map(|(run, map)| (&**run, run.entries(), map));
+        let inputs = inputs.collect();
+        let mut merged = Self { inputs, forget, heap: BinaryHeap::new(), closing };
         for input in 0..runs.len() {
             merged.advance(input)?;
         }
@@ -108,10 +144,10 @@ impl<'a> MergedEntries<'a> {
     }
 
     fn advance(&mut self, input: usize) -> Result<(), DatastoreError> {
-        let Some((entries, mapping)) = self.inputs.get_mut(input) else { return Ok(()) };
+        let Some((run, entries, mapping)) = self.inputs.get_mut(input) else { return Ok(()) };
         for entry in entries {
             let (name, segment) = entry?;
-            if mapping.dead.contains(&segment) {
+            if mapping.dead.contains(&segment) || mapping.forgets(run, self.forget, name, segment) {
                 continue;
             }
             self.heap.push(Reverse((name, segment.wrapping_add(mapping.segments), input)));

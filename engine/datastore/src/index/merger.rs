@@ -51,7 +51,7 @@ impl Index {
             return Err(DatastoreError::invalid("lost packs could not be written down yet"));
         }
         let number = self.free_number()?;
-        merge(&*self.storage, self.store, number, &runs, &self.closing)?;
+        merge(&*self.storage, self.store, number, &runs, &self.closing, None)?;
         let merged = Arc::new(self.open_run(number)?);
         let old: HashSet<u64> = runs.iter().map(|run| run.number).collect();
         {

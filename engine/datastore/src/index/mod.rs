@@ -20,24 +20,30 @@ mod page;
 mod run;
 mod run_error;
 mod run_writer;
+mod scan;
 mod section;
+mod shade;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use simsim_model::{Kind, Name, StoreId};
+use simsim_model::{Kind, Name, SegmentPlace, StoreId};
 use simsim_storage::Storage;
 
 use crate::reread::Misreads;
+use crate::tombstones::Tombstones;
 use crate::{DatastoreError, pack_table};
 pub use memory::IndexSegment;
 use memory::MemoryTable;
+pub(crate) use merge::Forget;
 pub use merger::Merger;
 use run::Run;
 pub(crate) use run_error::RunError;
 use run_writer::{Tables, run_key, write_run};
+pub(crate) use scan::{Life, PackCensus};
+pub(crate) use shade::{NodeSet, Shade, Verdict};
 
 /// Entries in memory before they are flushed: about 20 MiB.
 const MEMORY_ENTRIES_MAX: usize = 200_000;
@@ -67,6 +73,8 @@ struct State {
     /// Segments that failed a check, or nodes whose references are lost: not a dedup hit any
     /// more, so that the next backup heals them; still offered to a restore as a last resort.
     distrusted: Arc<HashSet<(Name, u64)>>,
+    /// What a collection of garbage that runs has found dead.
+    shade: Option<Arc<Shade>>,
 }
 
 pub struct Index {
@@ -90,6 +98,8 @@ pub struct Index {
     losses: AtomicU64,
     /// Runs that are replaced, and whose files go when what they told is written down.
     replaced: Mutex<Vec<u64>>,
+    /// What packs' own tables tell that is not so any more.
+    tombstones: RwLock<Arc<Tombstones>>,
     /// The index is closed: merges end.
     closing: AtomicBool,
     /// Shared with an index that is being built to take this one's place.
@@ -121,6 +131,7 @@ impl Index {
             unsaved: AtomicBool::new(false),
             losses: AtomicU64::new(0),
             replaced: Mutex::default(),
+            tombstones: RwLock::default(),
             closing: AtomicBool::new(false),
             next_run: Arc::new(AtomicU64::new(1)),
         }
@@ -132,10 +143,13 @@ impl Index {
         storage: Arc<dyn Storage>,
         store: StoreId,
         filter_bytes_max: u64,
+        tombstones: Arc<Tombstones>,
     ) -> Result<(Self, OpenFindings), DatastoreError> {
         let index = Self::new(storage, store, filter_bytes_max);
+        index.set_tombstones(Arc::clone(&tombstones));
         let mut findings = OpenFindings::default();
-        let packs = pack_table::list(&*index.storage)?;
+        let mut packs = pack_table::list(&*index.storage)?;
+        packs.retain(|pack, _| !tombstones.doomed.contains(pack));
         let mut numbers = Vec::new();
         for object in index.storage.list("index/")? {
             let object = object?;
@@ -171,7 +185,8 @@ impl Index {
         let mut covered: HashSet<Name> = HashSet::new();
         let mut kept = Vec::new();
         for mut run in runs {
-            if run.packs.iter().all(|(pack, _)| covered.contains(pack)) {
+            let gone = |pack: &Name| covered.contains(pack) || tombstones.doomed.contains(pack);
+            if run.packs.iter().all(|(pack, _)| gone(pack)) {
                 index.storage.delete(&run_key(run.number))?;
                 continue;
             }
@@ -179,6 +194,9 @@ impl Index {
             for (at, (pack, bytes)) in run.packs.iter().enumerate() {
                 if packs.get(pack) != Some(bytes) {
                     run.bad_packs.insert(at as u32);
+                    if tombstones.doomed.contains(pack) {
+                        continue;
+                    }
                     let why = packs.get(pack).map_or_else(
                         || "the pack is gone".to_owned(),
                         |found| format!("the pack has {found} bytes instead of {bytes}"),
@@ -218,10 +236,43 @@ impl Index {
         Run::open(self.storage.clone(), self.store, number, &self.misreads)
     }
 
+    pub(crate) fn set_tombstones(&self, tombstones: Arc<Tombstones>) {
+        *self.tombstones.write() = tombstones;
+    }
+
+    pub(crate) fn tombstones(&self) -> Arc<Tombstones> {
+        self.tombstones.read().clone()
+    }
+
+    /// From now on `shade` is what is not seen.
+    pub(crate) fn set_shade(&self, shade: Option<Arc<Shade>>) {
+        self.state.write().shade = shade;
+    }
+
+    /// Is an item of a segment, at this place, no part of the datastore any more?
+    pub(crate) fn is_dead(&self, segment: &IndexSegment, pack: Name, item: usize) -> bool {
+        if self.tombstones().is_dead(pack, segment.offset, item) {
+            return true;
+        }
+        let Some(shade) = self.state.read().shade.clone() else { return false };
+        let place = SegmentPlace { pack, offset: segment.offset, length: segment.length };
+        let name = segment.names.get(item).copied().unwrap_or(Name::ZERO);
+        shade.hides(segment.domain, name, &place, segment.kind)
+    }
+
+    /// These packs are gone, or go: nothing of them is looked for any more.
+    pub(crate) fn drop_packs<'a>(&self, packs: impl IntoIterator<Item = &'a Name>) {
+        let mut state = self.state.write();
+        for pack in packs {
+            state.packs.remove(pack);
+        }
+    }
+
     /// Reads a pack's own table into the index. Whether a run was written.
     fn load_pack(&self, pack: Name, bytes: u64) -> Result<bool, DatastoreError> {
-        let table =
+        let mut table =
             pack_table::read_surely(&*self.storage, self.store, pack, bytes, &self.misreads)?;
+        table.bury(pack, &self.tombstones());
         for (offset, why) in &table.damaged {
             tracing::error!(%pack, offset, %why, "a segment cannot be read into the index");
             self.lose((pack, *offset));
@@ -363,6 +414,7 @@ impl Index {
         // Merges and flushes go on meanwhile.
         fresh.misreads = self.misreads.clone();
         fresh.next_run = self.next_run.clone();
+        fresh.set_tombstones(self.tombstones());
         for (pack, bytes, segments) in tables {
             fresh.publish(pack, bytes, &segments)?;
         }
@@ -374,6 +426,7 @@ impl Index {
         let old = {
             let mut state = self.state.write();
             Arc::make_mut(&mut fresh.distrusted).extend(state.distrusted.iter().copied());
+            fresh.shade = state.shade.clone();
             std::mem::replace(&mut *state, fresh)
         };
         self.replaced.lock().extend(old.runs.iter().map(|run| run.number));

@@ -4,7 +4,7 @@
 //! The checksum is XXH3: a lookup reads one page for one name, and a hash that resists an attacker
 //! takes twenty times as long for 4 KiB as this one, longer than the read.
 
-use simsim_format::Cursor;
+use simsim_format::{Cursor, SegmentKind};
 use simsim_model::{DomainId, Name};
 use twox_hash::XxHash3_128;
 
@@ -41,6 +41,7 @@ pub(crate) struct SegmentRecord {
     pub(crate) offset: u64,
     /// Number in the run's domain table.
     pub(crate) domain: u32,
+    pub(crate) kind: SegmentKind,
 }
 
 impl SegmentRecord {
@@ -54,7 +55,7 @@ impl Record for SegmentRecord {
         out.extend_from_slice(&self.length.to_le_bytes());
         out.extend_from_slice(&self.offset.to_le_bytes());
         out.extend_from_slice(&self.domain.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
     }
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(bytes, "index segment");
@@ -63,6 +64,11 @@ impl Record for SegmentRecord {
             length: cursor.u32().ok()?,
             offset: cursor.u64().ok()?,
             domain: cursor.u32().ok()?,
+            kind: match cursor.u8().ok()? {
+                1 => SegmentKind::Data,
+                2 => SegmentKind::Nodes,
+                _ => return None,
+            },
         })
     }
 }

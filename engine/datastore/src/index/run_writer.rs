@@ -15,7 +15,7 @@ use crate::DatastoreError;
 /// Buffered before it is written.
 const BUFFER_BYTES: usize = 256 * 1024;
 pub(crate) const MAGIC: [u8; 8] = *b"SIMSIMIX";
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 /// The number that the trailer's checksum counts with; its nonce is zero.
 pub(crate) const TRAILER_PAGE: u64 = u64::MAX;
 

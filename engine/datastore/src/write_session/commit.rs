@@ -125,6 +125,12 @@ impl WriteSession {
             inner.turn_read_only(error);
         })?;
         failpoint::hit("datastore.fence_checked");
+        // One that was deleted here may come again as a copy.
+        if inner.tombstones().deleted.contains_key(&saveset) {
+            inner.change_tombstones(|tombstones| {
+                tombstones.deleted.remove(&saveset);
+            })?;
+        }
         let in_the_way = inner.savesets.lock().forget(saveset);
         let put = match in_the_way {
             // A manifest that is damaged, and this is its copy.
@@ -179,7 +185,7 @@ impl WriteSession {
             let names: HashSet<Name> =
                 state.waiting.iter().flat_map(|waiting| waiting.missing.iter().copied()).collect();
             let names: Vec<Name> = names.into_iter().collect();
-            let known = self.datastore.has(self.domain, &names)?;
+            let known = self.known(&names)?;
             let found: HashSet<Name> = names
                 .into_iter()
                 .zip(known)
@@ -215,7 +221,7 @@ impl WriteSession {
     /// The root must be a node of the domain.
     fn check_root(&self, root: Name) -> Result<(), DatastoreError> {
         let missing = || DatastoreError::Missing { count: 1, first: root.to_string() };
-        if !self.datastore.has(self.domain, &[root])?.contains(&true) {
+        if !self.known(&[root])?.contains(&true) {
             return Err(missing());
         }
         let place = self.datastore.locate(self.domain, &[root])?.first().copied().flatten();

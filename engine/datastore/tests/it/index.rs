@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use simsim_datastore::Datastore;
 use simsim_datastore::measure::{Index, IndexSegment};
+use simsim_format::SegmentKind;
 use simsim_model::{DomainId, Name, SegmentPlace};
 use simsim_storage::Storage;
 use simsim_storage::fault::{PowerCutStorage, RecordingStorage};
@@ -60,6 +61,7 @@ proptest! {
                             domain: DomainId([domain; 16]),
                             offset: 64 + packs,
                             length: 1000 + packs as u32,
+                            kind: SegmentKind::Data,
                             names: names.iter().map(|number| name(*number)).collect(),
                         };
                         (pack, segment)
@@ -103,7 +105,8 @@ fn open_with(storage: &Arc<dyn Storage>, filter_bytes: u64) -> Datastore {
 }
 
 fn segment(number: u32, names: Vec<Name>) -> IndexSegment {
-    IndexSegment { domain: DomainId([1; 16]), offset: u64::from(number), length: number, names }
+    let (domain, offset, kind) = (DomainId([1; 16]), u64::from(number), SegmentKind::Data);
+    IndexSegment { domain, offset, length: number, kind, names }
 }
 
 /// More names than one group of pages has, in a run whose filter is on disk, and what a lookup of

@@ -100,6 +100,86 @@ pub fn backup(
     session.commit(&draft(root.name, number + 2))
 }
 
+/// A chunk of the trees of [`backup_leaves`].
+pub fn leaf_content(seed: u64) -> Vec<u8> {
+    content(seed, 2000 + (seed % 7) as usize * 500)
+}
+
+/// A node that refers to these chunks, as they are named.
+pub fn leaf(seeds: &[u64]) -> Node {
+    let names: Vec<Name> =
+        seeds.iter().map(|seed| key().chunk_name(&leaf_content(*seed))).collect();
+    node(&[], &names)
+}
+
+/// Backs a tree of leaves up as a client does: it asks first, and sends what is not there, chunks before
+/// the nodes that refer to them, several nodes in a segment.
+pub fn backup_leaves(
+    session: &WriteSession,
+    leaves: &[Vec<u64>],
+) -> Result<CommitReply, SessionError> {
+    let (root, segments) = put_leaves(session, leaves)?;
+    session.commit(&draft(root, segments))
+}
+
+/// As [`backup_leaves`], without the commit: the root and how many segments were sent.
+pub fn put_leaves(
+    session: &WriteSession,
+    leaves: &[Vec<u64>],
+) -> Result<(Name, u64), SessionError> {
+    let nodes: Vec<Node> = leaves.iter().map(|seeds| leaf(seeds)).collect();
+    let names: Vec<Name> = nodes.iter().map(|node| node.name).collect();
+    // Two halves below the root, so that there is a level between.
+    let middle: Vec<Node> =
+        names.chunks(names.len().div_ceil(2).max(1)).map(|half| node(half, &[])).collect();
+    let below: Vec<Name> = middle.iter().map(|node| node.name).collect();
+    let root = node(&below, &[]);
+    let missing = |nodes: Vec<Node>| -> Result<Vec<Node>, SessionError> {
+        let names: Vec<Name> = nodes.iter().map(|node| node.name).collect();
+        let known = session.has(&names)?;
+        let mut lacking: Vec<Node> = nodes
+            .into_iter()
+            .zip(known)
+            .filter(|(_, known)| !known)
+            .map(|(node, _)| node)
+            .collect();
+        lacking.sort_by_key(|node| node.name);
+        lacking.dedup_by_key(|node| node.name);
+        Ok(lacking)
+    };
+    let mut number = 0;
+    let mut put = |bytes: Bytes| -> Result<(), SessionError> {
+        session.put(number, bytes)?;
+        number += 1;
+        Ok(())
+    };
+    let lacking = missing(nodes)?;
+    for seeds in leaves.iter().filter(|seeds| {
+        let name = leaf(seeds).name;
+        lacking.iter().any(|node| node.name == name)
+    }) {
+        let mut contents: Vec<Vec<u8>> = seeds.iter().map(|seed| leaf_content(*seed)).collect();
+        let names: Vec<Name> = contents.iter().map(|content| key().chunk_name(content)).collect();
+        let mut known = session.has(&names)?.into_iter();
+        contents.retain(|_| known.next() == Some(false));
+        if !contents.is_empty() {
+            put(data_segment(session.domain(), &contents).1)?;
+        }
+    }
+    let upper = missing(middle)?;
+    for nodes in [lacking, upper, missing(vec![root.clone()])?] {
+        if !nodes.is_empty() {
+            put(node_segment(session.domain(), &nodes))?;
+        }
+    }
+    Ok((root.name, number))
+}
+
+/// Bytes that a tree of leaves restores to, each reference counted.
+pub fn leaf_bytes(leaves: &[Vec<u64>]) -> u64 {
+    leaves.iter().flatten().map(|seed| leaf_content(*seed).len() as u64).sum()
+}
+
 /// Opens everything below a saveset's root and checks every chunk's name. Returns the bytes of
 /// all chunks.
 pub fn restore(datastore: &Datastore, saveset: SavesetId) -> Result<u64, String> {

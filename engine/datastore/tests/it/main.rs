@@ -3,6 +3,7 @@ mod backup;
 mod copies;
 mod crash;
 mod full;
+mod gc;
 mod heal;
 mod hooked;
 mod index;
