@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use simsim_catalog::{AuditEntry, Catalog, CatalogOptions, Client, ClientId, NewClient};
+use simsim_catalog::{
+    AuditEntry, Catalog, CatalogOptions, CatalogPlace, Client, ClientId, NewClient,
+};
 use simsim_control::verbs::Roles;
 use simsim_control::{Hello, Identity, Timing};
 use simsim_net::BoxedWire;
@@ -92,7 +94,7 @@ impl Server {
             tokio::task::spawn_blocking(move || {
                 let master = MasterKey::open(&folder, !path.exists())?;
                 let options = CatalogOptions {
-                    path,
+                    place: CatalogPlace::File(path),
                     audit_key: master.audit_key(),
                     now_unix_ms: now_unix_ms(),
                 };

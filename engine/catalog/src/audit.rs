@@ -8,12 +8,13 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::{Cells, count_cell, json_cell};
+use crate::sql::{Optional, Session};
 
 /// An act, as told by who witnessed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,7 +177,7 @@ impl Catalog {
     /// them gone?
     fn name_break(
         &self,
-        catalog: &Connection,
+        catalog: &Session<'_>,
         link: &Link,
         last_position: u64,
     ) -> Result<AuditBreak, CatalogError> {
@@ -215,7 +216,7 @@ impl Catalog {
     }
 }
 
-fn head(catalog: &Connection) -> Result<AuditHead, CatalogError> {
+fn head(catalog: &Session<'_>) -> Result<AuditHead, CatalogError> {
     let head: Option<(i64, [u8; 32])> = catalog
         .query_row("SELECT position, row_hash FROM audit_head WHERE one = 1", [], |row| {
             Ok((row.get(0)?, row.get(1)?))
@@ -227,7 +228,7 @@ fn head(catalog: &Connection) -> Result<AuditHead, CatalogError> {
     }))
 }
 
-fn set_head(transaction: &Transaction<'_>, head: &AuditHead) -> Result<(), CatalogError> {
+fn set_head(transaction: &Session<'_>, head: &AuditHead) -> Result<(), CatalogError> {
     transaction.execute(
         "INSERT INTO audit_head (one, position, row_hash) VALUES (1, ?1, ?2)
          ON CONFLICT (one) DO UPDATE SET position = excluded.position,
@@ -237,7 +238,7 @@ fn set_head(transaction: &Transaction<'_>, head: &AuditHead) -> Result<(), Catal
     Ok(())
 }
 
-fn link(cells: &Cells<'_, '_>) -> Result<Link, CatalogError> {
+fn link(cells: &Cells<'_>) -> Result<Link, CatalogError> {
     Ok(Link {
         row: AuditRow {
             position: cells.count("position")?,

@@ -5,11 +5,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, params};
 use simsim_model::failpoint;
 
 use crate::connections::Connections;
 use crate::fence::Fence;
+use crate::postgres::{PgConnections, PostgresPlace};
+use crate::sql::{Optional, Session};
 use crate::{CatalogError, migrations};
 
 /// Marks the file as ours (`PRAGMA application_id`): "ssim".
@@ -18,12 +20,29 @@ const APPLICATION_ID: i64 = 0x7373_696d;
 /// empty database and would begin anew in it, so that is told apart here.
 const HEAD_BYTES: u64 = 512;
 
+/// Where a catalog lies.
+#[derive(Debug, Clone)]
+pub enum CatalogPlace {
+    /// An SQLite database: this file, with its lock file beside it.
+    File(PathBuf),
+    /// A database of PostgreSQL, or one schema of it.
+    Postgres(PostgresPlace),
+}
+
+impl std::fmt::Display for CatalogPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CatalogPlace::File(path) => path.display().fmt(f),
+            CatalogPlace::Postgres(place) => place.fmt(f),
+        }
+    }
+}
+
 /// How to open a catalog.
 #[derive(Debug, Clone)]
 pub struct CatalogOptions {
-    /// The database file; the lock file lies beside it.
-    pub path: PathBuf,
-    /// Keys the audit chain, so that who can write the file but not read the Server's master key
+    pub place: CatalogPlace,
+    /// Keys the audit chain, so that who can write the database but not read the Server's master key
     /// cannot make a chain that holds. Kept outside the database.
     pub audit_key: [u8; 32],
     /// The moment of opening, milliseconds since 1970.
@@ -37,16 +56,21 @@ pub struct Catalog {
 }
 
 struct Shared {
-    connections: Connections,
+    database: Database,
     audit_key: [u8; 32],
-    path: PathBuf,
-    /// Last, so that the lock outlives every connection.
-    _fence: Fence,
+    place: CatalogPlace,
+    /// Last, so that the lock of a file outlives every connection.
+    _fence: Option<Fence>,
+}
+
+enum Database {
+    Sqlite(Box<Connections>),
+    Postgres(Box<PgConnections>),
 }
 
 impl std::fmt::Debug for Catalog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Catalog").field("path", &self.shared.path).finish_non_exhaustive()
+        f.debug_struct("Catalog").field("place", &self.shared.place).finish_non_exhaustive()
     }
 }
 
@@ -54,100 +78,95 @@ impl Catalog {
     /// Opens the catalog, made if it is not there, and brings its schema up to date.
     ///
     /// Errors: `Busy` while another process has it open, `Invalid` for a newer schema or another
-    /// program's database, `Corrupt`, `Full`.
+    /// program's database, `Corrupt`, `Full`, `Unreachable`.
     pub fn open(options: &CatalogOptions) -> Result<Self, CatalogError> {
-        let path = &options.path;
-        if let Some(folder) = path.parent() {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)
-                .map_err(|source| CatalogError::io("make the folder", folder, source))?;
-        }
-        let fence = Fence::take(path, &lock_path(path))?;
-        match std::fs::metadata(path) {
-            Ok(file) if file.len() < HEAD_BYTES => {
-                return Err(CatalogError::CutOff { path: path.clone(), bytes: file.len() });
+        let (database, fence) = match &options.place {
+            CatalogPlace::File(path) => {
+                let (connections, fence) = open_file(path, options.now_unix_ms)?;
+                (Database::Sqlite(Box::new(connections)), Some(fence))
             }
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                make(path, options.now_unix_ms)
-                    .map_err(|error| error.while_doing("make the database"))?;
+            CatalogPlace::Postgres(place) => {
+                let connections = PgConnections::open(place, options.now_unix_ms)?;
+                (Database::Postgres(Box::new(connections)), None)
             }
-            Err(source) => return Err(CatalogError::io("look at", path, source)),
-        }
-        let connections = Connections::open(path)?;
-        connections
-            .with_writer(|writer| {
-                recognise(path, writer)?;
-                migrations::migrate(writer, migrations::STEPS, options.now_unix_ms)
-            })
-            .map_err(|error| error.while_doing("bring its schema up to date"))?;
+        };
         Ok(Self {
             shared: Arc::new(Shared {
-                connections,
+                database,
                 audit_key: options.audit_key,
-                path: path.clone(),
+                place: options.place.clone(),
                 _fence: fence,
             }),
         })
     }
 
     /// Where the database lies.
-    pub fn path(&self) -> &Path {
-        &self.shared.path
-    }
-
-    /// Looks at every page and every reference of the database. Errors: `Corrupt`.
-    pub fn check(&self) -> Result<(), CatalogError> {
-        self.read("check itself", |catalog| {
-            let word: String =
-                catalog.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-            if word != "ok" {
-                return Err(CatalogError::BadCell {
-                    table: "(pages)",
-                    column: "(structure)",
-                    what: word,
-                });
-            }
-            let orphan: Option<String> =
-                catalog.query_row("PRAGMA foreign_key_check", [], |row| row.get(0)).optional()?;
-            match orphan {
-                None => Ok(()),
-                Some(table) => Err(CatalogError::BadCell {
-                    table: "(references)",
-                    column: "(any)",
-                    what: format!("a row of table {table} refers to one that is not there"),
-                }),
-            }
-        })
+    pub fn place(&self) -> &CatalogPlace {
+        &self.shared.place
     }
 
     pub(crate) fn audit_key(&self) -> &[u8; 32] {
         &self.shared.audit_key
     }
 
+    /// Runs `act` in one transaction. It may run more than once; only the last run counts.
     pub(crate) fn write<T>(
         &self,
         doing: &'static str,
-        act: impl FnOnce(&Transaction<'_>) -> Result<T, CatalogError>,
+        act: impl FnMut(&Session<'_>) -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
-        self.shared.connections.write(doing, act)
+        match &self.shared.database {
+            Database::Sqlite(connections) => connections.write(doing, act),
+            Database::Postgres(connections) => connections.write(doing, act),
+        }
     }
 
     pub(crate) fn read<T>(
         &self,
         doing: &'static str,
-        ask: impl FnOnce(&Connection) -> Result<T, CatalogError>,
+        ask: impl FnOnce(&Session<'_>) -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
-        self.shared.connections.read(doing, ask)
+        match &self.shared.database {
+            Database::Sqlite(connections) => connections.read(doing, ask),
+            Database::Postgres(connections) => connections.read(doing, ask),
+        }
     }
+}
+
+/// Opens the file, made if it is not there.
+fn open_file(path: &Path, now_unix_ms: i64) -> Result<(Connections, Fence), CatalogError> {
+    if let Some(folder) = path.parent() {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| CatalogError::io("make the folder", folder, source))?;
+    }
+    let fence = Fence::take(path, &lock_path(path))?;
+    match std::fs::metadata(path) {
+        Ok(file) if file.len() < HEAD_BYTES => {
+            return Err(CatalogError::CutOff { path: path.to_owned(), bytes: file.len() });
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            make(path, now_unix_ms).map_err(|error| error.while_doing("make the database"))?;
+        }
+        Err(source) => return Err(CatalogError::io("look at", path, source)),
+    }
+    let connections = Connections::open(path)?;
+    connections
+        .with_writer(|writer| {
+            recognise(path, writer)?;
+            migrations::migrate(writer, migrations::STEPS, now_unix_ms)
+        })
+        .map_err(|error| error.while_doing("bring its schema up to date"))?;
+    Ok((connections, fence))
 }
 
 /// The next number of a counter, from 1. Part of the caller's transaction, so a number that was
 /// given out in a transaction that failed is given out again; one that was seen never is.
 pub(crate) fn next_number(
-    transaction: &Transaction<'_>,
+    transaction: &Session<'_>,
     counter: &'static str,
 ) -> Result<i64, CatalogError> {
     let last: Option<i64> = transaction
@@ -212,7 +231,7 @@ fn lock_path(path: &Path) -> PathBuf {
 fn recognise(path: &Path, connection: &Connection) -> Result<(), CatalogError> {
     let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id != APPLICATION_ID {
-        return Err(CatalogError::Foreign { path: path.to_owned() });
+        return Err(CatalogError::Foreign { place: path.display().to_string() });
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! How the suite's nouns lie in cells, and how a row is read without trusting it.
 
-use rusqlite::Row;
 use simsim_model::{DomainId, Kind, Level, Outcome, ProblemKind, SavesetId, StoreId, TransferId};
 
 use crate::CatalogError;
+use crate::sql::Row;
 
 /// An id that lies in a cell as its bytes.
 pub(crate) trait CellId: Sized {
@@ -23,13 +23,13 @@ macro_rules! cell_id {
 cell_id!(StoreId, DomainId, SavesetId, TransferId);
 
 /// A row of a named table, read column by column.
-pub(crate) struct Cells<'a, 'r> {
+pub(crate) struct Cells<'a> {
     pub table: &'static str,
-    pub row: &'a Row<'r>,
+    pub row: Row<'a>,
 }
 
-impl<'a, 'r> Cells<'a, 'r> {
-    pub(crate) fn new(table: &'static str, row: &'a Row<'r>) -> Self {
+impl<'a> Cells<'a> {
+    pub(crate) fn new(table: &'static str, row: Row<'a>) -> Self {
         Self { table, row }
     }
 

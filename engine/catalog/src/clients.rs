@@ -1,6 +1,6 @@
 //! Clients: hosts that proved themselves with a one-time code, known by their host key.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use crate::CatalogError;
@@ -8,6 +8,7 @@ use crate::access_mode::AccessMode;
 use crate::catalog::{Catalog, next_number};
 use crate::cells::{Cells, json_cell};
 use crate::join_codes::spend;
+use crate::sql::{Optional, Session};
 
 /// The number of a client row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -206,7 +207,7 @@ impl Catalog {
 }
 
 fn store_client(
-    transaction: &Transaction<'_>,
+    transaction: &Session<'_>,
     new: &NewClient,
     may_renew: bool,
     now_unix_ms: i64,
@@ -258,7 +259,7 @@ fn store_client(
     }
 }
 
-pub(crate) fn client_by_name(catalog: &Connection, name: &str) -> Result<Client, CatalogError> {
+pub(crate) fn client_by_name(catalog: &Session<'_>, name: &str) -> Result<Client, CatalogError> {
     let mut ask =
         catalog.prepare_cached(&format!("SELECT {COLUMNS} FROM clients WHERE name = ?1"))?;
     let mut rows = ask.query([name])?;
@@ -268,7 +269,7 @@ pub(crate) fn client_by_name(catalog: &Connection, name: &str) -> Result<Client,
     }
 }
 
-pub(crate) fn client_by_id(catalog: &Connection, id: ClientId) -> Result<Client, CatalogError> {
+pub(crate) fn client_by_id(catalog: &Session<'_>, id: ClientId) -> Result<Client, CatalogError> {
     let mut ask =
         catalog.prepare_cached(&format!("SELECT {COLUMNS} FROM clients WHERE client = ?1"))?;
     let mut rows = ask.query([id.0])?;
@@ -278,7 +279,7 @@ pub(crate) fn client_by_id(catalog: &Connection, id: ClientId) -> Result<Client,
     }
 }
 
-fn from_row(cells: &Cells<'_, '_>) -> Result<Client, CatalogError> {
+fn from_row(cells: &Cells<'_>) -> Result<Client, CatalogError> {
     Ok(Client {
         id: ClientId(cells.get("client")?),
         name: cells.get("name")?,

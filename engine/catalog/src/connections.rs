@@ -1,4 +1,4 @@
-//! One connection that writes, a few that read.
+//! On SQLite: one connection that writes, a few that read.
 //!
 //! | lock | taken by | held for |
 //! |---|---|---|
@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use simsim_model::failpoint;
 
 use crate::CatalogError;
+use crate::sql::Session;
 
 /// Readers beyond this number wait for one to come back.
 const READERS_MAX: usize = 4;
@@ -65,7 +66,7 @@ impl Connections {
     pub(crate) fn write<T>(
         &self,
         doing: &'static str,
-        act: impl FnOnce(&Transaction<'_>) -> Result<T, CatalogError>,
+        act: impl FnOnce(&Session<'_>) -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
         let mut writer = unpoisoned(&self.writer);
         if self.flush_failed.load(Ordering::Relaxed) {
@@ -73,7 +74,7 @@ impl Connections {
         }
         let result = (|| {
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let value = act(&transaction)?;
+            let value = act(&Session::Sqlite(&transaction))?;
             failpoint::hit("catalog.before_commit");
             transaction.commit()?;
             failpoint::hit("catalog.after_commit");
@@ -91,14 +92,14 @@ impl Connections {
     pub(crate) fn read<T>(
         &self,
         doing: &'static str,
-        ask: impl FnOnce(&Connection) -> Result<T, CatalogError>,
+        ask: impl FnOnce(&Session<'_>) -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
         let mut lent = self.lend().map_err(|error| error.while_doing(doing))?;
         let result = match lent.connection.as_mut() {
             Some(connection) => connection
                 .transaction_with_behavior(TransactionBehavior::Deferred)
                 .map_err(CatalogError::from)
-                .and_then(|moment| ask(&moment)),
+                .and_then(|moment| ask(&Session::Sqlite(&moment))),
             None => Err(CatalogError::invalid("a reading connection was lost")),
         };
         result.map_err(|error| error.while_doing(doing))

@@ -3,13 +3,14 @@
 //! One backup has one row, whatever number of datastores it lies in. The row is that of the datastore
 //! where its domain is at home; where that one is not known yet, or is gone with its catalog, of any.
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::params;
 use simsim_model::{SavesetId, StoreId};
 
 use crate::catalog::Catalog;
 use crate::cells::{Cells, count_cell};
 use crate::domains;
 use crate::savesets::{self, put_saveset, saveset_by_id};
+use crate::sql::Session;
 use crate::{CatalogError, Domain, Saveset, SavesetState};
 
 /// A copy of a saveset.
@@ -97,7 +98,7 @@ impl Catalog {
     }
 }
 
-fn copies_of(catalog: &Connection, saveset: SavesetId) -> Result<Vec<SavesetCopy>, CatalogError> {
+fn copies_of(catalog: &Session<'_>, saveset: SavesetId) -> Result<Vec<SavesetCopy>, CatalogError> {
     let mut ask =
         catalog.prepare_cached("SELECT * FROM copies WHERE saveset = ?1 ORDER BY store")?;
     let mut rows = ask.query([saveset.as_bytes()])?;
@@ -108,7 +109,7 @@ fn copies_of(catalog: &Connection, saveset: SavesetId) -> Result<Vec<SavesetCopy
     Ok(copies)
 }
 
-fn add_copy(transaction: &Transaction<'_>, copy: &Saveset) -> Result<(), CatalogError> {
+fn add_copy(transaction: &Session<'_>, copy: &Saveset) -> Result<(), CatalogError> {
     match saveset_by_id(transaction, copy.saveset)? {
         Some(there) if there.store != copy.store => {
             if there.domain != copy.domain {
@@ -130,7 +131,7 @@ fn add_copy(transaction: &Transaction<'_>, copy: &Saveset) -> Result<(), Catalog
 }
 
 fn put_copy(
-    transaction: &Transaction<'_>,
+    transaction: &Session<'_>,
     saveset: SavesetId,
     store: StoreId,
     sequence: u64,
@@ -145,7 +146,7 @@ fn put_copy(
 
 /// The row of a saveset moves to the datastore where it is at home; where it was becomes a copy.
 pub(crate) fn make_way(
-    transaction: &Transaction<'_>,
+    transaction: &Session<'_>,
     there: &Saveset,
     home: StoreId,
 ) -> Result<(), CatalogError> {
@@ -162,7 +163,7 @@ pub(crate) fn make_way(
     Ok(())
 }
 
-fn from_row(cells: &Cells<'_, '_>) -> Result<SavesetCopy, CatalogError> {
+fn from_row(cells: &Cells<'_>) -> Result<SavesetCopy, CatalogError> {
     Ok(SavesetCopy {
         saveset: cells.id("saveset")?,
         store: cells.id("store")?,

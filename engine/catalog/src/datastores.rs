@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use simsim_model::StoreId;
 
 use crate::catalog::Catalog;
 use crate::cells::Cells;
+use crate::sql::{Optional, Session};
 use crate::{CatalogError, ClientId};
 
 /// Whether jobs may use a datastore.
@@ -137,7 +138,7 @@ impl Catalog {
 }
 
 pub(crate) fn datastore_by_id(
-    catalog: &Connection,
+    catalog: &Session<'_>,
     store: StoreId,
 ) -> Result<Datastore, CatalogError> {
     let mut ask =
@@ -149,7 +150,7 @@ pub(crate) fn datastore_by_id(
     }
 }
 
-fn from_row(cells: &Cells<'_, '_>) -> Result<Datastore, CatalogError> {
+fn from_row(cells: &Cells<'_>) -> Result<Datastore, CatalogError> {
     Ok(Datastore {
         store: cells.id("store")?,
         name: cells.get("name")?,

@@ -1,11 +1,12 @@
 //! Dedup domains and who holds their keys. Key bytes come sealed and stay so.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use simsim_model::{DomainId, StoreId};
 
 use crate::catalog::Catalog;
 use crate::cells::Cells;
+use crate::sql::{Optional, Session};
 use crate::{CatalogError, ClientId};
 
 /// Who can open what a domain holds.
@@ -152,14 +153,14 @@ impl Catalog {
     }
 }
 
-fn by_id(catalog: &Connection, domain: DomainId) -> Result<Option<Domain>, CatalogError> {
+fn by_id(catalog: &Session<'_>, domain: DomainId) -> Result<Option<Domain>, CatalogError> {
     let mut ask = catalog.prepare_cached("SELECT * FROM domains WHERE domain = ?1")?;
     let mut rows = ask.query([domain.as_bytes()])?;
     rows.next()?.map(|row| from_row(&Cells::new("domains", row))).transpose()
 }
 
 fn of_owner(
-    catalog: &Connection,
+    catalog: &Session<'_>,
     store: StoreId,
     owner: ClientId,
 ) -> Result<Option<Domain>, CatalogError> {
@@ -176,7 +177,7 @@ fn of_owner(
     }
 }
 
-pub(crate) fn from_row(cells: &Cells<'_, '_>) -> Result<Domain, CatalogError> {
+pub(crate) fn from_row(cells: &Cells<'_>) -> Result<Domain, CatalogError> {
     Ok(Domain {
         domain: cells.id("domain")?,
         store: cells.id("store")?,

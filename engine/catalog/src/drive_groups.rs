@@ -3,12 +3,13 @@
 //! A drive is in one group at most. The drives of a group may lead to several datastores, also on
 //! several hosts.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::params;
 use simsim_model::StoreId;
 
 use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::Cells;
+use crate::sql::{Optional, Session};
 
 /// One group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,11 +135,7 @@ impl Catalog {
     }
 }
 
-fn put_drives(
-    transaction: &Transaction<'_>,
-    name: &str,
-    drives: &[u32],
-) -> Result<(), CatalogError> {
+fn put_drives(transaction: &Session<'_>, name: &str, drives: &[u32]) -> Result<(), CatalogError> {
     if drives.is_empty() {
         return Err(CatalogError::invalid(format!(
             "drive group '{name}' needs at least one drive"
@@ -163,7 +160,7 @@ fn put_drives(
     Ok(())
 }
 
-fn group_by_name(catalog: &Connection, name: &str) -> Result<Option<DriveGroup>, CatalogError> {
+fn group_by_name(catalog: &Session<'_>, name: &str) -> Result<Option<DriveGroup>, CatalogError> {
     let created: Option<i64> = catalog
         .query_row("SELECT created_unix_ms FROM drive_groups WHERE name = ?1", [name], |row| {
             row.get(0)
@@ -176,6 +173,6 @@ fn group_by_name(catalog: &Connection, name: &str) -> Result<Option<DriveGroup>,
     Ok(Some(DriveGroup { name: name.to_owned(), drives, created_unix_ms }))
 }
 
-fn there(catalog: &Connection, name: &str) -> Result<DriveGroup, CatalogError> {
+fn there(catalog: &Session<'_>, name: &str) -> Result<DriveGroup, CatalogError> {
     group_by_name(catalog, name)?.ok_or_else(|| CatalogError::not_found("drive group", name))
 }

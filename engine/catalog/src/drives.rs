@@ -1,13 +1,14 @@
 //! Drives: numbered paths for data to a datastore. A number is pinned: once given, it names the
 //! same drive for ever, and so does the port that follows from it.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 use simsim_model::StoreId;
 
 use crate::CatalogError;
 use crate::catalog::{Catalog, next_number};
 use crate::cells::Cells;
 use crate::datastores::datastore_by_id;
+use crate::sql::Optional;
 
 /// Highest number of a drive.
 const DRIVE_MAX: i64 = 9999;

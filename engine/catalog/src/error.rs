@@ -5,14 +5,20 @@ use std::path::PathBuf;
 use rusqlite::ffi;
 use simsim_model::Kind;
 
+use crate::sql::SqlError;
+
 /// An error of the catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
+    /// A file with a password that others may read.
+    #[error("the password file {path} can be read by others than its owner: chmod 600 it")]
+    Readable { path: PathBuf },
+
     /// Another process holds the catalog.
     #[error(
-        "the catalog {path} is in use{holder}: two servers cannot run on one catalog; stop the other one first"
+        "the catalog {place} is in use{holder}: two servers cannot run on one catalog; stop the other one first"
     )]
-    InUse { path: PathBuf, holder: String },
+    InUse { place: String, holder: String },
 
     /// Written by a later version of the suite.
     #[error(
@@ -21,8 +27,8 @@ pub enum CatalogError {
     Newer { found: i64, known: i64 },
 
     /// A database, but not ours.
-    #[error("{path} is a database of another program: give the catalog a place of its own")]
-    Foreign { path: PathBuf },
+    #[error("{place} is a database of another program: give the catalog a place of its own")]
+    Foreign { place: String },
 
     /// A migration that was applied is not the one in this binary.
     #[error(
@@ -50,13 +56,32 @@ pub enum CatalogError {
     #[error(
         "no room for the catalog while trying to {doing}: free space on its disk; nothing was changed"
     )]
-    Full { doing: &'static str, source: rusqlite::Error },
+    Full { doing: &'static str, source: SqlError },
 
     /// The file is damaged.
     #[error(
         "the catalog's file is damaged (found while trying to {doing}): restore it from a copy, or start with an empty one and run 'simsim datastore rebuild-catalog'"
     )]
-    Damaged { doing: &'static str, source: rusqlite::Error },
+    Damaged { doing: &'static str, source: SqlError },
+
+    /// What the database keeps of the catalog is damaged.
+    #[error(
+        "PostgreSQL says that the catalog's data is damaged (found while trying to {doing}): restore the database from a copy of it, or start with an empty one and run 'simsim datastore rebuild-catalog'"
+    )]
+    DamagedThere { doing: &'static str, source: SqlError },
+
+    /// PostgreSQL does not answer, or the connection to it ended. Nothing was changed.
+    #[error(
+        "the catalog could not {doing}: its database cannot be reached. Nothing was changed; the next try connects anew. Look at the server of PostgreSQL and the way to it"
+    )]
+    Lost { doing: &'static str, source: SqlError },
+
+    /// The connection ended while the database made a change durable, and what became of it could
+    /// not be asked.
+    #[error(
+        "the catalog was to {doing}, and the connection to its database ended while it did: whether that was done is not known. Look before it is done again"
+    )]
+    Unclear { doing: &'static str, source: SqlError },
 
     /// Shorter than any database: a power cut or a full disk cut it off.
     #[error(
@@ -75,7 +100,7 @@ pub enum CatalogError {
     FlushFailed,
 
     #[error("the catalog could not {doing}")]
-    Sql { doing: &'static str, source: rusqlite::Error },
+    Sql { doing: &'static str, source: SqlError },
 
     #[error("the catalog could not {doing} {path}")]
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
@@ -86,6 +111,7 @@ impl CatalogError {
     pub fn kind(&self) -> Kind {
         match self {
             CatalogError::InUse { .. } | CatalogError::StillUsed { .. } => Kind::Busy,
+            CatalogError::Readable { .. } => Kind::Denied,
             CatalogError::NotFound { .. } => Kind::NotFound,
             CatalogError::Newer { .. }
             | CatalogError::Foreign { .. }
@@ -94,15 +120,13 @@ impl CatalogError {
             | CatalogError::Invalid { .. }
             | CatalogError::JobState { .. } => Kind::Invalid,
             CatalogError::Full { .. } => Kind::Full,
+            CatalogError::Lost { .. } | CatalogError::Unclear { .. } => Kind::Unreachable,
             CatalogError::Damaged { .. }
+            | CatalogError::DamagedThere { .. }
             | CatalogError::CutOff { .. }
             | CatalogError::BadCell { .. } => Kind::Corrupt,
             CatalogError::FlushFailed => Kind::Internal,
-            CatalogError::Sql { source, .. } => match primary_code(source) {
-                Some(ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED) => Kind::Busy,
-                Some(ffi::SQLITE_READONLY | ffi::SQLITE_PERM | ffi::SQLITE_AUTH) => Kind::Denied,
-                _ => Kind::Internal,
-            },
+            CatalogError::Sql { source, .. } => kind_of_sql(source),
             CatalogError::Io { source, .. } => Kind::of_io(source),
         }
     }
@@ -123,29 +147,44 @@ impl CatalogError {
         CatalogError::Io { doing, path: path.to_owned(), source }
     }
 
-    /// Names the act that failed and finds the word for SQLite's code.
+    /// Names the act that failed and finds the word for the database's code.
     pub(crate) fn while_doing(self, doing: &'static str) -> Self {
-        let CatalogError::Sql { source, .. } = self else { return self };
-        match primary_code(&source) {
-            Some(ffi::SQLITE_FULL) => CatalogError::Full { doing, source },
+        let source = match self {
+            CatalogError::Sql { source, .. } => source,
+            CatalogError::Unclear { source, .. } => return CatalogError::Unclear { doing, source },
+            other => return other,
+        };
+        if source.is_lost() {
+            return CatalogError::Lost { doing, source };
+        }
+        let refused = || CatalogError::Invalid {
+            message: format!(
+                "the catalog refuses to {doing}: it would refer to something that is not there, or break a rule of the table ({source})"
+            ),
+        };
+        match (source.as_sqlite().and_then(primary_code), source.sqlstate()) {
+            (Some(ffi::SQLITE_FULL), _) | (_, Some("53100")) => {
+                CatalogError::Full { doing, source }
+            }
             // The index of the log could not grow: on Linux for want of room.
-            Some(ffi::SQLITE_IOERR)
-                if source
-                    .sqlite_error()
-                    .is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE) =>
+            (Some(ffi::SQLITE_IOERR), _)
+                if extended_code(&source) == Some(ffi::SQLITE_IOERR_SHMSIZE) =>
             {
                 CatalogError::Full { doing, source }
             }
-            Some(ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB) => {
+            (Some(ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB), _) => {
                 CatalogError::Damaged { doing, source }
             }
-            Some(ffi::SQLITE_CONSTRAINT) => CatalogError::Invalid {
-                message: format!(
-                    "the catalog refuses to {doing}: it would refer to something that is not there, or break a rule of the table ({source})"
-                ),
-            },
+            (_, Some("XX001" | "XX002" | "58P01")) => CatalogError::DamagedThere { doing, source },
+            (Some(ffi::SQLITE_CONSTRAINT), _) => refused(),
+            (_, Some(code)) if code.starts_with("23") => refused(),
             _ => CatalogError::Sql { doing, source },
         }
+    }
+
+    /// Two transactions met, and all of this one may be tried again.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, CatalogError::Sql { source, .. } if source.is_conflict())
     }
 
     /// A flush that failed: after it, the kernel may have dropped what was not written, and a
@@ -157,21 +196,42 @@ impl CatalogError {
             | CatalogError::Damaged { source, .. } => source,
             _ => return false,
         };
-        matches!(
-            source.sqlite_error().map(|error| error.extended_code),
-            Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)
-        )
+        matches!(extended_code(source), Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
+    }
+}
+
+impl From<SqlError> for CatalogError {
+    fn from(source: SqlError) -> Self {
+        CatalogError::Sql { doing: "run a statement", source }
     }
 }
 
 impl From<rusqlite::Error> for CatalogError {
     fn from(source: rusqlite::Error) -> Self {
-        CatalogError::Sql { doing: "run a statement", source }
+        SqlError::from(source).into()
+    }
+}
+
+fn kind_of_sql(source: &SqlError) -> Kind {
+    match (source.as_sqlite().and_then(primary_code), source.sqlstate()) {
+        (Some(ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED), _) => Kind::Busy,
+        (Some(ffi::SQLITE_READONLY | ffi::SQLITE_PERM | ffi::SQLITE_AUTH), _) => Kind::Denied,
+        // Conflicts after all tries, a lock that was not let go of, too many connections.
+        (_, Some("40001" | "40P01" | "55P03" | "53300")) => Kind::Busy,
+        // A wrong password or role; no such right; a database that only answers reads.
+        (_, Some("28000" | "28P01" | "42501" | "25006")) => Kind::Denied,
+        // No such database.
+        (_, Some("3D000")) => Kind::NotFound,
+        _ => Kind::Internal,
     }
 }
 
 fn primary_code(error: &rusqlite::Error) -> Option<i32> {
     error.sqlite_error().map(|error| error.extended_code & 0xff)
+}
+
+fn extended_code(error: &SqlError) -> Option<i32> {
+    error.as_sqlite()?.sqlite_error().map(|error| error.extended_code)
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ impl Fence {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(CatalogError::InUse {
-                    path: catalog.to_owned(),
+                    place: catalog.display().to_string(),
                     holder: holder(&mut file),
                 });
             }

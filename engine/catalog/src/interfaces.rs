@@ -1,9 +1,10 @@
 //! Interfaces of device hosts, and which of them clients choose. The texts are the Server's; the
 //! catalog keeps their order.
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::params;
 
 use crate::clients::client_by_name;
+use crate::sql::Session;
 use crate::{Catalog, CatalogError, ClientId};
 
 impl Catalog {
@@ -45,7 +46,7 @@ const INTERFACES: List = ("interfaces", "url");
 const CHOICES: List = ("client_choices", "choice");
 
 fn listed(
-    catalog: &Connection,
+    catalog: &Session<'_>,
     (table, column): List,
     client: ClientId,
 ) -> Result<Vec<String>, CatalogError> {
@@ -57,7 +58,7 @@ fn listed(
 }
 
 fn named(
-    catalog: &Connection,
+    catalog: &Session<'_>,
     (table, column): List,
 ) -> Result<Vec<(String, String)>, CatalogError> {
     let mut ask = catalog.prepare_cached(&format!(
@@ -69,7 +70,7 @@ fn named(
 }
 
 fn replace(
-    transaction: &Transaction<'_>,
+    transaction: &Session<'_>,
     (table, column): List,
     client: &str,
     texts: &[String],

@@ -165,7 +165,7 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
-pub(crate) fn from_row(cells: &Cells<'_, '_>) -> Result<Job, CatalogError> {
+pub(crate) fn from_row(cells: &Cells<'_>) -> Result<Job, CatalogError> {
     let error = match cells.word_or_none("error_kind", kind_from_cell)? {
         Some(kind) => Some(JobError { kind, message: cells.get("error_message")? }),
         None => None,

@@ -4,8 +4,8 @@
 //! job's state, its problems, its result and its saveset row together, so that a crash leaves
 //! either all of it or a job that still counts as running and is asked for after the restart.
 
+use rusqlite::params;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Transaction, params, params_from_iter};
 use simsim_model::{
     DomainId, Kind, Level, Outcome, PROBLEMS_KEPT_MAX, Problem, ProgressSnapshot, SavesetId,
     TransferId,
@@ -17,6 +17,7 @@ use crate::clients::client_by_id;
 use crate::job::from_row;
 use crate::results::add_result;
 use crate::savesets::put_saveset;
+use crate::sql::{Optional, Session};
 use crate::{CatalogError, Job, JobEnd, JobFilter, JobStart, JobState, NewJob};
 
 impl Catalog {
@@ -194,7 +195,7 @@ impl Catalog {
         }
         self.read("list jobs", |catalog| {
             let mut ask = catalog.prepare_cached(&text)?;
-            let mut rows = ask.query(params_from_iter(values))?;
+            let mut rows = ask.query(values)?;
             let mut jobs = Vec::new();
             while let Some(row) = rows.next()? {
                 jobs.push(from_row(&Cells::new("jobs", row))?);
@@ -225,7 +226,7 @@ impl Catalog {
 }
 
 fn end_job(
-    transaction: &Transaction<'_>,
+    transaction: &Session<'_>,
     number: u64,
     end: &JobEnd,
     now_unix_ms: i64,
@@ -266,7 +267,7 @@ fn end_job(
 
 /// Reads a job and holds the step it is to make against its state.
 fn step(
-    transaction: &Transaction<'_>,
+    transaction: &Session<'_>,
     number: u64,
     next: JobState,
     verb: &'static str,
@@ -278,7 +279,7 @@ fn step(
     Ok(job)
 }
 
-fn job_by_number(catalog: &Connection, number: u64) -> Result<Job, CatalogError> {
+fn job_by_number(catalog: &Session<'_>, number: u64) -> Result<Job, CatalogError> {
     let mut ask = catalog.prepare_cached("SELECT * FROM jobs WHERE job = ?1")?;
     let mut rows = ask.query([count_cell(number)?])?;
     match rows.next()? {
@@ -288,7 +289,7 @@ fn job_by_number(catalog: &Connection, number: u64) -> Result<Job, CatalogError>
 }
 
 /// Whether a job of this number is there.
-pub(crate) fn job_exists(catalog: &Connection, number: u64) -> Result<bool, CatalogError> {
+pub(crate) fn job_exists(catalog: &Session<'_>, number: u64) -> Result<bool, CatalogError> {
     let found: Option<i64> = catalog
         .query_row("SELECT job FROM jobs WHERE job = ?1", [count_cell(number)?], |row| row.get(0))
         .optional()?;

@@ -1,10 +1,11 @@
 //! One-time codes of enrolment. Each serves once, for a short time, and dies of wrong guesses.
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::params;
 
 use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::Cells;
+use crate::sql::{Optional, Session};
 
 /// After this many wrong proofs a code is locked for good.
 pub const WRONG_ATTEMPTS_MAX: u32 = 10;
@@ -106,7 +107,7 @@ impl Catalog {
             let mut ask = catalog.prepare_cached(
                 "SELECT DISTINCT client_name, outbound FROM join_codes WHERE used_unix_ms IS NULL
                      AND expires_unix_ms > ?1 AND wrong_attempts < 10
-                 ORDER BY client_name, outbound",
+                 ORDER BY client_name NULLS FIRST, outbound",
             )?;
             let names = ask.query_map([now_unix_ms], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(names.collect::<Result<_, _>>()?)
@@ -129,7 +130,7 @@ impl Catalog {
 
 /// Spends a code. Answers whether it was made for this very name.
 pub(crate) fn spend(
-    transaction: &Transaction<'_>,
+    transaction: &Session<'_>,
     hash: &[u8; 32],
     name: &str,
     now_unix_ms: i64,
@@ -152,7 +153,7 @@ pub(crate) fn spend(
 }
 
 fn open_codes(
-    transaction: &Transaction<'_>,
+    transaction: &Session<'_>,
     name: &str,
     now_unix_ms: i64,
 ) -> Result<usize, CatalogError> {
@@ -164,7 +165,7 @@ fn open_codes(
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
-fn from_row(cells: &Cells<'_, '_>) -> Result<JoinCode, CatalogError> {
+fn from_row(cells: &Cells<'_>) -> Result<JoinCode, CatalogError> {
     Ok(JoinCode {
         hash: cells.get("code_hash")?,
         sealed_secret: cells.get("sealed_secret")?,

@@ -1,4 +1,4 @@
-//! The catalog: the Server's database, on SQLite.
+//! The catalog: the Server's database, on SQLite or on PostgreSQL.
 //!
 //! It knows which clients are enrolled, what is to be saved and where to, which jobs ran, and
 //! which savesets came of them. It holds no content of any file, and no key in clear: sealed
@@ -8,22 +8,25 @@
 //! again from the datastores ([`Catalog::rebuild_savesets`]). What cannot be derived (clients,
 //! tasks, audit) is why the catalog is itself worth a backup.
 //!
-//! | what | held by |
-//! |---|---|
-//! | one Server per catalog | a lock on `catalog.lock`, owned by the open file: `fence` |
-//! | one writer | a mutex around the one writing connection: `connections` |
-//! | readers beside it | a few reading connections; each read sees one moment (WAL) |
-//! | an acknowledged write is durable | `synchronous=FULL`: the log is flushed at each commit |
-//! | a job's state is never unclear | [`JobState`], the only way from one state to another |
-//! | nobody edits history | [`Catalog::verify_audit`], a chain of keyed hashes |
+//! | what | on SQLite | on PostgreSQL |
+//! |---|---|---|
+//! | one Server per catalog | a lock on `catalog.lock`, owned by the open file: `fence` | a lock of the writing session and a count of takings: `postgres::fence` |
+//! | one writer | a mutex around the one writing connection: `connections` | the same, and a lock on the fence's row in each transaction: `postgres::connections` |
+//! | readers beside it | a few reading connections; each read sees one moment (WAL) | the same (`REPEATABLE READ`) |
+//! | an acknowledged write is durable | `synchronous=FULL`: the log is flushed at each commit | `synchronous_commit` is never off |
+//! | a connection that is lost | there is none | an error `Unreachable`, nothing half done, and the next call connects anew |
 //!
-//! All calls block; an asynchronous caller runs them on a thread for blocking work. Times come
-//! from the caller: nothing here reads a clock. SQL stands in this crate only.
+//! and on both: a job's state is never unclear ([`JobState`], the only way from one state to
+//! another), and nobody edits history ([`Catalog::verify_audit`], a chain of keyed hashes).
+//!
+//! Each query stands once, over the seam in `sql`. All calls block; an asynchronous caller runs them
+//! on a thread for blocking work. Times come from the caller. SQL stands in this crate only.
 
 mod access_mode;
 mod audit;
 mod catalog;
 mod cells;
+mod check;
 mod clients;
 mod connections;
 mod copies;
@@ -41,18 +44,20 @@ mod job_state;
 mod jobs;
 mod join_codes;
 mod migrations;
+mod postgres;
 mod rates;
 mod rebuild;
 mod replications;
 mod results;
 mod savesets;
 mod settings;
+mod sql;
 mod tasks;
 mod tokens;
 
 pub use access_mode::AccessMode;
 pub use audit::{AuditBreak, AuditEntry, AuditHead, AuditRow};
-pub use catalog::{Catalog, CatalogOptions};
+pub use catalog::{Catalog, CatalogOptions, CatalogPlace};
 pub use clients::{Client, ClientId, ClientState, NewClient, NodeFacts};
 pub use copies::SavesetCopy;
 pub use datastores::{Datastore, DatastoreState, StoreNames};
@@ -64,10 +69,12 @@ pub use job::{Job, JobEnd, JobError, JobFilter, JobKind, JobStart, NewJob};
 pub use job_log::{LOG_LINES_KEPT_MAX, LogLine, Severity};
 pub use job_state::JobState;
 pub use join_codes::{JoinCode, WRONG_ATTEMPTS_MAX};
+pub use postgres::PostgresPlace;
 pub use rates::{RateFor, RateRow};
 pub use rebuild::RebuildReport;
 pub use replications::Replication;
 pub use results::JobResultRow;
 pub use savesets::{Saveset, SavesetFilter, SavesetState};
+pub use sql::SqlError;
 pub use tasks::{Task, TaskId, TaskSettings};
 pub use tokens::{NewToken, Token, TokenAllows};

@@ -1,12 +1,13 @@
 //! The schema's history: numbered steps of plain SQL, each applied once, in order.
 //!
-//! The texts keep to what SQLite and PostgreSQL share (`INTEGER`, `BIGINT`, `TEXT`, and `BLOB`,
-//! which is `BYTEA` there). A step that was released is never edited: its hash is kept in
+//! The texts keep to what SQLite and PostgreSQL share; `INTEGER`, `BLOB` and `TEXT` have other words
+//! there ([`crate::sql`]). A step that was released is never edited: its hash is kept in
 //! `schema_version`, and a catalog whose steps differ from the binary's is refused.
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 
-use crate::CatalogError;
+use crate::sql::{Optional, Session};
+use crate::{CatalogError, check};
 
 /// One step.
 #[derive(Debug, Clone, Copy)]
@@ -51,17 +52,34 @@ const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (
     applied_unix_ms  BIGINT NOT NULL
 )";
 
-/// Brings the database to the last of `steps`, all in one transaction. Returns how many were
-/// applied.
+/// Brings a file to the last of `steps`, all in one transaction. Returns how many were applied.
 pub(crate) fn migrate(
     connection: &mut Connection,
     steps: &[Step],
     now_unix_ms: i64,
 ) -> Result<usize, CatalogError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(VERSION_TABLE)?;
+    let session = Session::Sqlite(&transaction);
+    let applied = apply(&session, steps, now_unix_ms)?;
+    if let Some(table) = check::orphan(&session)? {
+        return Err(CatalogError::invalid(format!(
+            "a row of table {table} refers to one that is not there: the catalog was not changed"
+        )));
+    }
+    transaction.commit()?;
+    Ok(applied)
+}
+
+/// Applies what the database does not have of `steps`, within the caller's transaction. Returns how
+/// many were applied.
+pub(crate) fn apply(
+    session: &Session<'_>,
+    steps: &[Step],
+    now_unix_ms: i64,
+) -> Result<usize, CatalogError> {
+    session.execute_step(VERSION_TABLE)?;
     let found: i64 =
-        transaction
+        session
             .query_row("SELECT COALESCE(MAX(step), 0) FROM schema_version", [], |row| row.get(0))?;
     let known = steps.last().map_or(0, |step| step.number);
     if found > known {
@@ -70,7 +88,7 @@ pub(crate) fn migrate(
     let mut applied = 0;
     for step in steps {
         let hash = blake3::hash(step.sql.as_bytes()).to_hex();
-        let kept: Option<String> = transaction
+        let kept: Option<String> = session
             .query_row(
                 "SELECT text_hash FROM schema_version WHERE step = ?1",
                 [step.number],
@@ -82,28 +100,36 @@ pub(crate) fn migrate(
             Some(_) => return Err(CatalogError::StepDiffers { step: step.number }),
             None => {}
         }
-        transaction.execute_batch(step.sql)?;
-        transaction.execute(
+        session.execute_step(step.sql)?;
+        session.execute(
             "INSERT INTO schema_version (step, name, text_hash, applied_unix_ms)
              VALUES (?1, ?2, ?3, ?4)",
             params![step.number, step.name, hash.as_str(), now_unix_ms],
         )?;
         applied += 1;
     }
-    let orphan: Option<String> =
-        transaction.query_row("PRAGMA foreign_key_check", [], |row| row.get(0)).optional()?;
-    if let Some(table) = orphan {
-        return Err(CatalogError::invalid(format!(
-            "a row of table {table} refers to one that is not there: the catalog was not changed"
-        )));
-    }
-    transaction.commit()?;
     Ok(applied)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sql::Wire;
+
+    /// A job with all that belongs to it, as version 7 had it.
+    const FURNISH: &str = "
+        INSERT INTO clients (client, name, host_key, addresses, listen_port, roles, platform,
+            suite_version, state, enrolled_unix_ms)
+            VALUES (1, 'a', 'k', '[]', 7, '[]', '', '', 'enrolled', 1);
+        INSERT INTO datastores VALUES (x'01', 'main', 1, x'2f', 'active', 1);
+        INSERT INTO jobs (job, kind, task_name, client, client_name, store, request,
+            requested_by, state, queued_unix_ms, ended_unix_ms, progress, problems)
+            VALUES (9, 'backup', 'home', 1, 'a', x'01', '{}', 'root', 'finished', 1, 2, '{}', 1);
+        INSERT INTO job_problems VALUES (9, 0, x'2f', 'note', 'text');
+        INSERT INTO job_log VALUES (9, 0, 1, 'info', 'line');
+        INSERT INTO results (job, kind, task_name, client_name, outcome, ended_unix_ms, files,
+            bytes, bytes_new, bytes_wire, problems)
+            VALUES (9, 'backup', 'home', 'a', 'finished', 2, 1, 2, 3, 4, 5);";
 
     fn empty() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
@@ -141,23 +167,10 @@ mod tests {
     /// Tables that are made anew keep every row, and what refers to them still does.
     #[test]
     fn jobs_and_all_that_belongs_to_them_outlive_every_step() {
-        let furnish = "
-            INSERT INTO clients (client, name, host_key, addresses, listen_port, roles, platform,
-                suite_version, state, enrolled_unix_ms)
-                VALUES (1, 'a', 'k', '[]', 7, '[]', '', '', 'enrolled', 1);
-            INSERT INTO datastores VALUES (x'01', 'main', 1, x'2f', 'active', 1);
-            INSERT INTO jobs (job, kind, task_name, client, client_name, store, request,
-                requested_by, state, queued_unix_ms, ended_unix_ms, progress, problems)
-                VALUES (9, 'backup', 'home', 1, 'a', x'01', '{}', 'root', 'finished', 1, 2, '{}', 1);
-            INSERT INTO job_problems VALUES (9, 0, x'2f', 'note', 'text');
-            INSERT INTO job_log VALUES (9, 0, 1, 'info', 'line');
-            INSERT INTO results (job, kind, task_name, client_name, outcome, ended_unix_ms, files,
-                bytes, bytes_new, bytes_wire, problems)
-                VALUES (9, 'backup', 'home', 'a', 'finished', 2, 1, 2, 3, 4, 5);";
         for from in 7..STEPS.len() {
             let mut older = empty();
             migrate(&mut older, &STEPS[..from], 1).unwrap();
-            older.execute_batch(furnish).unwrap();
+            older.execute_batch(FURNISH).unwrap();
             migrate(&mut older, STEPS, 2).unwrap();
             for table in ["jobs", "job_problems", "job_log", "results"] {
                 let ask = format!("SELECT COUNT(*) FROM {table} WHERE job = 9");
@@ -172,6 +185,51 @@ mod tests {
                 older.query_row("SELECT COUNT(*) FROM job_log", [], |row| row.get(0)).unwrap();
             assert_eq!(left, 0, "from version {from}");
         }
+    }
+
+    #[test]
+    fn every_older_version_reaches_the_same_schema_in_postgresql_and_keeps_its_rows() {
+        let postgres = match simsim_testkit::Postgres::start() {
+            Ok(postgres) => postgres,
+            Err(why) => return simsim_testkit::skip(&why),
+        };
+        let url = postgres.url("postgres");
+        let wire = Wire::new(postgres::Client::connect(&url, postgres::NoTls).unwrap());
+        let session = Session::Postgres(&wire);
+        let columns = || -> Vec<String> {
+            let ask =
+                "SELECT CONCAT(table_name, '.', column_name, ' ', data_type, ' ', is_nullable)
+                FROM information_schema.columns WHERE table_schema = current_schema() ORDER BY 1";
+            let mut ask = session.prepare_cached(ask).unwrap();
+            let rows = ask.query_map([], |row| row.get(0)).unwrap();
+            rows.collect::<Result<_, _>>().unwrap()
+        };
+        let mut fresh = Vec::new();
+        for from in (0..=STEPS.len()).rev() {
+            wire.batch(&format!("CREATE SCHEMA from_{from}; SET search_path = from_{from}"))
+                .unwrap();
+            wire.begin("").unwrap();
+            apply(&session, &STEPS[..from], 1).unwrap();
+            if from >= 7 {
+                let there = FURNISH
+                    .replace("x'01'", "decode('01', 'hex')")
+                    .replace("x'2f'", "decode('2f', 'hex')");
+                wire.batch(&there).unwrap();
+            }
+            assert_eq!(apply(&session, STEPS, 2).unwrap(), STEPS.len() - from);
+            assert!(wire.commit().unwrap());
+            match fresh.is_empty() {
+                true => fresh = columns(),
+                false => assert_eq!(columns(), fresh, "from version {from}"),
+            }
+            assert_eq!(check::orphan(&session).unwrap(), None);
+            for table in ["jobs", "job_problems", "job_log", "results"] {
+                let ask = format!("SELECT COUNT(*) FROM {table}");
+                let rows: i64 = session.query_row(&ask, [], |row| row.get(0)).unwrap();
+                assert_eq!(rows, i64::from(from >= 7), "{table}, from version {from}");
+            }
+        }
+        assert!(fresh.len() > 150, "{fresh:#?}");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Rate limits: how fast data may go, for a host, for a network, or for all.
 
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
 use crate::catalog::{Catalog, next_number};
 use crate::cells::{Cells, json_cell};
 use crate::clients::client_by_name;
+use crate::sql::Session;
 use crate::{CatalogError, ClientId};
 
 /// What a limit counts for.
@@ -95,7 +96,7 @@ fn cell(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn rate_numbered(transaction: &Transaction<'_>, number: u64) -> Result<RateRow, CatalogError> {
+fn rate_numbered(transaction: &Session<'_>, number: u64) -> Result<RateRow, CatalogError> {
     let mut ask = transaction.prepare_cached(&format!("SELECT {COLUMNS} WHERE rates.rate = ?1"))?;
     let mut rows = ask.query([cell(number)])?;
     match rows.next()? {
@@ -104,7 +105,7 @@ fn rate_numbered(transaction: &Transaction<'_>, number: u64) -> Result<RateRow, 
     }
 }
 
-fn from_row(cells: &Cells<'_, '_>) -> Result<RateRow, CatalogError> {
+fn from_row(cells: &Cells<'_>) -> Result<RateRow, CatalogError> {
     let client: Option<i64> = cells.get("client")?;
     let counts_for = match (cells.get::<Option<String>>("client_name")?, cells.get("network")?) {
         (Some(name), _) => RateFor::Host(name),

@@ -1,12 +1,13 @@
 //! Replications: from which datastore savesets are copied into which other one, and how.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::params;
 use simsim_model::StoreId;
 
 use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::{Cells, json_cell};
 use crate::datastores::datastore_by_id;
+use crate::sql::{Optional, Session};
 
 /// One relation between two datastores.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,13 +116,13 @@ impl Catalog {
     }
 }
 
-fn by_name(catalog: &Connection, name: &str) -> Result<Option<Replication>, CatalogError> {
+fn by_name(catalog: &Session<'_>, name: &str) -> Result<Option<Replication>, CatalogError> {
     let mut ask = catalog.prepare_cached("SELECT * FROM replications WHERE name = ?1")?;
     let mut rows = ask.query([name])?;
     rows.next()?.map(|row| from_row(&Cells::new("replications", row))).transpose()
 }
 
-fn from_row(cells: &Cells<'_, '_>) -> Result<Replication, CatalogError> {
+fn from_row(cells: &Cells<'_>) -> Result<Replication, CatalogError> {
     Ok(Replication {
         name: cells.get("name")?,
         source: cells.id("source")?,

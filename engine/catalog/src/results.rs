@@ -1,10 +1,11 @@
 //! Results: one row for each job that ended. They stay when savesets go.
 
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 use simsim_model::{Checked, Level, Outcome, SavesetId};
 
 use crate::catalog::Catalog;
 use crate::cells::{Cells, count_cell, json_cell};
+use crate::sql::Session;
 use crate::{CatalogError, Job, JobEnd};
 
 /// One result.
@@ -39,7 +40,7 @@ impl Catalog {
         let limit = if limit == 0 { u32::MAX } else { limit };
         self.read("list results", |catalog| {
             let mut ask = catalog.prepare_cached(
-                "SELECT * FROM results WHERE ?1 IS NULL OR saveset = ?1 ORDER BY job DESC LIMIT ?2",
+                "SELECT * FROM results WHERE saveset = ?1 OR ?1 IS NULL ORDER BY job DESC LIMIT ?2",
             )?;
             let mut rows = ask.query(params![saveset.as_ref().map(SavesetId::as_bytes), limit])?;
             let mut results = Vec::new();
@@ -83,7 +84,7 @@ impl Catalog {
 
 /// Part of the transaction that ends the job. A backup that committed nothing names no saveset.
 pub(crate) fn add_result(
-    transaction: &Transaction<'_>,
+    transaction: &Session<'_>,
     job: &Job,
     end: &JobEnd,
     now_unix_ms: i64,

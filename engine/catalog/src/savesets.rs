@@ -1,7 +1,7 @@
 //! Savesets as the catalog knows them: a copy of what their manifests say.
 
+use rusqlite::params;
 use rusqlite::types::Value;
-use rusqlite::{Connection, Transaction, params, params_from_iter};
 use serde::{Deserialize, Serialize};
 use simsim_model::{DomainId, Level, Outcome, SavesetId, StoreId};
 
@@ -9,6 +9,7 @@ use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::{Cells, count_cell};
 use crate::copies::make_way;
+use crate::sql::Session;
 
 /// Whether the manifest is where it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,7 +199,7 @@ impl Catalog {
         }
         self.read("list savesets", |catalog| {
             let mut ask = catalog.prepare_cached(&text)?;
-            let mut rows = ask.query(params_from_iter(values))?;
+            let mut rows = ask.query(values)?;
             let mut savesets = Vec::new();
             while let Some(row) = rows.next()? {
                 savesets.push(from_row(&Cells::new("savesets", row))?);
@@ -239,7 +240,7 @@ fn data_prefix(digits: &[u8]) -> Result<Vec<u8>, std::num::ParseIntError> {
 
 /// Writes a row as its manifest says it; one that is there is overwritten.
 pub(crate) fn put_saveset(
-    transaction: &Transaction<'_>,
+    transaction: &Session<'_>,
     saveset: &Saveset,
 ) -> Result<(), CatalogError> {
     transaction.execute(
@@ -281,7 +282,7 @@ pub(crate) fn put_saveset(
 }
 
 pub(crate) fn saveset_by_id(
-    catalog: &Connection,
+    catalog: &Session<'_>,
     saveset: SavesetId,
 ) -> Result<Option<Saveset>, CatalogError> {
     let mut ask = catalog.prepare_cached("SELECT * FROM savesets WHERE saveset = ?1")?;
@@ -289,7 +290,7 @@ pub(crate) fn saveset_by_id(
     rows.next()?.map(|row| from_row(&Cells::new("savesets", row))).transpose()
 }
 
-pub(crate) fn from_row(cells: &Cells<'_, '_>) -> Result<Saveset, CatalogError> {
+pub(crate) fn from_row(cells: &Cells<'_>) -> Result<Saveset, CatalogError> {
     Ok(Saveset {
         saveset: cells.id("saveset")?,
         store: cells.id("store")?,

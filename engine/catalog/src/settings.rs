@@ -1,9 +1,10 @@
 //! Settings: what the Server keeps of itself, by name. Secrets among them come sealed.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use crate::CatalogError;
 use crate::catalog::Catalog;
+use crate::sql::Optional;
 
 impl Catalog {
     /// The bytes kept under a name.

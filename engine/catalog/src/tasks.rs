@@ -1,12 +1,13 @@
 //! Tasks: what to back up, from which client, into which datastore.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use simsim_model::{StoreId, TargetKind, escape_path, unescape_path};
 
 use crate::catalog::{Catalog, next_number};
 use crate::cells::{Cells, json_cell};
 use crate::clients::{client_by_id, client_by_name};
+use crate::sql::{Optional, Session};
 use crate::{CatalogError, ClientId};
 
 /// The number of a task row.
@@ -169,7 +170,7 @@ impl Catalog {
     }
 }
 
-fn drive_belongs(catalog: &Connection, settings: &TaskSettings) -> Result<(), CatalogError> {
+fn drive_belongs(catalog: &Session<'_>, settings: &TaskSettings) -> Result<(), CatalogError> {
     if let Some(group) = &settings.drive_group {
         if settings.drive.is_some() {
             return Err(CatalogError::invalid("a task has a drive group or a drive, not both"));
@@ -195,7 +196,7 @@ fn drive_belongs(catalog: &Connection, settings: &TaskSettings) -> Result<(), Ca
     }
 }
 
-pub(crate) fn task_by_name(catalog: &Connection, name: &str) -> Result<Task, CatalogError> {
+pub(crate) fn task_by_name(catalog: &Session<'_>, name: &str) -> Result<Task, CatalogError> {
     let mut ask = catalog.prepare_cached(&format!("SELECT {COLUMNS} WHERE tasks.name = ?1"))?;
     let mut rows = ask.query([name])?;
     match rows.next()? {
@@ -220,7 +221,7 @@ fn sources_cell(sources: &[Vec<u8>]) -> Result<String, CatalogError> {
     json_cell(&sources.iter().map(|path| escape_path(path)).collect::<Vec<_>>())
 }
 
-fn from_row(cells: &Cells<'_, '_>) -> Result<Task, CatalogError> {
+fn from_row(cells: &Cells<'_>) -> Result<Task, CatalogError> {
     let sources = cells
         .json::<Vec<String>>("sources")?
         .iter()

@@ -3,11 +3,12 @@
 //! A token has 256 random bits, so a plain hash of it gives nothing away and needs no salt. Who has
 //! the catalog has no token.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, next_number};
 use crate::cells::Cells;
+use crate::sql::Session;
 use crate::tasks::task_by_name;
 use crate::{CatalogError, TaskId};
 
@@ -167,13 +168,13 @@ impl Catalog {
     }
 }
 
-fn token_named(catalog: &Connection, name: &str) -> Result<Option<Token>, CatalogError> {
+fn token_named(catalog: &Session<'_>, name: &str) -> Result<Option<Token>, CatalogError> {
     let mut ask = catalog.prepare_cached(&format!("SELECT {COLUMNS} WHERE tokens.name = ?1"))?;
     let mut rows = ask.query([name])?;
     rows.next()?.map(|row| from_row(&Cells::new("tokens", row))).transpose()
 }
 
-fn from_row(cells: &Cells<'_, '_>) -> Result<Token, CatalogError> {
+fn from_row(cells: &Cells<'_>) -> Result<Token, CatalogError> {
     Ok(Token {
         name: cells.get("name")?,
         task: TaskId(cells.get("task")?),

@@ -2,7 +2,8 @@
 //!
 //! ARCHITECTURE.md holds two fenced blocks. `layers`: one line per crate, `FLOOR CRATE: CRATE …`,
 //! lowest first. `walls`: `FLOOR: NAME …`, where a NAME with `::` must not stand in that floor's
-//! code and any other must not be among its dependencies. The edges that `cargo metadata` reports
+//! code and any other must not be among its dependencies, but of the one crate in brackets behind it
+//! (`NAME[CRATE]`) if there is one. The edges that `cargo metadata` reports
 //! must be exactly among the allowed ones; and the list itself is held against the idea of the
 //! house, so that it cannot drift: nothing upward, engine and channels never see each other, no
 //! component sees another.
@@ -135,7 +136,12 @@ fn walls_hold(
             .filter(|member| rooms.get(member.name.as_str()).is_some_and(|r| r.floor == floor));
         for member in residents {
             for edge in &member.dependencies {
-                if edge.kind.as_deref() != Some("dev") && crates.contains(&edge.name.as_str()) {
+                let own = format!("{}[{}]", edge.name, member.name);
+                let banned = |name: &&str| {
+                    let (name, exempt) = (name.split('[').next(), **name == own);
+                    name == Some(edge.name.as_str()) && !exempt
+                };
+                if edge.kind.as_deref() != Some("dev") && crates.iter().any(banned) {
                     let message = format!("{floor}: {} must not use {}", member.name, edge.name);
                     let manifest = member.manifest_path.display().to_string();
                     findings.push(Finding::new(RULE, &manifest, 0, message));
@@ -281,5 +287,14 @@ engine: tokio std::net
         let found = messages(GOOD, &[file], &[]);
         assert_eq!(found.lines().count(), 1, "{found}");
         assert!(found.starts_with("engine/storage/src/a.rs:2:"), "{found}");
+    }
+    #[test]
+    fn a_crate_in_brackets_passes_a_wall_and_no_other_does() {
+        let page =
+            GOOD.replace("engine: tokio", "engine: rusqlite[simsim-storage] tokio[simsim-net]");
+        let found = |edge| messages(&page, &[], &[edge]);
+        assert_eq!(found(("simsim-storage", "rusqlite", None)), "");
+        let other = found(("simsim-storage", "tokio", None));
+        assert!(other.contains("must not use tokio"), "{other}");
     }
 }

@@ -102,14 +102,17 @@ impl KitStore {
 
 #[cfg(test)]
 mod tests {
-    use simsim_catalog::{Catalog, CatalogOptions};
+    use simsim_catalog::{Catalog, CatalogOptions, CatalogPlace};
     use simsim_model::Secret;
 
     use super::*;
 
     fn books(folder: &std::path::Path) -> Books {
-        let options =
-            CatalogOptions { path: folder.join("catalog.db"), audit_key: [0; 32], now_unix_ms: 1 };
+        let options = CatalogOptions {
+            place: CatalogPlace::File(folder.join("catalog.db")),
+            audit_key: [0; 32],
+            now_unix_ms: 1,
+        };
         Books::new(Catalog::open(&options).unwrap())
     }
 

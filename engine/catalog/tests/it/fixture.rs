@@ -1,48 +1,143 @@
-//! A catalog in a folder of its own, with one client, one datastore and one domain in it.
+//! A catalog in a place of its own, with one client, one datastore and one domain in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use rusqlite::Connection;
 use simsim_catalog::{
-    Catalog, CatalogOptions, Client, Datastore, DatastoreState, Domain, JobKind, KeyHolder,
-    NewClient, NewJob, Saveset, SavesetState, TaskSettings,
+    Catalog, CatalogOptions, CatalogPlace, Client, Datastore, DatastoreState, Domain, JobKind,
+    KeyHolder, NewClient, NewJob, PostgresPlace, Saveset, SavesetState, TaskSettings,
 };
 use simsim_model::{DomainId, Level, SavesetId, StoreId, TargetKind};
+use simsim_testkit::Postgres;
 use tempfile::TempDir;
 
 pub const STORE: StoreId = StoreId([1; 16]);
 pub const DOMAIN: DomainId = DomainId([2; 16]);
 pub const AUDIT_KEY: [u8; 32] = [7; 32];
 
+/// The database that a test is run on.
+pub enum On {
+    Sqlite,
+    Postgres(Postgres),
+}
+
+impl On {
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self, On::Sqlite)
+    }
+}
+
+/// A place for one catalog: a file in a folder, or a schema of PostgreSQL.
 pub struct Place {
     pub folder: TempDir,
+    /// The connection string; `None` for a file.
+    pub url: Option<String>,
 }
 
 impl Place {
-    pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+    pub fn new(on: &On) -> Self {
+        static PLACES: AtomicU32 = AtomicU32::new(1);
+        let folder = tempfile::tempdir().unwrap();
+        let url = match on {
+            On::Sqlite => None,
+            On::Postgres(postgres) => {
+                let schema = format!("place_{}", PLACES.fetch_add(1, Ordering::Relaxed));
+                postgres.sql("postgres", &format!("CREATE SCHEMA {schema}"));
+                Some(format!("{}&options=-csearch_path%3D{schema}", postgres.url("postgres")))
+            }
+        };
+        Self { folder, url }
     }
 
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("catalog.db")
     }
 
+    /// The place as one text, for another process.
+    pub fn text(&self) -> String {
+        self.url.clone().unwrap_or_else(|| self.file().display().to_string())
+    }
+
+    pub fn options(&self) -> CatalogOptions {
+        options_of(&self.text())
+    }
+
     pub fn open(&self) -> Catalog {
-        open(&self.file())
+        Catalog::open(&self.options()).unwrap()
     }
 
     /// The database behind the catalog's back.
-    pub fn raw(&self) -> Connection {
-        Connection::open(self.file()).unwrap()
+    pub fn raw(&self) -> Raw {
+        match &self.url {
+            None => {
+                let file = rusqlite::Connection::open(self.file()).unwrap();
+                file.pragma_update(None, "foreign_keys", true).unwrap();
+                Raw::Sqlite(file)
+            }
+            Some(url) => {
+                Raw::Postgres(Box::new(postgres::Client::connect(url, postgres::NoTls).unwrap()))
+            }
+        }
     }
 }
 
-pub fn options(file: &std::path::Path) -> CatalogOptions {
-    CatalogOptions { path: file.to_owned(), audit_key: AUDIT_KEY, now_unix_ms: 1_000 }
+pub enum Raw {
+    Sqlite(rusqlite::Connection),
+    Postgres(Box<postgres::Client>),
 }
 
-pub fn open(file: &std::path::Path) -> Catalog {
-    Catalog::open(&options(file)).unwrap()
+impl Raw {
+    /// Runs statements. The error is the database's own text.
+    pub fn run(&mut self, text: &str) -> Result<(), String> {
+        match self {
+            Raw::Sqlite(file) => file.execute_batch(text).map_err(|error| error.to_string()),
+            Raw::Postgres(client) => client.batch_execute(text).map_err(|error| error.to_string()),
+        }
+    }
+
+    pub fn number(&mut self, ask: &str) -> i64 {
+        match self {
+            Raw::Sqlite(file) => file.query_row(ask, [], |row| row.get(0)).unwrap(),
+            Raw::Postgres(client) => client.query_one(ask, &[]).unwrap().get(0),
+        }
+    }
+
+    pub fn bytes(&mut self, ask: &str) -> Vec<u8> {
+        match self {
+            Raw::Sqlite(file) => file.query_row(ask, [], |row| row.get(0)).unwrap(),
+            Raw::Postgres(client) => client.query_one(ask, &[]).unwrap().get(0),
+        }
+    }
+
+    /// Bytes as they are written in a statement.
+    pub fn literal(&self, bytes: &[u8]) -> String {
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match self {
+            Raw::Sqlite(_) => format!("x'{digits}'"),
+            Raw::Postgres(_) => format!("decode('{digits}', 'hex')"),
+        }
+    }
+}
+
+/// A place from its text: a connection string or the path of a file.
+pub fn options_of(text: &str) -> CatalogOptions {
+    let place = match PostgresPlace::is_meant(text) {
+        true => {
+            CatalogPlace::Postgres(PostgresPlace::parse(text, Path::new("/nonexistent")).unwrap())
+        }
+        false => CatalogPlace::File(PathBuf::from(text)),
+    };
+    CatalogOptions { place, audit_key: AUDIT_KEY, now_unix_ms: 1_000 }
+}
+
+pub fn open(text: &str) -> Catalog {
+    Catalog::open(&options_of(text)).unwrap()
+}
+
+/// What a test of a module is called by the test runner.
+pub fn test_name(module: &str, test: &str) -> String {
+    let inner = module.split_once("::").map_or(module, |(_, inner)| inner);
+    format!("{inner}::{test}")
 }
 
 pub fn new_client(name: &str) -> NewClient {
@@ -83,8 +178,8 @@ pub fn furnish(catalog: &Catalog) -> Client {
     client
 }
 
-pub fn furnished() -> (Place, Catalog, Client) {
-    let place = Place::new();
+pub fn furnished(on: &On) -> (Place, Catalog, Client) {
+    let place = Place::new(on);
     let catalog = place.open();
     let client = furnish(&catalog);
     (place, catalog, client)

@@ -1,15 +1,9 @@
-//! The catalog on a real disk: one binary, a room per promise.
+//! The catalog on real databases: one binary, a room per promise.
+//!
+//! What the catalog promises is one suite, and stands in `suite`. It is run twice: on SQLite with a
+//! real disk, and on a real server of PostgreSQL, where there is one. What only one of them can do
+//! or suffer stands beside it.
 
-mod audit;
-mod copies;
-mod crash;
-mod enrolment;
 mod fixture;
-mod full_disk;
-mod jobs;
-mod opening;
-mod postgres;
-mod readers;
-mod rebuild;
-mod records;
-mod tokens;
+mod on_postgres;
+mod on_sqlite;

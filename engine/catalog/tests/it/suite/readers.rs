@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use simsim_catalog::{JobEnd, JobFilter, JobStart, JobState};
 use simsim_model::{Outcome, ProgressSnapshot};
 
+use super::on;
 use crate::fixture::{backup_job, furnished, saveset};
 
 #[test]
 fn readers_beside_a_writer_see_whole_transactions() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     let done = AtomicBool::new(false);
     let reads = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -54,7 +56,8 @@ fn readers_beside_a_writer_see_whole_transactions() {
 
 #[test]
 fn writers_from_many_threads_take_turns_and_no_number_is_given_twice() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     let mut numbers: Vec<u64> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|_| {

@@ -5,6 +5,7 @@ use simsim_catalog::{
 };
 use simsim_model::Kind;
 
+use super::on;
 use crate::fixture::{Place, new_client};
 
 fn code(byte: u8, name: Option<&str>) -> JoinCode {
@@ -22,7 +23,8 @@ fn code(byte: u8, name: Option<&str>) -> JoinCode {
 
 #[test]
 fn a_code_serves_once() {
-    let place = Place::new();
+    let Some(on) = on() else { return };
+    let place = Place::new(&on);
     let catalog = place.open();
     catalog.add_join_code(&code(1, Some("alpha"))).unwrap();
     assert!(catalog.joins_open(1_500).unwrap());
@@ -36,7 +38,8 @@ fn a_code_serves_once() {
 
 #[test]
 fn a_code_is_bound_to_its_name_and_its_time() {
-    let place = Place::new();
+    let Some(on) = on() else { return };
+    let place = Place::new(&on);
     let catalog = place.open();
     catalog.add_join_code(&code(1, Some("alpha"))).unwrap();
     assert!(catalog.open_join_codes("beta", 1_500).unwrap().is_empty());
@@ -51,7 +54,8 @@ fn a_code_is_bound_to_its_name_and_its_time() {
 
 #[test]
 fn wrong_proofs_lock_a_code_for_good() {
-    let place = Place::new();
+    let Some(on) = on() else { return };
+    let place = Place::new(&on);
     let catalog = place.open();
     catalog.add_join_code(&code(1, Some("alpha"))).unwrap();
     catalog.add_join_code(&code(2, Some("beta"))).unwrap();
@@ -70,7 +74,8 @@ fn wrong_proofs_lock_a_code_for_good() {
 
 #[test]
 fn only_a_code_for_this_very_name_renews_a_client() {
-    let place = Place::new();
+    let Some(on) = on() else { return };
+    let place = Place::new(&on);
     let catalog = place.open();
     catalog.add_join_code(&code(1, Some("alpha"))).unwrap();
     let first = catalog.enrol(&[1; 32], &new_client("alpha"), 1_500).unwrap();
@@ -96,7 +101,8 @@ fn only_a_code_for_this_very_name_renews_a_client() {
 
 #[test]
 fn revoking_is_lasting_and_may_be_said_twice() {
-    let place = Place::new();
+    let Some(on) = on() else { return };
+    let place = Place::new(&on);
     let catalog = place.open();
     catalog.enrol_self(&new_client("alpha"), 1_000).unwrap();
     let once = catalog.revoke_client("alpha", 1_100).unwrap();
@@ -108,7 +114,8 @@ fn revoking_is_lasting_and_may_be_said_twice() {
 
 #[test]
 fn what_a_node_says_of_itself_is_kept() {
-    let place = Place::new();
+    let Some(on) = on() else { return };
+    let place = Place::new(&on);
     let catalog = place.open();
     let client = catalog.enrol_self(&new_client("alpha"), 1_000).unwrap();
     let facts = NodeFacts {
@@ -128,7 +135,8 @@ fn what_a_node_says_of_itself_is_kept() {
 
 #[test]
 fn a_client_has_one_access_mode_and_keeps_it_until_it_is_changed() {
-    let place = Place::new();
+    let Some(on) = on() else { return };
+    let place = Place::new(&on);
     let catalog = place.open();
     let client = catalog.enrol_self(&new_client("alpha"), 1_000).unwrap();
     assert_eq!((client.access_mode, client.ctrl_port), (AccessMode::Smssh, None));

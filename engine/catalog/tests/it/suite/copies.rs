@@ -5,6 +5,7 @@ use simsim_catalog::{
 };
 use simsim_model::{DomainId, Kind, Level, Outcome, ProgressSnapshot, SavesetId, StoreId};
 
+use super::on;
 use crate::fixture::{DOMAIN, STORE, backup_job, furnished, saveset};
 
 const OTHER: StoreId = StoreId([5; 16]);
@@ -32,7 +33,8 @@ fn ids(found: &[(u64, Saveset)]) -> Vec<(u64, SavesetId)> {
 
 #[test]
 fn a_backup_with_copies_is_one_row() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     second(&catalog, &client);
     let (one, two) = (saveset(1), saveset(2));
     catalog.add_savesets(&[one.clone(), two.clone()]).unwrap();
@@ -63,8 +65,9 @@ fn a_backup_with_copies_is_one_row() {
 /// A catalog that knows the copies first: the row goes home when the original is seen.
 #[test]
 fn a_copy_that_is_known_first_stands_for_the_backup_until_its_original_is_seen() {
+    let Some(on) = on() else { return };
     for by_rebuild in [false, true] {
-        let (_place, catalog, client) = furnished();
+        let (_place, catalog, client) = furnished(&on);
         second(&catalog, &client);
         let one = saveset(1);
         catalog.add_copies(&[copy_of(&one, 7)]).unwrap();
@@ -86,7 +89,8 @@ fn a_copy_that_is_known_first_stands_for_the_backup_until_its_original_is_seen()
 
 #[test]
 fn a_replication_refuses_what_cannot_be_and_is_kept_as_it_was_given() {
-    let (place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (place, catalog, client) = furnished(&on);
     second(&catalog, &client);
     let one = Replication {
         name: "twice".to_owned(),
@@ -125,7 +129,8 @@ fn a_replication_refuses_what_cannot_be_and_is_kept_as_it_was_given() {
 
 #[test]
 fn where_a_tasks_last_saveset_is_tell_the_jobs_and_not_the_clocks() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     second(&catalog, &client);
     let saved = |saveset: Saveset| {
         let job = catalog.queue_job(&backup_job(&client), 1).unwrap().number;

@@ -1,16 +1,16 @@
 //! The process dies in the middle of a transaction, at every point and many times.
 
-use std::path::Path;
 use std::process::Command;
 
 use simsim_catalog::{AuditEntry, JobEnd, JobFilter, JobStart, JobState};
 use simsim_model::{Outcome, Problem, ProblemKind, ProgressSnapshot, failpoint};
 
-use crate::fixture::{Place, backup_job, furnish, open, saveset};
+use super::on;
+use crate::fixture::{Place, backup_job, furnish, open, saveset, test_name};
 
 /// In the child: one backup after another, each with its audit row, until it is killed.
-fn work_until_killed(file: &std::ffi::OsStr) -> ! {
-    let catalog = open(Path::new(file));
+fn work_until_killed(place: &str) -> ! {
+    let catalog = open(place);
     let client = catalog.client("alpha").unwrap();
     let arm = std::env::var("SIMSIM_TEST_FAILPOINT").unwrap_or_default();
     failpoint::arm(&arm).unwrap();
@@ -43,9 +43,10 @@ fn work_until_killed(file: &std::ffi::OsStr) -> ! {
 
 /// Runs the child until it dies. Returns the last job whose end it was told of.
 fn run_child(place: &Place, test: &str, arm: &str, kill_after_ms: Option<u64>) -> u64 {
+    let test = test_name(module_path!(), test);
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env("SIMSIM_TEST_CATALOG", place.file())
+        .args(["--exact", &test, "--nocapture"])
+        .env("SIMSIM_TEST_CATALOG", place.text())
         .env("SIMSIM_TEST_FAILPOINT", arm)
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
@@ -123,11 +124,12 @@ fn assert_consistent(place: &Place, acknowledged: u64) -> u64 {
 #[test]
 fn pwr04_death_at_every_point_of_every_transaction_leaves_all_or_nothing() {
     // The same test is its own victim, told apart by the variable.
-    if let Some(file) = std::env::var_os("SIMSIM_TEST_CATALOG") {
-        work_until_killed(&file);
+    if let Ok(place) = std::env::var("SIMSIM_TEST_CATALOG") {
+        work_until_killed(&place);
     }
-    let name = "crash::pwr04_death_at_every_point_of_every_transaction_leaves_all_or_nothing";
-    let place = Place::new();
+    let Some(on) = on() else { return };
+    let name = "pwr04_death_at_every_point_of_every_transaction_leaves_all_or_nothing";
+    let place = Place::new(&on);
     furnish(&place.open());
     let mut ended = 0;
     for point in ["catalog.before_commit", "catalog.after_commit"] {
@@ -141,11 +143,12 @@ fn pwr04_death_at_every_point_of_every_transaction_leaves_all_or_nothing() {
 
 #[test]
 fn pwr04_kill_at_any_moment_leaves_all_or_nothing() {
-    if let Some(file) = std::env::var_os("SIMSIM_TEST_CATALOG") {
-        work_until_killed(&file);
+    if let Ok(place) = std::env::var("SIMSIM_TEST_CATALOG") {
+        work_until_killed(&place);
     }
-    let name = "crash::pwr04_kill_at_any_moment_leaves_all_or_nothing";
-    let place = Place::new();
+    let Some(on) = on() else { return };
+    let name = "pwr04_kill_at_any_moment_leaves_all_or_nothing";
+    let place = Place::new(&on);
     furnish(&place.open());
     for ms in [20, 45, 90, 160, 240] {
         let acknowledged = run_child(&place, name, "", Some(ms));

@@ -1,22 +1,11 @@
-//! The schema is one for SQLite and PostgreSQL: each of its steps, as it stands but for the word for
-//! bytes, makes the same tables there.
+//! The schema is one for SQLite and PostgreSQL: its steps make the same tables there.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use rusqlite::Connection;
-use simsim_testkit::{Postgres, skip};
 
-use crate::fixture::Place;
-
-/// The steps in the order in which they are applied.
-fn steps() -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/schema");
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
-}
+use super::on;
+use crate::fixture::{On, Place};
 
 fn lines(connection: &Connection, query: &str) -> BTreeSet<String> {
     let mut query = connection.prepare(query).unwrap();
@@ -25,25 +14,23 @@ fn lines(connection: &Connection, query: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_step_makes_the_same_tables_in_postgresql() {
-    let postgres = match Postgres::start() {
-        Ok(postgres) => postgres,
-        Err(why) => return skip(&why),
+    let Some(on) = on() else { return };
+    let there = Place::new(&on);
+    drop(there.open());
+    let mut there = postgres::Client::connect(&there.text(), postgres::NoTls).unwrap();
+    let mut there = |query: &str| -> BTreeSet<String> {
+        there.query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
     };
-    for step in steps() {
-        postgres.sql("postgres", &step.replace("BLOB", "BYTEA"));
-    }
-    let there = |query: &str| -> BTreeSet<String> {
-        postgres.sql("postgres", query).lines().map(str::to_owned).collect()
-    };
-    let place = Place::new();
+    let place = Place::new(&On::Sqlite);
     drop(place.open());
     let here = Connection::open(place.file()).unwrap();
-    let own = "m.type = 'table' AND m.name NOT LIKE 'sqlite_%' AND m.name <> 'schema_version'";
+    let own = "m.type = 'table' AND m.name NOT LIKE 'sqlite_%'";
 
     let columns = lines(
         &here,
         &format!(
-            "SELECT m.name || '.' || c.name || ' ' || replace(c.type, 'BLOB', 'BYTEA') || ' '
+            "SELECT m.name || '.' || c.name || ' '
+                    || replace(replace(c.type, 'BLOB', 'BYTEA'), 'INTEGER', 'BIGINT') || ' '
                     || CASE c.\"notnull\" WHEN 1 THEN 'NO' ELSE 'YES' END
              FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE {own}"
         ),
@@ -51,7 +38,8 @@ fn every_step_makes_the_same_tables_in_postgresql() {
     assert!(columns.len() > 150, "{columns:#?}");
     let theirs = there(
         "SELECT table_name || '.' || column_name || ' ' || upper(data_type) || ' ' || is_nullable
-         FROM information_schema.columns WHERE table_schema = 'public'",
+         FROM information_schema.columns
+         WHERE table_schema = current_schema() AND table_name <> 'catalog_fence'",
     );
     assert_eq!(columns, theirs);
 
@@ -72,7 +60,7 @@ fn every_step_makes_the_same_tables_in_postgresql() {
          CROSS JOIN generate_subscripts(c.conkey, 1) AS at
          JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[at]
          JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[at]
-         WHERE c.contype = 'f'",
+         WHERE c.contype = 'f' AND c.connamespace = current_schema()::regnamespace",
     );
     assert_eq!(keys, theirs);
 
@@ -81,10 +69,23 @@ fn every_step_makes_the_same_tables_in_postgresql() {
     let indexes =
         lines(&here, &format!("SELECT name FROM sqlite_schema WHERE type = 'index' AND {named}"));
     let theirs = there(
-        "SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+        "SELECT CAST(i.relname AS TEXT) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
          LEFT JOIN pg_constraint c ON c.conindid = x.indexrelid AND c.contype IN ('p', 'u')
          JOIN pg_namespace n ON n.oid = i.relnamespace
-         WHERE n.nspname = 'public' AND c.oid IS NULL",
+         WHERE n.nspname = current_schema() AND c.oid IS NULL",
     );
     assert_eq!(indexes, theirs);
+}
+
+#[test]
+fn text_is_ordered_and_compared_by_bytes_in_every_column() {
+    let Some(on) = on() else { return };
+    let place = Place::new(&on);
+    drop(place.open());
+    let other = place.raw().number(
+        "SELECT COUNT(*) FROM information_schema.columns
+         WHERE table_schema = current_schema() AND data_type = 'text'
+             AND collation_name IS DISTINCT FROM 'C'",
+    );
+    assert_eq!(other, 0);
 }

@@ -55,7 +55,7 @@ fn pwr07_a_full_disk_is_said_and_the_catalog_stays_usable() {
     };
     let ballast = disk.folder.path().join("ballast");
     let file = disk.folder.path().join("catalog.db");
-    let catalog = open(&file);
+    let catalog = open(&file.display().to_string());
     let client = furnish(&catalog);
     let job = catalog.queue_job(&backup_job(&client), 1).unwrap().number;
     std::fs::write(&ballast, vec![0; 200_000]).unwrap();
@@ -73,7 +73,7 @@ fn pwr07_a_full_disk_is_said_and_the_catalog_stays_usable() {
     assert!(lines(&catalog, job) > kept);
     catalog.check().unwrap();
     drop(catalog);
-    open(&file).check().unwrap();
+    open(&file.display().to_string()).check().unwrap();
 }
 
 #[test]
@@ -88,10 +88,11 @@ fn pwr08_no_room_at_the_first_opening_is_said_and_a_later_opening_works() {
     for left in [0u64, 4_096, 16_384, 40_960, 81_920] {
         let _ = std::fs::remove_file(&file);
         fill_up(&ballast, (1 << 20) - left);
-        let error = Catalog::open(&crate::fixture::options(&file)).unwrap_err();
+        let error =
+            Catalog::open(&crate::fixture::options_of(&file.display().to_string())).unwrap_err();
         assert_eq!(error.kind(), Kind::Full, "{left} left: {error:?}");
         std::fs::remove_file(&ballast).unwrap();
-        let catalog = open(&file);
+        let catalog = open(&file.display().to_string());
         furnish(&catalog);
         catalog.check().unwrap();
         drop(catalog);

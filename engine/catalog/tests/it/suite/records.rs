@@ -6,11 +6,13 @@ use simsim_catalog::{
 };
 use simsim_model::{DomainId, Kind, Level, SavesetId, StoreId};
 
+use super::on;
 use crate::fixture::{DOMAIN, STORE, backup_job, furnished, new_client, saveset, task_settings};
 
 #[test]
 fn references_are_held_by_the_database_itself() {
-    let (place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (place, catalog, client) = furnished(&on);
     let mut orphan = Datastore {
         store: StoreId([3; 16]),
         name: "other".to_owned(),
@@ -28,16 +30,16 @@ fn references_are_held_by_the_database_itself() {
     assert_eq!(catalog.rebuild_savesets(STORE, &[stray]).unwrap_err().kind(), Kind::Invalid);
 
     drop(catalog);
-    let raw = place.raw();
-    raw.pragma_update(None, "foreign_keys", true).unwrap();
-    raw.execute("DELETE FROM clients", []).unwrap_err();
-    raw.execute("UPDATE domains SET sealed_key = NULL", []).unwrap_err();
-    raw.execute("UPDATE clients SET state = 'splendid'", []).unwrap_err();
+    let mut raw = place.raw();
+    raw.run("DELETE FROM clients").unwrap_err();
+    raw.run("UPDATE domains SET sealed_key = NULL").unwrap_err();
+    raw.run("UPDATE clients SET state = 'splendid'").unwrap_err();
 }
 
 #[test]
 fn a_drives_number_is_pinned_and_given_once() {
-    let (_place, catalog, _) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, _) = furnished(&on);
     assert_eq!(catalog.add_drive(STORE, Some(2), 1).unwrap().number, 2);
     assert_eq!(catalog.add_drive(STORE, None, 1).unwrap().number, 3, "2 is taken");
     assert!(matches!(catalog.add_drive(STORE, Some(2), 1), Err(CatalogError::Exists { .. })));
@@ -55,7 +57,8 @@ fn a_drives_number_is_pinned_and_given_once() {
 
 #[test]
 fn an_owner_has_one_domain_in_a_datastore() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     let second = Domain {
         domain: DomainId([4; 16]),
         store: STORE,
@@ -83,7 +86,8 @@ fn an_owner_has_one_domain_in_a_datastore() {
 
 #[test]
 fn fid08_tasks_keep_sources_of_any_bytes() {
-    let (_place, catalog, _) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, _) = furnished(&on);
     let every: Vec<u8> = (0..=255).collect();
     let mut settings = task_settings("home");
     settings.sources = vec![every, b"/plain".to_vec(), b"back\\slash".to_vec()];
@@ -95,7 +99,8 @@ fn fid08_tasks_keep_sources_of_any_bytes() {
 
 #[test]
 fn a_task_refuses_what_does_not_fit() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     catalog.add_task(&task_settings("home"), 1).unwrap();
     assert!(matches!(
         catalog.add_task(&task_settings("home"), 1),
@@ -126,7 +131,8 @@ fn a_task_refuses_what_does_not_fit() {
 
 #[test]
 fn a_deleted_task_leaves_its_history_and_waits_for_its_jobs() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     let task = catalog.add_task(&task_settings("home"), 1).unwrap();
     let mut new = backup_job(&client);
     new.task = Some(task.id);
@@ -143,7 +149,8 @@ fn a_deleted_task_leaves_its_history_and_waits_for_its_jobs() {
 
 #[test]
 fn idx09_the_base_is_chosen_by_sequence_whatever_the_clocks_say() {
-    let (_place, catalog, _) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, _) = furnished(&on);
     let mut rows = Vec::new();
     for (sequence, level, committed) in [
         (1, Level::Full, 9_000),
@@ -181,7 +188,8 @@ fn idx09_the_base_is_chosen_by_sequence_whatever_the_clocks_say() {
 
 #[test]
 fn savesets_are_found_by_the_beginning_of_their_id() {
-    let (_place, catalog, _) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, _) = furnished(&on);
     let rows: Vec<_> = (1..=300).map(saveset).collect();
     catalog.rebuild_savesets(STORE, &rows).unwrap();
     for row in rows.iter().step_by(37) {
@@ -205,7 +213,8 @@ fn savesets_are_found_by_the_beginning_of_their_id() {
 
 #[test]
 fn savesets_are_listed_newest_first_and_filtered() {
-    let (_place, catalog, _) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, _) = furnished(&on);
     let mut rows: Vec<_> = (1..=5).map(saveset).collect();
     rows[1].task_name = "else".to_owned();
     catalog.rebuild_savesets(STORE, &rows).unwrap();
@@ -223,7 +232,8 @@ fn savesets_are_listed_newest_first_and_filtered() {
 
 #[test]
 fn settings_are_kept_and_replaced() {
-    let (place, catalog, _) = furnished();
+    let Some(on) = on() else { return };
+    let (place, catalog, _) = furnished(&on);
     assert_eq!(catalog.setting("name").unwrap(), None);
     catalog.set_setting("name", b"one").unwrap();
     catalog.set_setting("name", b"two\xff").unwrap();
@@ -233,7 +243,8 @@ fn settings_are_kept_and_replaced() {
 
 #[test]
 fn rate_limits_are_numbered_once_and_there_are_only_so_many() {
-    let (_place, catalog, _) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, _) = furnished(&on);
     let limits = [RateFor::All, RateFor::Network("10.2.0.0/16".to_owned())];
     let rates = vec!["1MB/s".to_owned(), "mon 08:00-18:00 10KB/s".to_owned()];
     for (limit, number) in limits.iter().zip(1..) {
@@ -253,7 +264,8 @@ fn rate_limits_are_numbered_once_and_there_are_only_so_many() {
 
 #[test]
 fn a_drive_is_in_one_group_and_a_group_that_tasks_use_stays() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     let second = catalog.add_drive(STORE, None, 2).unwrap().number;
     let group = catalog.add_drive_group("nightly", &[second, 1], 7).unwrap();
     assert_eq!((group.drives.as_slice(), group.created_unix_ms), (&[1, second][..], 7));

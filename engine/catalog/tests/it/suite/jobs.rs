@@ -8,6 +8,7 @@ use simsim_model::{
     TransferId,
 };
 
+use super::on;
 use crate::fixture::{STORE, backup_job, furnished, saveset};
 
 fn start() -> JobStart {
@@ -22,7 +23,8 @@ fn start() -> JobStart {
 
 #[test]
 fn a_backup_goes_from_the_queue_to_its_saveset() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     let job = catalog.queue_job(&backup_job(&client), 10).unwrap();
     assert_eq!((job.number, job.state), (1, JobState::Queued));
     let job = catalog.start_job(1, &start(), 20).unwrap();
@@ -60,7 +62,8 @@ fn a_backup_goes_from_the_queue_to_its_saveset() {
 
 #[test]
 fn every_step_that_the_table_refuses_is_refused_by_the_catalog() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     let reach = |state: JobState| {
         let number = catalog.queue_job(&backup_job(&client), 1).unwrap().number;
         match state {
@@ -95,7 +98,8 @@ fn every_step_that_the_table_refuses_is_refused_by_the_catalog() {
 
 #[test]
 fn cancelling_ends_a_waiting_job_and_marks_a_running_one() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     let waiting = catalog.queue_job(&backup_job(&client), 1).unwrap().number;
     let running = catalog.queue_job(&backup_job(&client), 1).unwrap().number;
     catalog.start_job(running, &start(), 2).unwrap();
@@ -111,7 +115,8 @@ fn cancelling_ends_a_waiting_job_and_marks_a_running_one() {
 
 #[test]
 fn after_a_restart_running_jobs_are_known_and_waiting_ones_wait() {
-    let (place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (place, catalog, client) = furnished(&on);
     for _ in 0..4 {
         catalog.queue_job(&backup_job(&client), 1).unwrap();
     }
@@ -131,7 +136,8 @@ fn after_a_restart_running_jobs_are_known_and_waiting_ones_wait() {
 
 #[test]
 fn jobs_are_listed_newest_first_by_page_state_and_task() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     for at in 0..6 {
         let mut new = backup_job(&client);
         new.task_name = if at % 2 == 0 { "even".to_owned() } else { "odd".to_owned() };
@@ -153,7 +159,8 @@ fn jobs_are_listed_newest_first_by_page_state_and_task() {
 
 #[test]
 fn problems_beyond_the_limit_are_counted_and_not_kept() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     catalog.queue_job(&backup_job(&client), 1).unwrap();
     catalog.start_job(1, &start(), 2).unwrap();
     let many = PROBLEMS_KEPT_MAX + 1;
@@ -173,7 +180,8 @@ fn problems_beyond_the_limit_are_counted_and_not_kept() {
 
 #[test]
 fn a_log_is_read_by_page_and_says_when_it_is_full() {
-    let (place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (place, catalog, client) = furnished(&on);
     catalog.queue_job(&backup_job(&client), 1).unwrap();
     catalog.add_log_line(1, Severity::Info, "first", 5).unwrap();
     catalog.add_log_line(1, Severity::Error, "second", 6).unwrap();
@@ -185,7 +193,7 @@ fn a_log_is_read_by_page_and_says_when_it_is_full() {
     let last = LOG_LINES_KEPT_MAX as i64 - 2;
     place
         .raw()
-        .execute("INSERT INTO job_log VALUES (1, ?1, 7, 'info', 'nearly full')", [last])
+        .run(&format!("INSERT INTO job_log VALUES (1, {last}, 7, 'info', 'nearly full')"))
         .unwrap();
     catalog.add_log_line(1, Severity::Info, "one too many", 8).unwrap();
     catalog.add_log_line(1, Severity::Info, "dropped", 9).unwrap();
@@ -196,7 +204,8 @@ fn a_log_is_read_by_page_and_says_when_it_is_full() {
 
 #[test]
 fn an_end_whose_saveset_is_refused_leaves_the_job_running() {
-    let (_place, catalog, client) = furnished();
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
     catalog.queue_job(&backup_job(&client), 1).unwrap();
     catalog.start_job(1, &start(), 2).unwrap();
     let mut stray = saveset(1);

@@ -1,0 +1,45 @@
+//! The suite on PostgreSQL, and what happens to connections and servers.
+
+#![allow(clippy::duplicate_mod, reason = "the suite is made once for each database")]
+
+#[path = "../suite/audit.rs"]
+mod audit;
+#[path = "../suite/copies.rs"]
+mod copies;
+#[path = "../suite/crash.rs"]
+mod crash;
+#[path = "../suite/enrolment.rs"]
+mod enrolment;
+#[path = "../suite/jobs.rs"]
+mod jobs;
+#[path = "../suite/opening.rs"]
+mod opening;
+#[path = "../suite/readers.rs"]
+mod readers;
+#[path = "../suite/rebuild.rs"]
+mod rebuild;
+#[path = "../suite/records.rs"]
+mod records;
+#[path = "../suite/tokens.rs"]
+mod tokens;
+
+mod cells;
+mod connections;
+mod fence;
+mod reaching;
+mod schema;
+
+use simsim_testkit::{Postgres, skip};
+
+use crate::fixture::On;
+
+/// Where the tests of the suite are run: nowhere, and said so, where PostgreSQL is not installed.
+fn on() -> Option<On> {
+    match Postgres::start() {
+        Ok(postgres) => Some(On::Postgres(postgres)),
+        Err(why) => {
+            skip(&why);
+            None
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The suite on SQLite, and what happens to files.
+
+#![allow(clippy::duplicate_mod, reason = "the suite is made once for each database")]
+
+#[path = "../suite/audit.rs"]
+mod audit;
+#[path = "../suite/copies.rs"]
+mod copies;
+#[path = "../suite/crash.rs"]
+mod crash;
+#[path = "../suite/enrolment.rs"]
+mod enrolment;
+#[path = "../suite/jobs.rs"]
+mod jobs;
+#[path = "../suite/opening.rs"]
+mod opening;
+#[path = "../suite/readers.rs"]
+mod readers;
+#[path = "../suite/rebuild.rs"]
+mod rebuild;
+#[path = "../suite/records.rs"]
+mod records;
+#[path = "../suite/tokens.rs"]
+mod tokens;
+
+mod files;
+mod full_disk;
+
+use crate::fixture::On;
+
+/// Where the tests of the suite are run.
+fn on() -> Option<On> {
+    Some(On::Sqlite)
+}
