@@ -6,51 +6,50 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use simsim_datastore::{
-    CollectOptions, CollectReport, CollectStage, Datastore, OpenOptions, SessionOptions,
-    WriteSession,
+    CollectOptions, CollectReport, CollectStage, Datastore, SessionOptions, WriteSession,
 };
 use simsim_model::{BackupSession, Kind, Name, RestoreSession, SavesetId};
-use simsim_storage::fault::{CrashVariant, FailingStorage, Fault, PowerCutStorage};
-use simsim_storage::{LocalStorage, Storage};
+use simsim_storage::Storage;
+use simsim_storage::fault::PowerCutStorage;
 
 use crate::kit::*;
 
-fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn fresh() -> (Datastore, Arc<dyn Storage>, PowerCutStorage) {
+pub fn fresh() -> (Datastore, Arc<dyn Storage>, PowerCutStorage) {
     let disk = PowerCutStorage::new();
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     drop(Datastore::create(storage.clone(), create_options()).unwrap());
     (open(&storage), storage, disk)
 }
 
-fn id(number: u8) -> SavesetId {
+pub fn id(number: u8) -> SavesetId {
     SavesetId([number; 16])
 }
 
-fn delete(datastore: &Datastore, numbers: &[u8]) {
+pub fn delete(datastore: &Datastore, numbers: &[u8]) {
     let ids: Vec<SavesetId> = numbers.iter().map(|number| id(*number)).collect();
     datastore.delete_savesets(&ids, now()).unwrap();
 }
 
 /// Whatever is dead is worth a copy, so that small datastores show everything.
-fn eager() -> CollectOptions {
+pub fn eager() -> CollectOptions {
     CollectOptions { dead_part_min: 0.0, ..CollectOptions::default() }
 }
 
-fn collect(datastore: &Datastore) -> CollectReport {
+pub fn collect(datastore: &Datastore) -> CollectReport {
     datastore.collect_garbage(&eager(), &|_| true).unwrap()
 }
 
 /// Leaves of a small saveset: enough for two packs.
-const FEW: u64 = 8;
+pub const FEW: u64 = 8;
 
 /// Savesets, and what each restores to.
-type Model = BTreeMap<u8, Vec<Vec<u64>>>;
+pub type Model = BTreeMap<u8, Vec<Vec<u64>>>;
 
-fn assert_holds(datastore: &Datastore, model: &Model, note: &str) {
+pub fn assert_holds(datastore: &Datastore, model: &Model, note: &str) {
     for (number, leaves) in model {
         assert_eq!(restore(datastore, id(*number)), Ok(leaf_bytes(leaves)), "{note}: {number}");
     }
@@ -60,12 +59,12 @@ fn assert_holds(datastore: &Datastore, model: &Model, note: &str) {
 }
 
 /// Leaves of three chunks each; neighbours share one.
-fn leaves(from: u64, count: u64) -> Vec<Vec<u64>> {
+pub fn leaves(from: u64, count: u64) -> Vec<Vec<u64>> {
     (from..from + count).map(|n| vec![n * 2, n * 2 + 1, n * 2 + 2]).collect()
 }
 
 /// Three savesets that share most of what they have, and one that shares nothing; `of` leaves each.
-fn four(datastore: &Datastore, of: u64) -> Model {
+pub fn four(datastore: &Datastore, of: u64) -> Model {
     let (some, most) = (of / 5, of - of / 5);
     let mut model = Model::new();
     for (number, tree) in [
@@ -80,12 +79,12 @@ fn four(datastore: &Datastore, of: u64) -> Model {
     model
 }
 
-fn with_four(datastore: &Datastore) -> Model {
+pub fn with_four(datastore: &Datastore) -> Model {
     four(datastore, 30)
 }
 
 /// Bytes of the chunks of a tree, each once.
-fn chunk_bytes(leaves: &[Vec<u64>]) -> u64 {
+pub fn chunk_bytes(leaves: &[Vec<u64>]) -> u64 {
     let seeds: BTreeSet<u64> = leaves.iter().flatten().copied().collect();
     seeds.into_iter().map(|seed| leaf_content(seed).len() as u64).sum()
 }
@@ -441,133 +440,6 @@ fn nothing_is_collected_while_it_cannot_be_told_what_a_saveset_needs() {
     datastore.verify_structure(&|_| true).unwrap();
     collect(&datastore);
     assert_holds(&datastore, &model, "mended and collected");
-}
-
-/// A power cut at every write, rename and deletion of two deletions and a collection.
-#[test]
-fn gc10_pwr04_a_power_cut_at_any_instant_of_a_collection_loses_nothing() {
-    let (datastore, _, disk) = fresh();
-    let mut model = four(&datastore, FEW);
-    delete(&datastore, &[4]);
-    collect(&datastore);
-    model.remove(&4);
-    let begun = disk.events();
-    delete(&datastore, &[1]);
-    let deleted = disk.events();
-    model.remove(&1);
-    let first = collect(&datastore);
-    assert!(first.packs_deleted > 0 && first.packs_written > 0, "{first:?}");
-    let bytes = datastore.state().bytes;
-    drop(datastore);
-    for events in begun..=disk.events() {
-        for variant in CrashVariant::ALL {
-            let note = format!("{events} of {}, {variant:?}", disk.events());
-            let image: Arc<dyn Storage> = Arc::new(disk.crash_image(events, variant));
-            let datastore = open(&image);
-            let mut model = model.clone();
-            if datastore.manifest(id(1)).is_ok() {
-                assert!(events < deleted, "{note}: it was deleted");
-                model.insert(1, leaves(0, FEW));
-            }
-            assert_holds(&datastore, &model, &note);
-            // What is dead may be relied on again, or not; never by half.
-            let tree = [leaves(0, FEW), leaves(500, 5)].concat();
-            backup_leaves(&session(&datastore, 7), &tree).unwrap();
-            model.insert(7, tree);
-            assert_holds(&datastore, &model, &note);
-            delete(&datastore, &[7]);
-            model.remove(&7);
-            if model.contains_key(&1) {
-                delete(&datastore, &[1]);
-                model.remove(&1);
-            }
-            collect(&datastore);
-            assert_holds(&datastore, &model, &format!("{note}, collected"));
-            assert!(datastore.state().bytes <= bytes + 20_000, "{note}: something is left");
-        }
-    }
-}
-
-/// Every call to the storage fails once, in every way, also in what the next opening does.
-#[test]
-fn gc10_pwr01_a_collection_that_fails_at_any_call_loses_nothing() {
-    for fault in [Fault::Io, Fault::Full, Fault::ShortWrite, Fault::LostReply] {
-        let (datastore, _, start) = fresh();
-        let mut model = four(&datastore, FEW);
-        drop(datastore);
-        for number in [1, 4] {
-            model.remove(&number);
-        }
-        for call in 0.. {
-            let disk = start.copy();
-            let failing = Arc::new(FailingStorage::new(disk.clone(), call, fault));
-            let mut told = false;
-            if let Ok(datastore) = Datastore::open(failing.clone(), open_options()) {
-                told = datastore.delete_savesets(&[id(1), id(4)], now()).is_ok();
-                let _ = datastore.collect_garbage(&eager(), &|_| true);
-                for (number, leaves) in &model {
-                    let restored = restore(&datastore, id(*number));
-                    assert!(
-                        restored == Ok(leaf_bytes(leaves)) || failing.has_failed(),
-                        "{fault:?} at call {call}: {restored:?}"
-                    );
-                }
-            }
-            let note = format!("{fault:?} at call {call}");
-            let storage: Arc<dyn Storage> = Arc::new(disk);
-            let datastore = open(&storage);
-            let mut model = model.clone();
-            for (number, tree) in [(1, leaves(0, FEW)), (4, leaves(500, FEW))] {
-                if datastore.manifest(id(number)).is_ok() {
-                    assert!(!told, "{note}: {number} was deleted");
-                    model.insert(number, tree);
-                }
-            }
-            assert_holds(&datastore, &model, &note);
-            collect(&datastore);
-            assert_holds(&datastore, &model, &format!("{note}, again"));
-            if !failing.has_failed() {
-                assert!(told);
-                break;
-            }
-        }
-    }
-}
-
-/// No byte and no inode is free: deleting and collecting work, and there is room again.
-#[test]
-fn pwr06_a_full_volume_is_freed_by_deleting_and_collecting() {
-    for inodes_too in [false, true] {
-        let small = match simsim_testkit::SmallFs::tmpfs(8 << 20, Some(80)) {
-            Ok(small) => small,
-            Err(why) => return simsim_testkit::skip(&why),
-        };
-        let folder = small.path().join("store");
-        let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&folder).unwrap());
-        drop(Datastore::create(storage.clone(), create_options()).unwrap());
-        let options = OpenOptions { reserve_bytes: Some(512 << 10), ..open_options() };
-        let datastore = Datastore::open(storage, options).unwrap();
-        let mut model = with_four(&datastore);
-        let filler = small.fill("filler").unwrap();
-        let fillers: Vec<_> = (0..if inodes_too { 100 } else { 0 })
-            .map(|n| small.path().join(format!("f{n}")))
-            .take_while(|path| std::fs::File::create(path).is_ok())
-            .collect();
-        let error = backup(&session(&datastore, 7), 70, 2, 3000).unwrap_err();
-        assert_eq!(error.kind(), Kind::Full, "{error}");
-        let before = datastore.state().bytes;
-        delete(&datastore, &[1, 4]);
-        model.retain(|number, _| ![1, 4].contains(number));
-        let report = collect(&datastore);
-        assert!(report.bytes_deleted > 0, "{report:?}");
-        assert!(datastore.state().bytes < before, "{inodes_too}: {report:?}");
-        assert_holds(&datastore, &model, "freed");
-        let more = leaves(700, 5);
-        backup_leaves(&session(&datastore, 8), &more).unwrap();
-        model.insert(8, more);
-        assert_holds(&datastore, &model, "written again");
-        drop((filler, fillers));
-    }
 }
 
 /// Backups, restores, deletions and collections all at once, for a while.

@@ -4,6 +4,7 @@ mod copies;
 mod crash;
 mod full;
 mod gc;
+mod gc_faults;
 mod heal;
 mod hooked;
 mod index;
