@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use simsim_model::CutParameters;
 use simsim_server::api::{
     AddDriveRequest, AttachDatastoreRequest, CatalogRebuildReply, CatalogRebuildRequest,
-    CreateDatastoreRequest, DatastoreRequest, DatastoreView, DriveView, JobReply,
-    RebuildIndexRequest,
+    CollectGarbageRequest, CreateDatastoreRequest, DatastoreRequest, DatastoreView, DriveView,
+    JobReply, RebuildIndexRequest,
 };
 
 use super::context::Context;
@@ -63,6 +63,17 @@ pub enum DatastoreVerb {
     RebuildIndex {
         /// The datastore [default: the only one]
         name: Option<String>,
+        /// Do not wait for the end
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Remove what no saveset needs: what broken backups left, and what only deleted savesets had
+    Collect {
+        /// The datastore [default: the only one]
+        name: Option<String>,
+        /// Remove more than half of the datastore, if that much is not needed
+        #[arg(long)]
+        over_budget: bool,
         /// Do not wait for the end
         #[arg(long)]
         detach: bool,
@@ -151,6 +162,11 @@ pub async fn run(cx: &Context, verb: DatastoreVerb) -> Result<u8, Failure> {
         DatastoreVerb::RebuildIndex { name, detach } => {
             let request = RebuildIndexRequest { datastore: name };
             let reply: JobReply = cx.ask("datastore.rebuild-index", &request).await?;
+            follow::run_to_end(cx, reply, detach).await
+        }
+        DatastoreVerb::Collect { name, over_budget, detach } => {
+            let request = CollectGarbageRequest { datastore: name, over_budget };
+            let reply: JobReply = cx.ask("datastore.collect", &request).await?;
             follow::run_to_end(cx, reply, detach).await
         }
         DatastoreVerb::RebuildCatalog { name, kit } => {

@@ -246,4 +246,6 @@ verbs! {
     91 "prepare-tls-key" PrepareTlsKey => PrepareTlsKeyReply;
     /// Shows the TLS key that was prepared.
     92 "switch-tls-key" SwitchTlsKey => SwitchTlsKeyReply;
+    /// Device: removes what no saveset needs.
+    93 "collect-garbage" CollectGarbage => CollectGarbageReply;
 }

@@ -1,4 +1,4 @@
-//! Jobs on a whole datastore: verification, and building the index again.
+//! Jobs on a whole datastore: verification, building the index again, and collecting garbage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 use simsim_control::Job;
 use simsim_control::verbs::{
-    RebuildIndex, RebuildIndexReply, VerifyDatastore, VerifyDatastoreReply, VerifyMode,
+    CollectGarbage, CollectGarbageReply, RebuildIndex, RebuildIndexReply, VerifyDatastore,
+    VerifyDatastoreReply, VerifyMode,
 };
+use simsim_datastore::{CollectOptions, CollectReport, CollectStage};
 use simsim_format::{DomainKey, Manifest, Opener, SegmentKind, SegmentView};
 use simsim_model::{Checked, DomainId, Problem, ProblemKind, RestoreSession, SavesetId};
 use simsim_mover::{MoverError, Verified, verify};
@@ -256,6 +258,60 @@ fn names(
 
 fn path_of(saveset: SavesetId) -> Vec<u8> {
     format!("saveset {saveset}").into_bytes()
+}
+
+/// Removes what no saveset needs.
+pub(crate) fn collect(
+    lease: &Lease,
+    request: &CollectGarbage,
+    job: &Arc<Job>,
+    report: &mut CollectReport,
+) -> Result<(), DeviceError> {
+    let progress = job.progress();
+    let told = Mutex::new(None);
+    let options = CollectOptions { over_budget: request.over_budget, ..CollectOptions::default() };
+    let collected = lease.datastore.collect_garbage(&options, &|at| {
+        let mut told = told.lock();
+        if *told != Some(at.stage) {
+            *told = Some(at.stage);
+            if matches!(
+                at.stage,
+                CollectStage::WaitingForSessions | CollectStage::WaitingForReaders
+            ) {
+                tracing::info!(sessions = at.done, "a collection of garbage waits for sessions");
+            }
+        }
+        !progress.is_cancelled()
+    });
+    match collected {
+        Ok(done) => *report = done,
+        Err(_) if progress.is_cancelled() => return Err(MoverError::Cancelled.into()),
+        Err(error) => return Err(error.into()),
+    }
+    if report.packs_damaged > 0 {
+        let text = format!(
+            "{} packs cannot be read and were left as they are: verify the datastore to learn \
+             which savesets need them",
+            report.packs_damaged
+        );
+        job.problem(Problem::new(*b"packs", ProblemKind::MissingData, text));
+    }
+    Ok(())
+}
+
+pub(crate) fn collect_reply(
+    report: &CollectReport,
+    result: simsim_control::verbs::JobResult,
+) -> CollectGarbageReply {
+    CollectGarbageReply {
+        result,
+        savesets: report.savesets,
+        packs_deleted: report.packs_deleted,
+        bytes_deleted: report.bytes_deleted,
+        packs_written: report.packs_written,
+        bytes_written: report.bytes_written,
+        bytes_left: report.dead_bytes_left,
+    }
 }
 
 /// Builds the index again from the packs, and manifests that are gone from their copies there.

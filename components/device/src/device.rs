@@ -13,6 +13,7 @@ use simsim_control::verbs::{
     SetDrivesReply, SetRatesReply,
 };
 use simsim_control::{Job, JobBook, VerbError};
+use simsim_datastore::CollectReport;
 use simsim_format::KeySlots;
 use simsim_model::{Kind, limits, port_registry};
 use simsim_net::tls::{Pin, TlsIdentity};
@@ -173,6 +174,17 @@ impl Device {
                 self.run(number, JobKind::RebuildIndex, work, events)
                     .await
                     .map(|(result, counts)| check::rebuild_reply(counts, result).into())
+            }
+            Request::CollectGarbage(request) => {
+                let (device, request) = (Arc::clone(self), request.clone());
+                let number = request.job;
+                let work = move |job: &Arc<Job>, report: &mut CollectReport| {
+                    let lease = device.shelf.lend(request.store)?;
+                    check::collect(&lease, &request, job, report)
+                };
+                self.run(number, JobKind::CollectGarbage, work, events)
+                    .await
+                    .map(|(result, report)| check::collect_reply(&report, result).into())
             }
             Request::Replicate(request) => {
                 let (device, request) = (Arc::clone(self), request.clone());

@@ -18,6 +18,8 @@ pub enum JobKind {
     Verify,
     /// Makes a datastore's index again from its packs.
     Rebuild,
+    /// Removes what no saveset of a datastore needs.
+    Collect,
     /// Copies savesets into another datastore.
     Replicate,
     /// Brings what a datastore has lost from a copy.
@@ -31,6 +33,7 @@ impl JobKind {
             JobKind::Restore => "restore",
             JobKind::Verify => "verify",
             JobKind::Rebuild => "rebuild",
+            JobKind::Collect => "collect",
             JobKind::Replicate => "replicate",
             JobKind::Heal => "heal",
         }
@@ -42,6 +45,7 @@ impl JobKind {
             JobKind::Restore,
             JobKind::Verify,
             JobKind::Rebuild,
+            JobKind::Collect,
             JobKind::Replicate,
             JobKind::Heal,
         ]

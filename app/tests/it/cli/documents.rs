@@ -126,6 +126,7 @@ fn every_document_is_as_its_page_says() {
     check("JobDetail", &["verify"]);
     check("JobDetail", &["verify", "--bytes", "home"]);
     check("JobDetail", &["datastore", "rebuild-index"]);
+    check("JobDetail", &["datastore", "collect"]);
     check("CatalogRebuilt", &["datastore", "rebuild-catalog"]);
     check("Job[]", &["jobs"]);
     check("Job[]", &["jobs", "--open", "--task", "home"]);

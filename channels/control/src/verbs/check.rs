@@ -101,6 +101,47 @@ impl VerifyDatastoreReply {
     }
 }
 
+/// Removes what no saveset needs. Events: progress and problems.
+#[derive(Debug, Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct CollectGarbage {
+    #[n(0)]
+    pub store: StoreId,
+    #[n(1)]
+    pub job: u64,
+    /// Leave to remove more than one collection may by itself.
+    #[n(2)]
+    #[cbor(default)]
+    pub over_budget: bool,
+}
+
+/// What was removed, in packs and bytes; `written`: of that, what lived and lies in new packs now.
+#[derive(Debug, Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct CollectGarbageReply {
+    #[n(0)]
+    pub result: JobResult,
+    #[n(1)]
+    #[cbor(default)]
+    pub savesets: u64,
+    #[n(2)]
+    #[cbor(default)]
+    pub packs_deleted: u64,
+    #[n(3)]
+    #[cbor(default)]
+    pub bytes_deleted: u64,
+    #[n(4)]
+    #[cbor(default)]
+    pub packs_written: u64,
+    #[n(5)]
+    #[cbor(default)]
+    pub bytes_written: u64,
+    /// Dead, in packs with too little of it to be written anew.
+    #[n(6)]
+    #[cbor(default)]
+    pub bytes_left: u64,
+}
+
 /// Builds the index again from the packs. Events: progress and problems.
 #[derive(Debug, Clone, Encode, Decode)]
 #[cbor(map)]

@@ -28,6 +28,8 @@ pub enum JobKind {
     RebuildIndex,
     #[n(4)]
     Replicate,
+    #[n(5)]
+    CollectGarbage,
     /// A kind that came with a later version.
     #[default]
     #[n(255)]
@@ -42,6 +44,7 @@ impl JobKind {
             JobKind::Verify => "verify",
             JobKind::RebuildIndex => "rebuild-index",
             JobKind::Replicate => "replicate",
+            JobKind::CollectGarbage => "collect-garbage",
             JobKind::Other => "other",
         }
     }

@@ -1,4 +1,4 @@
-//! Verification and the building of the index.
+//! Verification, the building of the index, and the collection of garbage.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -98,5 +98,49 @@ fn the_index_is_built_again_and_everything_is_still_there() {
         assert!(reply.result.problems.is_empty(), "{reply:?}");
         let result = bench.restore(saveset, &bench.path("target")).await;
         assert_eq!(result.outcome, Outcome::Finished, "{result:?}");
+    });
+}
+
+#[test]
+fn what_no_saveset_needs_is_collected_and_the_others_restore() {
+    run(async {
+        let bench = Bench::new().await;
+        let (old, new) = (bench.path("old"), bench.path("new"));
+        make_tree(&old);
+        std::fs::create_dir(&new).unwrap();
+        std::fs::write(new.join("other"), noise(2 << 20, 9)).unwrap();
+        let (first, _) = bench.backup(&old, None).await;
+        let (second, _) = bench.backup(&new, None).await;
+        let collect = || CollectGarbage { store: STORE, job: bench.number(), over_budget: false };
+        let reply = bench.device(collect()).await.unwrap();
+        assert_eq!(reply.result.outcome, Outcome::Finished, "{reply:?}");
+        assert_eq!((reply.savesets, reply.packs_deleted, reply.packs_written), (2, 0, 0));
+
+        bench.device(DetachDatastore { store: STORE }).await.unwrap();
+        let folder = bench.path("store");
+        let path = folder.display().to_string();
+        tokio::task::spawn_blocking(move || {
+            let storage = std::sync::Arc::new(simsim_storage::LocalStorage::open(folder).unwrap());
+            let options = simsim_datastore::OpenOptions::default();
+            let datastore = simsim_datastore::Datastore::open(storage, options).unwrap();
+            datastore.delete_savesets(&[first], now_s()).unwrap();
+            datastore.close().unwrap();
+        })
+        .await
+        .unwrap();
+        bench.device(AttachDatastore { path }).await.unwrap();
+        let request = collect();
+        let number = request.job;
+        let reply = bench.device(request).await.unwrap();
+        assert_eq!(reply.result.outcome, Outcome::Finished, "{reply:?}");
+        assert!(reply.packs_deleted > 0 && reply.bytes_deleted > 3 << 20, "{reply:?}");
+        let state = bench.device(JobState { job: number }).await.unwrap();
+        assert_eq!((state.phase, state.kind), (JobPhase::Finished, JobKind::CollectGarbage));
+        let result = bench.restore(second, &bench.path("target")).await;
+        assert_eq!(result.outcome, Outcome::Finished, "{result:?}");
+        let result = bench.restore(first, &bench.path("gone")).await;
+        assert_eq!(result.outcome, Outcome::Failed, "{result:?}");
+        let reply = bench.device(verify(&bench, VerifyMode::Bytes, None)).await.unwrap();
+        assert_eq!(reply.result.outcome, Outcome::Finished, "{reply:?}");
     });
 }

@@ -45,3 +45,13 @@ pub struct RebuildIndexRequest {
     /// `None`: the only one there is.
     pub datastore: Option<String>,
 }
+
+/// Removes what no saveset of a datastore needs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CollectGarbageRequest {
+    /// `None`: the only one there is.
+    pub datastore: Option<String>,
+    /// Leave to remove more than one collection may by itself.
+    pub over_budget: bool,
+}

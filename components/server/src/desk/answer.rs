@@ -100,6 +100,8 @@ verbs! {
     "datastore.verify" => verify [VerifyRequest];
     /// Makes a datastore's index again.
     "datastore.rebuild-index" => rebuild_index [RebuildIndexRequest];
+    /// Removes what no saveset of a datastore needs.
+    "datastore.collect" => collect_garbage [CollectGarbageRequest];
     /// Adds a drive to a datastore.
     "drive.add" => add_drive [AddDriveRequest];
     /// Adds a drive group.

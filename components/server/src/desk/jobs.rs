@@ -333,7 +333,9 @@ impl Server {
                     && job.client != self.house.nodes.own(),
                 ..Asked::default()
             },
-            Ok(Wish::Rebuild | Wish::Replicate(_) | Wish::Heal(_)) | Err(_) => Asked::default(),
+            Ok(Wish::Rebuild | Wish::Collect(_) | Wish::Replicate(_) | Wish::Heal(_)) | Err(_) => {
+                Asked::default()
+            }
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use simsim_catalog::{Datastore, DatastoreState, JobKind, NewJob, Saveset};
 
-use crate::api::{JobReply, RebuildIndexRequest, RestoreRequest, VerifyRequest};
-use crate::jobs::{RestoreWish, VerifyWish, Wish, paths_of};
+use crate::api::{
+    CollectGarbageRequest, JobReply, RebuildIndexRequest, RestoreRequest, VerifyRequest,
+};
+use crate::jobs::{CollectWish, RestoreWish, VerifyWish, Wish, paths_of};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -180,6 +182,34 @@ impl Server {
             level: None,
             saveset: None,
             request: Wish::Rebuild.to_text()?,
+            requested_by: who.name().to_owned(),
+        })
+        .await
+    }
+
+    /// Queues removing what no saveset of a datastore needs.
+    pub async fn collect_garbage(
+        &self,
+        who: &Principal,
+        request: CollectGarbageRequest,
+    ) -> Result<JobReply, ServerError> {
+        let datastore = self.house.datastore(request.datastore).await?;
+        let object = Object::Datastore(&datastore.name);
+        let how = if request.over_budget { "over budget" } else { "" };
+        self.may_do(who, Right::Maintain, "datastore.collect", object, how).await?;
+        active(&datastore)?;
+        let wish = Wish::Collect(CollectWish { over_budget: request.over_budget });
+        self.queue(NewJob {
+            kind: JobKind::Collect,
+            task: None,
+            task_name: String::new(),
+            client: datastore.device,
+            store: datastore.store,
+            domain: None,
+            drive: None,
+            level: None,
+            saveset: None,
+            request: wish.to_text()?,
             requested_by: who.name().to_owned(),
         })
         .await

@@ -1,13 +1,13 @@
-//! Jobs that a device does alone: checking a datastore, making its index again.
+//! Jobs that a device does alone: checking a datastore, making its index again, collecting garbage.
 
 use std::sync::Arc;
 
 use simsim_catalog::{Job, JobStart, JobState, KeyHolder, Severity};
-use simsim_control::verbs::{DomainKey, RebuildIndex, VerifyDatastore, VerifyMode};
+use simsim_control::verbs::{CollectGarbage, DomainKey, RebuildIndex, VerifyDatastore, VerifyMode};
 
 use super::long_call::{CallEnd, see_through};
 use super::running::Running;
-use super::wish::VerifyWish;
+use super::wish::{CollectWish, VerifyWish};
 use crate::ServerError;
 use crate::api::VerifyDepth;
 use crate::clock::now_unix_ms;
@@ -62,6 +62,20 @@ pub(crate) async fn rebuild(house: &House, job: &Job, running: &Arc<Running>) ->
         return CallEnd::Refused(error);
     }
     let verb = RebuildIndex { store: job.store, job: job.number };
+    see_through(&house.nodes, running, job.client, Some(verb), house.silence_max).await
+}
+
+/// Removes what no saveset of a datastore needs.
+pub(crate) async fn collect(
+    house: &House,
+    job: &Job,
+    wish: &CollectWish,
+    running: &Arc<Running>,
+) -> CallEnd {
+    if let Err(error) = begin(house, job, running).await {
+        return CallEnd::Refused(error);
+    }
+    let verb = CollectGarbage { store: job.store, job: job.number, over_budget: wish.over_budget };
     see_through(&house.nodes, running, job.client, Some(verb), house.silence_max).await
 }
 

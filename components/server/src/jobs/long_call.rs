@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use simsim_catalog::{ClientId, Severity};
 use simsim_control::verbs::{
-    CancelJob, FollowJob, FollowJobReply, JobPhase, JobResult, JobState, JobStateReply,
-    RebuildIndex, RebuildIndexReply, Replicate, ReplicateReply, StartBackup, StartBackupReply,
-    StartRestore, StartRestoreReply, Verb, VerifyDatastore, VerifyDatastoreReply,
+    CancelJob, CollectGarbage, CollectGarbageReply, FollowJob, FollowJobReply, JobPhase, JobResult,
+    JobState, JobStateReply, RebuildIndex, RebuildIndexReply, Replicate, ReplicateReply,
+    StartBackup, StartBackupReply, StartRestore, StartRestoreReply, Verb, VerifyDatastore,
+    VerifyDatastoreReply,
 };
 use simsim_model::{Checked, Kind, limits};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -91,6 +92,28 @@ impl Ends for RebuildIndexReply {
     }
 }
 
+impl Ends for CollectGarbageReply {
+    fn into_result(self) -> JobResult {
+        self.result
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        let Self { savesets, packs_deleted, bytes_deleted, packs_written, bytes_written, .. } =
+            self;
+        let mut lines = vec![format!(
+            "what {savesets} savesets need stays; {packs_deleted} packs removed, {bytes_deleted} \
+             bytes; {packs_written} packs written for what lived in them, {bytes_written} bytes"
+        )];
+        if self.bytes_left > 0 {
+            lines.push(format!(
+                "{} bytes that nobody needs stay in packs with much that is needed",
+                self.bytes_left
+            ));
+        }
+        lines
+    }
+}
+
 impl Ends for ReplicateReply {
     fn into_result(self) -> JobResult {
         self.result
@@ -111,6 +134,7 @@ impl LongVerb for StartBackup {}
 impl LongVerb for StartRestore {}
 impl LongVerb for VerifyDatastore {}
 impl LongVerb for RebuildIndex {}
+impl LongVerb for CollectGarbage {}
 impl LongVerb for Replicate {}
 
 /// What became of a long call.

@@ -40,5 +40,5 @@ pub(crate) use transfer::{
 pub(crate) use ways::{Choice, DeviceDoors};
 pub(crate) use wish::paths_of;
 pub(crate) use wish::{
-    BackupWish, HealWish, ReadWish, ReplicateWish, RestoreWish, VerifyWish, Wish,
+    BackupWish, CollectWish, HealWish, ReadWish, ReplicateWish, RestoreWish, VerifyWish, Wish,
 };

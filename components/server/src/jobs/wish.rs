@@ -18,6 +18,7 @@ pub(crate) enum Wish {
     Read(ReadWish),
     Verify(VerifyWish),
     Rebuild,
+    Collect(CollectWish),
     Replicate(ReplicateWish),
     Heal(HealWish),
 }
@@ -63,6 +64,11 @@ pub(crate) struct ReadWish {
 pub(crate) struct VerifyWish {
     pub depth: VerifyDepth,
     pub keys_to_device: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CollectWish {
+    pub over_budget: bool,
 }
 
 /// The relation is looked up when the job begins: what it says then counts.

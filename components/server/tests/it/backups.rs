@@ -188,6 +188,12 @@ async fn a_datastore_is_verified_and_its_index_made_again() {
     let request = RebuildIndexRequest::default();
     let job = suite.server().rebuild_index(&root(), request).await.unwrap().job;
     assert_eq!(suite.ended(job).await.state.outcome(), Some(Outcome::Finished));
+    let request = CollectGarbageRequest::default();
+    let job = suite.server().collect_garbage(&root(), request).await.unwrap().job;
+    let job = suite.ended(job).await;
+    assert_eq!(job.state.outcome(), Some(Outcome::Finished), "{job:#?}");
+    let log = suite.log_text(job.job).await;
+    assert!(log.contains("need stays; 0 packs removed"), "{log}");
 
     let packs = suite.folder.path().join("store-main/packs");
     let pack = std::fs::read_dir(&packs)
