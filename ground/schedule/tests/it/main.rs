@@ -1,0 +1,9 @@
+//! Schedules, events and plans as a caller uses them.
+
+mod due;
+mod events;
+mod pages;
+mod plan;
+mod sample;
+mod text;
+mod zones;
