@@ -19,7 +19,7 @@ const TABLES: [&str; 2] = ["docs/internals/conformance.md", "docs/internals/limi
 /// Classes of failures that touch what exists, and how many there are of each.
 const CLASSES: [(&str, u32); 5] = [("IDX", 12), ("PWR", 12), ("ROT", 7), ("FID", 18), ("NET", 1)];
 /// Single ones of other classes.
-const SINGLE: [&str; 5] = ["RET05", "RET06", "GC07", "GC11", "GC15"];
+const SINGLE: [&str; 8] = ["RET01", "RET02", "RET05", "RET06", "GC07", "GC11", "GC13", "GC15"];
 
 /// Rooms whose decoders read what strangers wrote, and functions that read.
 const ROOMS: [&str; 7] = [
