@@ -28,7 +28,7 @@ fn an_event_is_a_document_with_defaults() {
         level: Some(Level::Diff),
         place: Some(Place::Group("fast".to_owned())),
         pool: Some("weekly".to_owned()),
-        interface: Some("https://vault:11443".to_owned()),
+        interface: Some("https://vault".to_owned()),
         blocking_dates: "sat,calendar:holidays".parse().unwrap(),
         priority: Priority::HIGHEST,
         ..backup("all")
