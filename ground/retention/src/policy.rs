@@ -110,7 +110,7 @@ impl Policy {
 
 /// The policies of all pools, and EOLs of tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Policies {
     /// By the name of the pool. Savesets of a pool that is not here are kept.
     pub pools: BTreeMap<String, Policy>,

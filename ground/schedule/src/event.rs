@@ -122,6 +122,7 @@ impl fmt::Display for Place {
 
 /// What an event acts on, and for how long that is expected to take.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Subject {
     pub name: String,
     /// Seconds, such as the last run took; 0: not known, and then it collides with nothing after its
@@ -132,7 +133,7 @@ pub struct Subject {
 
 /// Events that the end of a run starts, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct FollowUps {
     /// After *finished*.
     pub success: Vec<String>,
@@ -174,8 +175,10 @@ impl FollowUps {
     }
 }
 
-/// What runs, and how.
+/// What runs, and how. In documents a field that is not known is refused: a slip of the pen is no
+/// default.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Event {
     /// Unique among all events.
     pub name: String,

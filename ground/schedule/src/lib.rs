@@ -11,6 +11,9 @@
 //! An [`Event`] says what runs by a schedule. [`plan`] lays a [`Programme`] of events out over a span
 //! of time: what runs, what is suppressed and by what, what is blocked by which date, what collides.
 //!
+//! A server's round, then: for each event [`due`]; for each run the [`Fate`] of its occurrence in the
+//! plan of its backup day; runs and what was considered stored in one step; the rest is its queue's.
+//!
 //! Everything here is a function of its arguments: a simulated month is a loop. The rules, the text
 //! forms and examples stand in `docs/reference/schedules.md`; why this is a crate, and which time zone
 //! data counts, in decision 22.

@@ -25,6 +25,8 @@ const KEYWORDS: [&str; 20] = [
     "fourth", "fifth", "last", "zone", "from", "until", "except", "within", "missed", "on", "at",
 ];
 const SHIFT_MAX: u16 = 366;
+/// So that looking a day up stays cheap; a line may have many dates.
+const CALENDAR_RULES_MAX: usize = 1000;
 
 pub(crate) fn parse_schedule(text: &str) -> Result<Schedule, ParseError> {
     let mut words = Words::of(text, 1)?;
@@ -52,13 +54,17 @@ pub(crate) fn parse_schedule(text: &str) -> Result<Schedule, ParseError> {
 }
 
 pub(crate) fn parse_calendar(text: &str) -> Result<Calendar, ParseError> {
-    let mut rules = Vec::new();
+    let mut rules: Vec<Days> = Vec::new();
     let mut column = 1;
     for line in text.split('\n') {
         let said = line.split('#').next().unwrap_or_default();
         let mut place = column;
         for piece in said.split(';') {
             if !piece.trim().is_empty() {
+                if rules.len() == CALENDAR_RULES_MAX {
+                    let why = format!("a calendar has {CALENDAR_RULES_MAX} rules at most");
+                    return Err(ParseError { word: piece.trim().to_owned(), column: place, why });
+                }
                 rules.push(calendar_rule(piece, place)?);
             }
             place += piece.chars().count() + 1;
@@ -224,7 +230,10 @@ impl Parts {
                 self.shift(word, lower == "-", &many, words)?;
             }
             _ if lower.starts_with(['+', '-']) => {
-                let many = Word { text: word.text[1..].to_owned(), column: word.column + 1 };
+                let many = Word::at(
+                    word.text.strip_prefix(['+', '-']).unwrap_or_default(),
+                    word.column + 1,
+                );
                 self.shift(word, lower.starts_with('-'), &many, words)?;
             }
             _ if ordinals(word).is_some() => {
@@ -266,8 +275,7 @@ impl Parts {
     ) -> Result<(), ParseError> {
         let short = many.text.strip_suffix(['d', 'D']).map(str::to_owned);
         let text = short.clone().unwrap_or_else(|| many.text.clone());
-        let days =
-            words::number(&Word { text, column: many.column }, 1, SHIFT_MAX, "a shift by days")?;
+        let days = words::number(&Word::at(text, many.column), 1, SHIFT_MAX, "a shift by days")?;
         if short.is_none() && !words.take("days") && !words.take("day") {
             let why = "behind the number of a shift stands 'days', such as '+ 2 days'";
             return Err(words
@@ -324,7 +332,10 @@ impl Parts {
         }
         let short = lower.strip_suffix(['d', 'w']).filter(|number| number.parse::<u16>().is_ok());
         let (many, unit) = match short {
-            Some(number) => (number.to_owned(), lower[number.len()..].to_owned()),
+            Some(number) => {
+                let unit = if lower.ends_with('d') { "d" } else { "w" };
+                (number.to_owned(), unit.to_owned())
+            }
             None if lower.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let unit = words.need("minutes, hours, days or weeks")?;
                 let short = match unit.lower().trim_end_matches('s') {
@@ -346,7 +357,7 @@ impl Parts {
                 );
             }
         };
-        let many = Word { text: many, column: next.column };
+        let many = Word::at(many, next.column);
         match unit.as_str() {
             "d" => {
                 let days = words::number(&many, 1, SHIFT_MAX, "a repetition by days")?;
@@ -360,7 +371,7 @@ impl Parts {
             }
             unit => {
                 let text = format!("{}{unit}", many.text);
-                let minutes = words::minutes(&Word { text, column: many.column }, false)?;
+                let minutes = words::minutes(&Word::at(text, many.column), false)?;
                 once(&mut self.times, Times::Every { minutes, span: None }, word, "the times")
             }
         }

@@ -17,9 +17,15 @@ const CHARACTERS_MAX: usize = 16 * 1024;
 pub(super) struct Word {
     pub text: String,
     pub column: usize,
+    /// The place of each character, where spaces beside commas were left out.
+    places: Vec<usize>,
 }
 
 impl Word {
+    pub fn at(text: impl Into<String>, column: usize) -> Self {
+        Self { text: text.into(), column, places: Vec::new() }
+    }
+
     pub fn wrong(&self, why: impl Into<String>) -> ParseError {
         ParseError { word: self.text.clone(), column: self.column, why: why.into() }
     }
@@ -35,11 +41,11 @@ impl Word {
 
     /// The parts between commas.
     pub fn parts(&self) -> Vec<Word> {
-        let mut column = self.column;
+        let mut before = 0;
         let part = |text: &str| {
-            let word = Word { text: text.to_owned(), column };
-            column += text.chars().count() + 1;
-            word
+            let column = self.places.get(before).copied().unwrap_or(self.column + before);
+            before += text.chars().count() + 1;
+            Word::at(text, column)
         };
         self.text.split(',').map(part).collect()
     }
@@ -69,9 +75,14 @@ impl Words {
             }
             match words.back_mut() {
                 Some(word) if open || letter == ',' || word.text.ends_with(',') => {
-                    word.text.push(letter)
+                    word.text.push(letter);
+                    word.places.push(first_column + at);
                 }
-                _ => words.push_back(Word { text: letter.into(), column: first_column + at }),
+                _ => {
+                    let mut word = Word::at(letter, first_column + at);
+                    word.places.push(first_column + at);
+                    words.push_back(word);
+                }
             }
             open = true;
         }
@@ -188,8 +199,8 @@ pub(super) fn range(word: &Word) -> Result<DateRange, ParseError> {
         let day = date(word)?;
         return Ok(DateRange { first: day, last: day });
     };
-    let later = Word { text: last.to_owned(), column: word.column + first.chars().count() + 2 };
-    let first = date(&Word { text: first.to_owned(), column: word.column })?;
+    let later = Word::at(last, word.column + first.chars().count() + 2);
+    let first = date(&Word::at(first, word.column))?;
     let last = date(&later)?;
     match first <= last {
         true => Ok(DateRange { first, last }),
@@ -218,8 +229,8 @@ pub(super) fn time(word: &Word) -> Result<Time, ParseError> {
 /// `08:00-18:00`; over midnight where the first is later.
 pub(super) fn time_span(word: &Word) -> Result<(Time, Time), ParseError> {
     let (first, last) = word.text.split_once('-').unwrap_or((&word.text, ""));
-    let begin = time(&Word { text: first.to_owned(), column: word.column })?;
-    let end = Word { text: last.to_owned(), column: word.column + first.chars().count() + 1 };
+    let begin = time(&Word::at(first, word.column))?;
+    let end = Word::at(last, word.column + first.chars().count() + 1);
     // The end of a day is a time only where something ends.
     let end = match end.text.as_str() {
         "24:00" => Time::midnight(),

@@ -24,6 +24,11 @@ fn an_event_is_a_document_with_defaults() {
     let subjects = vec![Subject { name: "vault".to_owned(), expected_s: 0 }];
     assert_eq!(read, Event { subjects, ..Event::new("gc", EventKind::GarbageCollection) });
     assert!(read.enabled && read.priority == Priority::new(1).unwrap());
+    for wrong in
+        [r#"{"name": "a", "kind": "backup", "prioirty": 5}"#, r#"{"name": "a", "kind": "backups"}"#]
+    {
+        assert!(serde_json::from_str::<Event>(wrong).is_err(), "{wrong}");
+    }
     let full = Event {
         level: Some(Level::Diff),
         place: Some(Place::Group("fast".to_owned())),
