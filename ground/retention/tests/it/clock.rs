@@ -47,6 +47,11 @@ fn gc13_frozen_savesets_say_so_and_a_person_may_confirm_the_clock() {
     let confirmed = ClockReading { confirmed_by: Some("ada".to_owned()), ..jumped };
     let decision = decide(&all, &policies, &confirmed, None, &almanac()).unwrap();
     assert_eq!((decision.frozen, kept(&decision).len()), (None, 5));
+    // Also where no saveset is as new as what the server wrote down.
+    let back = ClockReading { last_known: at("2026-04-01"), ..clock("2026-03-01") };
+    let decision = decide(&all, &policies, &back, None, &almanac()).unwrap();
+    let doubt = Doubt::Behind { now: at("2026-03-01"), newest: at("2026-04-01") };
+    assert_eq!((decision.frozen, kept(&decision).len()), (Some(doubt), 30));
     // Off for less than the bound is no jump.
     let off = ClockReading { last_known: at("2026-03-10"), ..clock("2026-04-01") };
     assert_eq!(decide(&all, &policies, &off, None, &almanac()).unwrap().frozen, None);

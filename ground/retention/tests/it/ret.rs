@@ -105,3 +105,15 @@ fn ret02_ten_thousand_savesets_of_a_rogue_client_push_nothing_good_out() {
         assert_eq!(decided(&all, &policies(policy), "2026-03-02 12:00"), decision, "{policy}");
     }
 }
+
+#[test]
+fn ret02_the_last_saveset_of_a_task_is_one_that_the_server_wanted() {
+    let mut all = nightly(3);
+    all.push(saveset(4, at("2026-01-04 22:00")));
+    all[3].made_for = MadeFor::Owner;
+    let decision = decided(&all, &policies("eol 1 day"), "2026-06-01");
+    assert_eq!(kept(&decision), [3]);
+    // Where there is no other, what an owner asked for is better than nothing.
+    let decision = decided(&all[3..], &policies("eol 1 day"), "2026-06-01");
+    assert_eq!(kept(&decision), [4]);
+}

@@ -138,6 +138,14 @@ fn ten_years_ahead_start_no_thousands_and_the_way_back_loses_nothing() {
 }
 
 #[test]
+fn two_times_in_one_gap_are_missed_once() {
+    // Berlin, 2026-03-29: both times are 03:00, at 01:00 UTC.
+    let all =
+        looks("02:10,02:40 Europe/Berlin missed all 5", "2026-03-28 12:00", &["2026-03-29 12:00"]);
+    assert_eq!(runs(&all[0]), ["2026-03-29 01:00 late"]);
+}
+
+#[test]
 fn what_was_considered_survives_being_stored() {
     let due = &looks("every 1h", "2026-11-26 12:30", &["2036-11-26 13:00"])[0];
     let json = serde_json::to_string(&due.considered).unwrap();
