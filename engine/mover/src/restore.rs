@@ -34,6 +34,9 @@ use crate::tree::{Tree, components, is_too_deep, join};
 const WINDOW_PIECES: usize = 16 << 10;
 /// Files of more than one piece in a window: each holds a descriptor.
 const WINDOW_OPEN_FILES: usize = 192;
+/// Workers more than cores: so many wait for the device or for a file that another one writes to, and
+/// the cores are busy all the same.
+const WAITING_WORKERS: usize = 2;
 /// Further names of files that wait for the first ones: about 3 MiB.
 const LINKS_MAX: usize = 4096;
 
@@ -74,7 +77,7 @@ pub fn restore(job: RestoreJob, sink: &FsSink) -> Result<RestoreReport, MoverErr
     let shared = Shared::new(sink, &job, &report);
     let walked = std::thread::scope(|scope| {
         let (tasks, queue) = crossbeam_channel::bounded::<Task>(threads * 4);
-        for _ in 0..threads {
+        for _ in 0..threads + WAITING_WORKERS {
             let queue = queue.clone();
             let shared = &shared;
             scope.spawn(move || shared.work(&queue));
