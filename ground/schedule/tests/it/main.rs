@@ -2,6 +2,7 @@
 
 mod due;
 mod events;
+mod month;
 mod pages;
 mod plan;
 mod sample;
