@@ -6,9 +6,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use fuser::{BackgroundSession, Config, MountOption};
+use rustix::mount::UnmountFlags;
 
 use crate::Scratch;
 use crate::fuse_passthrough::Passthrough;
@@ -47,8 +49,16 @@ pub struct FuseFolder {
     path: PathBuf,
     truth: PathBuf,
     session: Option<BackgroundSession>,
+    onlooker: Child,
     _scratch: Scratch,
 }
+
+/// A process that is killed while one of its threads waits for an answer of its own file system never
+/// ends: nobody is left to answer. Somebody outside unmounts it then.
+const ONLOOKER: &str = r#"
+while sleep 2 && [ -e "/proc/$1" ]; do
+    if grep -q "^State:.*Z" "/proc/$1/status"; then umount -f "$2"; fi
+done"#;
 
 impl FuseFolder {
     /// Mounts an empty one. The error says why this process cannot: hand it to [`crate::skip`].
@@ -62,7 +72,12 @@ impl FuseFolder {
         let scratch = Scratch::new();
         let (path, truth) = (scratch.folder("seen"), scratch.folder("truth"));
         let session = session(&path, &truth, temper)?;
-        Ok(Self { path, truth, session: Some(session), _scratch: scratch })
+        let mut onlooker = Command::new("sh");
+        onlooker.args(["-c", ONLOOKER, "onlooker"]).arg(std::process::id().to_string()).arg(&path);
+        let nothing = Stdio::null;
+        onlooker.stdin(nothing()).stdout(nothing()).stderr(nothing());
+        let onlooker = onlooker.spawn().map_err(|error| format!("cannot run sh: {error}"))?;
+        Ok(Self { path, truth, session: Some(session), onlooker, _scratch: scratch })
     }
 
     /// Where it is mounted.
@@ -85,9 +100,9 @@ impl FuseFolder {
 
     fn unmount(&mut self) {
         let Some(session) = self.session.take() else { return };
-        // Detached at once, also where a call hangs; the session ends with its last user.
-        let lazy = rustix::mount::UnmountFlags::DETACH;
-        if let Err(error) = rustix::mount::unmount(&self.path, lazy) {
+        // At once, and whoever still waits for an answer gets an error.
+        let force = UnmountFlags::FORCE | UnmountFlags::DETACH;
+        if let Err(error) = rustix::mount::unmount(&self.path, force) {
             eprintln!("left mounted: {}: {error}", self.path.display());
         }
         drop(session);
@@ -97,6 +112,7 @@ impl FuseFolder {
 impl Drop for FuseFolder {
     fn drop(&mut self) {
         self.unmount();
+        let _ = self.onlooker.kill().and_then(|()| self.onlooker.wait());
     }
 }
 

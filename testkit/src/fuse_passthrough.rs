@@ -13,10 +13,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
     INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
+    WriteFlags,
 };
 use rustix::fs::{
-    AtFlags, CWD, FileType as NodeType, Mode, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
+    AtFlags, CWD, FileType as NodeType, Mode, SeekFrom, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
 };
 
 use crate::fuse_folder::Temper;
@@ -485,6 +486,29 @@ impl Filesystem for Passthrough {
     ) {
         self.table().open.remove(&fh.0);
         reply.ok();
+    }
+
+    fn lseek(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        // The two that the kernel asks for by this call: <unistd.h>.
+        const SEEK_DATA: i32 = 3;
+        let found = self.path(ino).and_then(|path| {
+            self.temper.before("lseek", &path)?;
+            let at = offset.unsigned_abs();
+            let to = if whence == SEEK_DATA { SeekFrom::Data(at) } else { SeekFrom::Hole(at) };
+            Ok(rustix::fs::seek(&*self.open_file(fh)?, to)?)
+        });
+        match found {
+            Ok(offset) => reply.offset(offset as i64),
+            Err(error) => reply.error(Errno::from(error)),
+        }
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, fh: FileHandle, _: bool, reply: ReplyEmpty) {

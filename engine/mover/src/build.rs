@@ -7,6 +7,7 @@ use simsim_format::{
     PAGE_ENTRIES_MAX, Page, PageIndex, Piece,
 };
 use simsim_model::Name;
+use simsim_model::limits::BYTES_TOLD_MAX;
 
 use crate::MoverError;
 use crate::chunks::ChunkWriter;
@@ -35,11 +36,11 @@ impl DirBuilder {
             EntryKind::Directory(totals) => {
                 self.totals.files += totals.files;
                 self.totals.dirs += totals.dirs + 1;
-                self.totals.bytes += totals.bytes;
+                self.add_bytes(totals.bytes);
             }
             _ => {
                 self.totals.files += 1;
-                self.totals.bytes += entry.size;
+                self.add_bytes(entry.size);
             }
         }
         let weight = entry.weight();
@@ -54,6 +55,11 @@ impl DirBuilder {
             self.close_page(writer)?;
         }
         Ok(())
+    }
+
+    /// Sparse files can say more bytes together than any number has.
+    fn add_bytes(&mut self, bytes: u64) {
+        self.totals.bytes = self.totals.bytes.saturating_add(bytes).min(BYTES_TOLD_MAX);
     }
 
     fn close_page(&mut self, writer: &ChunkWriter) -> Result<(), MoverError> {

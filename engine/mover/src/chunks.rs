@@ -8,7 +8,8 @@
 //! under way. So the device never has to keep one in memory for what is still to come, however many
 //! backups run there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -44,7 +45,36 @@ pub(crate) struct Sealed {
 struct Filling {
     items: Items,
     plaintext: Vec<u8>,
-    recent: HashSet<Name>,
+    /// Segments that were taken out of here to be sealed.
+    taken: u64,
+    recent: HashMap<Name, Recent>,
+}
+
+/// A chunk that this job has put, or is about to put.
+struct Recent {
+    length: u32,
+    /// Where it lies in the segment that was filled after so many others.
+    start: usize,
+    segment: u64,
+}
+
+impl Filling {
+    /// Is this content the one that has had this name before? Its length tells, and its bytes as long
+    /// as they are here; more is not known of it (IDX11).
+    fn is_recent(&self, name: &Name, plaintext: &[u8]) -> Result<bool, MoverError> {
+        let Some(recent) = self.recent.get(name) else { return Ok(false) };
+        let here = recent.segment == self.taken;
+        let bytes = self.plaintext.get(recent.start..).and_then(|rest| rest.get(..plaintext.len()));
+        if recent.length as usize != plaintext.len() || (here && bytes != Some(plaintext)) {
+            return Err(MoverError::Collision { name: name.to_string() });
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, spare: Vec<u8>) -> (Items, Vec<u8>) {
+        self.taken += 1;
+        (std::mem::take(&mut self.items), std::mem::replace(&mut self.plaintext, spare))
+    }
 }
 
 #[derive(Default)]
@@ -148,16 +178,23 @@ impl ChunkWriter {
     pub(crate) fn store(
         &self,
         data: &[u8],
-        chunks: &[(Name, std::ops::Range<usize>)],
+        chunks: &[(Name, Range<usize>)],
     ) -> Result<(), MoverError> {
         self.check()?;
         for part in chunks.chunks(limits::NAMES_PER_REQUEST_MAX) {
             let names: Vec<Name> = part.iter().map(|(name, _)| *name).collect();
             let known = self.session.has(&names)?;
-            for ((name, range), known) in part.iter().zip(known) {
-                if !known {
-                    self.append(*name, data.get(range.clone()).unwrap_or_default())?;
+            let bytes_of = |range: &Range<usize>| data.get(range.clone()).unwrap_or_default();
+            let (known, new): (Vec<_>, Vec<_>) =
+                part.iter().zip(known).partition(|(_, known)| *known);
+            {
+                let filling = self.filling.lock();
+                for ((name, range), _) in known {
+                    filling.is_recent(name, bytes_of(range))?;
                 }
+            }
+            for ((name, range), _) in new {
+                self.append(*name, bytes_of(range))?;
             }
         }
         Ok(())
@@ -169,10 +206,13 @@ impl ChunkWriter {
             if filling.recent.len() >= RECENT_MAX {
                 filling.recent.clear();
             }
-            if !filling.recent.insert(name) {
+            if filling.is_recent(&name, plaintext)? {
                 return Ok(());
             }
-            filling.items.push((name, plaintext.len() as u32));
+            let (length, start) = (plaintext.len() as u32, filling.plaintext.len());
+            let segment = filling.taken;
+            filling.recent.insert(name, Recent { length, start, segment });
+            filling.items.push((name, length));
             filling.plaintext.extend_from_slice(plaintext);
             if filling.plaintext.len() < SEGMENT_TARGET_BYTES
                 && filling.items.len() < limits::SEGMENT_ITEMS_MAX
@@ -180,8 +220,8 @@ impl ChunkWriter {
                 return Ok(());
             }
             let spare = Vec::with_capacity(SEGMENT_TARGET_BYTES + (256 << 10));
-            let plaintext = std::mem::replace(&mut filling.plaintext, spare);
-            (std::mem::take(&mut filling.items), plaintext, self.order.data())
+            let (items, plaintext) = filling.take(spare);
+            (items, plaintext, self.order.data())
         };
         self.seal_data(full)
     }
@@ -276,8 +316,8 @@ impl ChunkWriter {
     fn seal_filling(&self) -> Result<(), MoverError> {
         let rest = {
             let mut filling = self.filling.lock();
-            let plaintext = std::mem::take(&mut filling.plaintext);
-            (std::mem::take(&mut filling.items), plaintext, self.order.data())
+            let (items, plaintext) = filling.take(Vec::new());
+            (items, plaintext, self.order.data())
         };
         if rest.0.is_empty() { Ok(()) } else { self.seal_data(rest) }
     }

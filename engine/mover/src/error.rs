@@ -32,6 +32,13 @@ pub enum MoverError {
     Full(String),
     #[error("{0}")]
     Target(String),
+    /// Two contents that have one name: the second one would come back as the first one.
+    #[error(
+        "two different pieces of content have the same name {name}: nothing of this backup is kept; \
+         memory or processor of this host err, or the datastore's key is known to an attacker; \
+         check the memory, then back up again from another host"
+    )]
+    Collision { name: String },
     #[error("a worker ended without an answer")]
     Lost,
 }
@@ -42,7 +49,9 @@ impl MoverError {
             MoverError::Session(error) => error.kind,
             MoverError::Format(error) => error.kind(),
             MoverError::Cancelled => Kind::Cancelled,
-            MoverError::Missing { .. } | MoverError::TooDeep { .. } => Kind::Corrupt,
+            MoverError::Missing { .. }
+            | MoverError::TooDeep { .. }
+            | MoverError::Collision { .. } => Kind::Corrupt,
             MoverError::NoSuchPath { .. } | MoverError::NoMatch { .. } => Kind::NotFound,
             MoverError::Full(_) => Kind::Full,
             MoverError::Target(_) => Kind::Invalid,

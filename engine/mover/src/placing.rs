@@ -86,6 +86,8 @@ pub(crate) enum Lack {
 pub(crate) struct Use<'a> {
     pub(crate) file: Arc<File<'a>>,
     pub(crate) offset: u64,
+    /// Bytes that the entry says the chunk has.
+    pub(crate) length: u32,
     pub(crate) whole: bool,
 }
 
@@ -275,6 +277,15 @@ impl<'a> Shared<'a> {
                     }
                     let chunk = ranges.get(&name).and_then(|range| plaintext.get(range.clone()));
                     match chunk {
+                        // Two contents of one name: seen where they differ in length (IDX11).
+                        Some(chunk) if chunk.len() != at.length as usize => {
+                            let (found, wanted) = (chunk.len(), at.length);
+                            let reason = format!(
+                                "chunk {name} has {found} bytes in the datastore and {wanted} in the \
+                                 file: it is another content of the same name"
+                            );
+                            self.lost(&at.file, reason);
+                        }
                         Some(chunk) if opener.check_chunk(&name, chunk).is_ok() => {
                             self.write(&at, chunk);
                         }

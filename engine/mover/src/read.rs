@@ -23,6 +23,8 @@ pub(crate) const BATCH_BYTES: u64 = 1 << 20;
 pub(crate) const BATCH_FILES: usize = 64;
 /// A large file is read in blocks of this size.
 const BLOCK_BYTES: usize = 1 << 20;
+/// Bytes at the end of a file that are read where only a hole should be.
+const TAIL_BYTES: usize = 4096;
 /// Blocks of one large file on their way through the workers.
 const BLOCKS_AHEAD: usize = 6;
 
@@ -152,22 +154,26 @@ impl Reading {
         let start = buffer.len();
         let mut at = 0;
         let sparse = before.blocks.saturating_mul(512) < before.size;
+        // A file that says it is empty may have content all the same.
+        let mut untrue = before.size == 0 && content.read_onto(0, 0, buffer)? > 0;
         while at < before.size {
-            let data = if sparse { content.next_data(at)? } else { Some(at..before.size) };
-            let Some(data) = data else {
-                pieces.push(Piece::Hole { length: before.size - at });
-                at = before.size;
-                break;
+            let data = if sparse {
+                next_data(&mut *content, at, before.size, &mut untrue)?
+            } else {
+                at..before.size
             };
-            // Content that was appended meanwhile may lie past the size of the beginning.
-            let start = data.start.clamp(at, before.size);
-            if start > at {
-                pieces.push(Piece::Hole { length: start - at });
+            if data.start > at {
+                pieces.push(Piece::Hole { length: data.start - at });
             }
-            at = start;
-            let wanted = data.end.min(before.size).saturating_sub(at) as usize;
+            at = data.start;
+            if data.is_empty() {
+                break;
+            }
+            let wanted = (data.end - at) as usize;
             let mark = buffer.len();
-            let filled = content.read_onto(at, wanted, buffer)?;
+            let found = content.read_onto(at, wanted, buffer)?;
+            let filled = found.min(wanted);
+            untrue |= found > wanted && data.end == before.size;
             let mut next = mark;
             while next < buffer.len() {
                 let length = self.cutter.next(&buffer[next..]);
@@ -186,7 +192,8 @@ impl Reading {
         }
         self.progress.add(|p| &p.bytes_read, (buffer.len() - start) as u64);
         let after = content.stat()?;
-        let changed = at != before.size
+        let changed = untrue
+            || at != before.size
             || (after.size, after.mtime, after.ctime) != (before.size, before.mtime, before.ctime);
         let details = self.details_of(file, content.details());
         let size: u64 = pieces.iter().map(Piece::length).sum();
@@ -262,10 +269,10 @@ impl Reading {
         let mut ahead: VecDeque<Step> = VecDeque::new();
         let mut size = 0u64;
         let mut at = 0;
+        let mut untrue = false;
         while at < before.size {
-            let data = match content.next_data(at) {
-                Ok(Some(data)) => data.start.clamp(at, before.size)..data.end.min(before.size),
-                Ok(None) => before.size..before.size,
+            let data = match next_data(&mut *content, at, before.size, &mut untrue) {
+                Ok(data) => data,
                 Err(error) => return Ok(Err(error)),
             };
             if data.start > at {
@@ -277,14 +284,17 @@ impl Reading {
             while at < data.end || !carry.is_empty() {
                 self.writer.check()?;
                 let wanted = BLOCK_BYTES.min((data.end - at) as usize);
-                let mut block = Vec::with_capacity(carry.len() + wanted);
+                let mut block = Vec::with_capacity(carry.len() + wanted + 1);
                 block.append(&mut carry);
                 let mut short = false;
                 let whole = block.len() + wanted;
                 while block.len() < whole && !short {
-                    match content.read_onto(at, whole - block.len(), &mut block) {
-                        Ok(got) => {
+                    let wanted = whole - block.len();
+                    match content.read_onto(at, wanted, &mut block) {
+                        Ok(found) => {
+                            let got = found.min(wanted);
                             short = got == 0;
+                            untrue |= found > wanted && at + got as u64 == before.size;
                             at += got as u64;
                         }
                         Err(error) => return Ok(Err(error)),
@@ -330,7 +340,8 @@ impl Reading {
         let content_of_file = list.finish()?;
         let finished = content.stat().map(|after| {
             // A stream has no size before it ends (`u64::MAX`).
-            let changed = (size != before.size && before.size != u64::MAX)
+            let changed = untrue
+                || (size != before.size && before.size != u64::MAX)
                 || (after.size, after.mtime, after.ctime)
                     != (before.size, before.mtime, before.ctime);
             let details = self.details_of(file, content.details());
@@ -386,6 +397,31 @@ impl Reading {
             _ => None,
         }
     }
+}
+
+/// The next stretch of data within the size that a file had when it was opened; empty and at its end
+/// if only a hole is left. Content that was appended meanwhile may lie past that size.
+///
+/// That a hole goes on to the end is not believed unseen: `untrue` is set for a file that ends before,
+/// and what is not zero at the end is data. (A kernel can err there: of a file of 2^63 - 1 bytes,
+/// tmpfs does not find data in the last page.)
+fn next_data(
+    content: &mut dyn simsim_source::Content,
+    at: u64,
+    size: u64,
+    untrue: &mut bool,
+) -> io::Result<Range<u64>> {
+    if let Some(data) = content.next_data(at)? {
+        let start = data.start.clamp(at, size);
+        return Ok(start..data.end.clamp(start, size));
+    }
+    let mut tail = [0; TAIL_BYTES];
+    let start = size.saturating_sub(TAIL_BYTES as u64).max(at);
+    let tail = tail.get_mut(..(size - start) as usize).unwrap_or_default();
+    let found = content.read_at(start, tail)?;
+    *untrue |= found < tail.len();
+    let is_hole = tail.iter().all(|byte| *byte == 0);
+    Ok(if is_hole { size..size } else { start..size })
 }
 
 enum Step {

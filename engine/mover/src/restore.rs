@@ -407,8 +407,9 @@ impl<'a> Walk<'a, '_> {
         });
         let mut offset = 0;
         for piece in pieces {
-            if let Piece::Chunk { name, .. } = piece {
-                self.window.push((*name, Use { file: Arc::clone(&file), offset, whole }));
+            if let Piece::Chunk { name, length } = piece {
+                let length = *length;
+                self.window.push((*name, Use { file: Arc::clone(&file), offset, length, whole }));
                 self.pieces += 1;
                 if self.pieces >= WINDOW_PIECES {
                     self.flush()?;

@@ -55,7 +55,7 @@ pub fn verify(
                     progress.add(|p| &p.files_done, files.count() as u64);
                     for entry in entries.iter().filter(|e| matches!(e.content, Content::Inline(_)))
                     {
-                        report.bytes += entry.size;
+                        report.bytes = report.bytes.saturating_add(entry.size);
                     }
                 }
                 node

@@ -108,11 +108,21 @@ impl Content for FileContent {
 
     fn read_onto(&mut self, offset: u64, wanted: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let start = buffer.len();
-        buffer.reserve(wanted);
+        // Room for one byte more, so that one call tells of a file that goes on.
+        let more = wanted.saturating_add(1);
+        buffer.reserve(more);
+        let room = (buffer.capacity() - start) as u64;
+        if offset.saturating_add(room) > i64::MAX as u64 {
+            // The kernel refuses a call that could go past the largest offset.
+            buffer.resize(start + wanted, 0);
+            let read = self.read_at(offset, buffer.get_mut(start..).unwrap_or_default());
+            buffer.truncate(start + read.as_ref().map_or(0, |read| *read));
+            return read;
+        }
         let read = loop {
             let filled = buffer.len() - start;
-            if filled >= wanted {
-                break Ok(wanted);
+            if filled >= wanted && (wanted > 0 || filled > 0) {
+                break Ok(filled.min(more));
             }
             // Into memory that nobody has filled with zeros before; what comes beyond the wanted
             // is cut off again.
@@ -123,7 +133,7 @@ impl Content for FileContent {
                 Err(error) => break Err(error.into()),
             }
         };
-        buffer.truncate(start + read.as_ref().map_or(0, |read| *read));
+        buffer.truncate(start + read.as_ref().map_or(0, |read| wanted.min(*read)));
         read
     }
 

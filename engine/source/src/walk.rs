@@ -84,7 +84,8 @@ pub trait Content: Send {
     fn next_data(&mut self, offset: u64) -> io::Result<Option<Range<u64>>>;
 
     /// Reads at most `wanted` bytes from `offset` onto the end of `buffer`; fewer only at the
-    /// file's end. Says how many.
+    /// file's end. Says how many the file has there: `wanted + 1` means that there are more, as far
+    /// as that was seen without a call of its own; none of these is in the buffer.
     fn read_onto(&mut self, offset: u64, wanted: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let start = buffer.len();
         buffer.resize(start + wanted, 0);

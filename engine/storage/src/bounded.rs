@@ -7,6 +7,9 @@
 //! lost to the same medium than called it at that moment. When it comes back, reading goes on; nobody
 //! knows what became of what was written, so writing stays refused until the storage is opened anew.
 //!
+//! To close a file is a call too, and can hang as any other (a network share is flushed then): what
+//! has files open is closed by helpers.
+//!
 //! What it costs: two switches between threads for each call, some ten microseconds.
 
 use std::sync::Arc;
@@ -33,7 +36,7 @@ struct Helper(mpsc::Sender<(Work, Helper)>);
 
 /// Calls to `inner` that end within a limit.
 pub struct BoundedStorage {
-    inner: Arc<dyn Storage>,
+    inner: Held<Arc<dyn Storage>>,
     calls: Calls,
 }
 
@@ -51,8 +54,8 @@ impl BoundedStorage {
             stuck: AtomicU64::new(0),
             given_up: Mutex::default(),
         }));
-        let inner = calls.read("open", "the folder", open)?;
-        Ok(Self { inner: Arc::new(inner), calls })
+        let inner: Arc<dyn Storage> = Arc::new(calls.read("open", "the folder", open)?);
+        Ok(Self { inner: calls.hold("the folder", inner), calls })
     }
 
     fn read<T: Send + 'static>(
@@ -61,7 +64,7 @@ impl BoundedStorage {
         key: &str,
         call: impl FnOnce(&dyn Storage, &str) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        let (inner, owned) = (Arc::clone(&self.inner), key.to_owned());
+        let (inner, owned) = (self.inner()?, key.to_owned());
         self.calls.read(action, key, move || call(&*inner, &owned))
     }
 
@@ -71,8 +74,35 @@ impl BoundedStorage {
         key: &str,
         call: impl FnOnce(&dyn Storage, &str) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        let (inner, owned) = (Arc::clone(&self.inner), key.to_owned());
+        let (inner, owned) = (self.inner()?, key.to_owned());
         self.calls.write(action, key, move || call(&*inner, &owned))
+    }
+
+    fn inner(&self) -> Result<Arc<dyn Storage>, StorageError> {
+        self.inner.thing.clone().ok_or_else(|| StorageError::Dead { object: self.place() })
+    }
+}
+
+/// Something that has files open. To close one is a call as well, and may hang: it is closed by a
+/// helper, and waited for within the limit.
+struct Held<T: Send + 'static> {
+    what: &'static str,
+    thing: Option<T>,
+    calls: Calls,
+}
+
+impl<T: Send + 'static> Drop for Held<T> {
+    fn drop(&mut self) {
+        let Some(thing) = self.thing.take() else { return };
+        if self.calls.0.given_up.lock().is_some() {
+            self.calls.let_go(move || drop(thing));
+            return;
+        }
+        // A medium that is silent now is told of by the next call.
+        let _ = self.calls.write("close", self.what, move || {
+            drop(thing);
+            Ok(())
+        });
     }
 }
 
@@ -165,6 +195,10 @@ impl Calls {
         answered.recv().unwrap_or_else(|_| Err(self.silent(action, object)))
     }
 
+    fn hold<T: Send + 'static>(&self, what: &'static str, thing: T) -> Held<T> {
+        Held { what, thing: Some(thing), calls: self.clone() }
+    }
+
     /// Work that nobody waits for.
     fn let_go(&self, work: impl FnOnce() + Send + 'static) {
         if let Err(error) = self.hand_over(Box::new(work)) {
@@ -231,7 +265,7 @@ enum Waits {
 impl Storage for BoundedStorage {
     fn create(&self) -> Result<Box<dyn ObjectWriter>, StorageError> {
         let inner = self.write("create", "a new object", |inner, _| inner.create())?;
-        Ok(Box::new(BoundedWriter { inner: Some(inner), calls: self.calls.clone() }))
+        Ok(Box::new(BoundedWriter(self.calls.hold("a new object", inner))))
     }
 
     fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
@@ -285,9 +319,8 @@ impl Storage for BoundedStorage {
     fn list(&self, prefix: &str) -> Result<Objects, StorageError> {
         let inner = self.read("list", prefix, |inner, prefix| inner.list(prefix))?;
         Ok(Box::new(Listing {
-            calls: self.calls.clone(),
             prefix: prefix.to_owned(),
-            inner: Some(inner),
+            inner: self.calls.hold("a listing", inner),
             ready: Vec::new().into_iter(),
         }))
     }
@@ -310,7 +343,8 @@ impl Storage for BoundedStorage {
 
     fn lock(&self, key: &str, holder: &str) -> Result<Box<dyn Lock>, StorageError> {
         let holder = holder.to_owned();
-        self.write("lock", key, move |inner, key| inner.lock(key, &holder))
+        let lock = self.write("lock", key, move |inner, key| inner.lock(key, &holder))?;
+        Ok(Box::new(BoundedLock { _inner: self.calls.hold("a lock", lock) }))
     }
 
     fn clear_temporary(&self) -> Result<u64, StorageError> {
@@ -323,19 +357,26 @@ impl Storage for BoundedStorage {
 
     fn closed_because(&self) -> Option<String> {
         let given_up = self.calls.0.given_up.lock().is_some();
-        given_up.then(|| self.calls.refusal().to_string()).or_else(|| self.inner.closed_because())
+        let inner = self.inner.thing.as_ref();
+        given_up
+            .then(|| self.calls.refusal().to_string())
+            .or_else(|| inner.and_then(|inner| inner.closed_because()))
     }
 }
 
-/// The inner writer is where the work is: with a helper while it writes.
-struct BoundedWriter {
-    inner: Option<Box<dyn ObjectWriter>>,
-    calls: Calls,
+/// A lock that is given up within the limit.
+struct BoundedLock {
+    _inner: Held<Box<dyn Lock>>,
 }
+
+impl Lock for BoundedLock {}
+
+/// The inner writer is where the work is: with a helper while it writes.
+struct BoundedWriter(Held<Box<dyn ObjectWriter>>);
 
 impl BoundedWriter {
     fn take(&mut self) -> Result<Box<dyn ObjectWriter>, StorageError> {
-        self.inner.take().ok_or_else(|| StorageError::Dead { object: "the new object".into() })
+        self.0.thing.take().ok_or_else(|| StorageError::Dead { object: "the new object".into() })
     }
 }
 
@@ -346,43 +387,24 @@ impl ObjectWriter for BoundedWriter {
 
     fn write_bytes(&mut self, bytes: Bytes) -> Result<(), StorageError> {
         let mut inner = self.take()?;
-        let (inner, written) = self.calls.write("write", "a new object", move || {
+        let (inner, written) = self.0.calls.write("write", "a new object", move || {
             let written = inner.write_bytes(bytes);
             Ok((inner, written))
         })?;
-        self.inner = Some(inner);
+        self.0.thing = Some(inner);
         written
     }
 
     fn finish(mut self: Box<Self>, key: &str) -> Result<(), StorageError> {
         let (inner, owned) = (self.take()?, key.to_owned());
-        self.calls.write("finish", key, move || inner.finish(&owned))
-    }
-}
-
-impl Drop for BoundedWriter {
-    fn drop(&mut self) {
-        if let Some(inner) = self.inner.take() {
-            let calls = self.calls.clone();
-            let silent = calls.0.given_up.lock().is_some();
-            if silent {
-                calls.let_go(move || drop(inner));
-                return;
-            }
-            // A medium that is silent now is told of by the next call.
-            let _ = calls.write("give up", "a new object", move || {
-                drop(inner);
-                Ok(())
-            });
-        }
+        self.0.calls.write("finish", key, move || inner.finish(&owned))
     }
 }
 
 /// A listing, many objects at a time.
 struct Listing {
-    calls: Calls,
     prefix: String,
-    inner: Option<Objects>,
+    inner: Held<Objects>,
     ready: std::vec::IntoIter<Result<Object, StorageError>>,
 }
 
@@ -393,16 +415,16 @@ impl Iterator for Listing {
         if let Some(object) = self.ready.next() {
             return Some(object);
         }
-        let mut inner = self.inner.take()?;
-        let listed = self.calls.read("list", &self.prefix, move || {
+        let mut inner = self.inner.thing.take()?;
+        let listed = self.inner.calls.read("list", &self.prefix, move || {
             let some: Vec<_> = inner.by_ref().take(LISTED_AT_ONCE).collect();
+            // What is at its end is closed here.
+            let inner = (some.len() == LISTED_AT_ONCE).then_some(inner);
             Ok((some, inner))
         });
         match listed {
             Ok((some, inner)) => {
-                if some.len() == LISTED_AT_ONCE {
-                    self.inner = Some(inner);
-                }
+                self.inner.thing = inner;
                 self.ready = some.into_iter();
                 self.ready.next()
             }

@@ -18,6 +18,9 @@ pub struct DomainKey {
     node_name: [u8; 32],
     seal: [u8; 32],
     cut: [u8; 32],
+    /// Bytes of a chunk's name that are kept; the rest are zeros.
+    #[cfg(feature = "weak-names")]
+    name_bytes: usize,
 }
 
 impl DomainKey {
@@ -27,12 +30,25 @@ impl DomainKey {
             node_name: blake3::derive_key("simsim 2026 domain node name v1", &secret.0),
             seal: blake3::derive_key("simsim 2026 domain seal v1", &secret.0),
             cut: blake3::derive_key("simsim 2026 domain cut v1", &secret.0),
+            #[cfg(feature = "weak-names")]
+            name_bytes: 32,
         }
+    }
+
+    /// The same key with chunk names that are unique in so many bytes only: for tests of what happens
+    /// if two contents have one name. No built binary has it.
+    #[cfg(feature = "weak-names")]
+    pub fn with_weak_names(self, bytes: usize) -> Self {
+        Self { name_bytes: bytes, ..self.clone() }
     }
 
     /// The name of a chunk of plaintext.
     pub fn chunk_name(&self, plaintext: &[u8]) -> Name {
-        Name(*blake3::keyed_hash(&self.chunk_name, plaintext).as_bytes())
+        #[allow(unused_mut)]
+        let mut name = *blake3::keyed_hash(&self.chunk_name, plaintext).as_bytes();
+        #[cfg(feature = "weak-names")]
+        name[self.name_bytes..].fill(0);
+        Name(name)
     }
 
     /// The name of a node: its references, then its body.

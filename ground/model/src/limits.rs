@@ -45,6 +45,9 @@ pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
 pub const PATH_COMPONENT_BYTES_MAX: usize = 255;
 /// One path, from the root of a saveset.
 pub const PATH_BYTES_MAX: usize = 32 * 1024;
+/// What is told of bytes or files at most, however many more sparse files say that they have: the
+/// largest number that a database keeps.
+pub const BYTES_TOLD_MAX: u64 = i64::MAX as u64;
 /// Depth of a directory tree.
 pub const PATH_DEPTH_MAX: usize = 2048;
 /// One extended attribute's value.

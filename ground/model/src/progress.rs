@@ -33,7 +33,11 @@ impl Progress {
     }
 
     pub fn add(&self, counter: impl Fn(&Self) -> &AtomicU64, amount: u64) {
-        counter(self).fetch_add(amount, Relaxed);
+        let counter = counter(self);
+        let sum = counter.fetch_add(amount, Relaxed).checked_add(amount);
+        if sum.is_none_or(|sum| sum > crate::limits::BYTES_TOLD_MAX) {
+            counter.store(crate::limits::BYTES_TOLD_MAX, Relaxed);
+        }
     }
 
     /// Asks the job to end; workers look at it between items.

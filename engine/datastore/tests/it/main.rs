@@ -13,4 +13,5 @@ mod losses;
 mod many;
 mod reread;
 mod rot;
+mod share;
 mod silent;

@@ -3,9 +3,13 @@
 mod changes;
 mod choosing;
 mod hostile;
+mod killed;
+mod lies;
+mod limits;
 mod links;
 mod listing;
 mod looking;
 mod memory;
+mod names;
 mod round_trip;
 mod twins;

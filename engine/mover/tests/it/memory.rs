@@ -17,6 +17,7 @@ pub struct Memory {
     pub data_segments: AtomicU64,
     pub node_segments: AtomicU64,
     next_saveset: Mutex<Option<SavesetId>>,
+    cut: Option<CutParameters>,
 }
 
 #[derive(Default)]
@@ -29,6 +30,20 @@ struct Inner {
 }
 
 impl Memory {
+    /// One whose chunks are cut in another way than usual here.
+    pub fn cutting(cut: CutParameters) -> Self {
+        Self { cut: Some(cut), ..Self::default() }
+    }
+
+    /// Bytes of the largest chunk.
+    pub fn largest_chunk(&self) -> usize {
+        let inner = self.inner.lock().unwrap();
+        let segments = inner.segments.iter().flatten();
+        let views = segments.map(|bytes| SegmentView::parse(bytes.clone()).unwrap());
+        let data = views.filter(|view| view.kind == SegmentKind::Data);
+        data.flat_map(|view| view.items).map(|item| item.length as usize).max().unwrap_or(0)
+    }
+
     /// The saveset that the next commit makes.
     pub fn begin(&self, saveset: SavesetId) {
         *self.next_saveset.lock().unwrap() = Some(saveset);
@@ -60,7 +75,8 @@ impl Memory {
 
 impl BackupSession for Memory {
     fn terms(&self) -> Result<StoreTerms, SessionError> {
-        let cut = CutParameters { min: 1 << 10, mean: 4 << 10, max: 16 << 10 };
+        let usual = CutParameters { min: 1 << 10, mean: 4 << 10, max: 16 << 10 };
+        let cut = self.cut.unwrap_or(usual);
         let intact = self.inner.lock().unwrap().segments.iter().all(Option::is_some);
         Ok(StoreTerms { cut, intact })
     }
