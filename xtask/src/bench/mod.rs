@@ -8,7 +8,7 @@
 
 mod bounds;
 mod corpus;
-mod index;
+mod example;
 mod limits;
 mod measure;
 mod options;
@@ -67,9 +67,8 @@ pub trait Tool {
 }
 
 pub fn run(arguments: &[String]) -> Result<()> {
-    if let Some(("index", rest)) = arguments.split_first().map(|(verb, rest)| (verb.as_str(), rest))
-    {
-        return index::run(rest);
+    if let Some(done) = example::run(arguments) {
+        return done;
     }
     let Some(options) = Options::parse(arguments)? else {
         print!("{}", options::HELP);

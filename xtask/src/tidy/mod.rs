@@ -4,6 +4,7 @@
 //! that it must find. What a rule allows stands in ARCHITECTURE.md (layers, walls, unsafe files) or
 //! beside the rule, with its reason.
 
+mod documents;
 mod guards;
 mod layers;
 mod manifests;
@@ -75,6 +76,7 @@ fn all(files: &[File], metadata: &Metadata) -> Vec<Finding> {
     findings.extend(unfinished::check(files));
     findings.extend(places::check(files));
     findings.extend(guards::check(files));
+    findings.extend(documents::check(files));
     findings
 }
 
