@@ -12,6 +12,10 @@ use simsim_model::{DomainId, Name, SegmentPlace};
 use crate::index::NodeSet;
 use crate::{Datastore, DatastoreError};
 
+/// Is told what was met on a walk; an error ends the walk.
+pub(crate) type Found<'a> =
+    dyn FnMut(DomainId, Name, SegmentKind) -> Result<(), DatastoreError> + 'a;
+
 /// Names that are located at once.
 const BATCH_NAMES: usize = 4096;
 
@@ -36,7 +40,7 @@ impl<'a> Marker<'a> {
     pub(crate) fn walk(
         &mut self,
         live: &mut NodeSet,
-        found: &mut dyn FnMut(DomainId, Name, SegmentKind),
+        found: &mut Found<'_>,
         go_on: &dyn Fn(u64) -> bool,
     ) -> Result<(), DatastoreError> {
         while let Some((domain, mut names)) = self.frontier.pop_first() {
@@ -66,7 +70,7 @@ impl<'a> Marker<'a> {
         domain: DomainId,
         names: &[Name],
         live: &mut NodeSet,
-        found: &mut dyn FnMut(DomainId, Name, SegmentKind),
+        found: &mut Found<'_>,
     ) -> Result<(), DatastoreError> {
         let mut segments: BTreeMap<SegmentPlace, Vec<Name>> = BTreeMap::new();
         for (name, place) in names.iter().zip(self.datastore.locate(domain, names)?) {
@@ -91,7 +95,7 @@ impl<'a> Marker<'a> {
                 if !live.insert((domain, name)) {
                     continue;
                 }
-                found(domain, name, SegmentKind::Nodes);
+                found(domain, name, SegmentKind::Nodes)?;
                 for below in references.nodes() {
                     if nodes.contains_key(&below) {
                         near.push(below);
@@ -99,7 +103,9 @@ impl<'a> Marker<'a> {
                         self.add_root(domain, below);
                     }
                 }
-                references.chunks().for_each(|name| found(domain, name, SegmentKind::Data));
+                for chunk in references.chunks() {
+                    found(domain, chunk, SegmentKind::Data)?;
+                }
             }
         }
         Ok(())

@@ -183,6 +183,7 @@ impl Datastore {
             if kind == SegmentKind::Data {
                 chunks.add(domain, name);
             }
+            Ok(())
         };
         marker.walk(&mut live_nodes, &mut found, &tell)?;
         let mut met = LiveChunks::new(entries, options.filter_bytes_max)?;

@@ -16,6 +16,9 @@ use crate::pack_writer::PackWriter;
 use crate::tombstones::{Bits, DeadOfPack};
 use crate::{DatastoreError, fence};
 
+/// Names that are looked up together when they live again.
+const REVIVED_AT_ONCE: usize = 64 << 10;
+
 impl Round<'_> {
     pub(super) fn inner(&self) -> &Inner {
         &self.datastore.inner
@@ -156,9 +159,12 @@ impl Round<'_> {
         let mut marker = Marker::new(self.datastore);
         self.datastore.add_roots(&mut marker)?;
         let mut found = Vec::new();
+        let mut take = |domain, name, _| {
+            found.push((domain, name));
+            if found.len() < REVIVED_AT_ONCE { Ok(()) } else { self.revive(&mut found) }
+        };
         let tell = |done| self.tell(CollectStage::MarkingAgain, done).is_ok();
-        marker.walk(&mut live, &mut |domain, name, _| found.push((domain, name)), &tell)?;
-        self.revive(&mut found)?;
+        marker.walk(&mut live, &mut take, &tell)?;
         for (pack, bytes) in inner.index.packs() {
             if self.shade.packs.contains(&pack) {
                 continue;
@@ -171,9 +177,9 @@ impl Round<'_> {
                     marker.add_root(view.domain, item.name);
                 }
             }
-            marker.walk(&mut live, &mut |domain, name, _| found.push((domain, name)), &tell)?;
-            self.revive(&mut found)?;
+            marker.walk(&mut live, &mut take, &tell)?;
         }
+        self.revive(&mut found)?;
         self.shade.verdict.write().live_nodes = live;
         Ok(())
     }
