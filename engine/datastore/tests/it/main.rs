@@ -15,3 +15,4 @@ mod reread;
 mod rot;
 mod share;
 mod silent;
+mod sizes;
