@@ -1,4 +1,4 @@
-//! `bench index` and `bench listing`: parts of a datastore at any size, by the datastore crate's own
+//! `bench index`, `bench listing` and `bench gc`: parts of a datastore at any size, by the datastore crate's own
 //! examples.
 
 use std::path::PathBuf;
@@ -7,20 +7,22 @@ use anyhow::{Context, Result, bail};
 
 use crate::{step, workspace};
 
-/// The verbs, and the example that each of them runs.
-const EXAMPLES: [(&str, &str); 2] =
-    [("index", "index_synthetic"), ("listing", "listing_synthetic")];
+/// The verbs, the example that each of them runs, and for how many millions where nothing is said.
+const EXAMPLES: [(&str, &str, u64); 3] = [
+    ("index", "index_synthetic", 100),
+    ("listing", "listing_synthetic", 100),
+    ("gc", "gc_synthetic", 10),
+];
 
 /// Runs the example that a verb asks for, if it is one of these. `arguments`: the verb, millions of what
 /// it makes, `--place DIR`.
 pub fn run(arguments: &[String]) -> Option<Result<()>> {
     let (verb, rest) = arguments.split_first()?;
-    let (_, example) = EXAMPLES.into_iter().find(|(name, _)| name == verb)?;
-    Some(run_example(verb, example, rest))
+    let (_, example, millions) = EXAMPLES.into_iter().find(|(name, ..)| name == verb)?;
+    Some(run_example(verb, example, millions, rest))
 }
 
-fn run_example(verb: &str, example: &str, arguments: &[String]) -> Result<()> {
-    let mut millions: u64 = 100;
+fn run_example(verb: &str, example: &str, mut millions: u64, arguments: &[String]) -> Result<()> {
     // A real disk, so that cold reads are cold.
     let mut place = PathBuf::from("/var/tmp");
     let mut arguments = arguments.iter();
