@@ -58,6 +58,11 @@ enum Verb {
         #[command(subcommand)]
         verb: cli::ports::PortsVerb,
     },
+    /// The catalog of a server that does not run: move it to another database
+    Catalog {
+        #[command(subcommand)]
+        verb: cli::catalog::CatalogVerb,
+    },
     /// Restore with nothing but a copy of a datastore and the recovery kit: no server needed
     Rescue(cli::rescue::Arguments),
     /// Back up a folder through the real ports, restore it, compare: all on this host
@@ -141,6 +146,7 @@ fn run(line: CommandLine) -> Result<u8, exit::Failure> {
         }
         Verb::Asked(verb) => cli::run(verb, state()?.console(), common),
         Verb::Ports { verb } => cli::ports::run_here(verb, &state()?, common),
+        Verb::Catalog { verb } => cli::catalog::run(verb, &state()?, common),
         Verb::Rescue(arguments) => cli::rescue::run(arguments, common),
         Verb::Quickstart(arguments) => {
             let state = State::named_or_below_home(named, "quickstart")?;

@@ -15,6 +15,7 @@
 mod audit;
 mod backup;
 mod browse;
+pub mod catalog;
 mod clients;
 mod context;
 mod datastores;

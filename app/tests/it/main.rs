@@ -1,5 +1,6 @@
 //! The binary as a user runs it.
 
+mod catalogs;
 mod certificates;
 mod cli;
 mod ctrl;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use simsim_catalog::PostgresPlace;
 use simsim_model::port_registry;
 
 use crate::certificates;
@@ -14,6 +15,9 @@ pub struct ServerConfig {
     /// The Server's name for people; empty: the host's name. Not in a file: it is the host's.
     #[serde(skip)]
     pub name: String,
+    /// The connection string of the catalog's database in PostgreSQL; empty: a file of the state
+    /// folder.
+    pub catalog: String,
     /// Names or addresses under which other hosts reach this one for backup data, in order of
     /// preference; empty: the host's name, then the address that leads to the other host.
     pub advertise: Vec<String>,
@@ -42,6 +46,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             name: String::new(),
+            catalog: String::new(),
             advertise: Vec::new(),
             drive_jobs_max: 4,
             join_code_minutes: 15,
@@ -57,6 +62,12 @@ impl Default for ServerConfig {
 impl ServerConfig {
     /// Are the figures in their ranges? The error names the one that is not.
     pub fn check(&self) -> Result<(), String> {
+        if !self.catalog.is_empty() && !PostgresPlace::is_meant(&self.catalog) {
+            let form = "postgresql://USER@HOST/DATABASE";
+            return Err(format!(
+                "catalog: write {form}, or leave it out for a file of the state folder"
+            ));
+        }
         let figures = [
             ("drive_jobs_max", self.drive_jobs_max, 1..=1000),
             ("join_code_minutes", self.join_code_minutes, 1..=15),

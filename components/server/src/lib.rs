@@ -28,6 +28,7 @@ mod asks;
 mod audit_head;
 mod authority;
 mod books;
+mod catalogs;
 mod certificates;
 mod clock;
 mod config;
@@ -46,6 +47,7 @@ mod server;
 mod streams;
 mod way;
 
+pub use catalogs::{CatalogMoved, move_catalog};
 pub use config::ServerConfig;
 pub use desk::{Answer, JobFollower, VERBS};
 pub use error::ServerError;

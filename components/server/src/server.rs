@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use simsim_catalog::{
-    AuditEntry, Catalog, CatalogOptions, CatalogPlace, Client, ClientId, NewClient,
-};
+use simsim_catalog::{AuditEntry, Client, ClientId, NewClient};
 use simsim_control::verbs::Roles;
 use simsim_control::{Hello, Identity, Timing};
 use simsim_net::BoxedWire;
@@ -21,11 +19,12 @@ use tokio_util::task::TaskTracker;
 use crate::ServerError;
 use crate::audit_head;
 use crate::books::Books;
+use crate::catalogs;
 use crate::clock::now_unix_ms;
 use crate::config::{ServerConfig, host_name};
 use crate::house::House;
 use crate::jobs::{Announcer, Jobs};
-use crate::keys::{DomainKeys, KitStore, MasterKey};
+use crate::keys::{DomainKeys, KitStore};
 use crate::nodes::{Dialers, Nodes, OwnHost};
 use crate::rates;
 use crate::reconcile;
@@ -88,20 +87,11 @@ impl Server {
         } = options;
         let folder = make_folder(&state)?;
         let identity = open_identity(&state)?;
-        let path = folder.join("catalog.db");
         let (master, catalog) = {
-            let folder = folder.clone();
-            tokio::task::spawn_blocking(move || {
-                let master = MasterKey::open(&folder, !path.exists())?;
-                let options = CatalogOptions {
-                    place: CatalogPlace::File(path),
-                    audit_key: master.audit_key(),
-                    now_unix_ms: now_unix_ms(),
-                };
-                Ok::<_, ServerError>((master, Catalog::open(&options)?))
-            })
-            .await
-            .map_err(|error| ServerError::Lost(error.to_string()))??
+            let (folder, setting) = (folder.clone(), config.catalog.clone());
+            tokio::task::spawn_blocking(move || catalogs::open(&folder, &setting))
+                .await
+                .map_err(|error| ServerError::Lost(error.to_string()))??
         };
         let books = Books::new(catalog);
         let own = enrol_own_host(&books, &config, &identity).await?;

@@ -12,7 +12,7 @@ use crate::connections::Connections;
 use crate::fence::Fence;
 use crate::postgres::{PgConnections, PostgresPlace};
 use crate::sql::{Optional, Session};
-use crate::{CatalogError, migrations};
+use crate::{CatalogError, migrations, moving};
 
 /// Marks the file as ours (`PRAGMA application_id`): "ssim".
 const APPLICATION_ID: i64 = 0x7373_696d;
@@ -34,6 +34,19 @@ impl std::fmt::Display for CatalogPlace {
         match self {
             CatalogPlace::File(path) => path.display().fmt(f),
             CatalogPlace::Postgres(place) => place.fmt(f),
+        }
+    }
+}
+
+impl CatalogPlace {
+    /// Whether a catalog was ever made here. Nothing is changed. Errors: `Unreachable`, and others of
+    /// connecting.
+    pub fn is_made(&self) -> Result<bool, CatalogError> {
+        match self {
+            CatalogPlace::File(path) => Ok(path.exists()),
+            CatalogPlace::Postgres(place) => {
+                place.is_made().map_err(|error| error.while_doing("look at its database"))
+            }
         }
     }
 }
@@ -77,8 +90,8 @@ impl std::fmt::Debug for Catalog {
 impl Catalog {
     /// Opens the catalog, made if it is not there, and brings its schema up to date.
     ///
-    /// Errors: `Busy` while another process has it open, `Invalid` for a newer schema or another
-    /// program's database, `Corrupt`, `Full`, `Unreachable`.
+    /// Errors: `Busy` while another process has it open, `Invalid` for a newer schema, another
+    /// program's database or a catalog that was moved away, `Corrupt`, `Full`, `Unreachable`.
     pub fn open(options: &CatalogOptions) -> Result<Self, CatalogError> {
         let (database, fence) = match &options.place {
             CatalogPlace::File(path) => {
@@ -90,14 +103,21 @@ impl Catalog {
                 (Database::Postgres(Box::new(connections)), None)
             }
         };
-        Ok(Self {
+        let catalog = Self {
             shared: Arc::new(Shared {
                 database,
                 audit_key: options.audit_key,
                 place: options.place.clone(),
                 _fence: fence,
             }),
-        })
+        };
+        match catalog.setting(moving::MOVED_TO)? {
+            None => Ok(catalog),
+            Some(to) => Err(CatalogError::Moved {
+                place: options.place.to_string(),
+                to: String::from_utf8_lossy(&to).into_owned(),
+            }),
+        }
     }
 
     /// Where the database lies.

@@ -64,6 +64,17 @@ pub enum CatalogError {
     )]
     Damaged { doing: &'static str, source: SqlError },
 
+    /// A copy that was made of it is there now, and is the catalog.
+    #[error(
+        "the catalog {place} was moved to {to}: 'server.catalog' in the settings must name that one. To move it back here, first remove what is left here"
+    )]
+    Moved { place: String, to: String },
+
+    #[error(
+        "the copy of the catalog in {place} differs in {what}: the catalog stays where it was; empty the other database before it is moved again"
+    )]
+    CopyDiffers { place: String, what: String },
+
     /// What the database keeps of the catalog is damaged.
     #[error(
         "PostgreSQL says that the catalog's data is damaged (found while trying to {doing}): restore the database from a copy of it, or start with an empty one and run 'simsim datastore rebuild-catalog'"
@@ -116,6 +127,7 @@ impl CatalogError {
             CatalogError::Newer { .. }
             | CatalogError::Foreign { .. }
             | CatalogError::StepDiffers { .. }
+            | CatalogError::Moved { .. }
             | CatalogError::Exists { .. }
             | CatalogError::Invalid { .. }
             | CatalogError::JobState { .. } => Kind::Invalid,
@@ -123,6 +135,7 @@ impl CatalogError {
             CatalogError::Lost { .. } | CatalogError::Unclear { .. } => Kind::Unreachable,
             CatalogError::Damaged { .. }
             | CatalogError::DamagedThere { .. }
+            | CatalogError::CopyDiffers { .. }
             | CatalogError::CutOff { .. }
             | CatalogError::BadCell { .. } => Kind::Corrupt,
             CatalogError::FlushFailed => Kind::Internal,

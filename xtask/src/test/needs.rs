@@ -43,7 +43,7 @@ const NEEDS: [Need; 19] = [
     Need {
         program: "psql",
         package: "postgresql",
-        used_for: "a database that is dumped into the suite and restored out of it",
+        used_for: "a catalog on PostgreSQL, and a database that is dumped into the suite and restored",
     },
     Need { program: "setfacl", package: "acl", used_for: "ACLs in the fixture tree" },
     Need { program: "setfattr", package: "attr", used_for: "extended attributes by a second tool" },

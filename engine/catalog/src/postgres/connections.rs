@@ -59,12 +59,8 @@ impl PgConnections {
     /// Takes the fence and brings the schema up to date, both or neither.
     pub(crate) fn open(place: &PostgresPlace, now_unix_ms: i64) -> Result<Self, CatalogError> {
         let name = session_name(now_unix_ms);
-        let wire = place.connect(&writer_name(&name)).map_err(|error| match error {
-            error if error.wants_password() => CatalogError::invalid(format!(
-                "{place} asks for a password, and no line of the password file fits: add one, HOST:PORT:DATABASE:USER:PASSWORD"
-            )),
-            error => CatalogError::from(error).while_doing("connect to its database"),
-        })?;
+        let wire = connect(place, &writer_name(&name))
+            .map_err(|error| error.while_doing("connect to its database"))?;
         let taken = take(place, &wire, now_unix_ms)
             .map_err(|error| error.while_doing("bring its schema up to date"))?;
         Ok(Self {
@@ -288,6 +284,16 @@ impl Drop for Lent<'_> {
 fn stand(wire: &Wire) -> Result<(i64, i64), SqlError> {
     wire.begin("ISOLATION LEVEL SERIALIZABLE")?;
     fence::stand(&Session::Postgres(wire))
+}
+
+/// Connects for the first time.
+pub(super) fn connect(place: &PostgresPlace, name: &str) -> Result<Wire, CatalogError> {
+    place.connect(name).map_err(|error| match error.wants_password() {
+        true => CatalogError::invalid(format!(
+            "{place} asks for a password, and no line of the password file fits: add one, HOST:PORT:DATABASE:USER:PASSWORD"
+        )),
+        false => error.into(),
+    })
 }
 
 /// Takes the fence for good and applies the schema's steps. Returns the count of takings.

@@ -16,9 +16,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::password;
+use super::{connections, fence, password};
 use crate::CatalogError;
-use crate::sql::{SqlError, Wire};
+use crate::sql::{Session, SqlError, Wire};
 
 /// A server that does not answer for so long is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -112,6 +112,11 @@ impl PostgresPlace {
             config.password(password);
         }
         Ok(Self { config: Box::new(config), tls, shown: shown.to_owned() })
+    }
+
+    pub(crate) fn is_made(&self) -> Result<bool, CatalogError> {
+        let wire = connections::connect(self, "simsim looks")?;
+        Ok(fence::last(&Session::Postgres(&wire))?.is_some())
     }
 
     /// Connects, under a name that the server shows of the session.

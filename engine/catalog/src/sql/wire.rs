@@ -197,7 +197,6 @@ impl<'a> FromSql<'a> for Read {
 }
 
 /// A value to be bound.
-#[derive(Debug)]
 enum Bound<'a> {
     Null,
     Integer(i64),
@@ -261,6 +260,13 @@ impl ToSql for Bound<'_> {
     }
 
     postgres::types::to_sql_checked!();
+}
+
+/// The library writes what is bound into its log: not the value.
+impl std::fmt::Debug for Bound<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.noun())
+    }
 }
 
 impl Bound<'_> {

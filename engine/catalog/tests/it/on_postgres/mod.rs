@@ -26,6 +26,7 @@ mod tokens;
 mod cells;
 mod connections;
 mod fence;
+mod moving;
 mod reaching;
 mod schema;
 
