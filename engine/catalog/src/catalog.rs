@@ -130,7 +130,30 @@ impl Catalog {
     }
 
     /// Runs `act` in one transaction. It may run more than once; only the last run counts.
-    pub(crate) fn write<T>(
+    pub(crate) fn write<T: Send>(
+        &self,
+        doing: &'static str,
+        act: impl FnMut(&Session<'_>) -> Result<T, CatalogError> + Send,
+    ) -> Result<T, CatalogError> {
+        match &self.shared.database {
+            Database::Sqlite(_) => self.write_here(doing, act),
+            Database::Postgres(_) => aside(|| self.write_here(doing, act)),
+        }
+    }
+
+    pub(crate) fn read<T: Send>(
+        &self,
+        doing: &'static str,
+        ask: impl FnOnce(&Session<'_>) -> Result<T, CatalogError> + Send,
+    ) -> Result<T, CatalogError> {
+        match &self.shared.database {
+            Database::Sqlite(_) => self.read_here(doing, ask),
+            Database::Postgres(_) => aside(|| self.read_here(doing, ask)),
+        }
+    }
+
+    /// The same on this very thread, which must not drive an asynchronous runtime.
+    pub(crate) fn write_here<T>(
         &self,
         doing: &'static str,
         act: impl FnMut(&Session<'_>) -> Result<T, CatalogError>,
@@ -141,7 +164,8 @@ impl Catalog {
         }
     }
 
-    pub(crate) fn read<T>(
+    /// The same on this very thread, which must not drive an asynchronous runtime.
+    pub(crate) fn read_here<T>(
         &self,
         doing: &'static str,
         ask: impl FnOnce(&Session<'_>) -> Result<T, CatalogError>,
@@ -151,6 +175,17 @@ impl Catalog {
             Database::Postgres(connections) => connections.read(doing, ask),
         }
     }
+}
+
+/// Runs `work` on a thread of its own and waits for it. PostgreSQL's client drives its connection with
+/// a runtime inside, and panics where it is called on a thread that drives another one: callers that
+/// ask for a word in the middle of an asynchronous function would find out only there. A thread
+/// costs some ten microseconds, a question over a socket many more.
+pub(crate) fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
 }
 
 /// Opens the file, made if it is not there.

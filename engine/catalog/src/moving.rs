@@ -8,7 +8,7 @@
 
 use rusqlite::types::Value;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, aside};
 use crate::dump::{TABLES, TableDump, columns};
 use crate::sql::Session;
 use crate::{CatalogError, CatalogOptions};
@@ -27,7 +27,8 @@ impl Catalog {
     /// copy is not the same.
     pub fn move_to(&self, target: &CatalogOptions) -> Result<Vec<TableDump>, CatalogError> {
         let there = Catalog::open(target)?;
-        there.write("take over another catalog", |to| {
+        aside(|| {
+            there.write_here("take over another catalog", |to| {
             for table in TABLES {
                 let ask = format!("SELECT EXISTS (SELECT 1 FROM {table})");
                 if to.query_row(&ask, [], |row| row.get::<bool>(0))? {
@@ -37,9 +38,10 @@ impl Catalog {
                     )));
                 }
             }
-            self.read("be copied", |from| {
+            self.read_here("be copied", |from| {
                 TABLES.iter().try_for_each(|table| copy_table(from, to, table))
             })
+        })
         })?;
         let (ours, copied) = (self.dump_tables()?, there.dump_tables()?);
         let differs = ours.iter().zip(&copied).find(|(ours, copied)| ours != copied);
