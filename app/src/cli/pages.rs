@@ -20,6 +20,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "token",
             "client",
             "datastore",
+            "catalog",
             "drive-group",
             "interface",
             "rate",
