@@ -352,8 +352,6 @@ async fn open_device(
     endpoints.dedup();
     device.set_endpoints(endpoints);
     device.set_tls(Arc::clone(tls));
-    let weak = Arc::downgrade(&device);
-    crate::allocator::give_back_what_is_free(move || Some(weak.upgrade()?.open_transfers()))?;
     Ok(device)
 }
 

@@ -132,6 +132,9 @@ impl ServerArguments {
 /// Runs a daemon to its end.
 pub fn run(role: Role, state: &State, arguments: ServerArguments) -> Result<u8, Failure> {
     process::raise_open_files();
+    if role != Role::Client {
+        crate::allocator::give_back_what_is_free()?;
+    }
     state.make()?;
     let settings = arguments.settings(state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -320,11 +320,6 @@ impl Device {
         Ok((result, found))
     }
 
-    /// Transfers that are open now.
-    pub fn open_transfers(&self) -> usize {
-        self.grants.open_count()
-    }
-
     /// What runs here, for `NodeState`.
     pub fn running_jobs(&self) -> Vec<RunningJob> {
         self.jobs.running()

@@ -127,11 +127,6 @@ impl Grants {
         self.table.lock().values().any(|grant| grant.is_of(key) && grant.is_awaited())
     }
 
-    /// Transfers that are open now.
-    pub(crate) fn open_count(&self) -> usize {
-        self.table.lock().values().filter(|grant| grant.is_open()).count()
-    }
-
     /// Uses a ticket: at most once, only while it is valid, and only while there is room.
     pub(crate) fn open(
         &self,
