@@ -171,20 +171,7 @@ impl Server {
         let object = Object::Datastore(&datastore.name);
         self.may_do(who, Right::Maintain, "datastore.rebuild-index", object, "").await?;
         active(&datastore)?;
-        self.queue(NewJob {
-            kind: JobKind::Rebuild,
-            task: None,
-            task_name: String::new(),
-            client: datastore.device,
-            store: datastore.store,
-            domain: None,
-            drive: None,
-            level: None,
-            saveset: None,
-            request: Wish::Rebuild.to_text()?,
-            requested_by: who.name().to_owned(),
-        })
-        .await
+        self.queue(whole(&datastore, JobKind::Rebuild, &Wish::Rebuild, who)?).await
     }
 
     /// Queues removing what no saveset of a datastore needs.
@@ -199,21 +186,30 @@ impl Server {
         self.may_do(who, Right::Maintain, "datastore.collect", object, how).await?;
         active(&datastore)?;
         let wish = Wish::Collect(CollectWish { over_budget: request.over_budget });
-        self.queue(NewJob {
-            kind: JobKind::Collect,
-            task: None,
-            task_name: String::new(),
-            client: datastore.device,
-            store: datastore.store,
-            domain: None,
-            drive: None,
-            level: None,
-            saveset: None,
-            request: wish.to_text()?,
-            requested_by: who.name().to_owned(),
-        })
-        .await
+        self.queue(whole(&datastore, JobKind::Collect, &wish, who)?).await
     }
+}
+
+/// A job that a device does on all of a datastore.
+fn whole(
+    datastore: &Datastore,
+    kind: JobKind,
+    wish: &Wish,
+    who: &Principal,
+) -> Result<NewJob, ServerError> {
+    Ok(NewJob {
+        kind,
+        task: None,
+        task_name: String::new(),
+        client: datastore.device,
+        store: datastore.store,
+        domain: None,
+        drive: None,
+        level: None,
+        saveset: None,
+        request: wish.to_text()?,
+        requested_by: who.name().to_owned(),
+    })
 }
 
 fn active(datastore: &Datastore) -> Result<(), ServerError> {

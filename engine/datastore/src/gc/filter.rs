@@ -1,4 +1,4 @@
-//! Which chunks live, in bounded memory: a Bloom filter.
+//! Names in bounded memory, of chunks that live or that were met before: a Bloom filter.
 //!
 //! It errs on one side only: a dead chunk in about a hundred counts as alive and stays until the next
 //! collection, which draws another seed. A live one never counts as dead.
@@ -14,12 +14,12 @@ const BITS_PER_NAME: u64 = 10;
 const BLOCK_WORDS: usize = 8;
 const BITS_SET: u32 = 6;
 
-pub(crate) struct LiveChunks {
+pub(crate) struct NameFilter {
     seed: u64,
     blocks: Vec<[u64; BLOCK_WORDS]>,
 }
 
-impl LiveChunks {
+impl NameFilter {
     /// For so many names, in at most so many bytes.
     pub(crate) fn new(names: u64, bytes_max: usize) -> Result<Self, DatastoreError> {
         let seed: [u8; 8] = random_bytes().map_err(|why| DatastoreError::format("a seed", why))?;
@@ -75,7 +75,7 @@ mod tests {
     fn no_name_is_lost_and_few_pass_that_were_not_added() {
         let name = |number: u64| Name(*blake3::hash(&number.to_le_bytes()).as_bytes());
         let (mine, other) = (DomainId([1; 16]), DomainId([2; 16]));
-        let mut live = LiveChunks::new(100_000, 1 << 30).unwrap();
+        let mut live = NameFilter::new(100_000, 1 << 30).unwrap();
         for number in 0..100_000 {
             live.add(mine, name(number));
         }
@@ -85,7 +85,7 @@ mod tests {
         let passed = (0..100_000).filter(|number| live.may_hold(other, name(*number))).count();
         assert!(passed < 2_500, "{passed} of another owner");
         // Too little memory keeps more than is needed, and loses nothing.
-        let mut small = LiveChunks::new(100_000, 4096).unwrap();
+        let mut small = NameFilter::new(100_000, 4096).unwrap();
         (0..100_000).for_each(|number| small.add(mine, name(number)));
         assert!((0..100_000).all(|number| small.may_hold(mine, name(number))));
     }

@@ -21,7 +21,7 @@ const BATCH_NAMES: usize = 4096;
 
 /// A walk over nodes, each once.
 pub(crate) struct Marker<'a> {
-    pub(crate) datastore: &'a Datastore,
+    datastore: &'a Datastore,
     /// Nodes to be visited, by domain.
     frontier: BTreeMap<DomainId, Vec<Name>>,
 }

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use filter::LiveChunks;
+use filter::NameFilter;
 use mark::Marker;
 use parking_lot::RwLock;
 use simsim_format::SegmentKind;
@@ -174,7 +174,7 @@ impl Datastore {
         inner.index.flush()?;
         let packs: HashSet<Name> = inner.index.packs().into_iter().map(|(pack, _)| pack).collect();
         let (_, _, _, entries) = inner.index.sizes();
-        let mut chunks = LiveChunks::new(entries, options.filter_bytes_max)?;
+        let mut chunks = NameFilter::new(entries, options.filter_bytes_max)?;
         let mut live_nodes = NodeSet::default();
         let mut marker = Marker::new(self);
         report.savesets = self.add_roots(&mut marker)?;
@@ -186,7 +186,7 @@ impl Datastore {
             Ok(())
         };
         marker.walk(&mut live_nodes, &mut found, &tell)?;
-        let mut met = LiveChunks::new(entries, options.filter_bytes_max)?;
+        let mut met = NameFilter::new(entries, options.filter_bytes_max)?;
         let mut census = inner.index.census(&packs, &mut |domain, name, kind| {
             let lives = match kind {
                 SegmentKind::Nodes => live_nodes.contains(&(domain, name)),
