@@ -111,13 +111,17 @@ impl Site {
     }
 }
 
+const STRETCH: u32 = 16;
+
 /// Ports that are free, and that the system gives to nobody by itself: a drive's is opened late, when a
-/// daemon that asked for any free one could have it.
+/// daemon that asked for any free one could have it. Tests that run side by side have process numbers close
+/// to each other, so each has a stretch of its own.
 fn quiet_ports(count: usize) -> Vec<u16> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
     let first: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
     let (low, high) = (first / 2, first);
-    let begin = low + (std::process::id() % u32::from(high - low)) as u16;
+    let stretches = u32::from(high - low) / STRETCH;
+    let begin = low + (std::process::id() % stretches * STRETCH) as u16;
     let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let ports: Vec<u16> = (begin..high).chain(low..begin).filter(free).take(count).collect();
     assert_eq!(ports.len(), count, "no port is free below {high}");
