@@ -5,7 +5,7 @@ use std::time::Duration;
 use simsim_catalog::{JobState, Severity};
 use simsim_model::{Outcome, Overwrite};
 use simsim_server::api::{
-    JobDetail, JobListRequest, JobRequest, JobView, LogReply, LogRequest, VerifyDepth,
+    HoldRequest, JobDetail, JobListRequest, JobRequest, JobView, LogReply, LogRequest, VerifyDepth,
 };
 
 use super::context::Context;
@@ -35,6 +35,9 @@ pub struct ListArguments {
     /// Only jobs of this client
     #[arg(long)]
     client: Option<String>,
+    /// Only jobs of this event
+    #[arg(long)]
+    event: Option<String>,
     /// Only jobs with a lower number: what came before
     #[arg(long, value_name = "JOB")]
     before: Option<u64>,
@@ -52,6 +55,16 @@ pub enum JobVerb {
     },
     /// Ask a job to end
     Cancel {
+        /// The job's number
+        job: u64,
+    },
+    /// Hold a job that waits, until it is released
+    Hold {
+        /// The job's number
+        job: u64,
+    },
+    /// Let a job that is held start when it can
+    Release {
         /// The job's number
         job: u64,
     },
@@ -76,6 +89,7 @@ pub async fn list(cx: &Context, arguments: ListArguments) -> Result<u8, Failure>
     let request = JobListRequest {
         task: arguments.task,
         client: arguments.client,
+        event: arguments.event,
         open_only: arguments.open,
         before: arguments.before,
         limit,
@@ -123,9 +137,22 @@ pub async fn run(cx: &Context, verb: JobVerb) -> Result<u8, Failure> {
             })?;
             Ok(exit::DONE)
         }
+        JobVerb::Hold { job } => hold(cx, job, true).await,
+        JobVerb::Release { job } => hold(cx, job, false).await,
         JobVerb::Follow { job } if cx.screen.is_json() => follow::events(cx, job).await,
         JobVerb::Follow { job } => follow::to_end(cx, job).await,
     }
+}
+
+async fn hold(cx: &Context, job: u64, hold: bool) -> Result<u8, Failure> {
+    let job: JobView = cx.ask("job.hold", &HoldRequest { job, hold }).await?;
+    cx.show(&job, |screen, job| {
+        screen.line(match hold {
+            true => format!("job {0} is held; let it go: simsim job release {0}", job.job),
+            false => format!("job {} starts when it can", job.job),
+        })
+    })?;
+    Ok(exit::DONE)
 }
 
 pub async fn logs(cx: &Context, arguments: LogArguments) -> Result<u8, Failure> {

@@ -20,6 +20,7 @@ mod clients;
 mod context;
 mod datastores;
 mod drive_groups;
+mod events;
 pub mod follow;
 mod interfaces;
 mod jobs;
@@ -29,12 +30,14 @@ pub mod pages;
 mod paging;
 mod paths;
 pub mod ports;
+mod queue;
 mod rates;
 mod reference;
 mod replications;
 pub mod rescue;
 mod restore;
 mod savesets;
+mod schedules;
 mod screen;
 mod status;
 mod table;
@@ -87,6 +90,31 @@ pub enum Verb {
     Task {
         #[command(subcommand)]
         verb: tasks::TaskVerb,
+    },
+    /// Task groups: tasks that one event acts on together
+    TaskGroup {
+        #[command(subcommand)]
+        verb: schedules::TaskGroupVerb,
+    },
+    /// Events: what runs by itself, when, and what became of it
+    Event {
+        #[command(subcommand)]
+        verb: events::EventVerb,
+    },
+    /// Schedules: when things run; and the plan of what will run
+    Schedule {
+        #[command(subcommand)]
+        verb: schedules::ScheduleVerb,
+    },
+    /// Calendars: days under a name, such as holidays
+    Calendar {
+        #[command(subcommand)]
+        verb: schedules::CalendarVerb,
+    },
+    /// The queue: what waits and why; pausing all, limits
+    Queue {
+        #[command(subcommand)]
+        verb: Option<queue::QueueVerb>,
     },
     /// Access tokens: with which other people's tools store and read raw streams
     Token {
@@ -146,6 +174,11 @@ pub fn run(verb: Verb, console: LocalClient, common: &CommonArguments) -> Result
         Verb::Job { verb } => jobs::run(cx, verb).await,
         Verb::Logs(arguments) => jobs::logs(cx, arguments).await,
         Verb::Task { verb } => tasks::run(cx, verb).await,
+        Verb::TaskGroup { verb } => schedules::run_group(cx, verb).await,
+        Verb::Event { verb } => events::run(cx, verb).await,
+        Verb::Schedule { verb } => schedules::run(cx, verb).await,
+        Verb::Calendar { verb } => schedules::run_calendar(cx, verb).await,
+        Verb::Queue { verb } => queue::run(cx, verb).await,
         Verb::Token { verb } => tokens::run(cx, verb).await,
         Verb::Datastore { verb } => datastores::run(cx, verb).await,
         Verb::DriveGroup { verb } => drive_groups::run(cx, verb).await,

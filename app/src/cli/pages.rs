@@ -12,11 +12,15 @@ use crate::exit::{self, Failure};
 /// Verbs by what people want, for the first help page.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Everyday", &["status", "backup", "restore", "verify", "quickstart"]),
-    ("Look", &["savesets", "saveset", "ls", "find", "diff", "jobs", "job", "logs"]),
+    ("Look", &["savesets", "saveset", "ls", "find", "diff", "jobs", "job", "logs", "queue"]),
     (
         "Set up",
         &[
             "task",
+            "task-group",
+            "event",
+            "schedule",
+            "calendar",
             "token",
             "client",
             "datastore",

@@ -19,6 +19,7 @@ use crate::config::ServerConfig;
 use crate::jobs::Jobs;
 use crate::keys::{DomainKeys, KitStore};
 use crate::nodes::Nodes;
+use crate::scheduler::Scheduler;
 use crate::streams::Arrivals;
 
 pub(crate) struct House {
@@ -33,6 +34,8 @@ pub(crate) struct House {
     pub books: Books,
     pub nodes: Nodes,
     pub jobs: Jobs,
+    /// Decides what runs by the events.
+    pub scheduler: Scheduler,
     /// Where callers with raw streams and their jobs meet.
     pub streams: Arrivals,
     /// Seals the secrets of join codes.

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `desk` | answers verbs: checks the right, writes down, does |
 //! | `jobs` | queue, tickets, long calls seen through silence, the end of a job |
+//! | `scheduler` | what runs by which schedule, and what the end of a job starts |
 //! | `streams` | raw streams of other people's tools: tokens, tickets, their jobs |
 //! | `nodes` | keeps every enrolled host reached |
 //! | `asks` | what clients ask on behalf of their owners |
@@ -43,6 +44,7 @@ mod nodes;
 mod rates;
 mod reconcile;
 mod rights;
+mod scheduler;
 mod server;
 mod streams;
 mod way;

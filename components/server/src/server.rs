@@ -29,6 +29,7 @@ use crate::nodes::{Dialers, Nodes, OwnHost};
 use crate::rates;
 use crate::reconcile;
 use crate::rights::{Object, Principal, Right};
+use crate::scheduler;
 
 /// The setting that remembers which client is the Server's own host.
 const OWN_CLIENT: &str = "own.client";
@@ -117,6 +118,7 @@ impl Server {
             identity,
             nodes,
             jobs: Jobs::new(books.clone(), Announcer::new()),
+            scheduler: Default::default(),
             streams: Default::default(),
             domain_keys: DomainKeys::new(wrapping.clone()),
             kit: KitStore::new(wrapping.clone()),
@@ -153,6 +155,7 @@ impl Server {
         house.books.audit(start).await?;
         let jobs = house.jobs.clone().run(Arc::clone(house));
         spawn_until(house, jobs);
+        spawn_until(house, scheduler::run(Arc::downgrade(house)));
         spawn_until(house, reconcile::run(Arc::downgrade(house), reached));
         spawn_until(house, rates::keep_told(Arc::downgrade(house)));
         let weak = Arc::downgrade(house);

@@ -10,6 +10,7 @@ use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::Cells;
 use crate::sql::{Optional, Session};
+use crate::uses::refuse_used;
 
 /// One group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +62,7 @@ impl Catalog {
     pub fn delete_drive_group(&self, name: &str) -> Result<DriveGroup, CatalogError> {
         self.write("remove a drive group", |transaction| {
             let group = there(transaction, name)?;
+            refuse_used(transaction, "drive group", name)?;
             let mut ask = transaction
                 .prepare_cached("SELECT name FROM tasks WHERE drive_group = ?1 ORDER BY name")?;
             let tasks: Vec<String> =

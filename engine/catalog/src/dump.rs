@@ -43,6 +43,13 @@ pub(crate) const TABLES: &[&str] = &[
     "replications",
     "tokens",
     "rates",
+    "calendars",
+    "schedules",
+    "task_groups",
+    "task_group_tasks",
+    "events",
+    "uses",
+    "runs",
 ];
 
 /// What a table holds.

@@ -74,6 +74,47 @@ pub struct NewJob {
     pub request: String,
     /// Who asked.
     pub requested_by: String,
+    /// How it waits.
+    pub waiting: Waiting,
+}
+
+/// The rank of what a person started, and of events that run always.
+pub const RANK_FIRST: u8 = 100;
+
+/// How a job waits in the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The event that it is of; empty for what a person started.
+    pub event: String,
+    /// The order of the queue, the highest first; then the oldest.
+    pub rank: u8,
+    /// It must have started by then, or does not run.
+    pub start_by_unix_ms: Option<i64>,
+    /// It does not start before.
+    pub not_before_unix_ms: Option<i64>,
+    /// So long it may run.
+    pub timeout_s: Option<u32>,
+    /// From 1.
+    pub attempt: u32,
+    /// The job that it is another attempt of.
+    pub retry_of: Option<u64>,
+    /// Who holds it: it waits until it is released.
+    pub held_by: Option<String>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            event: String::new(),
+            rank: RANK_FIRST,
+            start_by_unix_ms: None,
+            not_before_unix_ms: None,
+            timeout_s: None,
+            attempt: 1,
+            retry_of: None,
+            held_by: None,
+        }
+    }
 }
 
 /// What is known once a job starts.
@@ -152,6 +193,7 @@ pub struct Job {
     pub progress: ProgressSnapshot,
     pub error: Option<JobError>,
     pub problems_total: u64,
+    pub waiting: Waiting,
 }
 
 /// Which jobs to list, newest first.
@@ -161,6 +203,8 @@ pub struct JobFilter {
     pub kind: Option<JobKind>,
     pub task_name: Option<String>,
     pub client: Option<ClientId>,
+    /// Only jobs of this event.
+    pub event: Option<String>,
     /// Empty: any state.
     pub states: Vec<JobState>,
     /// Only jobs with a lower number: the next page.
@@ -197,5 +241,15 @@ pub(crate) fn from_row(cells: &Cells<'_>) -> Result<Job, CatalogError> {
         progress: cells.json("progress")?,
         error,
         problems_total: cells.count("problems")?,
+        waiting: Waiting {
+            event: cells.get("event")?,
+            rank: cells.get("rank")?,
+            start_by_unix_ms: cells.get("start_by_unix_ms")?,
+            not_before_unix_ms: cells.get("not_before_unix_ms")?,
+            timeout_s: cells.get("timeout_s")?,
+            attempt: cells.get("attempt")?,
+            retry_of: cells.get::<Option<i64>>("retry_of")?.and_then(|job| u64::try_from(job).ok()),
+            held_by: cells.get("held_by")?,
+        },
     })
 }

@@ -23,35 +23,7 @@ use crate::{CatalogError, Job, JobEnd, JobFilter, JobStart, JobState, NewJob};
 impl Catalog {
     /// Queues a job and gives it its number.
     pub fn queue_job(&self, new: &NewJob, now_unix_ms: i64) -> Result<Job, CatalogError> {
-        self.write("queue a job", |transaction| {
-            let client = client_by_id(transaction, new.client)?;
-            let number = next_number(transaction, "job")?;
-            transaction.execute(
-                "INSERT INTO jobs (job, kind, task, task_name, client, client_name, store, domain,
-                     drive, level, saveset, request, requested_by, state, queued_unix_ms, progress,
-                     problems)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'queued', ?14,
-                     ?15, 0)",
-                params![
-                    number,
-                    new.kind.as_str(),
-                    new.task.map(|task| task.0),
-                    new.task_name,
-                    new.client.0,
-                    client.name,
-                    new.store.as_bytes(),
-                    new.domain.as_ref().map(DomainId::as_bytes),
-                    new.drive,
-                    new.level.map(Level::as_str),
-                    new.saveset.as_ref().map(SavesetId::as_bytes),
-                    new.request,
-                    new.requested_by,
-                    now_unix_ms,
-                    json_cell(&ProgressSnapshot::default())?,
-                ],
-            )?;
-            job_by_number(transaction, number.unsigned_abs())
-        })
+        self.write("queue a job", |transaction| queue_job(transaction, new, now_unix_ms))
     }
 
     /// Queued → Running. Errors: `Invalid` in any other state.
@@ -93,6 +65,51 @@ impl Catalog {
                 "UPDATE jobs SET progress = ?2 WHERE job = ?1 AND state = 'running'",
                 params![count_cell(number)?, json_cell(progress)?],
             )?;
+            Ok(())
+        })
+    }
+
+    /// Holds a job that waits, or lets it go (`None`); its start window does not count any more. Errors: `Invalid` for one that waits no more.
+    pub fn hold_job(&self, number: u64, held_by: Option<&str>) -> Result<Job, CatalogError> {
+        self.write("hold a job", |transaction| {
+            let job = job_by_number(transaction, number)?;
+            if job.state != JobState::Queued {
+                return Err(CatalogError::JobState {
+                    job: number,
+                    state: job.state.as_str(),
+                    verb: "be held or released",
+                });
+            }
+            transaction.execute(
+                "UPDATE jobs SET held_by = ?2, start_by_unix_ms = NULL WHERE job = ?1",
+                params![count_cell(number)?, held_by],
+            )?;
+            job_by_number(transaction, number)
+        })
+    }
+
+    /// The wall clock jumped by so many milliseconds: jobs that wait go on waiting as long as they had to.
+    pub fn shift_waiting(&self, jump_ms: i64) -> Result<(), CatalogError> {
+        self.write("follow a clock that jumped", |transaction| {
+            transaction.execute(
+                "UPDATE jobs SET start_by_unix_ms = start_by_unix_ms + ?1,
+                     not_before_unix_ms = not_before_unix_ms + ?1
+                 WHERE state = 'queued'",
+                [jump_ms],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Lets jobs that wait start until then.
+    pub fn start_later(&self, numbers: &[u64], by_unix_ms: i64) -> Result<(), CatalogError> {
+        self.write("let jobs start later", |transaction| {
+            for number in numbers {
+                transaction.execute(
+                    "UPDATE jobs SET start_by_unix_ms = ?2 WHERE job = ?1 AND state = 'queued'",
+                    params![count_cell(*number)?, by_unix_ms],
+                )?;
+            }
             Ok(())
         })
     }
@@ -148,9 +165,11 @@ impl Catalog {
         self.jobs_in(JobState::Running)
     }
 
-    /// Jobs that wait, in the order they were queued.
+    /// Jobs that wait, in the order of the queue: by rank, then the oldest.
     pub fn queued_jobs(&self) -> Result<Vec<Job>, CatalogError> {
-        self.jobs_in(JobState::Queued)
+        let mut jobs = self.jobs_in(JobState::Queued)?;
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.waiting.rank));
+        Ok(jobs)
     }
 
     fn jobs_in(&self, state: JobState) -> Result<Vec<Job>, CatalogError> {
@@ -179,6 +198,10 @@ impl Catalog {
         if let Some(client) = filter.client {
             text.push_str(" AND client = ?");
             values.push(client.0.into());
+        }
+        if let Some(event) = &filter.event {
+            text.push_str(" AND event = ?");
+            values.push(event.clone().into());
         }
         if !filter.states.is_empty() {
             let marks = vec!["?"; filter.states.len()].join(", ");
@@ -279,7 +302,51 @@ fn step(
     Ok(job)
 }
 
-fn job_by_number(catalog: &Session<'_>, number: u64) -> Result<Job, CatalogError> {
+/// Queues a job as part of the caller's transaction.
+pub(crate) fn queue_job(
+    transaction: &Session<'_>,
+    new: &NewJob,
+    now_unix_ms: i64,
+) -> Result<Job, CatalogError> {
+    let client = client_by_id(transaction, new.client)?;
+    let number = next_number(transaction, "job")?;
+    transaction.execute(
+        "INSERT INTO jobs (job, kind, task, task_name, client, client_name, store, domain,
+             drive, level, saveset, request, requested_by, state, queued_unix_ms, progress,
+             problems, event, rank, start_by_unix_ms, not_before_unix_ms, timeout_s, attempt,
+             retry_of, held_by)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'queued', ?14,
+             ?15, 0, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
+        params![
+            number,
+            new.kind.as_str(),
+            new.task.map(|task| task.0),
+            new.task_name,
+            new.client.0,
+            client.name,
+            new.store.as_bytes(),
+            new.domain.as_ref().map(DomainId::as_bytes),
+            new.drive,
+            new.level.map(Level::as_str),
+            new.saveset.as_ref().map(SavesetId::as_bytes),
+            new.request,
+            new.requested_by,
+            now_unix_ms,
+            json_cell(&ProgressSnapshot::default())?,
+            new.waiting.event,
+            new.waiting.rank,
+            new.waiting.start_by_unix_ms,
+            new.waiting.not_before_unix_ms,
+            new.waiting.timeout_s,
+            new.waiting.attempt,
+            new.waiting.retry_of.map(count_cell).transpose()?,
+            new.waiting.held_by,
+        ],
+    )?;
+    job_by_number(transaction, number.unsigned_abs())
+}
+
+pub(crate) fn job_by_number(catalog: &Session<'_>, number: u64) -> Result<Job, CatalogError> {
     let mut ask = catalog.prepare_cached("SELECT * FROM jobs WHERE job = ?1")?;
     let mut rows = ask.query([count_cell(number)?])?;
     match rows.next()? {

@@ -43,6 +43,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(12, "0012", "rates"),
     step!(13, "0013", "drive_groups"),
     step!(14, "0014", "outbound_codes"),
+    step!(15, "0015", "events"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

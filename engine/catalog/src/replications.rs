@@ -8,6 +8,7 @@ use crate::catalog::Catalog;
 use crate::cells::{Cells, json_cell};
 use crate::datastores::datastore_by_id;
 use crate::sql::{Optional, Session};
+use crate::uses::refuse_used;
 
 /// One relation between two datastores.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +109,7 @@ impl Catalog {
     /// Removes a replication; the copies that it made stay. Errors: `NotFound`.
     pub fn delete_replication(&self, name: &str) -> Result<(), CatalogError> {
         self.write("remove a replication", |transaction| {
+            refuse_used(transaction, "replication", name)?;
             match transaction.execute("DELETE FROM replications WHERE name = ?1", [name])? {
                 0 => Err(CatalogError::not_found("replication", name)),
                 _ => Ok(()),

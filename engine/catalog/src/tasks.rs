@@ -8,6 +8,8 @@ use crate::catalog::{Catalog, next_number};
 use crate::cells::{Cells, json_cell};
 use crate::clients::{client_by_id, client_by_name};
 use crate::sql::{Optional, Session};
+use crate::task_groups::groups_of;
+use crate::uses::refuse_used;
 use crate::{CatalogError, ClientId};
 
 /// The number of a task row.
@@ -127,7 +129,7 @@ impl Catalog {
         })
     }
 
-    /// Removes a task. Its jobs and savesets stay. Errors: `Busy` while a job of it waits or runs.
+    /// Removes a task. Its jobs and savesets stay. Errors: `Busy` while a job of it waits or runs, or an event or task group names it.
     pub fn delete_task(&self, name: &str) -> Result<(), CatalogError> {
         self.write("delete a task", |transaction| {
             let task = task_by_name(transaction, name)?;
@@ -143,6 +145,15 @@ impl Catalog {
                     noun: "task",
                     name: name.to_owned(),
                     by: format!("job {job}, which has not ended: cancel it or wait"),
+                });
+            }
+            refuse_used(transaction, "task", name)?;
+            let groups = groups_of(transaction, task.id.0)?;
+            if !groups.is_empty() {
+                return Err(CatalogError::StillUsed {
+                    noun: "task",
+                    name: name.to_owned(),
+                    by: format!("task group {}: take it out there first", groups.join(", ")),
                 });
             }
             transaction.execute("DELETE FROM tasks WHERE task = ?1", [task.id.0])?;

@@ -72,6 +72,8 @@ pub struct JobRequest {
 pub struct JobListRequest {
     pub task: Option<String>,
     pub client: Option<String>,
+    /// Only jobs of this event.
+    pub event: Option<String>,
     /// Only jobs that have not ended.
     pub open_only: bool,
     /// Only jobs with a lower number: the next page.
@@ -94,6 +96,15 @@ pub struct JobView {
     /// Backup: the new saveset, once it is committed. Restore, verify: the one that is read.
     pub saveset: Option<SavesetId>,
     pub requested_by: String,
+    /// The event that it is of; empty for what a person started.
+    #[serde(default)]
+    pub event: String,
+    /// From 1.
+    #[serde(default)]
+    pub attempt: u32,
+    /// The job that it is another attempt of.
+    #[serde(default)]
+    pub retry_of: Option<u64>,
     pub state: JobState,
     pub queued_unix_ms: i64,
     pub started_unix_ms: Option<i64>,

@@ -114,6 +114,54 @@ verbs! {
     "drive-group.show" => drive_group [DriveGroupNameRequest];
     /// Removes a drive group; its drives stay.
     "drive-group.remove" => delete_drive_group [DriveGroupNameRequest];
+    /// Adds a calendar.
+    "calendar.add" => add_calendar [CalendarRequest];
+    /// Gives a calendar other days.
+    "calendar.change" => change_calendar [CalendarRequest];
+    /// All calendars.
+    "calendar.list" => calendars;
+    /// Removes a calendar.
+    "calendar.remove" => delete_calendar [NameRequest];
+    /// Adds a schedule.
+    "schedule.add" => add_schedule [ScheduleRequest];
+    /// Gives a schedule another line.
+    "schedule.change" => change_schedule [ScheduleRequest];
+    /// All schedules, with what comes next.
+    "schedule.list" => schedules;
+    /// Removes a schedule.
+    "schedule.remove" => delete_schedule [NameRequest];
+    /// What will run, and what will not.
+    "schedule.preview" => preview [PreviewRequest];
+    /// Adds an event.
+    "event.add" => add_event [EventRequest];
+    /// Changes an event.
+    "event.change" => change_event [EventRequest];
+    /// All events, with what comes next.
+    "event.list" => events;
+    /// One event.
+    "event.show" => event [NameRequest];
+    /// Removes an event.
+    "event.remove" => delete_event [NameRequest];
+    /// Starts an event now.
+    "event.run" => run_event [NameRequest];
+    /// What became of the occurrences of events, newest first.
+    "run.list" => runs [RunListRequest];
+    /// Makes a task group.
+    "task-group.add" => add_task_group [TaskGroupRequest];
+    /// Gives a task group other tasks.
+    "task-group.change" => change_task_group [TaskGroupRequest];
+    /// All task groups.
+    "task-group.list" => task_groups;
+    /// Removes a task group; its tasks stay.
+    "task-group.remove" => delete_task_group [NameRequest];
+    /// What waits, in the order in which it starts.
+    "queue.show" => queue_view;
+    /// Lets nothing start.
+    "queue.pause" => pause_queue [PauseRequest];
+    /// Lets jobs start again.
+    "queue.resume" => resume_queue;
+    /// Limits how many jobs run at once.
+    "queue.limit" => limit_queue [QueueLimitRequest];
     /// Adds a task.
     "task.add" => add_task [TaskRequest];
     /// Changes a task.
@@ -142,6 +190,8 @@ verbs! {
     "job.show" => job [JobRequest];
     /// Asks a job to end.
     "job.cancel" => cancel_job [JobRequest];
+    /// Holds a job that waits, or lets it go.
+    "job.hold" => hold_job [HoldRequest];
     /// Lines of a job's log.
     "job.log" => job_log [LogRequest];
     /// Savesets, newest first.

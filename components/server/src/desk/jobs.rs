@@ -1,6 +1,6 @@
 //! Jobs: running tasks, listing, following, cancelling, logs.
 
-use simsim_catalog::{ClientId, Job, JobFilter, JobKind, JobState, NewJob, StoreNames};
+use simsim_catalog::{ClientId, Job, JobFilter, JobKind, JobState, NewJob, StoreNames, Waiting};
 use simsim_model::{TargetKind, escape_path};
 use simsim_transfer::throttle::Party;
 use tokio::sync::broadcast;
@@ -12,7 +12,7 @@ use crate::api::{
     LogReply, LogRequest, RunTaskRequest, VerifyDepth,
 };
 use crate::clock::now_unix_ms;
-use crate::jobs::{BackupWish, JobEvent, JobEventKind, Wish};
+use crate::jobs::{BackupWish, JobEvent, JobEventKind, Wish, backup_of};
 use crate::rates::{self, Limit};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
@@ -29,7 +29,7 @@ impl Server {
     ) -> Result<JobReply, ServerError> {
         let name = request.task.clone();
         let task = self.house.books.run(move |catalog| catalog.task(&name)).await?;
-        let settings = task.settings;
+        let settings = &task.settings;
         if crate::streams::is_external(settings.kind, &options_of(&settings.options)?) {
             return Err(ServerError::invalid(format!(
                 "the streams of task '{0}' come from outside: send one with a token, or start a job \
@@ -40,28 +40,7 @@ impl Server {
         let object = Object::Client(&settings.client);
         let detail = format!("task '{}', {}", settings.name, request.level.as_str());
         self.may_do(who, Right::Backup, "task.run", object, detail).await?;
-        let wish = Wish::Backup(BackupWish {
-            kind: settings.kind,
-            sources: settings.sources.iter().map(|path| escape_path(path)).collect(),
-            excludes: settings.excludes.clone(),
-            options: options_of(&settings.options)?,
-            level: request.level,
-            eol_days: settings.eol_days,
-            drive_group: settings.drive_group,
-        });
-        let new = NewJob {
-            kind: JobKind::Backup,
-            task: Some(task.id),
-            task_name: settings.name,
-            client: task.client_id,
-            store: settings.store,
-            domain: None,
-            drive: settings.drive,
-            level: Some(request.level),
-            saveset: None,
-            request: wish.to_text()?,
-            requested_by: who.name().to_owned(),
-        };
+        let new = backup_of(task, request.level, who.name().to_owned(), &[])?;
         self.queue(new).await
     }
 
@@ -114,6 +93,7 @@ impl Server {
             saveset: None,
             request: wish.to_text()?,
             requested_by: who.name().to_owned(),
+            waiting: Waiting::default(),
         })
         .await
     }
@@ -157,6 +137,7 @@ impl Server {
                     kind: None,
                     task_name: request.task.clone(),
                     client,
+                    event: request.event.clone(),
                     states,
                     before: request.before,
                     limit: if request.limit == 0 { 100 } else { request.limit },
@@ -199,6 +180,7 @@ impl Server {
         let detail = format!("job {}", request.job);
         self.may_do(who, Right::Backup, "job.cancel", object, detail).await?;
         crate::streams::end_job(&self.house, request.job).await?;
+        self.house.scheduler.wake();
         let number = request.job;
         let (job, stores) = self
             .house
@@ -279,6 +261,9 @@ impl Server {
             level: job.level,
             saveset,
             requested_by: job.requested_by,
+            event: job.waiting.event,
+            attempt: job.waiting.attempt,
+            retry_of: job.waiting.retry_of,
             state: job.state,
             queued_unix_ms: job.queued_unix_ms,
             started_unix_ms: job.started_unix_ms,

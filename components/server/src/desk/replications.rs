@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use simsim_catalog::{Catalog, CatalogError, JobKind, NewJob, Replication};
+use simsim_catalog::{Catalog, CatalogError, JobKind, NewJob, Replication, Waiting};
 use simsim_model::{Rate, SavesetId};
 
 use super::datastores::check_name;
@@ -169,6 +169,7 @@ impl Server {
             saveset: None,
             request: wish.to_text()?,
             requested_by: who.name().to_owned(),
+            waiting: Waiting::default(),
         })
         .await
     }

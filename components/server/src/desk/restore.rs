@@ -1,6 +1,6 @@
 //! Restores, checks, index rebuilds.
 
-use simsim_catalog::{Datastore, DatastoreState, JobKind, NewJob, Saveset};
+use simsim_catalog::{Datastore, DatastoreState, JobKind, NewJob, Saveset, Waiting};
 
 use crate::api::{
     CollectGarbageRequest, JobReply, RebuildIndexRequest, RestoreRequest, VerifyRequest,
@@ -83,6 +83,7 @@ impl Server {
             saveset: Some(saveset.saveset),
             request: wish.to_text()?,
             requested_by: who.name().to_owned(),
+            waiting: Waiting::default(),
         })
         .await
     }
@@ -126,6 +127,7 @@ impl Server {
             })
             .to_text()?,
             requested_by: who.name().to_owned(),
+            waiting: Waiting::default(),
         })
         .await
     }
@@ -209,6 +211,7 @@ fn whole(
         saveset: None,
         request: wish.to_text()?,
         requested_by: who.name().to_owned(),
+        waiting: Waiting::default(),
     })
 }
 

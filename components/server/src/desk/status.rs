@@ -6,6 +6,7 @@ use simsim_model::Outcome;
 
 use crate::api::{KitState, Status};
 use crate::clock::{lasting_ms, now_unix_ms};
+use crate::jobs::QueueRules;
 use crate::keys::{HeldKeysSeen, held_keys_seen};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
@@ -97,6 +98,14 @@ impl Server {
         }
         for client in &enrolled {
             warnings.extend(crate::certificates::overdue(house, client).await?);
+        }
+        warnings.extend(house.scheduler.trouble());
+        if let Some(paused) = house.books.run(|catalog| QueueRules::read(catalog)).await?.paused {
+            let since = lasting_ms(now_unix_ms().saturating_sub(paused.since_unix_ms));
+            warnings.push(format!(
+                "the queue is paused by {} since {since}: let jobs start again with 'simsim queue resume'",
+                paused.by
+            ));
         }
         let now = now_unix_ms();
         warnings.extend(last.iter().filter_map(|job| backup_warning(job, now)));

@@ -30,6 +30,17 @@ pub(crate) async fn finish(house: &House, job: &Job, running: &Arc<Running>, end
             failed(running, &error)
         }
     };
+    let end = match (running.timed_out(), end.outcome) {
+        (Some(timeout_s), Outcome::Cancelled) => JobEnd {
+            outcome: Outcome::Failed,
+            error: Some(JobError {
+                kind: Kind::Cancelled,
+                message: format!("it was ended because it worked for {timeout_s} s, its limit"),
+            }),
+            ..end
+        },
+        _ => end,
+    };
     if let Some(error) = &end.error {
         running.log(Severity::Error, error.message.clone()).await;
     }

@@ -15,9 +15,11 @@
 
 mod announce;
 mod backup;
+mod clock_watch;
 mod device_call;
 mod finish;
 mod long_call;
+mod places;
 mod queue;
 mod replicate;
 mod restore;
@@ -30,6 +32,7 @@ pub(crate) use announce::Announcer;
 pub use announce::{JobEvent, JobEventKind};
 pub(crate) use finish::saveset_of;
 pub(crate) use long_call::CallEnd;
+pub(crate) use places::{Paused, QueueRules};
 pub(crate) use queue::Jobs;
 pub(crate) use replicate::is_about;
 pub(crate) use running::Running;
@@ -38,7 +41,7 @@ pub(crate) use transfer::{
     grant_restore, revoke, withdraw_transfer,
 };
 pub(crate) use ways::{Choice, DeviceDoors};
-pub(crate) use wish::paths_of;
 pub(crate) use wish::{
     BackupWish, CollectWish, HealWish, ReadWish, ReplicateWish, RestoreWish, VerifyWish, Wish,
+    backup_of, paths_of,
 };

@@ -1,4 +1,4 @@
-//! The queue: starts jobs when a drive has a free place, oldest first.
+//! The queue: starts jobs when a drive has a free place, by rank and then the oldest first.
 //!
 //! A job of a drive group takes a drive that leads where its task's last saveset is, so that it has
 //! something to compare with. Only a FULL or a COPY goes elsewhere while those drives are full.
@@ -6,30 +6,33 @@
 //! A job that must wait (its drives are full, or another backup of its task runs) does not hold
 //! up those behind it that need not.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use simsim_catalog::{
-    Catalog, CatalogError, ClientId, DatastoreState, Drive, Job, JobKind, Severity,
-};
-use simsim_model::{Level, ProgressSnapshot, StoreId};
+use simsim_catalog::{Catalog, ClientId, Drive, Job, JobEnd, JobKind, Severity};
+use simsim_model::{Kind, Outcome, ProgressSnapshot, StoreId};
 use simsim_transfer::throttle::Party;
 use tokio::sync::Notify;
 
-use super::announce::Announcer;
+use super::announce::{Announcer, JobEventKind};
+use super::clock_watch::ClockWatch;
 use super::long_call::{CallEnd, LongVerb, see_through};
+use super::places::Places;
 use super::running::Running;
 use super::wish::Wish;
 use super::{backup, device_call, finish, replicate, restore};
 use crate::ServerError;
 use crate::books::Books;
+use crate::clock::now_unix_ms;
 use crate::house::House;
-use crate::streams;
+use crate::{scheduler, streams};
 
 /// The queue is looked at anew after this time, whatever happens.
-const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+const LOOK_INTERVAL: Duration = Duration::from_secs(15);
+/// So long a job may still start that waited while the server was off.
+const LATE_WINDOW_MS: i64 = 3_600_000;
 
 /// Running jobs and the queue before them. Cheap to clone.
 #[derive(Clone)]
@@ -41,67 +44,22 @@ struct Shared {
     books: Books,
     announcer: Announcer,
     running: Mutex<HashMap<u64, Arc<Running>>>,
+    /// Why jobs that wait do, as of the last look at the queue.
+    waiting: Mutex<HashMap<u64, String>>,
+    clock: Mutex<ClockWatch>,
     wake: Notify,
-}
-
-/// What the jobs that wait may be given.
-struct Places {
-    drives: Vec<Drive>,
-    /// Datastores in service.
-    active: HashSet<StoreId>,
-    /// Where the last saveset of a job's task is; for jobs of drive groups.
-    last: HashMap<u64, StoreId>,
-}
-
-impl Places {
-    fn read(catalog: &Catalog, queued: &[Job]) -> Result<Self, CatalogError> {
-        let datastores = catalog.datastores()?;
-        let active = datastores.iter().filter(|one| one.state == DatastoreState::Active);
-        let mut last = HashMap::new();
-        for job in queued {
-            if group_of(job).is_some()
-                && let Some(store) = catalog.last_store_of(&job.client_name, &job.task_name)?
-            {
-                last.insert(job.number, store);
-            }
-        }
-        let active = active.map(|one| one.store).collect();
-        Ok(Self { drives: catalog.drives()?, active, last })
-    }
-
-    /// The drives that a job may take; `full` are those without a free place.
-    fn drives_for(&self, job: &Job, full: &dyn Fn(&Drive) -> bool) -> Vec<&Drive> {
-        let Some(group) = group_of(job) else {
-            let is_its = |drive: &&Drive| {
-                drive.store == job.store && job.drive.is_none_or(|wanted| wanted == drive.number)
-            };
-            return self.drives.iter().filter(is_its).collect();
-        };
-        let all: Vec<&Drive> =
-            self.drives.iter().filter(|drive| drive.group.as_ref() == Some(&group)).collect();
-        // Where none is in service, the job is started and told so.
-        let some: Vec<&Drive> =
-            all.iter().copied().filter(|drive| self.active.contains(&drive.store)).collect();
-        let all = if some.is_empty() { all } else { some };
-        let near: Vec<&Drive> = match self.last.get(&job.number) {
-            Some(last) => all.iter().copied().filter(|drive| drive.store == *last).collect(),
-            None => Vec::new(),
-        };
-        let compares = !matches!(job.level, Some(Level::Full | Level::Copy));
-        match near.is_empty() || (!compares && near.iter().all(|drive| full(drive))) {
-            true => all,
-            false => near,
-        }
-    }
-}
-
-fn group_of(job: &Job) -> Option<String> {
-    Wish::of(job).ok()?.drive_group().map(str::to_owned)
 }
 
 impl Jobs {
     pub(crate) fn new(books: Books, announcer: Announcer) -> Self {
-        let shared = Shared { books, announcer, running: Mutex::default(), wake: Notify::new() };
+        let shared = Shared {
+            books,
+            announcer,
+            running: Mutex::default(),
+            waiting: Mutex::default(),
+            clock: Mutex::new(ClockWatch::begin(now_unix_ms())),
+            wake: Notify::new(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -121,7 +79,10 @@ impl Jobs {
 
     /// What a job waits for now, if it does.
     pub(crate) fn waits(&self, number: u64) -> Option<String> {
-        self.running(number)?.waits()
+        match self.running(number) {
+            Some(running) => running.waits(),
+            None => self.shared.waiting.lock().get(&number).cloned(),
+        }
     }
 
     /// Whose rate limits count for a running job, where this server granted its transfer.
@@ -174,14 +135,35 @@ impl Jobs {
     }
 
     async fn start_what_may(&self, house: &Arc<House>) -> Result<(), ServerError> {
-        let read = |catalog: &Catalog| {
+        let now = now_unix_ms();
+        let jump = self.shared.clock.lock().jump(now);
+        if let Some(jump_ms) = jump {
+            tracing::warn!(jump_ms, "the clock jumped; jobs that wait go on waiting as long as they had to");
+            self.shared.books.run(move |catalog| catalog.shift_waiting(jump_ms)).await?;
+        }
+        let read = move |catalog: &Catalog| {
             let queued = catalog.queued_jobs()?;
-            let places = Places::read(catalog, &queued)?;
+            let places = Places::read(catalog, &queued, now)?;
             Ok((queued, places))
         };
         let (queued, places) = self.shared.books.run(read).await?;
+        let mut waiting = HashMap::new();
         for mut job in queued {
-            let Some((drive, store)) = self.place_for(&job, &places) else { continue };
+            let reached = house.nodes.status(job.client).is_none_or(|status| {
+                status.line.is_some_and(|line| !line.is_lost())
+            });
+            let (drive, store) = match self.place_for(&job, &places, reached) {
+                Ok(place) => place,
+                Err(why) => {
+                    let expired = job.waiting.start_by_unix_ms.is_some_and(|by| by < now);
+                    if expired && job.waiting.held_by.is_none() && !self.is_running(job.number) {
+                        self.expire(house, &job, &why).await?;
+                    } else {
+                        waiting.insert(job.number, why);
+                    }
+                    continue;
+                }
+            };
             if store != job.store {
                 let number = job.number;
                 self.shared.books.run(move |catalog| catalog.place_job(number, store)).await?;
@@ -192,28 +174,69 @@ impl Jobs {
             self.shared.running.lock().insert(job.number, Arc::clone(&running));
             self.spawn(house, job, running, false);
         }
+        *self.shared.waiting.lock() = waiting;
         Ok(())
     }
 
-    /// A drive with a free place, and its datastore; the emptiest of those that the job may take.
-    fn place_for(&self, job: &Job, places: &Places) -> Option<(u32, StoreId)> {
+    /// A job whose start window has passed does not run.
+    async fn expire(&self, house: &House, job: &Job, why: &str) -> Result<(), ServerError> {
+        let message = format!("it did not start within its start window: {why}");
+        tracing::warn!(job = job.number, "{message}");
+        let end = JobEnd::because(Outcome::Failed, Kind::Busy, message);
+        let number = job.number;
+        let ended = self
+            .shared
+            .books
+            .run(move |catalog| catalog.end_job(number, &end, now_unix_ms()))
+            .await?;
+        self.announcer().tell(number, JobEventKind::State { state: ended.state });
+        house.scheduler.wake();
+        Ok(())
+    }
+
+    fn is_running(&self, number: u64) -> bool {
+        self.shared.running.lock().contains_key(&number)
+    }
+
+    /// A drive with a free place, and its datastore; the emptiest of those that the job may take. Else what
+    /// it waits for.
+    fn place_for(
+        &self,
+        job: &Job,
+        places: &Places,
+        reached: bool,
+    ) -> Result<(u32, StoreId), String> {
         let running = self.shared.running.lock();
         if running.contains_key(&job.number) {
-            return None;
+            return Err("it is about to end".to_owned());
         }
-        let twin = |other: &Arc<Running>| {
+        places.may_start(job, reached)?;
+        let twin = |other: &&Arc<Running>| {
             other.is_backup && other.task_name == job.task_name && other.client == job.client
         };
         // Raw streams are compared with nothing: those of one task may run side by side.
         let is_raw = || Wish::of(job).is_ok_and(|wish| wish.is_raw());
-        if job.kind == JobKind::Backup && running.values().any(twin) && !is_raw() {
-            return None;
+        if job.kind == JobKind::Backup
+            && let Some(twin) = running.values().find(twin)
+            && !is_raw()
+        {
+            return Err(format!("job {} backs the same task up", twin.number));
         }
+        let of_client = running.values().filter(|one| one.client == job.client).count();
+        places.has_room(job, running.len(), of_client)?;
         let taken = |drive: &Drive| running.values().filter(|r| r.drive == drive.number).count();
-        let full = |drive: &Drive| taken(drive) >= drive.jobs_max as usize;
-        let may = places.drives_for(job, &full).into_iter().filter(|drive| !full(drive));
-        let emptiest = may.min_by_key(|drive| (taken(drive), drive.number))?;
-        Some((emptiest.number, emptiest.store))
+        let in_group = |group: &str| {
+            running.values().filter(|one| places.group_of_drive(one.drive) == Some(group)).count()
+        };
+        let full = |drive: &Drive| {
+            taken(drive) >= drive.jobs_max as usize || places.group_is_full(drive, &in_group)
+        };
+        let drives = places.drives_for(job, &full);
+        let may = drives.iter().copied().filter(|drive| !full(drive));
+        match may.min_by_key(|drive| (taken(drive), drive.number)) {
+            Some(emptiest) => Ok((emptiest.number, emptiest.store)),
+            None => Err(Places::why_full(&drives)),
+        }
     }
 
     fn spawn(&self, house: &Arc<House>, job: Job, running: Arc<Running>, pick_up: bool) {
@@ -224,15 +247,34 @@ impl Jobs {
                 // A Server that stops leaves its jobs *running* in the catalog: the clients work
                 // on, and the next start picks them up.
                 () = stop.cancelled() => {}
-                () = work(weak, &job, &running, pick_up) => {}
+                () = within_time(&job, &running, work(weak.clone(), &job, &running, pick_up)) => {}
             }
             jobs.shared.running.lock().remove(&job.number);
             jobs.wake();
+            if let Some(house) = weak.upgrade() {
+                house.scheduler.wake();
+            }
         });
+    }
+
+    /// Jobs whose start window passed while the server was off.
+    async fn after_absence(&self, house: &House) -> Result<(), ServerError> {
+        let books = house.books.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            scheduler::after_absence(books.catalog(), now_unix_ms())
+        });
+        let late = asked.await.map_err(|error| ServerError::Lost(error.to_string()))?;
+        let (late, not) = late.map_err(ServerError::from)?;
+        if !late.is_empty() || !not.is_empty() {
+            tracing::warn!(?late, ?not, "jobs waited while the server was off: these start late, those do not start");
+        }
+        let by = now_unix_ms().saturating_add(LATE_WINDOW_MS);
+        self.shared.books.run(move |catalog| catalog.start_later(&late, by)).await
     }
 
     /// Follows every job that the catalog still holds for running.
     async fn pick_up(&self, house: &Arc<House>) -> Result<(), ServerError> {
+        self.after_absence(house).await?;
         let jobs = self.shared.books.run(|catalog| catalog.recover_jobs()).await?;
         for job in jobs {
             let drive = job.drive.unwrap_or(0);
@@ -242,6 +284,22 @@ impl Jobs {
             self.spawn(house, job, running, true);
         }
         Ok(())
+    }
+}
+
+/// Tells a job to end that works longer than it may.
+async fn within_time(job: &Job, running: &Arc<Running>, work: impl Future<Output = ()>) {
+    let Some(timeout_s) = job.waiting.timeout_s else { return work.await };
+    let whole_ms = u64::from(timeout_s) * 1000;
+    let since = job.started_unix_ms.map_or(0, |started| now_unix_ms().saturating_sub(started));
+    let left = whole_ms.saturating_sub(u64::try_from(since).unwrap_or(0));
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        () = &mut work => {}
+        () = tokio::time::sleep(Duration::from_millis(left)) => {
+            running.time_out(timeout_s).await;
+            work.await;
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Running {
     pub drive: u32,
     /// Somebody asked it to end.
     pub cancel: CancellationToken,
+    /// It was told to end because it worked longer than it may.
+    timed_out: OnceLock<u32>,
     books: Books,
     announcer: Announcer,
     told: Mutex<Told>,
@@ -95,6 +97,7 @@ impl Running {
             is_backup: job.kind == simsim_catalog::JobKind::Backup,
             drive,
             cancel: CancellationToken::new(),
+            timed_out: OnceLock::new(),
             books,
             announcer,
             told: Mutex::new(Told {
@@ -178,6 +181,19 @@ impl Running {
     pub(crate) fn problems(&self) -> (Vec<Problem>, u64) {
         let told = self.told.lock();
         (told.problems.kept.clone(), told.problems.total)
+    }
+
+    /// Tells the job to end, because it worked for longer than these seconds.
+    pub(crate) async fn time_out(&self, timeout_s: u32) {
+        let _ = self.timed_out.set(timeout_s);
+        self.log(Severity::Warning, format!("it works for {timeout_s} s, its limit: ending it"))
+            .await;
+        self.cancel.cancel();
+    }
+
+    /// The limit beyond which it worked.
+    pub(crate) fn timed_out(&self) -> Option<u32> {
+        self.timed_out.get().copied()
     }
 
     /// Adds a line to the job's log.

@@ -2,8 +2,8 @@
 //! needs nothing but its row to be understood.
 
 use serde::{Deserialize, Serialize};
-use simsim_catalog::Job;
-use simsim_model::{Level, Overwrite, StoreId, TargetKind};
+use simsim_catalog::{Job, JobKind, NewJob, Task, Waiting};
+use simsim_model::{Level, Overwrite, StoreId, TargetKind, escape_path};
 
 use crate::ServerError;
 use crate::api::{TaskOptions, VerifyDepth};
@@ -114,6 +114,43 @@ impl Wish {
             ))
         })
     }
+}
+
+/// A backup of a task as it is now. `interfaces`: by which its data goes, in place of what the task says.
+pub(crate) fn backup_of(
+    task: Task,
+    level: Level,
+    requested_by: String,
+    interfaces: &[String],
+) -> Result<NewJob, ServerError> {
+    let settings = task.settings;
+    let mut options = crate::desk::options_of(&settings.options)?;
+    if !interfaces.is_empty() {
+        options.interfaces = interfaces.to_vec();
+    }
+    let wish = Wish::Backup(BackupWish {
+        kind: settings.kind,
+        sources: settings.sources.iter().map(|path| escape_path(path)).collect(),
+        excludes: settings.excludes,
+        options,
+        level,
+        eol_days: settings.eol_days,
+        drive_group: settings.drive_group,
+    });
+    Ok(NewJob {
+        kind: JobKind::Backup,
+        task: Some(task.id),
+        task_name: settings.name,
+        client: task.client_id,
+        store: settings.store,
+        domain: None,
+        drive: settings.drive,
+        level: Some(level),
+        saveset: None,
+        request: wish.to_text()?,
+        requested_by,
+        waiting: Waiting::default(),
+    })
 }
 
 /// Paths from their escaped texts.

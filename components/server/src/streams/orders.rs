@@ -1,6 +1,6 @@
 //! Jobs of raw streams: queued for callers and by people, ended, and told of.
 
-use simsim_catalog::{JobError, JobKind, NewJob, Saveset, Task};
+use simsim_catalog::{JobError, JobKind, NewJob, Saveset, Task, Waiting};
 use simsim_model::{Kind, Level, Outcome, escape_path};
 
 use super::arrivals::Ending;
@@ -48,6 +48,7 @@ pub(crate) async fn queue(
         saveset: None,
         request: wish.to_text()?,
         requested_by,
+        waiting: Waiting::default(),
     };
     Ok(server.queue(new).await?.job)
 }
@@ -72,6 +73,7 @@ pub(super) async fn queue_read(
         saveset: Some(saveset.saveset),
         request: Wish::Read(ReadWish { redirect: options.redirect }).to_text()?,
         requested_by,
+        waiting: Waiting::default(),
     };
     Ok(server.queue(new).await?.job)
 }

@@ -214,6 +214,7 @@ pub fn backup_job(client: &Client) -> NewJob {
         request: "{}".to_owned(),
         requested_by: "local:root".to_owned(),
     }
+    waiting: Waiting::default(),
 }
 
 pub fn saveset(sequence: u64) -> Saveset {
