@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use simsim_catalog::{
     Catalog, CatalogOptions, CatalogPlace, Client, Datastore, DatastoreState, Domain, JobKind,
     KeyHolder, NewClient, NewJob, PostgresPlace, Saveset, SavesetState, TaskSettings,
+    Waiting,
 };
 use simsim_model::{DomainId, Level, SavesetId, StoreId, TargetKind};
 use simsim_testkit::Postgres;
@@ -213,8 +214,8 @@ pub fn backup_job(client: &Client) -> NewJob {
         saveset: None,
         request: "{}".to_owned(),
         requested_by: "local:root".to_owned(),
+        waiting: Waiting::default(),
     }
-    waiting: Waiting::default(),
 }
 
 pub fn saveset(sequence: u64) -> Saveset {

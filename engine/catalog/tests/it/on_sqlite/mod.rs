@@ -10,6 +10,8 @@ mod copies;
 mod crash;
 #[path = "../suite/enrolment.rs"]
 mod enrolment;
+#[path = "../suite/events.rs"]
+mod events;
 #[path = "../suite/jobs.rs"]
 mod jobs;
 #[path = "../suite/opening.rs"]

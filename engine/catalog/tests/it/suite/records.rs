@@ -314,7 +314,6 @@ fn a_drive_is_in_one_group_and_a_group_that_tasks_use_stays() {
         task: Some(catalog.task("home").unwrap().id),
         domain: None,
         ..backup_job(&client)
-        waiting: simsim_catalog::Waiting::default(),
     };
     let job = catalog.queue_job(&new, 10).unwrap();
     catalog.place_job(job.number, other).unwrap();
