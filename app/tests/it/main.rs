@@ -6,6 +6,7 @@ mod cli;
 mod ctrl;
 mod daemons;
 mod documents;
+mod events;
 mod families;
 mod flushes;
 mod ftp;

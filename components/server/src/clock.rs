@@ -3,8 +3,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since 1970; negative before.
+/// Milliseconds since 1970; negative before. Tests set it otherwise in debug builds.
 pub(crate) fn now_unix_ms() -> i64 {
+    wall_unix_ms().saturating_add(simsim_model::failpoint::clock_shift_ms())
+}
+
+fn wall_unix_ms() -> i64 {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
         Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),

@@ -24,7 +24,7 @@ pub const CLOCK_STEADY_S: i64 = 3600;
 /// So much of a stretch is remembered, counted from its end: a clock that goes back by more than this
 /// begins a stretch of its own instead of waiting for years.
 const REMEMBERED_S: i64 = 32 * 24 * 3600;
-/// So many stretches are remembered; the one that was added to longest ago is forgotten.
+/// So many stretches are remembered; beyond that the two that are nearest to each other become one.
 const STRETCHES_MAX: usize = 8;
 /// Missed occurrences are counted up to this number.
 const MISSED_COUNTED_MAX: usize = 1001;
@@ -79,9 +79,24 @@ impl Considered {
         stretch.begin = stretch.begin.max(remembered.unwrap_or(Timestamp::MIN));
         self.0.push(stretch);
         if self.0.len() > STRETCHES_MAX {
-            self.0.remove(0);
+            self.join_nearest();
         }
         self
+    }
+
+    /// Makes one of the two stretches with the least time between them. That time counts as decided on from
+    /// then on; what is far from everything else stays, however often a wrong clock stands still and goes on.
+    fn join_nearest(&mut self) {
+        let mut by_time: Vec<usize> = (0..self.0.len()).collect();
+        by_time.sort_by_key(|at| self.0[*at].begin);
+        let gap = |pair: &&[usize]| seconds(self.0[pair[0]].end, self.0[pair[1]].begin);
+        let Some(pair) = by_time.windows(2).min_by_key(gap) else { return };
+        let (former, latter) = (pair[0].min(pair[1]), pair[0].max(pair[1]));
+        let other = self.0[former];
+        let joined = &mut self.0[latter];
+        joined.begin = joined.begin.min(other.begin);
+        joined.end = joined.end.max(other.end);
+        self.0.remove(former);
     }
 }
 

@@ -14,6 +14,8 @@ pub enum During {
     Join,
     /// The first start of a server.
     FirstStart,
+    /// An occurrence of an event, and what follows its job: `events`.
+    Event,
     /// Another certificate authority, another TLS key: `certificates` and `tls_keys`.
     Rotation,
 }
@@ -44,6 +46,10 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("client.joined", Who::Joiner, 0, During::Join),
     ("catalog.made", Who::Server, 0, During::FirstStart),
     ("server.authority_kept", Who::Server, 0, During::Rotation),
+    ("server.before_round", Who::Server, 0, During::Event),
+    ("server.after_round", Who::Server, 0, During::Event),
+    ("server.before_follow", Who::Server, 0, During::Event),
+    ("server.after_follow", Who::Server, 0, During::Event),
     ("net.tls_certificate_taken", Who::Device, 0, During::Rotation),
 ];
 

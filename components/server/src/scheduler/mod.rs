@@ -15,6 +15,8 @@ mod follow;
 mod orders;
 mod programme;
 mod round;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Weak;
 use std::time::Duration;
