@@ -209,8 +209,7 @@ pub async fn run(cx: &Context, verb: EventVerb) -> Result<u8, Failure> {
             cx.show(&view, |screen, view| runs(screen, &view.runs))?;
         }
         EventVerb::Runs { event, subject, not_run, before, limit } => {
-            let request =
-                RunListRequest { event, subject, only_not_run: not_run, before, limit };
+            let request = RunListRequest { event, subject, only_not_run: not_run, before, limit };
             let views: Vec<RunView> = cx.ask("run.list", &request).await?;
             cx.show(&views, |screen, views| {
                 if views.is_empty() {
@@ -219,7 +218,8 @@ pub async fn run(cx: &Context, verb: EventVerb) -> Result<u8, Failure> {
                 }
                 runs(screen, views)?;
                 if let Some(last) = views.last().filter(|_| views.len() == limit as usize) {
-                    screen.aside(Text::new().dim(format!("what came before: --before {}", last.run)));
+                    screen
+                        .aside(Text::new().dim(format!("what came before: --before {}", last.run)));
                 }
                 Ok(())
             })?;

@@ -126,7 +126,8 @@ pub async fn run(cx: &Context, verb: ScheduleVerb) -> Result<u8, Failure> {
             show_schedule(cx, &view)?;
             if !cx.screen.is_json() {
                 let name = &view.name;
-                cx.screen.aside(format!("to use it: simsim event add NAME TASK... --schedule {name}"));
+                cx.screen
+                    .aside(format!("to use it: simsim event add NAME TASK... --schedule {name}"));
             }
         }
         ScheduleVerb::Change { name, line } => {
@@ -138,7 +139,8 @@ pub async fn run(cx: &Context, verb: ScheduleVerb) -> Result<u8, Failure> {
             let views: Vec<ScheduleView> = cx.ask_plain("schedule.list").await?;
             cx.show(&views, |screen, views| {
                 if views.is_empty() {
-                    screen.aside("no schedules; add one: simsim schedule add NAME 'weekdays 22:00'");
+                    screen
+                        .aside("no schedules; add one: simsim schedule add NAME 'weekdays 22:00'");
                     return Ok(());
                 }
                 let mut table = Table::new([

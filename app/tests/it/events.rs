@@ -90,12 +90,9 @@ fn real_now_ms() -> i64 {
 
 #[test]
 fn wherever_the_server_dies_an_occurrence_runs_once_and_what_follows_it_too() {
-    for point in [
-        "server.before_round",
-        "server.after_round",
-        "server.before_follow",
-        "server.after_follow",
-    ] {
+    for point in
+        ["server.before_round", "server.after_round", "server.before_follow", "server.after_follow"]
+    {
         let mut site = Site::new(&format!(",{point}=kill"));
         let server = &site.server;
         let check = json!({ "name": "check", "kind": "verification", "subjects": ["main"] });
@@ -136,7 +133,7 @@ fn a_clock_that_jumps_by_ten_years_and_comes_back_loses_and_doubles_nothing() {
     let missed = site.runs("hourly");
     let missed: Vec<&Value> = missed.iter().filter(|run| run["fate"] == "missed").collect();
     assert_eq!(missed.len(), 1, "{missed:#?}");
-    assert!(missed[0]["why"].as_str().unwrap().contains("more than 1"), "{missed:#?}");
+    assert!(missed[0]["why"].as_str().unwrap().contains("more than 999"), "{missed:#?}");
 
     site.shift(here);
     site.poke();
@@ -164,7 +161,8 @@ fn what_waits_says_for_what_and_can_be_held_paused_limited_and_put_in_order() {
         found.map(|one| one["waits"].as_str().unwrap_or_default().to_owned())
     };
     until("it says that the queue is paused", || {
-        waits(&first).is_some_and(|waits| waits == "the queue is paused by local:root: the roof leaks")
+        waits(&first)
+            .is_some_and(|waits| waits == "the queue is paused by local:root: the roof leaks")
     });
     let held = server.must("task.run", json!({ "task": "home" }));
     server.must("job.hold", json!({ "job": held["job"], "hold": true }));
@@ -189,7 +187,9 @@ fn what_waits_says_for_what_and_can_be_held_paused_limited_and_put_in_order() {
     server.must("event.add", event);
     let limit = server.must("rate.add", json!({ "rates": ["300KB/s"] }));
     let slow = server.must("task.run", json!({ "task": "other" }));
-    until("it runs", || server.must("job.show", json!({ "job": slow["job"] }))["state"] == "running");
+    until("it runs", || {
+        server.must("job.show", json!({ "job": slow["job"] }))["state"] == "running"
+    });
     site.go_to_next("low");
     until("the event's job waits", || {
         let queue = server.must("queue.show", Value::Null);
@@ -230,7 +230,10 @@ fn a_job_that_works_too_long_is_ended_and_tried_again() {
     let started = server.must("event.run", json!({ "name": "once" }));
     let run = &started["runs"][0];
     assert_eq!(run["cause"], "by hand 1");
+    // A body that the limit would hold up for more than a minute is not waited for.
+    let begun = std::time::Instant::now();
     let first = server.ended(run);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(first["state"], "failed", "{first:#}");
     let why = first["error"]["message"].as_str().unwrap();
     assert!(why.contains("it worked for 2 s, its limit"), "{why}");
@@ -294,7 +297,10 @@ fn what_cannot_be_an_event_is_refused_with_what_to_do() {
         (json!({ "name": "a", "all": true, "blocking_dates": "calendar:x" }), "calendar 'x'"),
         (json!({ "name": "a", "all": true, "follow_ups": { "success": ["a"] } }), "circle"),
         (json!({ "name": "a", "kind": "migration", "all": true }), "not yet migration"),
-        (json!({ "name": "a", "kind": "garbage-collection", "all": true, "level": "full" }), "level"),
+        (
+            json!({ "name": "a", "kind": "garbage-collection", "all": true, "level": "full" }),
+            "level",
+        ),
         (json!({ "name": "a/b", "all": true }), "cannot be a name"),
         (json!({ "name": "a", "all": true, "subject": "x" }), "unknown field `subject`"),
     ] {

@@ -37,6 +37,8 @@ pub enum TransferError {
     Message { verb: &'static str, what: &'static str },
     #[error("this transfer has been closed or aborted; start a new job")]
     Ended,
+    #[error("what was on its way is not wanted any more")]
+    Unwanted,
     #[error("the operating system gave no random bytes or the cipher failed")]
     Cipher,
     #[error("{0}")]
@@ -60,7 +62,7 @@ impl TransferError {
             | TransferError::FrameType { .. }
             | TransferError::BodyTooLarge { .. }
             | TransferError::Message { .. } => Kind::Invalid,
-            TransferError::Ended => Kind::Cancelled,
+            TransferError::Ended | TransferError::Unwanted => Kind::Cancelled,
             TransferError::Cipher | TransferError::Raw(_) => Kind::Internal,
             TransferError::Peer(error) => error.kind(),
         }

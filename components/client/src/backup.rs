@@ -108,11 +108,12 @@ pub(crate) fn open(
 
 /// How a job dials: where it has to wait for its turn it says so, until it is cancelled.
 pub(crate) fn patient(client: &Client, job: &Job) -> DialOptions {
-    let progress = job.progress();
+    let (progress, wanted) = (job.progress(), job.progress());
     let on_wait = OnWait::new(move |what| {
         progress.set_waits(what);
         !progress.is_cancelled()
     });
+    let on_wait = on_wait.while_wanted(move || !wanted.is_cancelled());
     DialOptions { on_wait, ..client.options.dial.clone() }
 }
 

@@ -86,11 +86,12 @@ impl Work<'_> {
         if !ticket.direction.is_copy() {
             return Err(DeviceError::Ticket("the ticket is not for copies"));
         }
-        let progress = job.progress();
+        let (progress, wanted) = (job.progress(), job.progress());
         let on_wait = OnWait::new(move |what| {
             progress.set_waits(what);
             !progress.is_cancelled()
         });
+        let on_wait = on_wait.while_wanted(move || !wanted.is_cancelled());
         let options = DialOptions { on_wait, ..self.device.options.dial.clone() };
         let senders = options.connections;
         let routes = self.routes()?;

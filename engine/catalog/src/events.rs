@@ -122,10 +122,7 @@ impl Catalog {
     }
 }
 
-pub(crate) fn by_name(
-    catalog: &Session<'_>,
-    name: &str,
-) -> Result<Option<EventRow>, CatalogError> {
+pub(crate) fn by_name(catalog: &Session<'_>, name: &str) -> Result<Option<EventRow>, CatalogError> {
     let mut ask = catalog.prepare_cached("SELECT * FROM events WHERE name = ?1")?;
     let mut rows = ask.query([name])?;
     rows.next()?.map(|row| from_row(&Cells::new("events", row))).transpose()

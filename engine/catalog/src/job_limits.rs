@@ -21,8 +21,9 @@ impl Catalog {
     pub fn job_limits(&self) -> Result<JobLimits, CatalogError> {
         self.read("look up limits of jobs", |catalog| {
             let mut limits = JobLimits::default();
-            let mut ask = catalog
-                .prepare_cached("SELECT client, jobs_max FROM clients WHERE jobs_max IS NOT NULL")?;
+            let mut ask = catalog.prepare_cached(
+                "SELECT client, jobs_max FROM clients WHERE jobs_max IS NOT NULL",
+            )?;
             let mut rows = ask.query([])?;
             while let Some(row) = rows.next()? {
                 let cells = Cells::new("clients", row);

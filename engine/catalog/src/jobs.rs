@@ -88,15 +88,21 @@ impl Catalog {
         })
     }
 
-    /// The wall clock jumped by so many milliseconds: jobs that wait go on waiting as long as they had to.
-    pub fn shift_waiting(&self, jump_ms: i64) -> Result<(), CatalogError> {
+    /// The wall clock jumped by so many milliseconds to now: jobs that wait go on waiting as long as they had
+    /// to. An instant that is nearer to where the clock is now was set after the jump, and stays.
+    pub fn shift_waiting(&self, jump_ms: i64, now_unix_ms: i64) -> Result<(), CatalogError> {
+        let between = now_unix_ms.saturating_sub(jump_ms / 2);
+        let is_before = if jump_ms > 0 { "<" } else { ">" };
         self.write("follow a clock that jumped", |transaction| {
-            transaction.execute(
-                "UPDATE jobs SET start_by_unix_ms = start_by_unix_ms + ?1,
-                     not_before_unix_ms = not_before_unix_ms + ?1
-                 WHERE state = 'queued'",
-                [jump_ms],
-            )?;
+            for column in ["start_by_unix_ms", "not_before_unix_ms"] {
+                transaction.execute(
+                    &format!(
+                        "UPDATE jobs SET {column} = {column} + ?1
+                         WHERE state = 'queued' AND {column} {is_before} ?2"
+                    ),
+                    [jump_ms, between],
+                )?;
+            }
             Ok(())
         })
     }

@@ -74,9 +74,7 @@ pub use drives::Drive;
 pub use dump::TableDump;
 pub use error::CatalogError;
 pub use events::{EventRow, NewEvent};
-pub use job::{
-    Job, JobEnd, JobError, JobFilter, JobKind, JobStart, NewJob, RANK_FIRST, Waiting,
-};
+pub use job::{Job, JobEnd, JobError, JobFilter, JobKind, JobStart, NewJob, RANK_FIRST, Waiting};
 pub use job_limits::JobLimits;
 pub use job_log::{LOG_LINES_KEPT_MAX, LogLine, Severity};
 pub use job_state::JobState;

@@ -107,7 +107,9 @@ impl Table {
         match (put, changed) {
             (Put::Add, 0) => {
                 transaction.execute(
-                    &format!("INSERT INTO {table} (name, {column}, created_unix_ms) VALUES (?1, ?2, ?3)"),
+                    &format!(
+                        "INSERT INTO {table} (name, {column}, created_unix_ms) VALUES (?1, ?2, ?3)"
+                    ),
                     params![name, text, now_unix_ms],
                 )?;
                 Ok(())
@@ -136,8 +138,8 @@ impl Table {
 
     fn delete(&self, transaction: &Session<'_>, name: &str) -> Result<(), CatalogError> {
         refuse_used(transaction, self.noun, name)?;
-        let deleted = transaction
-            .execute(&format!("DELETE FROM {} WHERE name = ?1", self.table), [name])?;
+        let deleted =
+            transaction.execute(&format!("DELETE FROM {} WHERE name = ?1", self.table), [name])?;
         match deleted {
             0 => Err(CatalogError::not_found(self.noun, name)),
             _ => Ok(()),

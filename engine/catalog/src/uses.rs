@@ -18,11 +18,7 @@ pub struct Use {
 }
 
 impl Use {
-    pub fn new(
-        role: impl Into<String>,
-        noun: impl Into<String>,
-        name: impl Into<String>,
-    ) -> Self {
+    pub fn new(role: impl Into<String>, noun: impl Into<String>, name: impl Into<String>) -> Self {
         Self { role: role.into(), noun: noun.into(), name: name.into() }
     }
 }

@@ -115,7 +115,10 @@ fn every_document_is_as_its_page_says() {
     check("Schedule", &["schedule", "change", "nightly", "daily", "23:00"]);
     check("Schedule[]", &["schedule", "list"]);
     check("Event", &["event", "add", "night", "--task-group", "all", "--schedule", "nightly"]);
-    check("Event", &["event", "change", "night", "--priority", "7", "--retries", "2", "--timeout", "9"]);
+    check(
+        "Event",
+        &["event", "change", "night", "--priority", "7", "--retries", "2", "--timeout", "9"],
+    );
     let event = check("Event", &["event", "show", "night"]);
     assert_eq!((&event["acts_on"][0], &event["timeout_s"]), (&"home".into(), &540.into()));
     check("Event", &["event", "disable", "night"]);
@@ -129,7 +132,7 @@ fn every_document_is_as_its_page_says() {
     check("Job", &["job", "hold", &waiting]);
     check("Queue", &["queue"]);
     check("Job", &["job", "release", &waiting]);
-    check("Queue", &["queue", "limit", "8"]);
+    check("Queue", &["queue", "limit", "8", "--client", &own]);
     check("Queue", &["queue", "resume"]);
     check("Job[]", &["jobs", "--event", "night"]);
     house.ends_with(0, &["job", "follow", &waiting]);

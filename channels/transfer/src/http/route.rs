@@ -55,11 +55,15 @@ impl Verdict {
     }
 }
 
+/// How often it is asked whether bytes that are on their way are still wanted.
+const LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);
+
 /// Who hears that a transfer waits for its turn, and what for. Clones are the same.
 #[derive(Clone)]
 pub struct OnWait {
     hear: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     given_up: Arc<AtomicBool>,
+    wanted: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl OnWait {
@@ -67,7 +71,20 @@ impl OnWait {
     /// empty one when there is nothing to wait for any more. It answers whether the transfer is still
     /// wanted.
     pub fn new(hear: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        Self { hear: Arc::new(hear), given_up: Arc::default() }
+        Self { hear: Arc::new(hear), given_up: Arc::default(), wanted: Arc::new(|| true) }
+    }
+
+    /// The same for a transfer whose bytes are wanted only as long as `wanted` says so: it is asked some times
+    /// a second, also while a slow line or a rate limit holds a body up.
+    pub fn while_wanted(self, wanted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { wanted: Arc::new(wanted), ..self }
+    }
+
+    /// Ready once nobody wants the transfer's bytes any more.
+    pub(super) async fn unwanted(&self) {
+        while (self.wanted)() {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
     }
 
     pub(crate) fn tell(&self, what: &str) -> bool {

@@ -287,7 +287,17 @@ impl Inner {
         if self.ended.load(Ordering::Acquire) {
             return Err(TransferError::Ended.into());
         }
-        let repeated = self.handle.block_on(self.repeat(verb, parts, reply_max, expected));
+        let repeated = self.handle.block_on(async {
+            let repeated = self.repeat(verb, parts, reply_max, expected);
+            // What ends a transfer is seen to its end: whether there is a saveset must be known.
+            if matches!(verb, Verb::Commit | Verb::CommitCopy | Verb::Close | Verb::Abort) {
+                return repeated.await;
+            }
+            tokio::select! {
+                answer = repeated => answer,
+                () = self.line.options.on_wait.unwanted() => Err(TransferError::Unwanted),
+            }
+        });
         if matches!(repeated, Err(TransferError::Unreachable { .. })) {
             self.lost.store(true, Ordering::Release);
         }

@@ -8,15 +8,11 @@ use simsim_schedule::{
 
 use super::datastores::check_name;
 use super::schedules::{check_schedule, gone};
-use crate::api::{
-    EventRequest, EventView, NameRequest, RunListRequest, RunView, StartedView,
-};
+use crate::api::{EventRequest, EventView, NameRequest, RunListRequest, RunView, StartedView};
 use crate::clock::now_unix_ms;
 use crate::jobs::JobEventKind;
 use crate::rights::{Object, Principal, Right};
-use crate::scheduler::{
-    EventDocument, Loaded, Setup, SetupError, instant, open_runs, started,
-};
+use crate::scheduler::{EventDocument, Loaded, Setup, SetupError, instant, open_runs, started};
 use crate::{Server, ServerError};
 
 /// Further attempts of one job.
@@ -174,10 +170,7 @@ impl Server {
 fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
     let name = &request.name;
     let refuse = |why: String| Err(ServerError::invalid(format!("event '{name}': {why}")));
-    if matches!(
-        request.kind,
-        EventKind::RestoreDrill | EventKind::Migration | EventKind::Command
-    ) {
+    if matches!(request.kind, EventKind::RestoreDrill | EventKind::Migration | EventKind::Command) {
         return refuse(format!(
             "this version runs backups, replications, verifications, garbage collections and backup-day \
              changes; not yet {}",
@@ -435,7 +428,13 @@ fn detail(request: &EventRequest) -> String {
     };
     let subjects = match request.all {
         true => "all".to_owned(),
-        false => request.subjects.iter().chain(&request.task_groups).cloned().collect::<Vec<_>>().join(", "),
+        false => request
+            .subjects
+            .iter()
+            .chain(&request.task_groups)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", "),
     };
     format!("'{}', {}, {when}, {priority}: {subjects}", request.name, request.kind.as_str())
 }

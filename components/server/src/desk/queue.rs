@@ -122,11 +122,8 @@ fn view_of(catalog: &Catalog) -> Result<QueueView, CatalogError> {
             of_clients.push(LimitOf { name: client.name, jobs_max: *jobs_max });
         }
     }
-    let mut of_groups: Vec<LimitOf> = limits
-        .groups
-        .into_iter()
-        .map(|(name, jobs_max)| LimitOf { name, jobs_max })
-        .collect();
+    let mut of_groups: Vec<LimitOf> =
+        limits.groups.into_iter().map(|(name, jobs_max)| LimitOf { name, jobs_max }).collect();
     of_groups.sort_by(|one, other| one.name.cmp(&other.name));
     let waiting = catalog.queued_jobs()?.into_iter();
     let paused = rules.paused;

@@ -285,8 +285,7 @@ fn schedule_view(
     almanac: &Almanac,
     one: NamedText,
 ) -> Result<ScheduleView, SetupError> {
-    let line: Schedule =
-        one.text.parse().map_err(|error| unreadable("schedule", &one, &error))?;
+    let line: Schedule = one.text.parse().map_err(|error| unreadable("schedule", &one, &error))?;
     let zone = almanac.zone(line.zone())?;
     let (mut next, mut next_unix_ms) = (Vec::new(), Vec::new());
     let mut after = instant(now_unix_ms());

@@ -1,14 +1,18 @@
 //! How the suite is.
 
-use simsim_catalog::{DatastoreState, Job, JobFilter, JobKind, JobState};
+use std::collections::HashSet;
+
+use simsim_catalog::{Catalog, DatastoreState, Job, JobFilter, JobKind, JobState};
 use simsim_format::KitProof;
 use simsim_model::Outcome;
+use simsim_schedule::{Event, EventKind};
 
 use crate::api::{KitState, Status};
 use crate::clock::{lasting_ms, now_unix_ms};
 use crate::jobs::QueueRules;
 use crate::keys::{HeldKeysSeen, held_keys_seen};
 use crate::rights::{Object, Principal, Right};
+use crate::scheduler::{Setup, SetupError};
 use crate::{Server, ServerError};
 
 impl Server {
@@ -100,6 +104,7 @@ impl Server {
             warnings.extend(crate::certificates::overdue(house, client).await?);
         }
         warnings.extend(house.scheduler.trouble());
+        warnings.extend(self.ask_setup(uncovered).await?);
         if let Some(paused) = house.books.run(|catalog| QueueRules::read(catalog)).await?.paused {
             let since = lasting_ms(now_unix_ms().saturating_sub(paused.since_unix_ms));
             warnings.push(format!(
@@ -127,6 +132,40 @@ impl Server {
             warnings,
         })
     }
+}
+
+/// Tasks that no event backs up by itself. Whoever has no event at all starts everything by hand.
+fn uncovered(catalog: &Catalog) -> Result<Vec<String>, SetupError> {
+    let setup = Setup::read(catalog)?;
+    let runs = |event: &&Event| {
+        let schedule = event.schedule.is_some() && event.enabled && !event.blocking;
+        schedule && event.kind == EventKind::Backup
+    };
+    let events: Vec<&Event> = setup.programme.events.iter().filter(runs).collect();
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let covered: HashSet<&str> =
+        events.iter().flat_map(|event| &event.subjects).map(|one| one.name.as_str()).collect();
+    let mut names = Vec::new();
+    for task in catalog.tasks()? {
+        let options = super::options_of(&task.settings.options).unwrap_or_default();
+        let external = crate::streams::is_external(task.settings.kind, &options);
+        if !external && !covered.contains(task.settings.name.as_str()) {
+            names.push(task.settings.name);
+        }
+    }
+    let names: Vec<String> = names.into_iter().map(|name| format!("'{name}'")).collect();
+    Ok(match names.as_slice() {
+        [] => Vec::new(),
+        [one] => {
+            vec![format!("no event backs up task {one}: it is saved only when somebody does it")]
+        }
+        _ => vec![format!(
+            "no event backs up tasks {}: they are saved only when somebody does it",
+            names.join(", ")
+        )],
+    })
 }
 
 /// What there is to say about the keys that a client holds alone.

@@ -83,7 +83,10 @@ impl Places {
     pub(crate) fn may_start(&self, job: &Job, reached: bool) -> Result<(), String> {
         let waiting = &job.waiting;
         if let Some(who) = &waiting.held_by {
-            return Err(format!("it is held by {who}: release it with 'simsim job release {}'", job.number));
+            return Err(format!(
+                "it is held by {who}: release it with 'simsim job release {}'",
+                job.number
+            ));
         }
         if let Some(paused) = &self.rules.paused {
             let why = if paused.why.is_empty() { "" } else { ": " };

@@ -138,8 +138,11 @@ impl Jobs {
         let now = now_unix_ms();
         let jump = self.shared.clock.lock().jump(now);
         if let Some(jump_ms) = jump {
-            tracing::warn!(jump_ms, "the clock jumped; jobs that wait go on waiting as long as they had to");
-            self.shared.books.run(move |catalog| catalog.shift_waiting(jump_ms)).await?;
+            tracing::warn!(
+                jump_ms,
+                "the clock jumped; jobs that wait go on waiting as long as they had to"
+            );
+            self.shared.books.run(move |catalog| catalog.shift_waiting(jump_ms, now)).await?;
         }
         let read = move |catalog: &Catalog| {
             let queued = catalog.queued_jobs()?;
@@ -149,9 +152,10 @@ impl Jobs {
         let (queued, places) = self.shared.books.run(read).await?;
         let mut waiting = HashMap::new();
         for mut job in queued {
-            let reached = house.nodes.status(job.client).is_none_or(|status| {
-                status.line.is_some_and(|line| !line.is_lost())
-            });
+            let reached = house
+                .nodes
+                .status(job.client)
+                .is_none_or(|status| status.line.is_some_and(|line| !line.is_lost()));
             let (drive, store) = match self.place_for(&job, &places, reached) {
                 Ok(place) => place,
                 Err(why) => {
@@ -266,7 +270,11 @@ impl Jobs {
         let late = asked.await.map_err(|error| ServerError::Lost(error.to_string()))?;
         let (late, not) = late.map_err(ServerError::from)?;
         if !late.is_empty() || !not.is_empty() {
-            tracing::warn!(?late, ?not, "jobs waited while the server was off: these start late, those do not start");
+            tracing::warn!(
+                ?late,
+                ?not,
+                "jobs waited while the server was off: these start late, those do not start"
+            );
         }
         let by = now_unix_ms().saturating_add(LATE_WINDOW_MS);
         self.shared.books.run(move |catalog| catalog.start_later(&late, by)).await

@@ -4,9 +4,7 @@
 //! the backups of a night waits for the last of them.
 
 use jiff::Timestamp;
-use simsim_catalog::{
-    Catalog, CatalogError, Job, JobState, NewJob, NewRun, RunFate, Waiting,
-};
+use simsim_catalog::{Catalog, CatalogError, Job, JobState, NewJob, NewRun, RunFate, Waiting};
 use simsim_model::Outcome;
 use simsim_schedule::{Ending, EventKind};
 
@@ -87,8 +85,7 @@ pub(crate) fn started(
 
 /// Another attempt, where the event wants one and the job failed while it ran.
 fn retry(loaded: &Loaded, job: &Job, now: Timestamp) -> Option<NewJob> {
-    let failed =
-        matches!(job.state, JobState::Ended(Outcome::Failed | Outcome::Interrupted));
+    let failed = matches!(job.state, JobState::Ended(Outcome::Failed | Outcome::Interrupted));
     let again = failed
         && loaded.document.event.enabled
         && job.started_unix_ms.is_some()

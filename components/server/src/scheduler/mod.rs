@@ -168,12 +168,7 @@ pub(crate) fn open_runs(catalog: &Catalog) -> Result<Open, CatalogError> {
 }
 
 /// Jobs that were queued are open: what comes after in the same round sees them.
-fn take(
-    done: &mut Done,
-    open: &mut Open,
-    jobs: Vec<Job>,
-    runs: &[simsim_catalog::NewRun],
-) {
+fn take(done: &mut Done, open: &mut Open, jobs: Vec<Job>, runs: &[simsim_catalog::NewRun]) {
     let mut queued = jobs.iter();
     for run in runs.iter().filter(|run| run.job.is_some()) {
         if let Some(job) = queued.next() {

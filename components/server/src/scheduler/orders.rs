@@ -101,8 +101,8 @@ fn backup(
             let number = u32::from(*number);
             let drives = catalog.drives()?;
             let drive = drives.iter().find(|drive| drive.number == number);
-            let drive = drive
-                .ok_or_else(|| OrderError::Refused(format!("drive {number} is not there")))?;
+            let drive =
+                drive.ok_or_else(|| OrderError::Refused(format!("drive {number} is not there")))?;
             task.settings.drive_group = None;
             task.settings.drive = Some(number);
             task.settings.store = drive.store;
@@ -144,11 +144,8 @@ fn verification(
     if catalog.datastores()?.iter().any(|one| one.name == subject) {
         return whole(catalog, JobKind::Verify, subject, &wish, waiting, by);
     }
-    let filter = SavesetFilter {
-        task_name: Some(subject.to_owned()),
-        limit: 1,
-        ..SavesetFilter::default()
-    };
+    let filter =
+        SavesetFilter { task_name: Some(subject.to_owned()), limit: 1, ..SavesetFilter::default() };
     let Some(saveset) = catalog.savesets(&filter)?.into_iter().next() else {
         return Err(OrderError::Refused(format!("task '{subject}' has no saveset yet")));
     };

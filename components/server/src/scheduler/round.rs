@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use simsim_catalog::{Catalog, CatalogError, NewRun, Round, RunFate, Waiting};
-use simsim_schedule::{
-    Event, EventKind, Fate, Plan, Priority, Run, ScheduleError, due, plan,
-};
+use simsim_schedule::{Event, EventKind, Fate, Plan, Priority, Run, ScheduleError, due, plan};
 
 use super::orders;
 use super::programme::{EventDocument, Loaded, Setup};

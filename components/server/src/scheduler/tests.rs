@@ -242,10 +242,7 @@ fn a_month_on_a_good_clock_is_what_the_plan_says() {
             let open = super::open_runs(&world.catalog).unwrap();
             let follow =
                 super::follow::follow(&world.catalog, &setup, &job, &open, at(seconds)).unwrap();
-            world
-                .catalog
-                .follow_job(job.number, &follow.runs, follow.retry.as_ref(), now)
-                .unwrap();
+            world.catalog.follow_job(job.number, &follow.runs, follow.retry.as_ref(), now).unwrap();
         }
         world.work(&mut rng, now, 100);
     }
@@ -311,7 +308,7 @@ fn nothing_is_lost_or_doubled_by_deaths_absences_and_clocks_that_jump_by_ten_yea
             }
             let now = at(seconds).as_millisecond() + jump_ms;
             if was != jump_ms {
-                world.catalog.shift_waiting(jump_ms - was).unwrap();
+                world.catalog.shift_waiting(jump_ms - was, now).unwrap();
             }
             if rng.below(15) == 0 {
                 world.restart();
@@ -435,7 +432,8 @@ fn a_failed_job_is_tried_again_later_each_time_and_not_for_ever() {
         document.retries = 2;
         document.retry_after_s = 600;
     });
-    let alarm = Event { subjects: subjects(&["main"]), ..Event::new("alarm", EventKind::Verification) };
+    let alarm =
+        Event { subjects: subjects(&["main"]), ..Event::new("alarm", EventKind::Verification) };
     world.add(alarm, "", |_| {});
     let fail = |number: u64, now: i64| {
         let start =

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use simsim_catalog::{
     Catalog, CatalogOptions, CatalogPlace, Client, Datastore, DatastoreState, Domain, JobKind,
-    KeyHolder, NewClient, NewJob, PostgresPlace, Saveset, SavesetState, TaskSettings,
-    Waiting,
+    KeyHolder, NewClient, NewJob, PostgresPlace, Saveset, SavesetState, TaskSettings, Waiting,
 };
 use simsim_model::{DomainId, Level, SavesetId, StoreId, TargetKind};
 use simsim_testkit::Postgres;

@@ -41,8 +41,7 @@ fn of(event: &str, client: &Client) -> NewJob {
 }
 
 fn end(catalog: &Catalog, job: u64, outcome: Outcome) {
-    let start =
-        JobStart { drive: None, transfer: None, domain: None, saveset: None, level: None };
+    let start = JobStart { drive: None, transfer: None, domain: None, saveset: None, level: None };
     catalog.start_job(job, &start, 20).unwrap();
     let end = JobEnd::because(outcome, Kind::Internal, "so");
     catalog.end_job(job, &end, 30).unwrap();
@@ -199,15 +198,21 @@ fn the_queue_has_an_order_and_what_waits_can_be_held_and_follows_a_clock_that_ju
         catalog.queue_job(&new, 1).unwrap().number
     };
     let (low, high, also_high, first) = (queue(5), queue(50), queue(50), queue(100));
-    let order = || -> Vec<u64> {
-        catalog.queued_jobs().unwrap().iter().map(|job| job.number).collect()
-    };
+    let order =
+        || -> Vec<u64> { catalog.queued_jobs().unwrap().iter().map(|job| job.number).collect() };
     assert_eq!(order(), [first, high, also_high, low]);
 
-    catalog.shift_waiting(-10_000).unwrap();
+    // The clock was at 400 and is at -99,600: what was set before moves along, what is of now stays.
+    let late = queue(4);
+    catalog.start_later(&[late], -99_000).unwrap();
+    catalog.shift_waiting(-100_000, -99_600).unwrap();
     let job = catalog.job(low).unwrap();
-    assert_eq!(job.waiting.start_by_unix_ms, Some(-9_000));
-    assert_eq!(job.waiting.not_before_unix_ms, Some(-9_500));
+    assert_eq!(job.waiting.start_by_unix_ms, Some(-99_000));
+    assert_eq!(job.waiting.not_before_unix_ms, Some(-99_500));
+    assert_eq!(catalog.job(late).unwrap().waiting.start_by_unix_ms, Some(-99_000));
+    catalog.shift_waiting(100_000, 500).unwrap();
+    assert_eq!(catalog.job(low).unwrap().waiting.start_by_unix_ms, Some(1_000), "and back");
+    catalog.shift_waiting(-100_000, -99_400).unwrap();
     assert_eq!(catalog.job(high).unwrap().waiting.not_before_unix_ms, None);
     catalog.start_later(&[high], 77).unwrap();
     assert_eq!(catalog.job(high).unwrap().waiting.start_by_unix_ms, Some(77));
