@@ -82,7 +82,7 @@ pub async fn run(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             let (excludes, options, place, eol_days) = arguments.options.into_parts();
-            let Place { datastore, drive, drive_group } = place;
+            let Place { datastore, drive, drive_group, pool } = place;
             let client = arguments.client;
             let request = BackupRequest {
                 client,
@@ -92,6 +92,7 @@ pub async fn run(cx: &Context, arguments: Arguments) -> Result<u8, Failure> {
                 datastore,
                 drive,
                 drive_group,
+                pool,
                 eol_days,
                 level,
             };

@@ -12,6 +12,7 @@
 //! ```
 //! Every other room is a verb or a family of verbs.
 
+mod approvals;
 mod audit;
 mod backup;
 mod browse;
@@ -26,9 +27,11 @@ mod interfaces;
 mod jobs;
 mod keys;
 mod kit;
+mod lives;
 pub mod pages;
 mod paging;
 mod paths;
+mod pools;
 pub mod ports;
 mod queue;
 mod rates;
@@ -36,6 +39,7 @@ mod reference;
 mod replications;
 pub mod rescue;
 mod restore;
+mod retention;
 mod savesets;
 mod schedules;
 mod screen;
@@ -65,8 +69,8 @@ pub enum Verb {
     Backup(backup::Arguments),
     /// List savesets, the newest first
     Savesets(savesets::ListArguments),
-    /// Show all about a saveset
-    Saveset(savesets::ShowArguments),
+    /// Show all about a saveset, or decide how long it lives
+    Saveset(savesets::SavesetArguments),
     /// List a folder of a saveset
     Ls(browse::LsArguments),
     /// Find entries of a saveset by name
@@ -131,6 +135,21 @@ pub enum Verb {
         #[command(subcommand)]
         verb: drive_groups::DriveGroupVerb,
     },
+    /// Media pools: how long savesets live, and where they go
+    Pool {
+        #[command(subcommand)]
+        verb: pools::PoolVerb,
+    },
+    /// Retention: what expires, and deleting it
+    Retention {
+        #[command(subcommand)]
+        verb: retention::RetentionVerb,
+    },
+    /// Approvals: acts that need a second person
+    Approval {
+        #[command(subcommand)]
+        verb: approvals::ApprovalVerb,
+    },
     /// Interfaces: by which addresses backup data goes
     Interface {
         #[command(subcommand)]
@@ -164,7 +183,7 @@ pub fn run(verb: Verb, console: LocalClient, common: &CommonArguments) -> Result
         Verb::Status => status::run(cx).await,
         Verb::Backup(arguments) => backup::run(cx, arguments).await,
         Verb::Savesets(arguments) => savesets::list(cx, arguments).await,
-        Verb::Saveset(arguments) => savesets::show(cx, arguments).await,
+        Verb::Saveset(arguments) => savesets::saveset(cx, arguments).await,
         Verb::Ls(arguments) => browse::ls(cx, arguments).await,
         Verb::Find(arguments) => browse::find(cx, arguments).await,
         Verb::Diff(arguments) => browse::diff(cx, arguments).await,
@@ -182,6 +201,9 @@ pub fn run(verb: Verb, console: LocalClient, common: &CommonArguments) -> Result
         Verb::Token { verb } => tokens::run(cx, verb).await,
         Verb::Datastore { verb } => datastores::run(cx, verb).await,
         Verb::DriveGroup { verb } => drive_groups::run(cx, verb).await,
+        Verb::Pool { verb } => pools::run(cx, verb).await,
+        Verb::Retention { verb } => retention::run(cx, verb).await,
+        Verb::Approval { verb } => approvals::run(cx, verb).await,
         Verb::Interface { verb } => interfaces::run(cx, verb).await,
         Verb::Rate { verb } => rates::run(cx, verb).await,
         Verb::Replication { verb } => replications::run(cx, verb).await,

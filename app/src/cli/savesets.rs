@@ -1,9 +1,10 @@
-//! `simsim savesets`: which savesets there are; `saveset`: all about one.
+//! `simsim savesets`: which savesets there are; `saveset`: all about one. How long it lives: `lives`.
 
 use simsim_model::Level;
 use simsim_server::api::{SavesetDetail, SavesetListRequest, SavesetRequest, SavesetView};
 
 use super::context::Context;
+use super::lives::{self, LifeVerb};
 use super::reference;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
@@ -25,15 +26,21 @@ pub struct ListArguments {
     /// Also those whose manifest is gone
     #[arg(long)]
     missing: bool,
+    /// Also those that were deleted, or are to be
+    #[arg(long)]
+    deleted: bool,
     /// At most so many, the newest
     #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 100)]
     limit: u32,
 }
 
 #[derive(clap::Args, Debug)]
-pub struct ShowArguments {
-    #[arg(help = reference::HELP)]
-    saveset: String,
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct SavesetArguments {
+    #[arg(help = reference::HELP, required = true)]
+    saveset: Option<String>,
+    #[command(subcommand)]
+    verb: Option<LifeVerb>,
 }
 
 pub async fn list(cx: &Context, arguments: ListArguments) -> Result<u8, Failure> {
@@ -43,6 +50,7 @@ pub async fn list(cx: &Context, arguments: ListArguments) -> Result<u8, Failure>
         task: arguments.task,
         datastore: arguments.datastore,
         missing_too: arguments.missing,
+        deleted_too: arguments.deleted,
         limit,
     };
     let savesets: Vec<SavesetView> = cx.ask("saveset.list", &request).await?;
@@ -60,8 +68,16 @@ pub async fn list(cx: &Context, arguments: ListArguments) -> Result<u8, Failure>
     Ok(exit::DONE)
 }
 
-pub async fn show(cx: &Context, arguments: ShowArguments) -> Result<u8, Failure> {
-    let saveset = reference::resolve(cx, &arguments.saveset).await?.saveset.to_string();
+/// `simsim saveset`: all about one, or one of the verbs on its life.
+pub async fn saveset(cx: &Context, arguments: SavesetArguments) -> Result<u8, Failure> {
+    match (arguments.verb, arguments.saveset) {
+        (Some(verb), _) => lives::run(cx, verb).await,
+        (None, saveset) => show(cx, &saveset.unwrap_or_default()).await,
+    }
+}
+
+async fn show(cx: &Context, named: &str) -> Result<u8, Failure> {
+    let saveset = reference::resolve(cx, named).await?.saveset.to_string();
     let detail: SavesetDetail = cx.ask("saveset.show", &SavesetRequest { saveset }).await?;
     cx.show(&detail, detail_text)?;
     Ok(exit::DONE)
@@ -196,8 +212,10 @@ pub fn level(level: Level) -> Text {
 }
 
 fn state_of(saveset: &SavesetView) -> Text {
-    if saveset.state == "missing" {
-        return Text::styled(Style::Bad, "its manifest is missing");
+    match saveset.state.as_str() {
+        "missing" => Text::styled(Style::Bad, "its manifest is missing"),
+        "deleting" => Text::styled(Style::Warn, "being deleted"),
+        "deleted" => Text::styled(Style::Dim, "deleted"),
+        _ => outcome(saveset.outcome),
     }
-    outcome(saveset.outcome)
 }

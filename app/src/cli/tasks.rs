@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use simsim_model::TargetKind;
 use simsim_server::api::{
-    JobReply, RunTaskRequest, TaskNameRequest, TaskOptions, TaskRequest, TaskView,
+    JobReply, PoolNameRequest, PoolView, RunTaskRequest, TaskNameRequest, TaskOptions, TaskRequest,
+    TaskView,
 };
 
 use super::backup::LevelChoice;
@@ -107,6 +108,10 @@ pub struct OptionArguments {
     /// Any drive of this drive group, in place of a datastore
     #[arg(long, value_name = "GROUP", conflicts_with_all = ["datastore", "drive"])]
     drive_group: Option<String>,
+    /// The media pool of its savesets, which says how long they live and perhaps where they go [default:
+    /// default]
+    #[arg(long)]
+    pool: Option<String>,
     /// Days for which a saveset cannot be removed
     #[arg(long, value_name = "DAYS")]
     keep_days: Option<u32>,
@@ -116,11 +121,12 @@ pub struct OptionArguments {
     interfaces: Vec<String>,
 }
 
-/// Where savesets go.
+/// Where savesets go, and in which pool they are.
 pub struct Place {
     pub datastore: Option<String>,
     pub drive: Option<u32>,
     pub drive_group: Option<String>,
+    pub pool: Option<String>,
 }
 
 impl OptionArguments {
@@ -128,11 +134,11 @@ impl OptionArguments {
     pub fn into_parts(self) -> (Vec<String>, TaskOptions, Place, u32) {
         let mut options = TaskOptions::default();
         self.apply(&mut options);
-        let Self { datastore, drive, drive_group, .. } = self;
+        let Self { datastore, drive, drive_group, pool, .. } = self;
         (
             self.exclude,
             options,
-            Place { datastore, drive, drive_group },
+            Place { datastore, drive, drive_group, pool },
             self.keep_days.unwrap_or(0),
         )
     }
@@ -147,6 +153,7 @@ impl OptionArguments {
             ("--datastore", self.datastore.is_some()),
             ("--drive", self.drive.is_some()),
             ("--drive-group", self.drive_group.is_some()),
+            ("--pool", self.pool.is_some()),
             ("--keep-days", self.keep_days.is_some()),
             ("--interface", !self.interfaces.is_empty()),
         ]
@@ -198,7 +205,14 @@ pub async fn run(cx: &Context, verb: TaskVerb) -> Result<u8, Failure> {
         TaskVerb::Show { name } => one(cx, cx.ask("task.show", &TaskNameRequest { name }).await?),
         TaskVerb::Change { name, sources, redirect, options, no_excludes } => {
             let there: TaskView = cx.ask("task.show", &TaskNameRequest { name }).await?;
-            let mut request = changed(there, &sources, options, no_excludes)?;
+            let pool = match &options.pool {
+                Some(name) => {
+                    let request = PoolNameRequest { name: name.clone() };
+                    Some(cx.ask::<PoolView>("pool.show", &request).await?)
+                }
+                None => None,
+            };
+            let mut request = changed(there, pool.as_ref(), &sources, options, no_excludes)?;
             request.options.redirect = redirect.unwrap_or(request.options.redirect);
             one(cx, cx.ask("task.change", &request).await?)
         }
@@ -242,7 +256,7 @@ async fn new_task(
     };
     let (excludes, mut options, place, eol_days) = options.into_parts();
     options.stream_command = stream;
-    let Place { datastore, drive, drive_group } = place;
+    let Place { datastore, drive, drive_group, pool } = place;
     Ok(TaskRequest {
         name,
         client,
@@ -253,6 +267,7 @@ async fn new_task(
         datastore,
         drive,
         drive_group,
+        pool,
         eol_days,
     })
 }
@@ -265,6 +280,7 @@ async fn own_client(cx: &Context) -> Result<String, Failure> {
 
 fn changed(
     there: TaskView,
+    pool: Option<&PoolView>,
     sources: &[PathBuf],
     options: OptionArguments,
     no_excludes: bool,
@@ -279,6 +295,7 @@ fn changed(
         datastore: Some(there.datastore).filter(|_| there.drive_group.is_none()),
         drive: there.drive,
         drive_group: there.drive_group,
+        pool: there.pool,
         eol_days: there.eol_days,
     };
     if !sources.is_empty() {
@@ -290,6 +307,13 @@ fn changed(
     options.apply(&mut request.options);
     if no_excludes || !options.exclude.is_empty() {
         request.excludes = options.exclude;
+    }
+    if let Some(pool) = pool {
+        request.pool = Some(pool.name.clone());
+        // Where it says where its backups go, the task's own place counts no more.
+        if pool.datastore.is_some() || pool.drive_group.is_some() {
+            (request.datastore, request.drive, request.drive_group) = (None, None, None);
+        }
     }
     if options.datastore.is_some() {
         (request.datastore, request.drive_group) = (options.datastore, None);
@@ -341,6 +365,7 @@ fn task_text(screen: &Screen, task: &TaskView) -> Result<(), Failure> {
         ("leaves out", several(&task.excludes)),
         ("options", further.join(", ").into()),
         ("into", datastore_and_drive(task).into()),
+        ("pool", task.pool.as_deref().unwrap_or("default").into()),
         (
             "kept for",
             if task.eol_days == 0 {

@@ -171,6 +171,7 @@ impl Tour<'_> {
             datastore: Some(datastore.to_owned()),
             drive: None,
             drive_group: None,
+            pool: None,
             eol_days: 0,
         };
         Ok(self.server.add_task(who, request).await?.name)

@@ -10,6 +10,7 @@ mod ask;
 mod check;
 mod client;
 mod datastore;
+mod deletion;
 mod event;
 mod job;
 mod join;
@@ -24,6 +25,7 @@ pub use ask::*;
 pub use check::*;
 pub use client::*;
 pub use datastore::*;
+pub use deletion::*;
 pub use event::Event;
 pub use job::*;
 pub use join::*;
@@ -248,4 +250,6 @@ verbs! {
     92 "switch-tls-key" SwitchTlsKey => SwitchTlsKeyReply;
     /// Device: removes what no saveset needs.
     93 "collect-garbage" CollectGarbage => CollectGarbageReply;
+    /// Device: deletes savesets.
+    94 "delete-savesets" DeleteSavesets => DeleteSavesetsReply;
 }

@@ -10,9 +10,9 @@ use simsim_control::verbs::{
     CollectGarbage, CollectGarbageReply, RebuildIndex, RebuildIndexReply, VerifyDatastore,
     VerifyDatastoreReply, VerifyMode,
 };
-use simsim_datastore::{CollectOptions, CollectReport, CollectStage};
+use simsim_datastore::{CollectOptions, CollectReport, CollectStage, DatastoreError};
 use simsim_format::{DomainKey, Manifest, Opener, SegmentKind, SegmentView};
-use simsim_model::{Checked, DomainId, Problem, ProblemKind, RestoreSession, SavesetId};
+use simsim_model::{Checked, DomainId, Kind, Problem, ProblemKind, RestoreSession, SavesetId};
 use simsim_mover::{MoverError, Verified, verify};
 
 use crate::DeviceError;
@@ -142,7 +142,11 @@ fn look(
         for manifest in &page {
             if let Some(key) = keys.get(&manifest.domain) {
                 let seen = seen.entry(manifest.domain).or_default();
-                names(lease, manifest, key, seen, job, threads, found)?;
+                match names(lease, manifest, key, seen, job, threads, found) {
+                    // It was deleted since the page was read.
+                    Err(error) if error.kind() == Kind::NotFound && is_gone(lease, manifest) => {}
+                    looked => looked?,
+                }
             }
         }
     }
@@ -254,6 +258,11 @@ fn names(
         found.damage(job, &path_of(manifest.saveset), what);
     }
     Ok(())
+}
+
+fn is_gone(lease: &Lease, manifest: &Manifest) -> bool {
+    let there = lease.datastore.manifest(manifest.saveset);
+    matches!(there, Err(DatastoreError::NoSaveset { .. }))
 }
 
 fn path_of(saveset: SavesetId) -> Vec<u8> {

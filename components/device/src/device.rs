@@ -25,7 +25,7 @@ use crate::check::{self, Found};
 use crate::copies::Copied;
 use crate::grants::Grants;
 use crate::shelf::{LIST, Shelf};
-use crate::{DeviceError, copies, manifests, rates};
+use crate::{DeviceError, copies, deletion, manifests, rates};
 
 /// How a device works.
 #[derive(Debug, Clone)]
@@ -210,6 +210,7 @@ impl Device {
             | Request::GetKeySlots(_)
             | Request::ListDomains(_)
             | Request::SetDrives(_)
+            | Request::DeleteSavesets(_)
             | Request::SetRates(_) => {
                 let (device, request) = (Arc::clone(self), request.clone());
                 let work = move || device.answer(&request);
@@ -236,6 +237,9 @@ impl Device {
             Request::SetDrives(request) => {
                 self.shelf.set_drives(request.store, &request.drives)?;
                 SetDrivesReply::default().into()
+            }
+            Request::DeleteSavesets(request) => {
+                deletion::delete(&self.shelf.lend(request.store)?, request)?.into()
             }
             Request::SetRates(request) => {
                 self.throttle.set(rates::limits_of(request)?);

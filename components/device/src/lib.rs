@@ -2,16 +2,17 @@
 //!
 //! A server tells it over the control channel which datastores to serve and which transfers to
 //! expect; a client then comes with the ticket to a data port. [`Device`] stands behind both: it
-//! answers the verbs, and it is the handler behind every data listener. There is no verb that
-//! deletes, and no transfer sees more than the domain of its ticket.
+//! answers the verbs, and it is the handler behind every data listener. Only the server deletes
+//! savesets, by a verb; no transfer can, and none sees more than the domain of its ticket.
 //!
 //! `shelf` keeps the datastores and their list; `grants` the tickets; `session` is a transfer at
 //! work; `streams` cuts, seals and opens plain streams here; `manifests` and
 //! `check` answer the longer verbs; `copies` dials another device and copies savesets from one
-//! datastore to the other, as fast as `pace` lets it. `rates` takes in how fast all transfers may go.
+//! datastore to the other, as fast as `pace` lets it. `deletion` deletes savesets. `rates` takes in how fast all transfers may go.
 
 mod check;
 mod copies;
+mod deletion;
 mod device;
 mod error;
 mod grants;

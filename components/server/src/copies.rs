@@ -2,7 +2,7 @@
 //! that cannot be read now, another one whose device is there.
 
 use simsim_catalog::{Datastore, DatastoreState, Saveset, SavesetState};
-use simsim_model::StoreId;
+use simsim_model::{SavesetId, StoreId};
 
 use crate::ServerError;
 use crate::house::House;
@@ -17,6 +17,9 @@ impl House {
                 let mut stores: Vec<StoreId> = Vec::new();
                 stores.extend(is_there.then_some(own));
                 stores.extend(catalog.copies_of(id)?.iter().map(|copy| copy.store));
+                // What is to be deleted is not read any more.
+                let deletions = catalog.deletions_of(id)?;
+                stores.retain(|store| !deletions.iter().any(|one| one.store == *store));
                 stores.into_iter().map(|store| catalog.datastore_with_id(store)).collect()
             })
             .await
@@ -42,8 +45,17 @@ impl House {
         let reached = stores.iter().find(|one| self.is_served(one));
         match reached.or(stores.first()) {
             Some(store) => Ok(store.clone()),
+            None if self.is_deleted(saveset.saveset).await? => Err(ServerError::Refused(format!(
+                "saveset {} was deleted, or is being deleted: 'simsim saveset why' says by whom",
+                saveset.saveset.short()
+            ))),
             None => Err(ServerError::not_found("manifest of saveset", saveset.saveset)),
         }
+    }
+
+    async fn is_deleted(&self, saveset: SavesetId) -> Result<bool, ServerError> {
+        let found = self.books.run(move |catalog| catalog.deletions_of(saveset)).await?;
+        Ok(!found.is_empty())
     }
 
     /// In service, and its device is reached now.

@@ -21,6 +21,7 @@
 //! | `certificates` | which host has which certificate, and when it gets another one |
 //! | `rates` | how fast devices let data go, by this host's clock |
 //! | `reconcile` | looks after a device each time it is reached |
+//! | `retention` | what keeps savesets, what lets them go, and telling devices so |
 //! | `rights` | who may do what; default deny |
 //! | [`look`] | what is seen of a saveset whose tree is open |
 
@@ -43,6 +44,7 @@ pub mod look;
 mod nodes;
 mod rates;
 mod reconcile;
+mod retention;
 mod rights;
 mod scheduler;
 mod server;

@@ -169,6 +169,11 @@ async fn device_reached(house: &Arc<House>, device: ClientId) -> Result<(), Serv
         if added > 0 {
             tracing::info!(datastore = %datastore.name, added, "savesets found that were not listed");
         }
+        // What was decided before this host was away, or this server was started, is finished now.
+        if let Err(error) = crate::retention::carry_out(house, datastore.store).await {
+            let error = error.full_message();
+            tracing::warn!(datastore = %datastore.name, %error, "savesets could not be deleted");
+        }
     }
     Ok(())
 }

@@ -32,10 +32,14 @@ pub enum Right {
     Keys,
     /// Read and verify the audit log.
     Audit,
+    /// Delete savesets: what is expired alone, anything else with a second person.
+    Delete,
+    /// Be the second person of acts that need one.
+    Approve,
 }
 
 impl Right {
-    pub const ALL: [Right; 10] = [
+    pub const ALL: [Right; 12] = [
         Right::View,
         Right::Browse,
         Right::Backup,
@@ -46,6 +50,8 @@ impl Right {
         Right::Administer,
         Right::Keys,
         Right::Audit,
+        Right::Delete,
+        Right::Approve,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -60,6 +66,8 @@ impl Right {
             Right::Administer => "administer",
             Right::Keys => "keys",
             Right::Audit => "audit",
+            Right::Delete => "delete",
+            Right::Approve => "approve",
         }
     }
 }

@@ -28,12 +28,14 @@ use crate::keys::{DomainKeys, KitStore};
 use crate::nodes::{Dialers, Nodes, OwnHost};
 use crate::rates;
 use crate::reconcile;
+use crate::retention;
 use crate::rights::{Object, Principal, Right};
 use crate::scheduler;
 
 /// The setting that remembers which client is the Server's own host.
 const OWN_CLIENT: &str = "own.client";
-/// How often the end of the audit chain is kept beside the catalog.
+/// How often the end of the audit chain is kept beside the catalog, the time is written down, and what
+/// could not be deleted yet is tried again.
 const HEAD_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a stop waits for what runs beside the verbs.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -166,6 +168,7 @@ impl Server {
                 if let Err(error) = audit_head::keep(&house).await {
                     tracing::warn!(%error, "the end of the audit chain could not be kept");
                 }
+                retention::look(&house).await;
             }
         });
         Ok(())
@@ -231,7 +234,7 @@ impl Server {
         self.write_down(who, verb, object.to_string(), true, detail.into()).await
     }
 
-    async fn write_down(
+    pub(crate) async fn write_down(
         &self,
         who: &Principal,
         verb: &'static str,

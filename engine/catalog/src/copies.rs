@@ -8,6 +8,7 @@ use simsim_model::{SavesetId, StoreId};
 
 use crate::catalog::Catalog;
 use crate::cells::{Cells, count_cell};
+use crate::deletions;
 use crate::domains;
 use crate::savesets::{self, put_saveset, saveset_by_id};
 use crate::sql::Session;
@@ -58,15 +59,19 @@ impl Catalog {
     }
 
     /// Savesets that lie in a datastore, by their row or as a copy, with their sequence number there,
-    /// in its order.
+    /// in its order. Those that are to be deleted there are left out.
     pub fn savesets_in(&self, store: StoreId) -> Result<Vec<(u64, Saveset)>, CatalogError> {
         self.read("list savesets of a datastore", |catalog| {
             let mut ask = catalog.prepare_cached(
                 "SELECT savesets.*, copies.sequence AS there FROM savesets
                      JOIN copies ON copies.saveset = savesets.saveset AND copies.store = ?1
+                     WHERE NOT EXISTS (SELECT 1 FROM deletions
+                         WHERE deletions.saveset = savesets.saveset AND deletions.store = ?1)
                  UNION ALL
                  SELECT savesets.*, savesets.sequence AS there FROM savesets
                      WHERE store = ?1 AND state = 'present'
+                     AND NOT EXISTS (SELECT 1 FROM deletions
+                         WHERE deletions.saveset = savesets.saveset AND deletions.store = ?1)
                  ORDER BY there",
             )?;
             let mut rows = ask.query([store.as_bytes()])?;
@@ -141,7 +146,7 @@ fn put_copy(
          ON CONFLICT (saveset, store) DO UPDATE SET sequence = excluded.sequence",
         params![saveset.as_bytes(), store.as_bytes(), count_cell(sequence)?],
     )?;
-    Ok(())
+    deletions::is_there_again(transaction, saveset, store)
 }
 
 /// The row of a saveset moves to the datastore where it is at home; where it was becomes a copy.

@@ -74,6 +74,17 @@ impl Catalog {
                     by: format!("task {}: give it another group or a datastore", tasks.join(", ")),
                 });
             }
+            let mut ask = transaction
+                .prepare_cached("SELECT name FROM pools WHERE drive_group = ?1 ORDER BY name")?;
+            let pools: Vec<String> =
+                ask.query_map([name], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            if !pools.is_empty() {
+                return Err(CatalogError::StillUsed {
+                    noun: "drive group",
+                    name: name.to_owned(),
+                    by: format!("media pool {}: give it another place", pools.join(", ")),
+                });
+            }
             transaction
                 .execute("UPDATE drives SET drive_group = NULL WHERE drive_group = ?1", [name])?;
             transaction.execute("DELETE FROM drive_groups WHERE name = ?1", [name])?;

@@ -28,6 +28,7 @@ pub(crate) const TABLES: &[&str] = &[
     "drive_groups",
     "drives",
     "domains",
+    "pools",
     "tasks",
     "jobs",
     "job_problems",
@@ -50,6 +51,9 @@ pub(crate) const TABLES: &[&str] = &[
     "events",
     "uses",
     "runs",
+    "backups",
+    "approvals",
+    "deletions",
 ];
 
 /// What a table holds.

@@ -70,6 +70,8 @@ pub struct NewJob {
     pub level: Option<Level>,
     /// Restore: the saveset to read.
     pub saveset: Option<SavesetId>,
+    /// Backup: the media pool of its saveset; `None`: the default one.
+    pub pool: Option<String>,
     /// All that was asked for, a JSON document of the Server's own.
     pub request: String,
     /// Who asked.
@@ -182,6 +184,8 @@ pub struct Job {
     pub drive: Option<u32>,
     pub level: Option<Level>,
     pub saveset: Option<SavesetId>,
+    /// Backup: the media pool of its saveset; `None`: the default one.
+    pub pool: Option<String>,
     pub transfer: Option<TransferId>,
     pub request: String,
     pub requested_by: String,
@@ -230,6 +234,7 @@ pub(crate) fn from_row(cells: &Cells<'_>) -> Result<Job, CatalogError> {
         drive: cells.get("drive")?,
         level: cells.word_or_none("level", Level::parse)?,
         saveset: cells.id_or_none("saveset")?,
+        pool: cells.get("pool")?,
         transfer: cells.id_or_none("transfer")?,
         request: cells.get("request")?,
         requested_by: cells.get("requested_by")?,

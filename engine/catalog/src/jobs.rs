@@ -11,10 +11,12 @@ use simsim_model::{
     TransferId,
 };
 
+use crate::backups;
 use crate::catalog::{Catalog, next_number};
 use crate::cells::{Cells, count_cell, json_cell, problem_kind_cell, problem_kind_from_cell};
 use crate::clients::client_by_id;
 use crate::job::from_row;
+use crate::pools::pool_cell;
 use crate::results::add_result;
 use crate::savesets::put_saveset;
 use crate::sql::{Optional, Session};
@@ -289,6 +291,7 @@ fn end_job(
         ])?;
     }
     if let Some(saveset) = &end.saveset {
+        backups::enter(transaction, saveset, Some(now_unix_ms))?;
         put_saveset(transaction, saveset)?;
     }
     add_result(transaction, &job, end, now_unix_ms)
@@ -320,9 +323,9 @@ pub(crate) fn queue_job(
         "INSERT INTO jobs (job, kind, task, task_name, client, client_name, store, domain,
              drive, level, saveset, request, requested_by, state, queued_unix_ms, progress,
              problems, event, rank, start_by_unix_ms, not_before_unix_ms, timeout_s, attempt,
-             retry_of, held_by)
+             retry_of, held_by, pool)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'queued', ?14,
-             ?15, 0, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
+             ?15, 0, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)",
         params![
             number,
             new.kind.as_str(),
@@ -347,6 +350,7 @@ pub(crate) fn queue_job(
             new.waiting.attempt,
             new.waiting.retry_of.map(count_cell).transpose()?,
             new.waiting.held_by,
+            pool_cell(transaction, new.pool.as_deref())?,
         ],
     )?;
     job_by_number(transaction, number.unsigned_abs())

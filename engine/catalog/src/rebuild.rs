@@ -4,7 +4,7 @@
 //! is added, and a row whose manifest is gone is marked *missing* and kept, because that a
 //! saveset was there is worth knowing. Running it twice changes nothing the second time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::params;
 use simsim_model::{SavesetId, StoreId};
@@ -75,8 +75,19 @@ impl Catalog {
                     [saveset.saveset.as_bytes()],
                 )?;
             }
+            let mut deleted: HashSet<SavesetId> = HashSet::new();
+            let mut ask = transaction.prepare_cached(
+                "SELECT saveset FROM deletions WHERE store = ?1 AND told_unix_ms IS NOT NULL",
+            )?;
+            let mut found = ask.query([store.as_bytes()])?;
+            while let Some(row) = found.next()? {
+                deleted.insert(Cells::new("deletions", row).id("saveset")?);
+            }
             for row in rows.values() {
-                report.missing += 1;
+                // That one is gone which was deleted is as it should be.
+                if !deleted.contains(&row.saveset) {
+                    report.missing += 1;
+                }
                 let taken = write.iter().any(|saveset| saveset.sequence == row.sequence);
                 if taken {
                     // Its place belongs to a saveset that is really there.

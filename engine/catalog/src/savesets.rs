@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 use simsim_model::{DomainId, Level, Outcome, SavesetId, StoreId};
 
 use crate::CatalogError;
+use crate::backups;
 use crate::catalog::Catalog;
 use crate::cells::{Cells, count_cell};
 use crate::copies::make_way;
+use crate::deletions::{self, STAYS};
 use crate::sql::Session;
 
 /// Whether the manifest is where it was.
@@ -84,8 +86,10 @@ pub struct SavesetFilter {
     pub client_name: Option<String>,
     pub task_name: Option<String>,
     pub store: Option<StoreId>,
-    /// Also those whose manifest is gone.
+    /// Also those whose manifest is gone without having been deleted.
     pub missing_too: bool,
+    /// Also those that were deleted, or are to be.
+    pub deleted_too: bool,
     /// 0: all.
     pub limit: u32,
 }
@@ -110,7 +114,7 @@ impl Catalog {
         self.read("choose a base", |catalog| {
             let mut ask = catalog.prepare_cached(&format!(
                 "SELECT * FROM savesets WHERE store = ?1 AND domain = ?2 AND client_name = ?3
-                     AND task_name = ?4 AND state = 'present' AND {levels}
+                     AND task_name = ?4 AND state = 'present' AND {levels} AND {STAYS}
                  ORDER BY sequence DESC LIMIT 1"
             ))?;
             let mut rows =
@@ -190,9 +194,21 @@ impl Catalog {
             text.push_str(" AND store = ?");
             values.push(store.as_bytes().to_vec().into());
         }
-        if !filter.missing_too {
-            text.push_str(" AND state = 'present'");
+        // One whose copies only are left is as good as ever.
+        text.push_str(&format!(
+            " AND ((state = 'present' AND {STAYS})
+                OR EXISTS (SELECT 1 FROM copies WHERE copies.saveset = savesets.saveset
+                    AND NOT EXISTS (SELECT 1 FROM deletions
+                        WHERE deletions.saveset = copies.saveset
+                            AND deletions.store = copies.store))"
+        ));
+        if filter.missing_too {
+            text.push_str(&format!(" OR (state = 'missing' AND {STAYS})"));
         }
+        if filter.deleted_too {
+            text.push_str(&format!(" OR NOT {STAYS}"));
+        }
+        text.push(')');
         text.push_str(" ORDER BY committed_unix_ns DESC, store, sequence DESC");
         if filter.limit > 0 {
             text.push_str(&format!(" LIMIT {}", filter.limit));
@@ -278,7 +294,10 @@ pub(crate) fn put_saveset(
             saveset.state.as_str(),
         ],
     )?;
-    Ok(())
+    if saveset.state == SavesetState::Present {
+        deletions::is_there_again(transaction, saveset.saveset, saveset.store)?;
+    }
+    backups::enter(transaction, saveset, None)
 }
 
 pub(crate) fn saveset_by_id(

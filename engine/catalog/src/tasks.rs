@@ -7,6 +7,7 @@ use simsim_model::{StoreId, TargetKind, escape_path, unescape_path};
 use crate::catalog::{Catalog, next_number};
 use crate::cells::{Cells, json_cell};
 use crate::clients::{client_by_id, client_by_name};
+use crate::pools::pool_cell;
 use crate::sql::{Optional, Session};
 use crate::task_groups::groups_of;
 use crate::uses::refuse_used;
@@ -36,6 +37,8 @@ pub struct TaskSettings {
     pub drive_group: Option<String>,
     /// Only this drive; `None`: any drive of the datastore.
     pub drive: Option<u32>,
+    /// The media pool of its savesets; `None`: the default one.
+    pub pool: Option<String>,
     /// Days from its commit for which a saveset cannot be removed; 0: no lock.
     pub eol_days: u32,
 }
@@ -51,7 +54,7 @@ pub struct Task {
 
 const COLUMNS: &str =
     "task, tasks.name AS name, tasks.client AS client, clients.name AS client_name, kind, sources,
-    excludes, options, store, drive_group, drive, eol_days, created_unix_ms
+    excludes, options, store, drive_group, drive, pool, eol_days, created_unix_ms
     FROM tasks JOIN clients ON clients.client = tasks.client";
 
 impl Catalog {
@@ -76,8 +79,8 @@ impl Catalog {
             let id = next_number(transaction, "task")?;
             transaction.execute(
                 "INSERT INTO tasks (task, name, client, kind, sources, excludes, options, store,
-                     drive, eol_days, created_unix_ms, drive_group)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                     drive, eol_days, created_unix_ms, drive_group, pool)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                 params![
                     id,
                     settings.name,
@@ -90,7 +93,8 @@ impl Catalog {
                     settings.drive,
                     settings.eol_days,
                     now_unix_ms,
-                    settings.drive_group
+                    settings.drive_group,
+                    pool_cell(transaction, settings.pool.as_deref())?
                 ],
             )?;
             task_by_name(transaction, &settings.name)
@@ -111,7 +115,7 @@ impl Catalog {
             drive_belongs(transaction, settings)?;
             transaction.execute(
                 "UPDATE tasks SET kind = ?2, sources = ?3, excludes = ?4, options = ?5, store = ?6,
-                     drive = ?7, eol_days = ?8, drive_group = ?9
+                     drive = ?7, eol_days = ?8, drive_group = ?9, pool = ?10
                  WHERE task = ?1",
                 params![
                     task.id.0,
@@ -122,7 +126,8 @@ impl Catalog {
                     settings.store.as_bytes(),
                     settings.drive,
                     settings.eol_days,
-                    settings.drive_group
+                    settings.drive_group,
+                    pool_cell(transaction, settings.pool.as_deref())?
                 ],
             )?;
             task_by_name(transaction, &settings.name)
@@ -251,6 +256,7 @@ fn from_row(cells: &Cells<'_>) -> Result<Task, CatalogError> {
             store: cells.id("store")?,
             drive_group: cells.get("drive_group")?,
             drive: cells.get("drive")?,
+            pool: cells.get("pool")?,
             eol_days: cells.get("eol_days")?,
         },
         created_unix_ms: cells.get("created_unix_ms")?,

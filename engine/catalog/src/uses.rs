@@ -30,6 +30,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("datastore", "datastores", "name"),
     ("replication", "replications", "name"),
     ("drive group", "drive_groups", "name"),
+    ("media pool", "pools", "name"),
     ("drive", "drives", "CAST(drive AS TEXT)"),
     ("client", "clients", "name"),
     ("event", "events", "name"),

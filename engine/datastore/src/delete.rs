@@ -4,7 +4,7 @@
 //! Deletion runs against the order of a commit: first the tombstone, then the manifest. A death in
 //! between leaves the manifest to whoever opens the datastore next, who deletes it.
 
-use simsim_model::{Kind, SavesetId};
+use simsim_model::{Kind, SavesetId, failpoint};
 
 use crate::manifests::manifest_key;
 use crate::open::{Inner, unix_ns};
@@ -48,6 +48,7 @@ impl Datastore {
             return Err(DatastoreError::SavesetInUse { saveset: *saveset });
         }
         inner.change_tombstones(|tombstones| tombstones.deleted.extend(sequences))?;
+        failpoint::hit("datastore.savesets_buried");
         {
             let mut known = inner.savesets.lock();
             for saveset in savesets {

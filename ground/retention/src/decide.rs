@@ -24,6 +24,22 @@ pub struct ClockReading {
     pub confirmed_by: Option<String>,
 }
 
+impl ClockReading {
+    /// Whether the clock can be right. `newest`: the newest stamp that the server gave.
+    pub fn doubt(&self, newest: Option<Timestamp>) -> Option<Doubt> {
+        if self.confirmed_by.is_some() {
+            return None;
+        }
+        let newest = newest.map_or(self.last_known, |newest| newest.max(self.last_known));
+        if self.now < newest {
+            return Some(Doubt::Behind { now: self.now, newest });
+        }
+        let ahead = self.now.duration_since(self.last_known);
+        let doubted = ahead > SignedDuration::from_secs(i64::from(self.ahead_max_s));
+        doubted.then_some(Doubt::Ahead { now: self.now, last_known: self.last_known })
+    }
+}
+
 /// Why the clock is in doubt. Nothing expires until it is right again, or a person confirms it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -153,19 +169,8 @@ pub fn decide(
     Ok(Decision { frozen, verdicts, last_of: judged.last_of })
 }
 
-/// Whether the clock can be right.
 pub(crate) fn doubt(savesets: &[Saveset], clock: &ClockReading) -> Option<Doubt> {
-    if clock.confirmed_by.is_some() {
-        return None;
-    }
-    let newest = savesets.iter().map(|saveset| saveset.stamped).max();
-    let newest = newest.map_or(clock.last_known, |newest| newest.max(clock.last_known));
-    if clock.now < newest {
-        return Some(Doubt::Behind { now: clock.now, newest });
-    }
-    let ahead = clock.now.duration_since(clock.last_known);
-    let doubted = ahead > SignedDuration::from_secs(i64::from(clock.ahead_max_s));
-    doubted.then_some(Doubt::Ahead { now: clock.now, last_known: clock.last_known })
+    clock.doubt(savesets.iter().map(|saveset| saveset.stamped).max())
 }
 
 pub(crate) struct Judged {

@@ -12,7 +12,8 @@ pub fn explain(saveset: &Saveset, verdict: &Verdict, zone: &Zone) -> String {
     let kind = if saveset.id == saveset.backup { "Saveset" } else { "Copy" };
     let what = format!(
         "{kind} {} of task '{}' in pool '{}' is of the backup of {}.",
-        saveset.id.short(),
+        // People know a copy by its backup.
+        saveset.backup.short(),
         saveset.task,
         saveset.pool,
         zone.show(saveset.stamped),

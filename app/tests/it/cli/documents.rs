@@ -245,6 +245,7 @@ fn every_document_is_as_its_page_says() {
     check("DriveGroup", &["drive-group", "show", "any"]);
     check("Removed", &["task", "remove", "grouped"]);
     check("DriveGroup", &["drive-group", "remove", "any"]);
+    retention(&check);
     check("Datastore", &["datastore", "detach", "second"]);
     check("Task", &["task", "add", "dump", "--external"]);
     check("TokenCreated", &["token", "create", "tool", "--task", "dump"]);
@@ -279,6 +280,52 @@ fn every_document_is_as_its_page_says() {
         .filter(|name| !used.contains(*name) && !elsewhere.contains(&name.as_str()))
         .collect();
     assert!(never.is_empty(), "documented, and never seen: {never:?}");
+}
+
+/// Pools, what keeps savesets, and the second person.
+fn retention(check: &dyn Fn(&str, &[&str]) -> Value) {
+    check("Pool", &["pool", "add", "short", "--policy", "last 7", "--datastore", "main"]);
+    check("Pool[]", &["pool", "list"]);
+    check("Pool", &["pool", "show", "default"]);
+    check("Task", &["task", "change", "home", "--pool", "short"]);
+    check("JobDetail", &["backup", "home"]);
+    let would = check("Simulation", &["retention", "simulate", "default", "--policy", "last 1"]);
+    assert_ne!(would["expires"], serde_json::json!([]));
+    check("PoolChanged", &["pool", "change", "default", "--policy", "last 1"]);
+    let would = check("Simulation", &["retention", "simulate", "default", "--policy", "forever"]);
+    assert_ne!(would["kept_again"], serde_json::json!([]));
+    let dry = check("RetentionRun", &["retention", "run", "--dry-run"]);
+    assert!(!dry["expired"].as_array().unwrap().is_empty(), "{dry:#}");
+    let old = dry["expired"][0]["saveset"].as_str().unwrap();
+    check("SavesetLives", &["saveset", "why", old]);
+    let keep = check("SavesetLives", &["saveset", "keep", old, "--eol", "3"]);
+    assert_eq!(keep["lives"][0]["state"], "kept", "{keep:#}");
+    check("SavesetLives", &["saveset", "lock", old, "--until", "2100-01-31"]);
+    check("SavesetLives", &["saveset", "hold", "home", "--why", "case 12"]);
+    let release = check("SavesetLives", &["saveset", "hold", "home", "--release"]);
+    let number = release["approval"]["approval"].to_string();
+    check("Approval[]", &["approval", "list", "--all"]);
+    check("Approval", &["approval", "show", &number]);
+    check("Approval", &["approval", "reject", &number, "--note", "not now"]);
+    let run = check("RetentionRun", &["retention", "run"]);
+    check("Simulation", &["retention", "simulate", "short", "--policy", "last 1"]);
+    check("Clock", &["retention", "confirm-clock"]);
+    let kept = check("Saveset[]", &["savesets", "--deleted"]);
+    let kept = kept.as_array().unwrap();
+    let deleted = kept.iter().filter(|one| one["state"] == "deleted").count();
+    assert_eq!(run["deleted"].as_u64().unwrap() as usize, deleted, "{run:#}");
+    let gone = kept.iter().find(|one| one["state"] == "deleted").unwrap();
+    let why = check("SavesetLives", &["saveset", "why", gone["saveset"].as_str().unwrap()]);
+    assert_eq!(why["lives"][0]["deletion"]["asked_by"], "local:root");
+    let newest = kept.iter().find(|one| one["state"] == "present" && one["task"] != "home");
+    let newest = newest.unwrap()["saveset"].as_str().unwrap();
+    let asked = check("SavesetsDeleted", &["saveset", "delete", newest, "--why", "a try"]);
+    assert_eq!(asked["deleted"], 0, "{asked:#}");
+    check("Approval", &["approval", "reject", &asked["approval"]["approval"].to_string()]);
+    check("PoolChanged", &["pool", "change", "default", "--policy", "forever"]);
+    check("Task", &["task", "change", "home", "--pool", "default"]);
+    check("Pool", &["pool", "add", "empty", "--policy", "forever"]);
+    check("Pool", &["pool", "remove", "empty"]);
 }
 
 /// Holds one document against the page, for other tests.

@@ -2,6 +2,7 @@
 //! processes, and one of them dies, freezes, or runs out of space.
 
 mod cuts;
+mod deletions;
 mod firewall;
 mod full_disk;
 mod kills;

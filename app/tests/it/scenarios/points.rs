@@ -16,6 +16,8 @@ pub enum During {
     FirstStart,
     /// An occurrence of an event, and what follows its job: `events`.
     Event,
+    /// Savesets are deleted: `deletions`.
+    Deletion,
     /// Another certificate authority, another TLS key: `certificates` and `tls_keys`.
     Rotation,
 }
@@ -45,6 +47,11 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("server.code_used", Who::Server, 0, During::Join),
     ("client.joined", Who::Joiner, 0, During::Join),
     ("catalog.made", Who::Server, 0, During::FirstStart),
+    ("server.deletions_decided", Who::Server, 0, During::Deletion),
+    ("server.deletions_told", Who::Server, 0, During::Deletion),
+    ("server.deletions_answered", Who::Server, 0, During::Deletion),
+    ("datastore.savesets_buried", Who::Device, 0, During::Deletion),
+    ("device.savesets_deleted", Who::Device, 0, During::Deletion),
     ("server.authority_kept", Who::Server, 0, During::Rotation),
     ("server.before_round", Who::Server, 0, During::Event),
     ("server.after_round", Who::Server, 0, During::Event),

@@ -1,6 +1,6 @@
 //! Verbs that a device answers about its datastores, and the wrapped keys that lie in them.
 //!
-//! There is no verb that deletes.
+//! None of these deletes: that is `deletion`.
 
 use minicbor::{Decode, Encode};
 use simsim_model::{CutParameters, DomainId, StoreId};

@@ -4,6 +4,7 @@ mod bench;
 mod checks;
 mod copies;
 mod datastores;
+mod deletions;
 mod golden;
 mod healing;
 mod hostile;

@@ -41,6 +41,9 @@ pub struct BackupRequest {
     /// Any drive of this group, in place of a datastore or a drive.
     #[serde(default)]
     pub drive_group: Option<String>,
+    /// The media pool of the saveset, as for a task.
+    #[serde(default)]
+    pub pool: Option<String>,
     /// Days for which the saveset cannot be removed; 0: no lock.
     #[serde(default)]
     pub eol_days: u32,

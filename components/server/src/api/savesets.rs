@@ -14,6 +14,8 @@ pub struct SavesetListRequest {
     pub datastore: Option<String>,
     /// Also those whose manifest is gone.
     pub missing_too: bool,
+    /// Also those that were deleted, or are to be.
+    pub deleted_too: bool,
     /// 0: 1000.
     pub limit: u32,
 }
@@ -78,7 +80,7 @@ pub struct SavesetView {
     /// What that took there, compressed and sealed.
     pub bytes_stored: u64,
     pub problems: u64,
-    /// `present` or `missing`.
+    /// `present`, `missing`, `deleting` or `deleted`: of the one in `datastore`.
     pub state: String,
     /// Where else it lies.
     #[serde(default)]

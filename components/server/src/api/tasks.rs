@@ -51,6 +51,10 @@ pub struct TaskRequest {
     /// Any drive of this group, in place of a datastore or a drive.
     #[serde(default)]
     pub drive_group: Option<String>,
+    /// The media pool of its savesets; one that stands for a place stands in place of datastore, drive
+    /// and group. `None`: the default one.
+    #[serde(default)]
+    pub pool: Option<String>,
     /// Days for which a saveset cannot be removed; 0: no lock.
     #[serde(default)]
     pub eol_days: u32,
@@ -80,6 +84,8 @@ pub struct TaskView {
     pub datastore: String,
     pub drive: Option<u32>,
     pub drive_group: Option<String>,
+    /// Where it names none, it is the default one.
+    pub pool: Option<String>,
     pub eol_days: u32,
     pub created_unix_ms: i64,
     /// Its newest backup.

@@ -206,6 +206,40 @@ verbs! {
     "saveset.find" => find [FindRequest];
     /// What differs between two savesets.
     "saveset.diff" => diff [DiffRequest];
+    /// Everything that keeps a saveset, and when it goes.
+    "saveset.why" => why_saveset [SavesetRequest];
+    /// Keeps a saveset for longer.
+    "saveset.keep" => keep_saveset [KeepSavesetRequest];
+    /// Puts a saveset under legal hold, or asks to release it.
+    "saveset.hold" => hold_saveset [HoldSavesetRequest];
+    /// Locks a saveset; only ever later.
+    "saveset.lock" => lock_saveset [LockSavesetRequest];
+    /// Deletes savesets; what is not expired takes a second person.
+    "saveset.delete" => delete_savesets [DeleteSavesetsRequest];
+    /// Adds a media pool.
+    "pool.add" => add_pool [AddPoolRequest];
+    /// Changes a media pool.
+    "pool.change" => change_pool [ChangePoolRequest];
+    /// All media pools.
+    "pool.list" => pools;
+    /// One media pool.
+    "pool.show" => pool [PoolNameRequest];
+    /// Removes a media pool that nothing uses.
+    "pool.remove" => delete_pool [PoolNameRequest];
+    /// What another policy of a pool would do.
+    "retention.simulate" => simulate_retention [SimulateRequest];
+    /// Deletes what is expired.
+    "retention.run" => run_retention [RetentionRunRequest];
+    /// Confirms the server's clock, where it is in doubt.
+    "retention.confirm-clock" => confirm_clock;
+    /// Acts that wait for a second person.
+    "approval.list" => approvals [ApprovalListRequest];
+    /// One of them, with its exact content.
+    "approval.show" => approval [ApprovalRequest];
+    /// Approves an act that somebody else asked for, and does it.
+    "approval.approve" => approve [ApprovalWordRequest];
+    /// Rejects an act.
+    "approval.reject" => reject [ApprovalWordRequest];
     /// Restores a saveset or a part of it.
     "restore" => restore [RestoreRequest];
     /// Adds a replication from one datastore into another.

@@ -6,6 +6,7 @@ use simsim_transfer::throttle::Party;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::pools::PoolPlace;
 use super::tasks::{check_size, options_of, refuse_beside_group, sources_of};
 use crate::api::{
     Asked, BackupRequest, JobDetail, JobListRequest, JobReply, JobRequest, JobView, LimitedView,
@@ -61,6 +62,18 @@ impl Server {
         let name = name_of_paths(&sources);
         let detail = format!("{name}, {}", request.level.as_str());
         self.may_do(who, Right::Backup, "backup", object, detail).await?;
+        let place = PoolPlace {
+            datastore: request.datastore,
+            drive: request.drive,
+            drive_group: request.drive_group,
+        };
+        let place = self.place_in_pool(request.pool.as_deref(), place).await?;
+        let request = BackupRequest {
+            datastore: place.datastore,
+            drive: place.drive,
+            drive_group: place.drive_group,
+            ..request
+        };
         let store = match &request.drive_group {
             Some(group) => {
                 refuse_beside_group(group, request.datastore.as_deref(), request.drive)?;
@@ -91,6 +104,7 @@ impl Server {
             drive: request.drive,
             level: Some(request.level),
             saveset: None,
+            pool: request.pool,
             request: wish.to_text()?,
             requested_by: who.name().to_owned(),
             waiting: Waiting::default(),

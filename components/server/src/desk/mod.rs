@@ -2,6 +2,7 @@
 //! something, and only then does it.
 
 mod answer;
+mod approvals;
 mod audit;
 mod authority;
 mod browse;
@@ -13,6 +14,8 @@ mod interfaces;
 mod jobs;
 mod join;
 mod keys;
+mod lives;
+mod pools;
 mod ports;
 mod probe;
 mod queue;
@@ -20,6 +23,7 @@ mod rates;
 mod rebuild;
 mod replications;
 mod restore;
+mod retention;
 mod savesets;
 mod schedules;
 mod status;

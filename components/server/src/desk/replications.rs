@@ -167,6 +167,7 @@ impl Server {
             drive: Some(relation.drive),
             level: None,
             saveset: None,
+            pool: None,
             request: wish.to_text()?,
             requested_by: who.name().to_owned(),
             waiting: Waiting::default(),
@@ -180,9 +181,10 @@ fn view(catalog: &Catalog, relation: &Replication) -> Result<ReplicationView, Ca
     let target = catalog.datastore_with_id(relation.target)?;
     let there: HashSet<SavesetId> =
         catalog.savesets_in(target.store)?.into_iter().map(|(_, one)| one.saveset).collect();
+    let deleted: HashSet<SavesetId> = catalog.deleted_in(target.store)?.into_iter().collect();
     let mut wanted: Vec<SavesetId> = Vec::new();
     for (_, saveset) in catalog.savesets_in(source.store)? {
-        if is_about(relation, &saveset) {
+        if is_about(relation, &saveset) && !deleted.contains(&saveset.saveset) {
             wanted.push(saveset.saveset);
         }
     }

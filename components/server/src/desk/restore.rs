@@ -81,6 +81,7 @@ impl Server {
             drive: None,
             level: None,
             saveset: Some(saveset.saveset),
+            pool: None,
             request: wish.to_text()?,
             requested_by: who.name().to_owned(),
             waiting: Waiting::default(),
@@ -121,6 +122,7 @@ impl Server {
             drive: None,
             level: None,
             saveset: saveset.map(|saveset| saveset.saveset),
+            pool: None,
             request: Wish::Verify(VerifyWish {
                 depth: request.depth,
                 keys_to_device: request.keys_to_device,
@@ -209,6 +211,7 @@ fn whole(
         drive: None,
         level: None,
         saveset: None,
+        pool: None,
         request: wish.to_text()?,
         requested_by: who.name().to_owned(),
         waiting: Waiting::default(),

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use simsim_catalog::{Catalog, CatalogError, Saveset, SavesetCopy, SavesetFilter, StoreNames};
+use simsim_catalog::{
+    Catalog, CatalogError, DeletionStage, Saveset, SavesetCopy, SavesetFilter, StoreNames,
+};
 use simsim_model::{SavesetId, StoreId};
 
 use crate::api::{
@@ -32,6 +34,7 @@ impl Server {
             task_name: request.task,
             store,
             missing_too: request.missing_too,
+            deleted_too: request.deleted_too,
             limit: if request.limit == 0 { 1000 } else { request.limit },
         };
         let (savesets, stores) = self
@@ -174,6 +177,7 @@ fn nearest_names(wanted: &str, names: impl Iterator<Item = String>) -> Vec<Strin
 struct Stores {
     names: StoreNames,
     copies: HashMap<SavesetId, Vec<SavesetCopy>>,
+    deletions: HashMap<(SavesetId, StoreId), DeletionStage>,
 }
 
 impl Stores {
@@ -182,16 +186,28 @@ impl Stores {
         for copy in catalog.copies()? {
             copies.entry(copy.saveset).or_default().push(copy);
         }
-        Ok(Self { names: catalog.datastore_names()?, copies })
+        let deletions = catalog.deletions()?.into_iter();
+        let deletions = deletions.map(|one| ((one.saveset, one.store), one.stage())).collect();
+        Ok(Self { names: catalog.datastore_names()?, copies, deletions })
     }
 
     fn name(&self, store: StoreId) -> String {
         self.names.get(&store).cloned().unwrap_or_else(|| store.to_string())
     }
 
+    /// How it is with the one that the row is of.
+    fn state_of(&self, saveset: &Saveset) -> &'static str {
+        match self.deletions.get(&(saveset.saveset, saveset.store)) {
+            Some(DeletionStage::Done) => "deleted",
+            Some(DeletionStage::Decided | DeletionStage::Told) => "deleting",
+            None => saveset.state.as_str(),
+        }
+    }
+
     fn copies_of(&self, saveset: SavesetId) -> Vec<CopyView> {
         let copies = self.copies.get(&saveset).into_iter().flatten();
         copies
+            .filter(|copy| !self.deletions.contains_key(&(copy.saveset, copy.store)))
             .map(|copy| CopyView { datastore: self.name(copy.store), sequence: copy.sequence })
             .collect()
     }
@@ -217,7 +233,7 @@ fn view(saveset: &Saveset, stores: &Stores) -> SavesetView {
         bytes_new: saveset.bytes_new,
         bytes_stored: saveset.bytes_stored,
         problems: saveset.problems,
-        state: saveset.state.as_str().to_owned(),
+        state: stores.state_of(saveset).to_owned(),
         copies: stores.copies_of(saveset.saveset),
     }
 }

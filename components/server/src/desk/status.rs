@@ -112,7 +112,19 @@ impl Server {
                 paused.by
             ));
         }
+        if let Some(doubt) = self.clock_view().await?.doubt {
+            warnings.push(format!(
+                "nothing expires and nothing is deleted: {doubt} ('simsim retention confirm-clock')"
+            ));
+        }
+        let waiting = house.books.run(|catalog| catalog.approvals(true)).await?;
         let now = now_unix_ms();
+        let waiting = waiting.iter().filter(|one| one.expires_unix_ms > now).count();
+        if waiting > 0 {
+            warnings.push(format!(
+                "{waiting} acts wait for a second person: see them with 'simsim approval list'"
+            ));
+        }
         warnings.extend(last.iter().filter_map(|job| backup_warning(job, now)));
         let count = |state| open.iter().filter(|job| job.state == state).count() as u64;
         Ok(Status {

@@ -7,6 +7,7 @@ use simsim_model::{TargetKind, escape_path};
 
 use super::datastores::check_name;
 use super::interfaces::CHOOSING;
+use super::pools::PoolPlace;
 use crate::api::{TaskNameRequest, TaskOptions, TaskRequest, TaskView};
 use crate::clock::now_unix_ms;
 use crate::jobs::paths_of;
@@ -99,6 +100,18 @@ impl Server {
         }
         check_size(&sources, &request.excludes)?;
         self.check_choices(&request.options.interfaces).await?;
+        let place = PoolPlace {
+            datastore: request.datastore.clone(),
+            drive: request.drive,
+            drive_group: request.drive_group.clone(),
+        };
+        let place = self.place_in_pool(request.pool.as_deref(), place).await?;
+        let request = &TaskRequest {
+            datastore: place.datastore,
+            drive: place.drive,
+            drive_group: place.drive_group,
+            ..request.clone()
+        };
         let store = match &request.drive_group {
             Some(group) => {
                 self.check_group(request, group)?;
@@ -121,6 +134,7 @@ impl Server {
             store,
             drive_group: request.drive_group.clone(),
             drive: request.drive,
+            pool: request.pool.clone(),
             eol_days: request.eol_days,
         })
     }
@@ -198,6 +212,7 @@ impl Server {
             excludes: settings.excludes,
             drive: settings.drive,
             drive_group: settings.drive_group,
+            pool: settings.pool,
             eol_days: settings.eol_days,
             created_unix_ms: task.created_unix_ms,
             last_job: last.as_ref().map(|job| job.number),

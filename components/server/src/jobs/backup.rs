@@ -85,6 +85,16 @@ async fn prepare(
     house.books.run(move |catalog| catalog.start_job(number, &start, now_unix_ms())).await?;
     running.tell_state(simsim_catalog::JobState::Running);
     simsim_model::failpoint::hit("server.job_started");
+    // From now on the job keeps its base from being deleted. A decision that came before is seen here.
+    if let Some(base) = base.as_ref().map(|base| base.saveset) {
+        let deletions = house.books.run(move |catalog| catalog.deletions_of(base)).await?;
+        if deletions.iter().any(|one| one.store == store) {
+            return Err(ServerError::Busy(format!(
+                "saveset {}, which was to be compared with, is being deleted: run the backup again",
+                base.short()
+            )));
+        }
+    }
 
     let names = SavesetNames { client: job.client_name.clone(), task: job.task_name.clone() };
     let stream = match (wish.kind, &key) {

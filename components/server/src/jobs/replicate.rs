@@ -115,11 +115,14 @@ impl Way {
             .run(move |catalog| Ok((catalog.savesets_in(source)?, catalog.savesets_in(target)?)))
             .await?;
         let there: HashSet<SavesetId> = there.into_iter().map(|(_, one)| one.saveset).collect();
+        // What was deleted in the target does not come there again by itself.
+        let deleted = house.books.run(move |catalog| catalog.deleted_in(target)).await?;
+        let deleted: HashSet<SavesetId> = deleted.into_iter().collect();
         let mut domains: BTreeMap<DomainId, Vec<SavesetId>> = BTreeMap::new();
         for (_, saveset) in found {
             let is_meant = match heals {
                 true => there.contains(&saveset.saveset),
-                false => is_about(&self.relation, &saveset),
+                false => is_about(&self.relation, &saveset) && !deleted.contains(&saveset.saveset),
             };
             if is_meant {
                 domains.entry(saveset.domain).or_default().push(saveset.saveset);

@@ -147,6 +147,7 @@ pub(crate) fn backup_of(
         drive: settings.drive,
         level: Some(level),
         saveset: None,
+        pool: settings.pool,
         request: wish.to_text()?,
         requested_by,
         waiting: Waiting::default(),

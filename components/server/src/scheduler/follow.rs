@@ -110,6 +110,7 @@ fn retry(loaded: &Loaded, job: &Job, now: Timestamp) -> Option<NewJob> {
         drive: asked_drive(job),
         level: job.level,
         saveset: job.saveset.filter(|_| job.kind != simsim_catalog::JobKind::Backup),
+        pool: job.pool.clone(),
         request: job.request.clone(),
         requested_by: job.requested_by.clone(),
         waiting: Waiting {

@@ -75,6 +75,7 @@ impl World {
                     store: STORES[0],
                     drive_group: None,
                     drive: None,
+                    pool: None,
                     eol_days: 0,
                 };
                 catalog.add_task(&settings, 1).unwrap();

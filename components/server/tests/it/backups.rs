@@ -261,6 +261,7 @@ async fn paths_are_backed_up_without_a_task_and_compared_with_the_last_time() {
         datastore: None,
         drive: None,
         drive_group: None,
+        pool: None,
         eol_days: 0,
         level: Level::Incr,
     };

@@ -14,6 +14,7 @@ mod ports;
 mod probes;
 mod queue;
 mod rates;
+mod retention;
 mod revoked;
 mod rights;
 mod suite;

@@ -162,6 +162,7 @@ async fn a_job_says_at_once_which_host_it_waits_for_and_what_it_was_asked() {
         datastore: Some("remote".to_owned()),
         drive: None,
         drive_group: None,
+        pool: None,
         eol_days: 0,
         level: Level::Full,
     };

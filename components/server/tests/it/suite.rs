@@ -239,6 +239,7 @@ pub fn task(name: &str, client: &str, source: &Path) -> TaskRequest {
         datastore: None,
         drive: None,
         drive_group: None,
+        pool: None,
         eol_days: 0,
     }
 }

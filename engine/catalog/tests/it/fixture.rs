@@ -196,6 +196,7 @@ pub fn task_settings(name: &str) -> TaskSettings {
         store: STORE,
         drive_group: None,
         drive: Some(1),
+        pool: None,
         eol_days: 30,
     }
 }
@@ -211,6 +212,7 @@ pub fn backup_job(client: &Client) -> NewJob {
         drive: None,
         level: Some(Level::Full),
         saveset: None,
+        pool: None,
         request: "{}".to_owned(),
         requested_by: "local:root".to_owned(),
         waiting: Waiting::default(),

@@ -14,6 +14,8 @@ mod enrolment;
 mod events;
 #[path = "../suite/jobs.rs"]
 mod jobs;
+#[path = "../suite/lives.rs"]
+mod lives;
 #[path = "../suite/opening.rs"]
 mod opening;
 #[path = "../suite/readers.rs"]

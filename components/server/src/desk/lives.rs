@@ -1,0 +1,419 @@
+//! What keeps a saveset and what ends it: why, keep, hold, lock, delete.
+
+use jiff::{SignedDuration, Timestamp};
+use simsim_catalog::{
+    Deletion, DeletionStage, Hold, LastCheck, Life, LifeBooks, LifeChange, Saveset, StoreNames,
+};
+use simsim_model::{SavesetId, StoreId};
+use simsim_retention::{DAYS_MAX, Verdict, Why, explain, extend_lock};
+
+use crate::api::{
+    DeleteSavesetsRequest, DeletionView, HoldSavesetRequest, HoldView, KeepSavesetRequest,
+    LifeView, LockSavesetRequest, SavesetLives, SavesetRequest, SavesetsDeleted,
+};
+use crate::clock::now_unix_ms;
+use crate::retention::{Act, Came, Judged, carry_out, instant, label, perform, zone_error};
+use crate::rights::{Object, Principal, Right};
+use crate::{Server, ServerError};
+
+/// Savesets of one request.
+const SAVESETS_MAX: usize = 1000;
+/// Of the reason for a hold or a deletion.
+const WHY_BYTES_MAX: usize = 1024;
+
+impl Server {
+    /// Everything that keeps a saveset and its copies, and when they go.
+    pub async fn why_saveset(
+        &self,
+        who: &Principal,
+        request: SavesetRequest,
+    ) -> Result<SavesetLives, ServerError> {
+        let saveset = self.house.saveset(&request.saveset, None).await?;
+        let object = Object::Client(&saveset.client_name);
+        self.may_see(who, Right::View, "see a saveset of", object).await?;
+        self.lives_of(&saveset).await
+    }
+
+    /// Gives a saveset an EOL of its own, later than what keeps it otherwise.
+    pub async fn keep_saveset(
+        &self,
+        who: &Principal,
+        request: KeepSavesetRequest,
+    ) -> Result<SavesetLives, ServerError> {
+        let saveset = self.house.saveset(&request.saveset, None).await?;
+        let detail = match (request.until_unix_s, request.days) {
+            (Some(until), None) => format!("until {}", instant(until.saturating_mul(1000))),
+            (None, Some(days)) if (1..=DAYS_MAX).contains(&days) => format!("{days} days"),
+            _ => {
+                return Err(ServerError::invalid(format!(
+                    "say until when, or for how many days from its stamp (1 to {DAYS_MAX})"
+                )));
+            }
+        };
+        let object = Object::Client(&saveset.client_name);
+        let detail = format!("saveset {}, {detail}", saveset.saveset);
+        self.may_do(who, Right::Administer, "saveset.keep", object, detail).await?;
+        let id = saveset.saveset;
+        let decide = move |books: &LifeBooks| match eol_of(books, id, &request) {
+            Ok(eol) => (Ok(()), vec![LifeChange::Eol(id, eol)]),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        let (done, _) = self
+            .house
+            .books
+            .run(move |catalog| catalog.change_lives(now_unix_ms(), decide))
+            .await?;
+        done?;
+        self.lives_of(&saveset).await
+    }
+
+    /// Puts a saveset under legal hold, or asks a second person to release it.
+    pub async fn hold_saveset(
+        &self,
+        who: &Principal,
+        request: HoldSavesetRequest,
+    ) -> Result<SavesetLives, ServerError> {
+        let saveset = self.house.saveset(&request.saveset, None).await?;
+        let id = saveset.saveset;
+        let object = Object::Client(&saveset.client_name);
+        let verb = "saveset.hold";
+        if request.release {
+            if request.why.is_some() {
+                return Err(ServerError::invalid("a reason belongs to a hold, not to its release"));
+            }
+            let detail = format!("release saveset {id}");
+            self.may_do(who, Right::Administer, verb, object, detail).await?;
+            let came = perform(&self.house, who, Act::ReleaseHold { saveset: id }).await?;
+            let mut lives = self.lives_of(&saveset).await?;
+            if let Came::Asked(number) = came {
+                lives.approval = Some(self.approval_view(number).await?);
+            }
+            return Ok(lives);
+        }
+        let why = request.why.unwrap_or_default();
+        check_why(&why, "a hold")?;
+        let detail = format!("saveset {id}: {why}");
+        self.may_do(who, Right::Administer, verb, object, detail).await?;
+        let by = who.name().to_owned();
+        let decide = move |books: &LifeBooks| {
+            let hold = Hold { by: by.clone(), why: why.clone(), since_unix_ms: now_unix_ms() };
+            match stays(books, id) {
+                Ok(life) if life.hold.is_some() => {
+                    (Err(ServerError::invalid("it is under legal hold already")), Vec::new())
+                }
+                Ok(_) => (Ok(()), vec![LifeChange::Hold(id, hold)]),
+                Err(error) => (Err(error), Vec::new()),
+            }
+        };
+        let (done, _) = self
+            .house
+            .books
+            .run(move |catalog| catalog.change_lives(now_unix_ms(), decide))
+            .await?;
+        done?;
+        self.lives_of(&saveset).await
+    }
+
+    /// Locks a saveset until an instant, later than its lock of now.
+    pub async fn lock_saveset(
+        &self,
+        who: &Principal,
+        request: LockSavesetRequest,
+    ) -> Result<SavesetLives, ServerError> {
+        let saveset = self.house.saveset(&request.saveset, None).await?;
+        let id = saveset.saveset;
+        let until = second(request.until_unix_s)?;
+        let object = Object::Client(&saveset.client_name);
+        let detail = format!("saveset {id} until {until}");
+        self.may_do(who, Right::Administer, "saveset.lock", object, detail).await?;
+        let wanted = request.until_unix_s;
+        let decide = move |books: &LifeBooks| {
+            let locked = || {
+                let life = stays(books, id)?;
+                let current = match life.lock_until_unix_s {
+                    0 => None,
+                    until => Some(second(until)?),
+                };
+                let refused =
+                    |error: simsim_retention::LockError| ServerError::Refused(error.to_string());
+                extend_lock(current, until).map_err(refused)
+            };
+            match locked() {
+                Ok(_) => (Ok(()), vec![LifeChange::Lock(id, wanted)]),
+                Err(error) => (Err(error), Vec::new()),
+            }
+        };
+        let (done, _) = self
+            .house
+            .books
+            .run(move |catalog| catalog.change_lives(now_unix_ms(), decide))
+            .await?;
+        done?;
+        self.lives_of(&saveset).await
+    }
+
+    /// Deletes savesets. What is expired goes at once; anything else waits for a second person; what
+    /// is locked or held does not go at all.
+    pub async fn delete_savesets(
+        &self,
+        who: &Principal,
+        request: DeleteSavesetsRequest,
+    ) -> Result<SavesetsDeleted, ServerError> {
+        if request.savesets.is_empty() || request.savesets.len() > SAVESETS_MAX {
+            return Err(ServerError::invalid(format!("name 1 to {SAVESETS_MAX} savesets")));
+        }
+        check_why(&request.why, "a deletion")?;
+        let store = match request.datastore {
+            Some(name) => Some(self.house.datastore(Some(name)).await?.store),
+            None => None,
+        };
+        let mut found: Vec<Saveset> = Vec::new();
+        for id in &request.savesets {
+            let saveset = self.house.saveset(id, None).await?;
+            let object = Object::Client(&saveset.client_name);
+            self.may_see(who, Right::Delete, "saveset.delete", object).await?;
+            if !found.iter().any(|one| one.saveset == saveset.saveset) {
+                found.push(saveset);
+            }
+        }
+        for saveset in &found {
+            let object = Object::Client(&saveset.client_name);
+            let detail = format!("saveset {}: {}", saveset.saveset, request.why);
+            self.may_do(who, Right::Delete, "saveset.delete", object, detail).await?;
+        }
+        let savesets: Vec<SavesetId> = found.iter().map(|one| one.saveset).collect();
+        let act = Act::DeleteSavesets { savesets: savesets.clone(), store, why: request.why };
+        let mut reply = SavesetsDeleted {
+            savesets,
+            deleted: 0,
+            waiting: 0,
+            trouble: Vec::new(),
+            approval: None,
+        };
+        let done = match perform(&self.house, who, act).await? {
+            Came::Asked(number) => {
+                reply.approval = Some(self.approval_view(number).await?);
+                return Ok(reply);
+            }
+            Came::Done(done) => done,
+        };
+        let mut stores: Vec<StoreId> = done.deletions.iter().map(|(_, store)| *store).collect();
+        stores.sort_unstable();
+        stores.dedup();
+        for store in stores {
+            match carry_out(&self.house, store).await {
+                Ok(carried) => reply.trouble.extend(carried.trouble),
+                Err(error) => reply.trouble.push(error.full_message()),
+            }
+        }
+        let deletions = self.house.books.run(|catalog| catalog.deletions()).await?;
+        for place in done.deletions {
+            let one = deletions.iter().find(|one| (one.saveset, one.store) == place);
+            match one.map(Deletion::stage) {
+                Some(DeletionStage::Done) => reply.deleted += 1,
+                Some(_) => reply.waiting += 1,
+                None => {}
+            }
+        }
+        Ok(reply)
+    }
+
+    async fn lives_of(&self, saveset: &Saveset) -> Result<SavesetLives, ServerError> {
+        let id = saveset.saveset;
+        let (books, deletions, names) = self
+            .house
+            .books
+            .run(move |catalog| {
+                let names = catalog.datastore_names()?;
+                Ok((catalog.life_books()?, catalog.deletions_of(id)?, names))
+            })
+            .await?;
+        let judged = Judged::of(&books, now_unix_ms())?;
+        let decision = judged.verdicts()?;
+        let zone = judged.almanac.zone(None).map_err(zone_error)?;
+        let mut lives = Vec::new();
+        for at in judged.places(id) {
+            let (Some(life), Some(one), Some((_, verdict))) =
+                (judged.lives.get(at), judged.savesets.get(at), decision.verdicts.get(at))
+            else {
+                continue;
+            };
+            let (state, until) = match verdict {
+                Verdict::Keep { until, .. } => ("kept", until.map(|at| at.as_millisecond())),
+                Verdict::Expire { .. } => ("expired", None),
+            };
+            let mut view = life_view(life, &names);
+            view.state = state.to_owned();
+            view.until_unix_ms = until;
+            view.explained = explain(one, verdict, &zone);
+            lives.push(view);
+        }
+        for life in books.lives.iter().filter(|life| life.saveset.saveset == id) {
+            if let Some(deletion) = &life.deletion {
+                let mut view = life_view(life, &names);
+                view.explained = format!("It is being deleted: {}.", deletion.why);
+                view.deletion = Some(deletion_view(deletion));
+                lives.push(view);
+            }
+        }
+        for deletion in deletions.iter().filter(|one| one.stage() == DeletionStage::Done) {
+            lives.push(gone_view(saveset, deletion, &names));
+        }
+        Ok(SavesetLives { saveset: id, lives, approval: None })
+    }
+}
+
+/// The own EOL that was asked for, if nothing lives shorter by it.
+fn eol_of(
+    books: &LifeBooks,
+    id: SavesetId,
+    request: &KeepSavesetRequest,
+) -> Result<i64, ServerError> {
+    let life = stays(books, id)?;
+    let eol = match (request.until_unix_s, request.days) {
+        (Some(until), _) => Timestamp::from_second(until)
+            .map_err(|_| ServerError::invalid("that instant is beyond the calendar"))?,
+        (None, days) => {
+            let days = SignedDuration::from_hours(24 * i64::from(days.unwrap_or(0)));
+            let stamped = instant(life.stamped_unix_ms);
+            stamped.checked_add(days).unwrap_or(Timestamp::MAX)
+        }
+    };
+    let judged = Judged::of(books, now_unix_ms())?;
+    let before = judged.verdicts()?;
+    let zone = judged.almanac.zone(None).map_err(zone_error)?;
+    for at in judged.places(id) {
+        let after = judged.verdict_with(at, |saveset| saveset.eol = Some(eol))?;
+        let (Some((_, before)), Some(after)) = (before.verdicts.get(at), after) else { continue };
+        if is_shorter(before, &after) {
+            let kept = judged.savesets.get(at).map(|one| explain(one, before, &zone));
+            return Err(ServerError::Refused(format!(
+                "an EOL of {} would let it go earlier than now: {} To delete it before, 'simsim saveset \
+                 delete' asks a second person",
+                zone.show(eol),
+                kept.unwrap_or_default()
+            )));
+        }
+    }
+    Ok(eol.as_second())
+}
+
+/// Does an EOL take a reason away, or shorten one? That it is the newest of its task now is none that
+/// lasts, and rules do not look at an EOL.
+fn is_shorter(before: &Verdict, after: &Verdict) -> bool {
+    let (before, after) = match (before, after) {
+        (Verdict::Expire { .. }, _) => return false,
+        (Verdict::Keep { .. }, Verdict::Expire { .. }) => return true,
+        (Verdict::Keep { why: before, .. }, Verdict::Keep { why: after, .. }) => (before, after),
+    };
+    before.iter().any(|why| match why {
+        Why::Forever | Why::NoPolicy | Why::NothingNewer => !after.contains(why),
+        Why::Eol { until: before, .. } => {
+            !after.iter().any(|why| matches!(why, Why::Eol { until, .. } if until >= before))
+        }
+        Why::LegalHold { .. }
+        | Why::Lock { .. }
+        | Why::Rule { .. }
+        | Why::NewestOfTask
+        | Why::ClockInDoubt => false,
+    })
+}
+
+/// One of a saveset's lives that is not past keeping: not deleted, and no device was told to.
+fn stays(books: &LifeBooks, id: SavesetId) -> Result<&Life, ServerError> {
+    let mut lives = books.lives.iter().filter(|life| life.saveset.saveset == id).peekable();
+    if lives.peek().is_none() {
+        return Err(ServerError::not_found("manifest of saveset", id));
+    }
+    let told = |life: &&Life| {
+        life.deletion.as_ref().is_some_and(|deletion| deletion.stage() == DeletionStage::Told)
+    };
+    lives.find(|life| !told(life)).ok_or_else(|| {
+        ServerError::Refused(format!(
+            "saveset {} is being deleted: its device was told, and nobody can take that back",
+            id.short()
+        ))
+    })
+}
+
+fn second(unix_s: u64) -> Result<Timestamp, ServerError> {
+    let at = i64::try_from(unix_s).ok().and_then(|at| Timestamp::from_second(at).ok());
+    at.ok_or_else(|| ServerError::invalid("that instant is beyond the calendar"))
+}
+
+fn check_why(why: &str, what: &str) -> Result<(), ServerError> {
+    match why.trim().is_empty() || why.len() > WHY_BYTES_MAX {
+        false => Ok(()),
+        true => Err(ServerError::invalid(format!(
+            "{what} needs a reason that others will read, of at most {WHY_BYTES_MAX} bytes"
+        ))),
+    }
+}
+
+fn store_name(store: StoreId, names: &StoreNames) -> String {
+    names.get(&store).cloned().unwrap_or_else(|| store.to_string())
+}
+
+fn life_view(life: &Life, names: &StoreNames) -> LifeView {
+    LifeView {
+        datastore: store_name(life.store, names),
+        is_copy: !life.is_original(),
+        task: label(life),
+        pool: life.pool.clone(),
+        state: "deleting".to_owned(),
+        stamped_unix_ms: life.stamped_unix_ms,
+        number: life.number,
+        made_for: life.made_for.as_str().to_owned(),
+        eol_unix_s: life.eol_unix_s,
+        lock_until_unix_s: life.lock_until_unix_s,
+        hold: life.hold.as_ref().map(|hold| HoldView {
+            by: hold.by.clone(),
+            why: hold.why.clone(),
+            since_unix_ms: hold.since_unix_ms,
+        }),
+        check: match life.check {
+            LastCheck::NotYet => "not-yet",
+            LastCheck::Whole => "whole",
+            LastCheck::Damaged => "damaged",
+        }
+        .to_owned(),
+        checked_unix_ms: life.checked_unix_ms,
+        until_unix_ms: None,
+        explained: String::new(),
+        deletion: None,
+    }
+}
+
+/// What is left of one that is gone: its row, and who ended it.
+fn gone_view(saveset: &Saveset, deletion: &Deletion, names: &StoreNames) -> LifeView {
+    LifeView {
+        datastore: store_name(deletion.store, names),
+        is_copy: deletion.store != saveset.store,
+        task: format!("{}:{}", saveset.client_name, saveset.task_name),
+        pool: String::new(),
+        state: "deleted".to_owned(),
+        stamped_unix_ms: saveset.committed_unix_ns.div_euclid(1_000_000),
+        number: 0,
+        made_for: String::new(),
+        eol_unix_s: None,
+        lock_until_unix_s: 0,
+        hold: None,
+        check: "not-yet".to_owned(),
+        checked_unix_ms: None,
+        until_unix_ms: None,
+        explained: format!("It was deleted ({}), as {} asked.", deletion.why, deletion.asked_by),
+        deletion: Some(deletion_view(deletion)),
+    }
+}
+
+fn deletion_view(deletion: &Deletion) -> DeletionView {
+    DeletionView {
+        why: deletion.why.clone(),
+        asked_by: deletion.asked_by.clone(),
+        approval: deletion.approval,
+        decided_unix_ms: deletion.decided_unix_ms,
+        told_unix_ms: deletion.told_unix_ms,
+        done_unix_ms: deletion.done_unix_ms,
+        trouble: deletion.trouble.clone(),
+    }
+}

@@ -1,0 +1,160 @@
+//! Devices are told what was decided, and what they answer is written down.
+//!
+//! A device is told the same again until it has answered: what is gone is answered as gone. Only what
+//! it was never told, or said that it kept, can still be taken back. One telling at a time: an answer
+//! must not be taken for that of another one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use simsim_catalog::{Datastore, DatastoreState, Told};
+use simsim_control::verbs::{DELETE_SAVESETS_MAX, DeleteSavesets};
+use simsim_model::{Kind, SavesetId, StoreId};
+
+use super::clock::keep_known;
+use crate::ServerError;
+use crate::clock::now_unix_ms;
+use crate::house::House;
+use crate::jobs::DEVICE_PATIENCE;
+
+/// Who tells the device of a datastore now.
+static TELLING: Mutex<BTreeMap<StoreId, Arc<tokio::sync::Mutex<()>>>> = Mutex::new(BTreeMap::new());
+
+/// What came of telling devices.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Carried {
+    pub gone: Vec<SavesetId>,
+    /// A hold or a lock came in between, or the device knows of a lock.
+    pub taken_back: Vec<SavesetId>,
+    /// Read by a job, or by somebody at the device: told again later.
+    pub waiting: u64,
+    pub trouble: Vec<String>,
+}
+
+impl Carried {
+    fn add(&mut self, other: Carried) {
+        self.gone.extend(other.gone);
+        self.taken_back.extend(other.taken_back);
+        self.waiting += other.waiting;
+        self.trouble.extend(other.trouble);
+    }
+}
+
+/// Tells every device what is to be deleted there. One that is away is told when it is back.
+pub(crate) async fn carry_out_all(house: &House) -> Result<Carried, ServerError> {
+    let mut all = Carried::default();
+    for store in house.books.run(|catalog| catalog.stores_with_deletions()).await? {
+        match carry_out(house, store).await {
+            Ok(carried) => all.add(carried),
+            Err(error) => all.trouble.push(error.full_message()),
+        }
+    }
+    Ok(all)
+}
+
+/// Tells the device of one datastore.
+pub(crate) async fn carry_out(house: &House, store: StoreId) -> Result<Carried, ServerError> {
+    let turn = Arc::clone(TELLING.lock().entry(store).or_default());
+    let _one = turn.lock().await;
+    let pending = house.books.run(|catalog| catalog.stores_with_deletions()).await?;
+    if !pending.contains(&store) {
+        return Ok(Carried::default());
+    }
+    let datastore = house.books.run(move |catalog| catalog.datastore_with_id(store)).await?;
+    if datastore.state != DatastoreState::Active {
+        return Err(ServerError::Refused(format!(
+            "datastore '{}' is out of service: what is to be deleted there waits until it is attached",
+            datastore.name
+        )));
+    }
+    // Before anything counts as told.
+    let line = house.nodes.line(datastore.device, DEVICE_PATIENCE).await?;
+    let mut carried = Carried::default();
+    loop {
+        let frozen = keep_known(house).await?.is_some();
+        let telling = house
+            .books
+            .run(move |catalog| {
+                catalog.tell_deletions(store, DELETE_SAVESETS_MAX, frozen, now_unix_ms())
+            })
+            .await?;
+        for saveset in &telling.taken_back {
+            tracing::info!(%saveset, "its deletion was taken back: a hold or a lock came in between");
+        }
+        carried.taken_back.extend(&telling.taken_back);
+        carried.waiting = telling.waiting;
+        if telling.savesets.is_empty() {
+            return Ok(carried);
+        }
+        simsim_model::failpoint::hit("server.deletions_told");
+        let asked_unix_s = u64::try_from(now_unix_ms().div_euclid(1000)).unwrap_or(0);
+        let savesets = telling.savesets.clone();
+        let full = savesets.len() >= DELETE_SAVESETS_MAX;
+        let told = line.call_slow(DeleteSavesets { store, savesets, asked_unix_s }).await;
+        let answers = match told {
+            Ok(reply) => answers(&telling.savesets, reply),
+            // It did nothing: a device of an older version, which does not know the verb.
+            Err(error) if error.kind() == Kind::Invalid => {
+                let why = error.full_message();
+                carried.trouble.push(why.clone());
+                telling.savesets.iter().map(|one| (*one, Told::Busy(why.clone()))).collect()
+            }
+            // How far it came is not known: it is told again.
+            Err(error) => return Err(error),
+        };
+        simsim_model::failpoint::hit("server.deletions_answered");
+        let gone = note(&datastore, &answers, &mut carried);
+        house
+            .books
+            .run(move |catalog| catalog.end_deletions(store, &answers, now_unix_ms()))
+            .await?;
+        if !full || gone == 0 {
+            return Ok(carried);
+        }
+    }
+}
+
+/// What the device said of each saveset that it was told. What it says of others counts for nothing,
+/// and what it does not mention is still to be told.
+fn answers(
+    told: &[SavesetId],
+    reply: simsim_control::verbs::DeleteSavesetsReply,
+) -> Vec<(SavesetId, Told)> {
+    let mut answers = Vec::new();
+    for saveset in told {
+        if reply.gone.contains(saveset) {
+            answers.push((*saveset, Told::Gone));
+        } else if let Some(kept) = reply.kept.iter().find(|kept| kept.saveset == *saveset) {
+            let told = match kept.kind {
+                Kind::Denied => Told::Refused(kept.message.clone()),
+                _ => Told::Busy(kept.message.clone()),
+            };
+            answers.push((*saveset, told));
+        }
+    }
+    answers
+}
+
+/// Counts the answers and logs what a person should know; how many are gone.
+fn note(datastore: &Datastore, answers: &[(SavesetId, Told)], carried: &mut Carried) -> usize {
+    let before = carried.gone.len();
+    for (saveset, told) in answers {
+        match told {
+            Told::Gone => {
+                tracing::info!(%saveset, datastore = %datastore.name, "saveset deleted");
+                carried.gone.push(*saveset);
+            }
+            Told::Busy(why) => {
+                tracing::info!(%saveset, datastore = %datastore.name, why, "saveset not deleted yet");
+                carried.waiting += 1;
+            }
+            Told::Refused(why) => {
+                tracing::warn!(%saveset, datastore = %datastore.name, why, "the device keeps it");
+                carried.taken_back.push(*saveset);
+                carried.trouble.push(format!("datastore '{}': {why}", datastore.name));
+            }
+        }
+    }
+    carried.gone.len() - before
+}

@@ -1,0 +1,344 @@
+//! How long savesets live, as one decision sees it: everything that bears on it, read and changed in
+//! one transaction. So no hold, lock or policy comes in between what was looked at and what was written.
+
+use std::collections::HashMap;
+
+use rusqlite::params;
+use simsim_model::{Checked, Outcome, SavesetId, StoreId};
+
+use crate::backups::{Hold, MadeFor};
+use crate::catalog::Catalog;
+use crate::cells::{Cells, count_cell};
+use crate::deletions::{self, Deletion, NewDeletion};
+use crate::pools::{self, Pool};
+use crate::savesets::{self, Saveset};
+use crate::sql::Session;
+use crate::{Approval, ApprovalEnd, CatalogError, NewApproval, approvals};
+
+/// What the checks of a saveset in a datastore came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LastCheck {
+    /// None was made, or one found damage and did not say whose.
+    NotYet,
+    Whole,
+    Damaged,
+}
+
+/// One saveset in one datastore, with what keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Life {
+    /// The row of its backup: names, sizes, and the lock of its manifest.
+    pub saveset: Saveset,
+    /// Where this one lies.
+    pub store: StoreId,
+    /// The server's count of backups: which of two is newer.
+    pub number: u64,
+    pub stamped_unix_ms: i64,
+    /// The stamp is that of the device that committed it.
+    pub found: bool,
+    pub made_for: MadeFor,
+    pub pool: String,
+    pub eol_unix_s: Option<i64>,
+    /// Of manifest and extension the later one; 0: none.
+    pub lock_until_unix_s: u64,
+    pub hold: Option<Hold>,
+    pub check: LastCheck,
+    pub checked_unix_ms: Option<i64>,
+    /// It is to be deleted.
+    pub deletion: Option<Deletion>,
+}
+
+impl Life {
+    /// Where its backup has its row; elsewhere it is a copy.
+    pub fn is_original(&self) -> bool {
+        self.store == self.saveset.store
+    }
+}
+
+/// Everything that a decision looks at, of one moment.
+#[derive(Debug, Clone, Default)]
+pub struct LifeBooks {
+    pub lives: Vec<Life>,
+    pub pools: Vec<Pool>,
+    /// Client, task and days, of tasks that have an EOL.
+    pub task_eol_days: Vec<(String, String, u32)>,
+    /// Those that wait.
+    pub approvals: Vec<Approval>,
+    /// What is kept under [`CLOCK`].
+    pub clock: Option<Vec<u8>>,
+}
+
+/// The setting in which the Server keeps what it knows of the time.
+pub const CLOCK: &str = "retention.clock";
+
+/// One thing that a decision changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LifeChange {
+    Delete(NewDeletion),
+    /// The saveset's own EOL.
+    Eol(SavesetId, i64),
+    /// A lock only ever grows; deletions that were not told are taken back.
+    Lock(SavesetId, u64),
+    /// Deletions that were not told are taken back.
+    Hold(SavesetId, Hold),
+    Release(SavesetId),
+    Pool(Pool),
+    Ask(NewApproval),
+    End(ApprovalEnd),
+    Clock(Vec<u8>),
+}
+
+impl Catalog {
+    /// Everything that bears on how long savesets live.
+    pub fn life_books(&self) -> Result<LifeBooks, CatalogError> {
+        self.read("read what keeps savesets", |catalog| self.read_lives(catalog))
+    }
+
+    /// Decides and writes down in one transaction; `decide` may be called more than once. Answers
+    /// what it answered last, with the numbers of the approvals that were asked for.
+    pub fn change_lives<T: Send>(
+        &self,
+        now_unix_ms: i64,
+        mut decide: impl FnMut(&LifeBooks) -> (T, Vec<LifeChange>) + Send,
+    ) -> Result<(T, Vec<u64>), CatalogError> {
+        self.write("decide on savesets", |transaction| {
+            let books = self.read_lives(transaction)?;
+            let (answer, changes) = decide(&books);
+            let mut asked = Vec::new();
+            for change in &changes {
+                self.change_life(transaction, change, &mut asked, now_unix_ms)?;
+            }
+            Ok((answer, asked))
+        })
+    }
+
+    fn read_lives(&self, catalog: &Session<'_>) -> Result<LifeBooks, CatalogError> {
+        let mut ask = catalog.prepare_cached(
+            "SELECT client_name, task_name, eol_days FROM (
+                 SELECT clients.name AS client_name, tasks.name AS task_name, eol_days
+                 FROM tasks JOIN clients ON clients.client = tasks.client) AS named
+             WHERE eol_days > 0 ORDER BY task_name",
+        )?;
+        let mut rows = ask.query([])?;
+        let mut task_eol_days = Vec::new();
+        while let Some(row) = rows.next()? {
+            let cells = Cells::new("tasks", row);
+            let (client, task) = (cells.get("client_name")?, cells.get("task_name")?);
+            task_eol_days.push((client, task, cells.get("eol_days")?));
+        }
+        drop(rows);
+        Ok(LifeBooks {
+            lives: lives(catalog)?,
+            pools: pools::all_pools(catalog)?,
+            task_eol_days,
+            approvals: self.read_approvals(catalog, true)?,
+            clock: crate::settings::setting(catalog, CLOCK)?,
+        })
+    }
+
+    fn change_life(
+        &self,
+        transaction: &Session<'_>,
+        change: &LifeChange,
+        asked: &mut Vec<u64>,
+        now_unix_ms: i64,
+    ) -> Result<(), CatalogError> {
+        match change {
+            LifeChange::Delete(new) => deletions::decide(transaction, new, now_unix_ms)?,
+            LifeChange::Eol(saveset, eol) => {
+                transaction.execute(
+                    "UPDATE backups SET eol_unix_s = ?2 WHERE saveset = ?1",
+                    params![saveset.as_bytes(), eol],
+                )?;
+            }
+            LifeChange::Lock(saveset, until) => {
+                transaction.execute(
+                    "UPDATE backups SET lock_until_unix_s = ?2
+                     WHERE saveset = ?1 AND lock_until_unix_s < ?2",
+                    params![saveset.as_bytes(), count_cell(*until)?],
+                )?;
+                deletions::take_back(transaction, *saveset)?;
+            }
+            LifeChange::Hold(saveset, hold) => {
+                transaction.execute(
+                    "UPDATE backups SET hold_by = ?2, hold_why = ?3, hold_since_unix_ms = ?4
+                     WHERE saveset = ?1",
+                    params![saveset.as_bytes(), hold.by, hold.why, hold.since_unix_ms],
+                )?;
+                deletions::take_back(transaction, *saveset)?;
+            }
+            LifeChange::Release(saveset) => {
+                transaction.execute(
+                    "UPDATE backups SET hold_by = NULL, hold_why = NULL, hold_since_unix_ms = NULL
+                     WHERE saveset = ?1",
+                    [saveset.as_bytes()],
+                )?;
+            }
+            LifeChange::Pool(pool) => pools::put_pool(transaction, pool)?,
+            LifeChange::Ask(new) => {
+                asked.push(self.ask_approval(transaction, new, now_unix_ms)?);
+            }
+            LifeChange::End(end) => approvals::end(transaction, end, now_unix_ms)?,
+            LifeChange::Clock(value) => crate::settings::put_setting(transaction, CLOCK, value)?,
+        }
+        Ok(())
+    }
+
+    /// The newest stamp of the server's own clock; `None` before the first backup.
+    pub fn newest_stamp(&self) -> Result<Option<i64>, CatalogError> {
+        self.read("look up the newest stamp", |catalog| {
+            Ok(catalog.query_row(
+                "SELECT MAX(stamped_unix_ms) FROM backups WHERE found = 0",
+                [],
+                |row| row.get(0),
+            )?)
+        })
+    }
+}
+
+fn lives(catalog: &Session<'_>) -> Result<Vec<Life>, CatalogError> {
+    let checks = Checks::read(catalog)?;
+    let mut pending: HashMap<(SavesetId, StoreId), Deletion> = HashMap::new();
+    for deletion in deletions::pending(catalog)? {
+        pending.insert((deletion.saveset, deletion.store), deletion);
+    }
+    // What the backup adds has names that no column of a saveset has.
+    const BACKUP: &str = "backups.number, backups.stamped_unix_ms, backups.found, backups.made_for,
+        backups.pool, backups.eol_unix_s, backups.lock_until_unix_s AS extended_until,
+        backups.hold_by, backups.hold_why, backups.hold_since_unix_ms";
+    let mut ask = catalog.prepare_cached(&format!(
+        "SELECT savesets.*, savesets.store AS there, {BACKUP} FROM savesets
+             JOIN backups ON backups.saveset = savesets.saveset WHERE state = 'present'
+         UNION ALL
+         SELECT savesets.*, copies.store AS there, {BACKUP} FROM copies
+             JOIN savesets ON savesets.saveset = copies.saveset
+             JOIN backups ON backups.saveset = copies.saveset
+         ORDER BY number, there"
+    ))?;
+    let mut rows = ask.query([])?;
+    let mut lives = Vec::new();
+    while let Some(row) = rows.next()? {
+        let cells = Cells::new("savesets", row);
+        let saveset = savesets::from_row(&cells)?;
+        let store = cells.id("there")?;
+        let stamped_unix_ms = cells.get("stamped_unix_ms")?;
+        let hold_by: Option<String> = cells.get("hold_by")?;
+        let hold = match hold_by {
+            Some(by) => Some(Hold {
+                by,
+                why: cells.get("hold_why")?,
+                since_unix_ms: cells.get("hold_since_unix_ms")?,
+            }),
+            None => None,
+        };
+        let (check, checked_unix_ms) =
+            checks.of(saveset.saveset, store, saveset.committed_unix_ns.div_euclid(1_000_000));
+        let pool: Option<String> = cells.get("pool")?;
+        lives.push(Life {
+            store,
+            number: cells.count("number")?,
+            stamped_unix_ms,
+            found: cells.get("found")?,
+            made_for: cells.word("made_for", MadeFor::parse)?,
+            pool: pool.unwrap_or_else(|| pools::DEFAULT_POOL.to_owned()),
+            eol_unix_s: cells.get("eol_unix_s")?,
+            lock_until_unix_s: saveset.lock_until_unix_s.max(cells.count("extended_until")?),
+            hold,
+            check,
+            checked_unix_ms,
+            deletion: pending.remove(&(saveset.saveset, store)),
+            saveset,
+        });
+    }
+    Ok(lives)
+}
+
+/// What verifications have found, the newest of each kind.
+#[derive(Default)]
+struct Checks {
+    /// Of whole datastores: when they began, and whether all was sound.
+    whole: HashMap<StoreId, (i64, bool)>,
+    /// Of single savesets: when, and whether it was whole.
+    single: HashMap<(SavesetId, StoreId), (i64, bool)>,
+}
+
+impl Checks {
+    fn read(catalog: &Session<'_>) -> Result<Self, CatalogError> {
+        let mut ask = catalog.prepare_cached(
+            "SELECT results.job AS job, jobs.store AS store, jobs.saveset AS saveset,
+                 results.outcome AS outcome, results.started_unix_ms AS started_unix_ms,
+                 results.checked AS checked
+             FROM results JOIN jobs ON jobs.job = results.job
+             WHERE results.kind = 'verify' AND results.started_unix_ms IS NOT NULL
+                 AND results.checked IS NOT NULL
+             ORDER BY results.job",
+        )?;
+        let mut rows = ask.query([])?;
+        let mut checks = Self::default();
+        let mut unclear = Vec::new();
+        while let Some(row) = rows.next()? {
+            let cells = Cells::new("results", row);
+            let checked: Checked = cells.json("checked")?;
+            let outcome = cells.word("outcome", Outcome::parse)?;
+            let store = cells.id("store")?;
+            let at = cells.get("started_unix_ms")?;
+            // One that was cancelled or failed says nothing.
+            if !matches!(outcome, Outcome::Finished | Outcome::FinishedWithErrors) {
+                continue;
+            }
+            let sound = checked.damaged == 0;
+            match cells.id_or_none::<SavesetId>("saveset")? {
+                Some(saveset) => {
+                    checks.single.insert((saveset, store), (at, sound));
+                }
+                None => {
+                    checks.whole.insert(store, (at, sound));
+                    if !sound {
+                        unclear.push((cells.count("job")?, store, at));
+                    }
+                }
+            }
+        }
+        drop(rows);
+        for (job, store, at) in unclear {
+            for saveset in named_by(catalog, job)? {
+                let of = checks.single.entry((saveset, store)).or_insert((at, false));
+                if of.0 <= at {
+                    *of = (at, false);
+                }
+            }
+        }
+        Ok(checks)
+    }
+
+    /// The newest check of a saveset that began after it was committed.
+    fn of(&self, saveset: SavesetId, store: StoreId, committed: i64) -> (LastCheck, Option<i64>) {
+        let single = self
+            .single
+            .get(&(saveset, store))
+            .map(|(at, sound)| (*at, if *sound { LastCheck::Whole } else { LastCheck::Damaged }));
+        // One of all that found damage does not say that this one is sound.
+        let whole = self.whole.get(&store).filter(|(at, sound)| *sound && *at > committed);
+        let whole = whole.map(|(at, _)| (*at, LastCheck::Whole));
+        match single.into_iter().chain(whole).max() {
+            Some((at, check)) => (check, Some(at)),
+            None => (LastCheck::NotYet, None),
+        }
+    }
+}
+
+/// Savesets that a check of a whole datastore named as damaged.
+fn named_by(catalog: &Session<'_>, job: u64) -> Result<Vec<SavesetId>, CatalogError> {
+    let mut ask = catalog.prepare_cached(
+        "SELECT path FROM job_problems WHERE job = ?1 AND kind = 'missing_data' ORDER BY position",
+    )?;
+    let mut rows = ask.query([count_cell(job)?])?;
+    let mut named = Vec::new();
+    while let Some(row) = rows.next()? {
+        let path: Vec<u8> = Cells::new("job_problems", row).get("path")?;
+        let text = String::from_utf8_lossy(&path).into_owned();
+        named.extend(text.strip_prefix("saveset ").and_then(|id| id.parse::<SavesetId>().ok()));
+    }
+    Ok(named)
+}
