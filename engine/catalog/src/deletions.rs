@@ -259,6 +259,19 @@ pub(crate) fn take_back(transaction: &Session<'_>, saveset: SavesetId) -> Result
     Ok(())
 }
 
+/// The same in one datastore.
+pub(crate) fn take_back_in(
+    transaction: &Session<'_>,
+    saveset: SavesetId,
+    store: StoreId,
+) -> Result<(), CatalogError> {
+    transaction.execute(
+        "DELETE FROM deletions WHERE saveset = ?1 AND store = ?2 AND told_unix_ms IS NULL",
+        params![saveset.as_bytes(), store.as_bytes()],
+    )?;
+    Ok(())
+}
+
 /// The datastore has it again: it was copied there once more, or put back.
 pub(crate) fn is_there_again(
     transaction: &Session<'_>,

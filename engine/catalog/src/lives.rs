@@ -76,7 +76,9 @@ pub const CLOCK: &str = "retention.clock";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LifeChange {
     Delete(NewDeletion),
-    /// The saveset's own EOL.
+    /// A decision that no device was told, and that stands no more.
+    TakeBack(SavesetId, StoreId),
+    /// The saveset's own EOL; deletions that were not told are taken back.
     Eol(SavesetId, i64),
     /// A lock only ever grows; deletions that were not told are taken back.
     Lock(SavesetId, u64),
@@ -151,6 +153,10 @@ impl Catalog {
                     "UPDATE backups SET eol_unix_s = ?2 WHERE saveset = ?1",
                     params![saveset.as_bytes(), eol],
                 )?;
+                deletions::take_back(transaction, *saveset)?;
+            }
+            LifeChange::TakeBack(saveset, store) => {
+                deletions::take_back_in(transaction, *saveset, *store)?;
             }
             LifeChange::Lock(saveset, until) => {
                 transaction.execute(

@@ -99,7 +99,7 @@ fn pwr04_a_device_killed_between_any_two_steps_of_a_deletion_finishes_it() {
 }
 
 #[test]
-fn a_hold_that_comes_before_the_device_is_told_takes_a_deletion_back() {
+fn what_is_kept_by_the_time_the_device_is_told_is_not_deleted() {
     let mut world = with_three();
     let old = world.kept[0].saveset.clone();
     world.device.process.kill();
@@ -117,6 +117,22 @@ fn a_hold_that_comes_before_the_device_is_told_takes_a_deletion_back() {
     let target = world.scratch.path().join("nowhere");
     let error = world.server.ask("restore", json!({ "saveset": old, "target": target }));
     assert!(error.unwrap_err().to_string().contains("is being deleted"));
+    // Another policy, while the device is away: what it keeps is not deleted when the device is back.
+    let more = json!({ "name": "default", "policy": format!("last {}", KEPT + 1) });
+    world.server.must("pool.change", more);
+    world.again(Who::Device);
+    world.until_connected();
+    until("the decision is taken back", || state(&world) == "kept");
+    let less = json!({ "name": "default", "policy": format!("last {KEPT}") });
+    world.server.must("pool.change", less);
+    assert_eq!(state(&world), "expired");
+
+    // And again, with a hold.
+    world.device.process.kill();
+    until("its line is known to be lost", || !world.server.is_connected("far"));
+    let reply = world.server.must("retention.run", json!({}));
+    assert_eq!((&reply["deleted"], reply["trouble"].is_null()), (&json!(0), false), "{reply:#}");
+    assert_eq!(state(&world), "deleting");
     let hold = json!({ "saveset": old, "why": "case 12" });
     let held = world.server.must("saveset.hold", hold);
     assert_eq!(held["lives"][0]["hold"]["by"], "local:root", "{held:#}");

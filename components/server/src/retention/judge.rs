@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use simsim_catalog::{LastCheck, Life, LifeBooks, MadeFor};
+use simsim_catalog::{Deletion, DeletionStage, LastCheck, Life, LifeBooks, MadeFor};
 use simsim_model::{SavesetId, StoreId};
 use simsim_retention::{Check, ClockReading, Policies, Saveset, Verdict, decide};
 use simsim_schedule::{Almanac, Zones};
@@ -29,7 +29,24 @@ pub(crate) struct Judged<'b> {
 impl<'b> Judged<'b> {
     /// What was decided on already is left out.
     pub(crate) fn of(books: &'b LifeBooks, now_unix_ms: i64) -> Result<Self, ServerError> {
-        let lives: Vec<&Life> = books.lives.iter().filter(|life| life.deletion.is_none()).collect();
+        let lives = books.lives.iter().filter(|life| life.deletion.is_none()).collect();
+        Self::over(books, lives, now_unix_ms)
+    }
+
+    /// As if what no device was told yet were not decided on.
+    pub(crate) fn anew(books: &'b LifeBooks, now_unix_ms: i64) -> Result<Self, ServerError> {
+        let decided = |life: &&Life| {
+            let stage = life.deletion.as_ref().map(Deletion::stage);
+            stage.is_none_or(|stage| stage == DeletionStage::Decided)
+        };
+        Self::over(books, books.lives.iter().filter(decided).collect(), now_unix_ms)
+    }
+
+    fn over(
+        books: &'b LifeBooks,
+        lives: Vec<&'b Life>,
+        now_unix_ms: i64,
+    ) -> Result<Self, ServerError> {
         let savesets: Vec<Saveset> = lives.iter().map(|life| saveset(life, now_unix_ms)).collect();
         // Stamps of devices say nothing about this clock.
         let own = lives.iter().filter(|life| !life.found).map(|life| life.stamped_unix_ms);

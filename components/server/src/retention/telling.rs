@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use simsim_catalog::{Datastore, DatastoreState, Told};
+use simsim_catalog::{Datastore, DatastoreState, LifeBooks, LifeChange, Told};
 use simsim_control::verbs::{DELETE_SAVESETS_MAX, DeleteSavesets};
 use simsim_model::{Kind, SavesetId, StoreId};
 
 use super::clock::keep_known;
+use super::judge::Judged;
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
@@ -70,7 +71,7 @@ pub(crate) async fn carry_out(house: &House, store: StoreId) -> Result<Carried, 
     }
     // Before anything counts as told.
     let line = house.nodes.line(datastore.device, DEVICE_PATIENCE).await?;
-    let mut carried = Carried::default();
+    let mut carried = Carried { taken_back: take_back(house, store).await?, ..Carried::default() };
     loop {
         let frozen = keep_known(house).await?.is_some();
         let telling = house
@@ -113,6 +114,36 @@ pub(crate) async fn carry_out(house: &House, store: StoreId) -> Result<Carried, 
             return Ok(carried);
         }
     }
+}
+
+/// A device may have been away for long: what a policy, an EOL or a check keeps by now is taken back. What two
+/// persons decided stands, and while the clock is in doubt nothing is told anyway.
+async fn take_back(house: &House, store: StoreId) -> Result<Vec<SavesetId>, ServerError> {
+    let decide = move |books: &LifeBooks| {
+        let kept = || -> Result<Vec<SavesetId>, ServerError> {
+            let judged = Judged::anew(books, now_unix_ms())?;
+            let decision = judged.verdicts()?;
+            if decision.frozen.is_some() {
+                return Ok(Vec::new());
+            }
+            let verdicts = judged.lives.iter().zip(&decision.verdicts);
+            let kept = verdicts.filter(|(life, (_, verdict))| {
+                let alone = life.deletion.as_ref().is_some_and(|one| one.approval.is_none());
+                life.store == store && alone && verdict.is_kept()
+            });
+            Ok(kept.map(|(life, _)| life.saveset.saveset).collect())
+        };
+        match kept() {
+            Ok(kept) => {
+                let changes = kept.iter().map(|one| LifeChange::TakeBack(*one, store)).collect();
+                (Ok(kept), changes)
+            }
+            Err(error) => (Err(error), Vec::new()),
+        }
+    };
+    let now = now_unix_ms();
+    let (kept, _) = house.books.run(move |catalog| catalog.change_lives(now, decide)).await?;
+    kept
 }
 
 /// What the device said of each saveset that it was told. What it says of others counts for nothing,
