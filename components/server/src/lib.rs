@@ -21,6 +21,8 @@
 //! | `certificates` | which host has which certificate, and when it gets another one |
 //! | `rates` | how fast devices let data go, by this host's clock |
 //! | `reconcile` | looks after a device each time it is reached |
+//! | `people` | users, sessions, API tokens: who asks |
+//! | `rest` | resources: the verbs as HTTP knows things, and their document |
 //! | `rights` | who may do what; default deny |
 //! | [`look`] | what is seen of a saveset whose tree is open |
 
@@ -41,8 +43,10 @@ mod jobs;
 mod keys;
 pub mod look;
 mod nodes;
+mod people;
 mod rates;
 mod reconcile;
+mod rest;
 mod rights;
 mod scheduler;
 mod server;
@@ -51,8 +55,9 @@ mod way;
 
 pub use catalogs::{CatalogMoved, move_catalog};
 pub use config::ServerConfig;
-pub use desk::{Answer, JobFollower, VERBS};
+pub use desk::{Answer, JobFollower, VERBS, right_needed};
 pub use error::ServerError;
 pub use jobs::{JobEvent, JobEventKind};
+pub use people::{Begun, Granted, Known, Role, Unknown};
 pub use rights::{Grant, Object, Principal, Right};
 pub use server::{Server, StartOptions, open_identity};

@@ -124,6 +124,7 @@ impl Server {
             kit: KitStore::new(wrapping.clone()),
             master: wrapping,
             authority: Default::default(),
+            people: Default::default(),
             started_unix_ms: now_unix_ms(),
             silence_max: timing.dead + Duration::from_secs(u64::from(config.silent_grace_s)),
             unrevoked: Default::default(),
@@ -231,7 +232,7 @@ impl Server {
         self.write_down(who, verb, object.to_string(), true, detail.into()).await
     }
 
-    async fn write_down(
+    pub(crate) async fn write_down(
         &self,
         who: &Principal,
         verb: &'static str,

@@ -50,6 +50,9 @@ pub(crate) const TABLES: &[&str] = &[
     "events",
     "uses",
     "runs",
+    "users",
+    "api_tokens",
+    "console_sessions",
 ];
 
 /// What a table holds.

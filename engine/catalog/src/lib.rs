@@ -23,12 +23,14 @@
 //! on a thread for blocking work. Times come from the caller. SQL stands in this crate only.
 
 mod access_mode;
+mod api_tokens;
 mod audit;
 mod catalog;
 mod cells;
 mod check;
 mod clients;
 mod connections;
+mod console_sessions;
 mod copies;
 mod datastores;
 mod domains;
@@ -60,12 +62,15 @@ mod sql;
 mod task_groups;
 mod tasks;
 mod tokens;
+mod users;
 mod uses;
 
 pub use access_mode::AccessMode;
+pub use api_tokens::{ApiToken, NewApiToken};
 pub use audit::{AuditBreak, AuditEntry, AuditHead, AuditRow};
 pub use catalog::{Catalog, CatalogOptions, CatalogPlace};
 pub use clients::{Client, ClientId, ClientState, NewClient, NodeFacts};
+pub use console_sessions::ConsoleSession;
 pub use copies::SavesetCopy;
 pub use datastores::{Datastore, DatastoreState, StoreNames};
 pub use domains::{Domain, KeyHolder};
@@ -91,4 +96,5 @@ pub use sql::SqlError;
 pub use task_groups::TaskGroup;
 pub use tasks::{Task, TaskId, TaskSettings};
 pub use tokens::{NewToken, Token, TokenAllows};
+pub use users::User;
 pub use uses::Use;

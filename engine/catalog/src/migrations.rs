@@ -44,6 +44,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(13, "0013", "drive_groups"),
     step!(14, "0014", "outbound_codes"),
     step!(15, "0015", "events"),
+    step!(16, "0016", "users"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (
