@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use simsim_catalog::{AuditEntry, User};
+use simsim_catalog::{AuditEntry, Catalog, User};
 use simsim_format::random_bytes;
 use simsim_transfer::Counted;
 use zeroize::Zeroizing;
@@ -61,6 +61,11 @@ pub(crate) fn grants_of(document: &str) -> Result<(Vec<Granted>, Vec<Grant>), Se
     Ok((granted, grants))
 }
 
+/// Whether a use is worth a write: uses are kept to the minute.
+pub(super) fn is_old(used_unix_ms: Option<i64>, now_unix_ms: i64) -> bool {
+    used_unix_ms.is_none_or(|used| used <= now_unix_ms.saturating_sub(60_000))
+}
+
 /// As a user stands in the audit log.
 pub(crate) fn name_of_user(user: &str) -> String {
     format!("user:{user}")
@@ -105,10 +110,11 @@ impl Server {
             grants = common(&grants_of(&user.grants)?.1, &grants);
             name = format!("{}/{name}", name_of_user(&user.name));
         }
-        let noted =
-            self.house.books.run(move |catalog| catalog.api_token_is_used(&token.name, now)).await;
-        if let Err(error) = noted {
-            tracing::warn!(%error, "the use of an API token could not be noted");
+        if is_old(token.used_unix_ms, now) {
+            let used = move |catalog: &Catalog| catalog.api_token_is_used(&token.name, now);
+            if let Err(error) = self.house.books.run(used).await {
+                tracing::warn!(%error, "the use of an API token could not be noted");
+            }
         }
         Ok(Principal::with_grants(name, grants))
     }

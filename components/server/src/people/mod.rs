@@ -38,6 +38,16 @@ pub use sessions::{Begun, Known};
 pub(crate) struct People {
     /// By address.
     pub wrong: WrongSecrets,
-    /// Conditional changes of resources: what was looked at holds until it is written.
-    pub changing: Mutex<()>,
+    /// Changes of resources: what was looked at holds until it is written. Shared by some paths, so that
+    /// one that takes long holds up few others.
+    changing: [Mutex<()>; 32],
+}
+
+impl People {
+    /// Who changes the resource at this path waits here for who changes it now.
+    pub(crate) fn changing(&self, path: &str) -> &Mutex<()> {
+        let [first, ..] = *blake3::hash(path.as_bytes()).as_bytes();
+        let [lock, ..] = &self.changing;
+        self.changing.get(usize::from(first) % self.changing.len()).unwrap_or(lock)
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use simsim_catalog::{ConsoleSession, User};
 use zeroize::Zeroizing;
 
-use super::credentials::{Unknown, grants_of, hash_of, name_of_user, new_secret};
+use super::credentials::{Unknown, grants_of, hash_of, is_old, name_of_user, new_secret};
 use super::{lock_out, one_time, passwords};
 use crate::api::SessionView;
 use crate::clock::now_unix_ms;
@@ -131,7 +131,9 @@ impl Server {
                     return Ok(None);
                 }
                 let user = catalog.user(&session.user)?;
-                catalog.console_session_is_used(&hash, now)?;
+                if is_old(Some(session.used_unix_ms), now) {
+                    catalog.console_session_is_used(&hash, now)?;
+                }
                 Ok(Some((session, user)))
             })
             .await?;

@@ -103,7 +103,7 @@ impl Server {
         let body = asked.body()?;
         // What would be refused anyway is no matter of conditions (RFC 9110, section 13.2.1).
         check_request(route.verb, &body).map_err(failed)?;
-        let _changing = self.house.people.changing.lock().await;
+        let _changing = self.house.people.changing(asked.path).lock().await;
         let before = self.seen(who, route, asked).await?;
         conditions.hold(before.as_ref())?;
         let status = match (&before, change) {
@@ -148,7 +148,10 @@ impl Server {
         self.may_ask(who, route.verb).await.map_err(failed)?;
         let body = asked.body()?;
         check_request(route.verb, &body).map_err(failed)?;
-        let _changing = self.house.people.changing.lock().await;
+        let _changing = match conditions.any() {
+            true => Some(self.house.people.changing(asked.path).lock().await),
+            false => None,
+        };
         if conditions.any() {
             if route.find.is_none() {
                 let text = "there is nothing here that 'If-Match' or 'If-None-Match' could mean";
