@@ -142,9 +142,9 @@ fn run(line: CommandLine) -> Result<u8, exit::Failure> {
             daemon::join(&arguments, &state()?, &screen())
         }
         Verb::Client { verb: Some(ClientVerb::Asked(verb)), .. } => {
-            cli::run_client(verb, state()?.console(), common)
+            cli::run_client(verb, cli::Way::of(common, &state()?)?, common)
         }
-        Verb::Asked(verb) => cli::run(verb, state()?.console(), common),
+        Verb::Asked(verb) => cli::run(verb, cli::Way::of(common, &state()?)?, common),
         Verb::Ports { verb } => cli::ports::run_here(verb, &state()?, common),
         Verb::Catalog { verb } => cli::catalog::run(verb, &state()?, common),
         Verb::Rescue(arguments) => cli::rescue::run(arguments, common),

@@ -3,10 +3,11 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use simsim_console::{ConsoleError, LocalClient};
+use simsim_console::ConsoleError;
 use simsim_model::Kind;
 
 use super::screen::{ColorChoice, Screen};
+use super::way::Way;
 use crate::exit::Failure;
 
 /// Heading of the options that every verb has.
@@ -28,6 +29,8 @@ pub struct CommonArguments {
         hide_default_value = true
     )]
     pub color: ColorChoice,
+    #[command(flatten)]
+    pub server: super::way::ServerArguments,
 }
 
 impl CommonArguments {
@@ -38,16 +41,16 @@ impl CommonArguments {
 
 /// One run of a verb.
 pub struct Context {
-    console: LocalClient,
+    console: Way,
     pub screen: Screen,
 }
 
 impl Context {
-    pub fn new(console: LocalClient, common: &CommonArguments) -> Self {
+    pub fn new(console: Way, common: &CommonArguments) -> Self {
         Self { console, screen: common.screen() }
     }
 
-    pub fn console(&self) -> &LocalClient {
+    pub fn console(&self) -> &Way {
         &self.console
     }
 
@@ -87,12 +90,14 @@ impl Context {
 
 /// A failure with the verb that helps, where the server says that a thing is not there.
 fn hinted(failure: Failure) -> Failure {
-    const LISTS: [(&str, &str); 6] = [
+    const LISTS: [(&str, &str); 8] = [
         ("there is no datastore yet", "make one: simsim datastore create NAME FOLDER"),
         ("there is no datastore ", "those there are: simsim datastore list"),
         ("there is no task ", "those there are: simsim task list"),
         ("there is no token ", "those there are: simsim token list"),
         ("there is no job ", "those there are: simsim jobs"),
+        ("there is no user ", "those there are: simsim user list"),
+        ("there is no API token ", "those there are: simsim api-token list"),
         ("there is no client ", "those there are: simsim client list"),
     ];
     let hint = LISTS.iter().find(|(beginning, _)| failure.message.starts_with(beginning));
@@ -142,6 +147,13 @@ impl From<ConsoleError> for Failure {
             }
             ConsoleError::Broken { .. } => Failure::new(kind, error.to_string())
                 .next("see whether the server still runs: simsim status"),
+            ConsoleError::Away { .. } => Failure::new(kind, error.to_string()).next(
+                "the server listens for others where 'listen.console' of its settings says so",
+            ),
+            ConsoleError::NotTheServer { .. } => Failure::new(kind, error.to_string()).next(
+                "give the pin that 'simsim api-token create' shows on the server's host, or its \
+                 certificate: --server-pin, --server-ca",
+            ),
             other => Failure::new(kind, other.to_string()),
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! context     the way to the server and the screen, for one run
+//! way         the local socket, or the console port of a server elsewhere
 //! screen      standard output and standard error, colours, documents
 //! text table  lines and tables that are safe on a terminal and fit it
 //! follow      a job from its queueing to its end
@@ -12,6 +13,7 @@
 //! ```
 //! Every other room is a verb or a family of verbs.
 
+mod api_tokens;
 mod approvals;
 mod audit;
 mod backup;
@@ -48,15 +50,17 @@ mod table;
 mod tasks;
 pub mod text;
 mod tokens;
+mod users;
 mod verify;
+mod way;
 pub mod words;
 
-use simsim_console::LocalClient;
 use simsim_model::Kind;
 
 pub use clients::ClientVerb;
 pub use context::{CommonArguments, Context, GLOBAL};
 pub use screen::Screen;
+pub use way::Way;
 
 use self::text::{Style, Text};
 use crate::exit::Failure;
@@ -170,6 +174,16 @@ pub enum Verb {
         #[command(subcommand)]
         verb: keys::KeyVerb,
     },
+    /// Users: who may ask the server from elsewhere, and what
+    User {
+        #[command(subcommand)]
+        verb: users::UserVerb,
+    },
+    /// API tokens: with which programs and command lines ask the server from elsewhere
+    ApiToken {
+        #[command(subcommand)]
+        verb: api_tokens::ApiTokenVerb,
+    },
     /// The audit log: who did what
     Audit {
         #[command(subcommand)]
@@ -178,7 +192,7 @@ pub enum Verb {
 }
 
 /// Runs a verb to its exit status.
-pub fn run(verb: Verb, console: LocalClient, common: &CommonArguments) -> Result<u8, Failure> {
+pub fn run(verb: Verb, console: Way, common: &CommonArguments) -> Result<u8, Failure> {
     asking(console, common, async |cx| match verb {
         Verb::Status => status::run(cx).await,
         Verb::Backup(arguments) => backup::run(cx, arguments).await,
@@ -208,21 +222,19 @@ pub fn run(verb: Verb, console: LocalClient, common: &CommonArguments) -> Result
         Verb::Rate { verb } => rates::run(cx, verb).await,
         Verb::Replication { verb } => replications::run(cx, verb).await,
         Verb::Key { verb } => keys::run(cx, verb).await,
+        Verb::User { verb } => users::run(cx, verb).await,
+        Verb::ApiToken { verb } => api_tokens::run(cx, verb).await,
         Verb::Audit { verb } => audit::run(cx, verb).await,
     })
 }
 
 /// Runs a verb of `simsim client`.
-pub fn run_client(
-    verb: ClientVerb,
-    console: LocalClient,
-    common: &CommonArguments,
-) -> Result<u8, Failure> {
+pub fn run_client(verb: ClientVerb, console: Way, common: &CommonArguments) -> Result<u8, Failure> {
     asking(console, common, async |cx| clients::run(cx, verb).await)
 }
 
 fn asking(
-    console: LocalClient,
+    console: Way,
     common: &CommonArguments,
     verb: impl AsyncFnOnce(&Context) -> Result<u8, Failure>,
 ) -> Result<u8, Failure> {

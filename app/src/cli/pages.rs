@@ -33,6 +33,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "rate",
             "replication",
             "key",
+            "user",
+            "api-token",
             "audit",
             "ports",
         ],

@@ -49,5 +49,5 @@ pub async fn run(cx: &Context, verb: PortsVerb, state: &State) -> Result<u8, Fai
 
 /// Runs a verb of `simsim ports` to its exit status.
 pub fn run_here(verb: PortsVerb, state: &State, common: &CommonArguments) -> Result<u8, Failure> {
-    super::asking(state.console(), common, async |cx| run(cx, verb, state).await)
+    super::asking(super::Way::of(common, state)?, common, async |cx| run(cx, verb, state).await)
 }

@@ -59,7 +59,7 @@ impl From<AllowChoice> for TokenAllows {
 }
 
 /// Days from `90d`, `12w`, `1y`; 0 for `never`.
-fn parse_days(text: &str) -> Result<u32, String> {
+pub(super) fn parse_days(text: &str) -> Result<u32, String> {
     if text == "never" {
         return Ok(0);
     }

@@ -5,14 +5,15 @@
 //! ciphertext, and neither key nor names leave this host. The recovery kit of those keys is proven,
 //! replaced and used here too. Everything else is the server's.
 
-use std::pin::Pin;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use simsim_client::{Client, ClientError};
-use simsim_console::{Api, ApiError, ApiReply, ApiRequest};
+use simsim_console::api::Answering;
+use simsim_console::{Api, ApiError, ApiReply, Asker, Credentials, NotKnown};
 use simsim_format::RecoveryKit;
 use simsim_model::Kind;
 use simsim_server::api::{
@@ -21,20 +22,32 @@ use simsim_server::api::{
 };
 use simsim_server::{ServerError, look};
 
+#[derive(Clone)]
 pub struct ClientConsole {
     pub client: Arc<Client>,
 }
 
 impl Api for ClientConsole {
-    fn call(
+    fn know(
         &self,
-        request: ApiRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<ApiReply, ApiError>> + Send + '_>> {
-        Box::pin(async move { self.answer(&request.verb, request.body).await.map(ApiReply::Json) })
+        credentials: Credentials,
+        _: Option<IpAddr>,
+    ) -> Answering<'_, Result<Box<dyn Asker>, NotKnown>> {
+        let owner = match credentials {
+            Credentials::Local => Ok(Box::new(self.clone()) as Box<dyn Asker>),
+            Credentials::Bearer(_) | Credentials::Session { .. } => Err(NotKnown::NotProved),
+        };
+        Box::pin(async { owner })
     }
 
     fn page(&self) -> String {
         String::new()
+    }
+}
+
+impl Asker for ClientConsole {
+    fn verb(&self, verb: String, body: Value) -> Answering<'_, Result<ApiReply, ApiError>> {
+        Box::pin(async move { self.answer(&verb, body).await.map(ApiReply::Json) })
     }
 }
 

@@ -1,10 +1,16 @@
-//! The server behind the console channel: its verbs on the local socket, a page on the port.
+//! The server behind the console channel: who asks, and what for.
 
-use std::pin::Pin;
+use std::net::IpAddr;
 
-use simsim_console::{Api, ApiError, ApiReply, ApiRequest};
-use simsim_server::{Answer, JobFollower, Principal, Server};
+use serde_json::Value;
+use simsim_console::api::{
+    Answering, LogIn, LoggedIn, Method, ResourceReply, ResourceRequest, SecretText,
+};
+use simsim_console::{Api, ApiError, ApiReply, Asker, Credentials, NotKnown};
+use simsim_server::api::SessionView;
+use simsim_server::{Answer, JobFollower, Principal, Server, ServerError, Unknown};
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 /// Events of a job that wait for a slow listener.
 const EVENTS_QUEUED: usize = 64;
@@ -15,20 +21,46 @@ pub struct ServerConsole {
 }
 
 impl Api for ServerConsole {
-    fn call(
+    fn know(
         &self,
-        request: ApiRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<ApiReply, ApiError>> + Send + '_>> {
+        credentials: Credentials,
+        from: Option<IpAddr>,
+    ) -> Answering<'_, Result<Box<dyn Asker>, NotKnown>> {
         Box::pin(async move {
-            // The channel lets nobody but callers of the local socket come this far; whoever may
-            // open that is the owner of the server's state.
-            let who = Principal::local_root();
-            match self.server.answer(&who, &request.verb, request.body).await {
-                Ok(Answer::Json(value)) => Ok(ApiReply::Json(value)),
-                Ok(Answer::Events(follower)) => Ok(ApiReply::Lines(lines(follower))),
-                Err(error) => Err(ApiError { kind: error.kind(), message: error.full_message() }),
-            }
+            let (who, session) = match (credentials, from) {
+                // Whoever may open the local socket is the owner of the server's state.
+                (Credentials::Local, _) => (Principal::local_root(), None),
+                (Credentials::Bearer(secret), Some(from)) => {
+                    let known = self.server.with_api_token(secret.reveal(), from).await;
+                    (known.map_err(unknown)?, None)
+                }
+                (Credentials::Session { secret, csrf, changes }, Some(from)) => {
+                    let csrf = csrf.as_ref().map(SecretText::reveal);
+                    let known =
+                        self.server.with_session(secret.reveal(), csrf, changes, from).await;
+                    let known = known.map_err(unknown)?;
+                    (known.principal, Some(known.session))
+                }
+                (_, None) => return Err(NotKnown::NotProved),
+            };
+            let server = self.server.clone();
+            Ok(Box::new(Somebody { server, who, session }) as Box<dyn Asker>)
         })
+    }
+
+    fn log_in(&self, request: LogIn, from: IpAddr) -> Answering<'_, Result<LoggedIn, NotKnown>> {
+        Box::pin(async move {
+            let code = request.code.as_ref().map(SecretText::reveal);
+            let password = Zeroizing::new(request.password.reveal().to_owned());
+            let begun = self.server.log_in(&request.user, password, code, from).await;
+            let begun = begun.map_err(unknown)?;
+            let session = shown(&begun.session).map_err(NotKnown::Failed)?;
+            Ok(LoggedIn { secret: SecretText::new(begun.secret.as_str()), session })
+        })
+    }
+
+    fn log_out(&self, secret: SecretText) -> Answering<'_, Result<(), ApiError>> {
+        Box::pin(async move { self.server.log_out(secret.reveal()).await.map_err(failed) })
     }
 
     fn page(&self) -> String {
@@ -38,9 +70,60 @@ impl Api for ServerConsole {
             "<!doctype html><html lang=en><meta charset=utf-8><title>simsim on {name}</title>\
              <style>body{{font:16px/1.5 sans-serif;margin:3em auto;max-width:40em}}</style>\
              <h1>simsim {version}</h1><p>The server on <b>{name}</b> is running.</p>\
-             <p>It is steered by the command line on its own host: <code>simsim status</code>.</p>"
+             <p>It is steered by the command line on its own host, <code>simsim status</code>, and from \
+             elsewhere with an API token: <code>simsim --server URL status</code>, or the REST interface \
+             beneath <code>/api/v1</code>, which <code>/api/v1/openapi.json</code> describes.</p>"
         )
     }
+}
+
+/// Somebody who is known.
+struct Somebody {
+    server: Server,
+    who: Principal,
+    session: Option<SessionView>,
+}
+
+impl Asker for Somebody {
+    fn verb(&self, verb: String, body: Value) -> Answering<'_, Result<ApiReply, ApiError>> {
+        Box::pin(async move {
+            match self.server.answer(&self.who, &verb, body).await.map_err(failed)? {
+                Answer::Json(value) => Ok(ApiReply::Json(value)),
+                Answer::Events(follower) => Ok(ApiReply::Lines(lines(follower))),
+            }
+        })
+    }
+
+    fn resource(&self, request: ResourceRequest) -> Answering<'_, ResourceReply> {
+        Box::pin(async move {
+            match (&self.session, request.method, request.path.as_str()) {
+                (Some(session), Method::Get, "/session") => match shown(session) {
+                    Ok(session) => ResourceReply::json(200, session),
+                    Err(error) => ResourceReply::problem(error),
+                },
+                _ => self.server.resource(&self.who, request).await,
+            }
+        })
+    }
+}
+
+fn shown(session: &SessionView) -> Result<Value, ApiError> {
+    serde_json::to_value(session).map_err(|error| ApiError {
+        kind: simsim_model::Kind::Internal,
+        message: error.to_string(),
+    })
+}
+
+fn unknown(why: Unknown) -> NotKnown {
+    match why {
+        Unknown::NotProved => NotKnown::NotProved,
+        Unknown::TooOften { seconds } => NotKnown::TooOften { seconds },
+        Unknown::Failed(error) => NotKnown::Failed(failed(error)),
+    }
+}
+
+fn failed(error: ServerError) -> ApiError {
+    ApiError { kind: error.kind(), message: error.full_message() }
 }
 
 fn lines(mut follower: Box<JobFollower>) -> mpsc::Receiver<serde_json::Value> {

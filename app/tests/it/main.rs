@@ -3,6 +3,7 @@
 mod catalogs;
 mod certificates;
 mod cli;
+mod console;
 mod ctrl;
 mod daemons;
 mod documents;

@@ -2,15 +2,33 @@
 //!
 //! Two listeners, one handler. The local socket is for the command line on the server's host: its
 //! file mode is its access control, and its callers have every right. Port 11401 is TLS for
-//! everybody else; until the suite has users and roles it answers with a status page and a health
-//! check, and refuses the API. See `docs/protocol/console.md`.
+//! everybody else: programs and command lines with API tokens, browsers with sessions. Who proves
+//! nothing gets a page and a health check. See `docs/protocol/console.md`.
+//!
+//! | room | does |
+//! |---|---|
+//! | `listen` | accepts connections, within the limits for strangers |
+//! | `answer` | from a request to its response: who asks, what for |
+//! | `body`, `reply` | JSON of strangers; documents, problems, streams |
+//! | [`api`] | what the side behind is asked |
+//! | `local`, `remote`, `dialled` | the dialling ends |
+//! | `tls` | the certificate of the port |
 
+mod answer;
+pub mod api;
+mod body;
+mod dialled;
 mod error;
 mod listen;
 mod local;
+mod remote;
+mod reply;
 mod tls;
 
+pub use answer::RESOURCES;
+pub use api::{Api, ApiError, ApiReply, Asker, Credentials, NotKnown, SecretText};
 pub use error::ConsoleError;
-pub use listen::{Api, ApiError, ApiReply, ApiRequest, Caller, serve_local, serve_tls};
+pub use listen::{serve_local, serve_tls};
 pub use local::LocalClient;
+pub use remote::{RemoteClient, ServerProof, pin_of_file};
 pub use tls::TlsIdentity;

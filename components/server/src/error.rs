@@ -26,6 +26,9 @@ pub enum ServerError {
     #[error("{who} may not {verb} {object}: ask an administrator for the right '{right}'")]
     Denied { who: String, verb: &'static str, object: String, right: &'static str },
 
+    #[error("{who} may not ask '{verb}': ask an administrator for the right '{right}'")]
+    NotHeld { who: String, verb: String, right: &'static str },
+
     #[error("{0}")]
     Refused(String),
 
@@ -70,7 +73,9 @@ impl ServerError {
             ServerError::Format(error) => error.kind(),
             ServerError::Node { kind, .. } => *kind,
             ServerError::Session(error) => error.kind(),
-            ServerError::Denied { .. } | ServerError::Refused(_) => Kind::Denied,
+            ServerError::Denied { .. } | ServerError::NotHeld { .. } | ServerError::Refused(_) => {
+                Kind::Denied
+            }
             ServerError::Invalid(_) | ServerError::Config { .. } => Kind::Invalid,
             ServerError::NotFound { .. }
             | ServerError::NotInSaveset { .. }

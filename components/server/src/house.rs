@@ -19,6 +19,7 @@ use crate::config::ServerConfig;
 use crate::jobs::Jobs;
 use crate::keys::{DomainKeys, KitStore};
 use crate::nodes::Nodes;
+use crate::people::People;
 use crate::scheduler::Scheduler;
 use crate::streams::Arrivals;
 
@@ -44,6 +45,8 @@ pub(crate) struct House {
     pub kit: KitStore,
     /// Signs certificates for the tools of others.
     pub authority: AuthorityKeeper,
+    /// Those who ask over the console port.
+    pub people: People,
     pub started_unix_ms: i64,
     /// How long a job waits for a silent node, from the first moment of silence.
     pub silence_max: Duration,

@@ -22,6 +22,8 @@
 //! | `rates` | how fast devices let data go, by this host's clock |
 //! | `reconcile` | looks after a device each time it is reached |
 //! | `retention` | what keeps savesets, what lets them go, and telling devices so |
+//! | `people` | users, sessions, API tokens: who asks |
+//! | `rest` | resources: the verbs as HTTP knows things, and their document |
 //! | `rights` | who may do what; default deny |
 //! | [`look`] | what is seen of a saveset whose tree is open |
 
@@ -42,8 +44,10 @@ mod jobs;
 mod keys;
 pub mod look;
 mod nodes;
+mod people;
 mod rates;
 mod reconcile;
+mod rest;
 mod retention;
 mod rights;
 mod scheduler;
@@ -53,8 +57,9 @@ mod way;
 
 pub use catalogs::{CatalogMoved, move_catalog};
 pub use config::ServerConfig;
-pub use desk::{Answer, JobFollower, VERBS};
+pub use desk::{Answer, JobFollower, VERBS, right_needed};
 pub use error::ServerError;
 pub use jobs::{JobEvent, JobEventKind};
+pub use people::{Begun, Granted, Known, Role, Unknown};
 pub use rights::{Grant, Object, Principal, Right};
 pub use server::{Server, StartOptions, open_identity};

@@ -4,12 +4,13 @@
 //! To restore one client's data to another client is a right of its own, and so is a restore
 //! beneath another place than the original one: holding `restore` gives neither.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ServerError;
 
 /// What can be asked of the Server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Right {
     /// See clients, tasks, jobs, savesets and their states.
@@ -36,10 +37,12 @@ pub enum Right {
     Delete,
     /// Be the second person of acts that need one.
     Approve,
+    /// Add, change and remove users and API tokens; nobody gives more than they have.
+    People,
 }
 
 impl Right {
-    pub const ALL: [Right; 12] = [
+    pub const ALL: [Right; 13] = [
         Right::View,
         Right::Browse,
         Right::Backup,
@@ -52,6 +55,7 @@ impl Right {
         Right::Audit,
         Right::Delete,
         Right::Approve,
+        Right::People,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -68,7 +72,13 @@ impl Right {
             Right::Audit => "audit",
             Right::Delete => "delete",
             Right::Approve => "approve",
+            Right::People => "people",
         }
+    }
+
+    /// The inverse of [`Right::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        Right::ALL.into_iter().find(|right| right.as_str() == text)
     }
 }
 
@@ -94,7 +104,7 @@ impl std::fmt::Display for Object<'_> {
 }
 
 /// A right, for everything or for one client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Grant {
     pub right: Right,
     /// `None`: for every object.
@@ -128,6 +138,23 @@ impl Principal {
         &self.name
     }
 
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    /// Whether this right is held for anything at all.
+    pub fn holds(&self, right: Right) -> bool {
+        self.grants.iter().any(|grant| grant.right == right)
+    }
+
+    /// Whether all that these grants allow is allowed here too.
+    pub fn covers(&self, grants: &[Grant]) -> bool {
+        grants.iter().all(|grant| match &grant.client {
+            Some(client) => self.may(grant.right, Object::Client(client)),
+            None => self.may(grant.right, Object::Suite),
+        })
+    }
+
     /// Whether a grant covers this. Nothing else does.
     pub fn may(&self, right: Right, object: Object<'_>) -> bool {
         self.grants.iter().any(|grant| {
@@ -157,6 +184,25 @@ impl Principal {
             right: right.as_str(),
         })
     }
+}
+
+/// What both of two lists of grants allow.
+pub(crate) fn common(one: &[Grant], other: &[Grant]) -> Vec<Grant> {
+    let mut both = Vec::new();
+    for a in one {
+        for b in other.iter().filter(|b| b.right == a.right) {
+            let client = match (&a.client, &b.client) {
+                (Some(a), Some(b)) if a != b => continue,
+                (Some(client), _) | (None, Some(client)) => Some(client.clone()),
+                (None, None) => None,
+            };
+            let grant = Grant { right: a.right, client };
+            if !both.contains(&grant) {
+                both.push(grant);
+            }
+        }
+    }
+    both
 }
 
 #[cfg(test)]
@@ -191,5 +237,23 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.kind(), simsim_model::Kind::Denied);
         assert!(error.to_string().contains("restore-to-other"), "{error}");
+    }
+
+    #[test]
+    fn a_token_and_its_user_together_allow_what_both_do_and_no_more() {
+        let grant =
+            |right, client: Option<&str>| Grant { right, client: client.map(str::to_owned) };
+        let user = [grant(Right::View, None), grant(Right::Backup, Some("web"))];
+        let token = [
+            grant(Right::View, Some("db")),
+            grant(Right::Backup, None),
+            grant(Right::Backup, Some("db")),
+            grant(Right::Keys, None),
+        ];
+        let both = [grant(Right::View, Some("db")), grant(Right::Backup, Some("web"))];
+        assert_eq!(common(&user, &token), both);
+        let who = Principal::with_grants("x", user.to_vec());
+        assert!(who.covers(&both) && !who.covers(&token) && who.covers(&[]));
+        assert!(!with(Right::View, Some("web")).covers(&[grant(Right::View, None)]));
     }
 }

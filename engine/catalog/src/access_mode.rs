@@ -9,7 +9,9 @@ use rusqlite::params;
 
 /// The one way in which the Server reaches a client's control listener. Never another one when it
 /// fails: an attacker who closes one way must not open a worse one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum AccessMode {
     /// Over SSH.

@@ -17,7 +17,7 @@ use crate::cells::{Cells, count_cell, json_cell};
 use crate::sql::{Optional, Session};
 
 /// An act, as told by who witnessed it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AuditEntry {
     /// Who: `local:root`, `client:alpha`, `server`.
     pub principal: String,
@@ -32,7 +32,7 @@ pub struct AuditEntry {
 }
 
 /// An act as kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AuditRow {
     /// From 1, without gaps.
     pub position: u64,

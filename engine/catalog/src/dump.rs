@@ -54,6 +54,9 @@ pub(crate) const TABLES: &[&str] = &[
     "backups",
     "approvals",
     "deletions",
+    "users",
+    "api_tokens",
+    "console_sessions",
 ];
 
 /// What a table holds.

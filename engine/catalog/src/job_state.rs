@@ -78,6 +78,17 @@ impl std::fmt::Display for JobState {
     }
 }
 
+impl schemars::JsonSchema for JobState {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "JobState".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let words = JobState::ALL.map(JobState::as_str);
+        schemars::json_schema!({ "type": "string", "enum": words })
+    }
+}
+
 impl From<JobState> for String {
     fn from(state: JobState) -> Self {
         state.as_str().to_owned()

@@ -23,6 +23,7 @@
 //! on a thread for blocking work. Times come from the caller. SQL stands in this crate only.
 
 mod access_mode;
+mod api_tokens;
 mod approvals;
 mod audit;
 mod backups;
@@ -31,6 +32,7 @@ mod cells;
 mod check;
 mod clients;
 mod connections;
+mod console_sessions;
 mod copies;
 mod datastores;
 mod deletions;
@@ -65,14 +67,17 @@ mod sql;
 mod task_groups;
 mod tasks;
 mod tokens;
+mod users;
 mod uses;
 
 pub use access_mode::AccessMode;
+pub use api_tokens::{ApiToken, NewApiToken};
 pub use approvals::{Approval, ApprovalEnd, ApprovalState, NewApproval};
 pub use audit::{AuditBreak, AuditEntry, AuditHead, AuditRow};
 pub use backups::{Hold, MadeFor};
 pub use catalog::{Catalog, CatalogOptions, CatalogPlace};
 pub use clients::{Client, ClientId, ClientState, NewClient, NodeFacts};
+pub use console_sessions::ConsoleSession;
 pub use copies::SavesetCopy;
 pub use datastores::{Datastore, DatastoreState, StoreNames};
 pub use deletions::{Deletion, DeletionStage, NewDeletion, Telling, Told};
@@ -101,4 +106,5 @@ pub use sql::SqlError;
 pub use task_groups::TaskGroup;
 pub use tasks::{Task, TaskId, TaskSettings};
 pub use tokens::{NewToken, Token, TokenAllows};
+pub use users::User;
 pub use uses::Use;

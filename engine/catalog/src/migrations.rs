@@ -45,6 +45,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(14, "0014", "outbound_codes"),
     step!(15, "0015", "events"),
     step!(16, "0016", "retention"),
+    step!(17, "0017", "users"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

@@ -16,7 +16,17 @@ use crate::savesets::{from_row, put_saveset, saveset_by_id};
 use crate::{CatalogError, Saveset, SavesetState};
 
 /// What a rebuild changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 pub struct RebuildReport {
     pub added: u64,
     pub corrected: u64,

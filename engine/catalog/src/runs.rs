@@ -14,7 +14,17 @@ use crate::sql::{Optional, Session};
 use crate::{CatalogError, Job, JobState, NewJob};
 
 /// What became of an occurrence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunFate {
     Runs,

@@ -16,7 +16,7 @@ use crate::{CatalogError, TaskId};
 const USED_INTERVAL_MS: i64 = 60_000;
 
 /// What a token is good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenAllows {
     Store,

@@ -4,7 +4,19 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// Counts of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    Encode,
+    Decode,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[cbor(map)]
 pub struct Checked {
     /// Whole packs; 0 where only one saveset was checked.

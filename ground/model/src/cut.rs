@@ -6,7 +6,16 @@ use minicbor::{Decode, Encode};
 ///
 /// A smaller mean finds more duplicates and costs index: about 40 bytes on disk per chunk.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[cbor(map)]
 pub struct CutParameters {

@@ -85,6 +85,24 @@ macro_rules! id {
             }
         }
 
+        impl schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let digits = $bytes * 2;
+                schemars::json_schema!({
+                    "type": "string",
+                    "pattern": format!("^[0-9A-Fa-f]{{{digits}}}$"),
+                })
+            }
+        }
+
         impl<C> minicbor::Encode<C> for $type {
             fn encode<W: minicbor::encode::Write>(
                 &self,

@@ -15,6 +15,7 @@ use std::fmt;
     serde::Deserialize,
     minicbor::Encode,
     minicbor::Decode,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[cbor(index_only)]

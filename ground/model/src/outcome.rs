@@ -6,7 +6,17 @@ use minicbor::{Decode, Encode};
 
 /// The outcome of a job. *Finished with errors* is never shown as success.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Encode,
+    Decode,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[cbor(index_only)]
@@ -62,12 +72,23 @@ impl fmt::Display for Outcome {
 pub const PROBLEMS_KEPT_MAX: usize = 1000;
 
 /// What went wrong with one item of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 pub struct Problem {
     /// Path as stored: any bytes.
     #[n(0)]
     #[cbor(with = "minicbor::bytes")]
     #[serde(with = "path_text")]
+    #[schemars(with = "String")]
     pub path: Vec<u8>,
     #[n(1)]
     pub kind: ProblemKind,
@@ -89,7 +110,17 @@ impl Problem {
 
 /// Kinds of problems. Only [`ProblemKind::Note`] leaves the outcome *finished*.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Encode,
+    Decode,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[cbor(index_only)]

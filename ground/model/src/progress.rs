@@ -90,7 +90,16 @@ impl Progress {
 
 /// The counters at one moment, as they travel to the server and to people.
 #[derive(
-    Debug, Clone, PartialEq, Eq, Default, Encode, Decode, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    Default,
+    Encode,
+    Decode,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[cbor(map)]
 pub struct ProgressSnapshot {

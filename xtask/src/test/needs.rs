@@ -83,8 +83,51 @@ const NEEDS: [Need; 19] = [
     },
 ];
 
+/// Readers of the OpenAPI document, from PyPI, in a folder of their own below `target`.
+const PYTHON_TOOLS: [&str; 2] = ["schemathesis", "openapi-spec-validator"];
+const PYTHON_FOLDER: &str = "target/python-tools";
+/// Somebody who cannot be reached holds up the tests no longer.
+const PYTHON_SECONDS: &str = "240";
+
 /// Installs what is missing. Never fails: a test that lacks its part says so itself.
 pub fn bring() {
+    bring_programs();
+    bring_python_tools();
+}
+
+fn bring_python_tools() {
+    let folder = crate::workspace::root().join(PYTHON_FOLDER);
+    let is_there = |name: &&str| folder.join("bin").join(name).exists() || step::on_path(name);
+    if PYTHON_TOOLS.iter().all(is_there) {
+        return;
+    }
+    if step::on_path("python3") {
+        println!("== installing what the tests need, from PyPI: {}", PYTHON_TOOLS.join(" "));
+        let make = || quiet(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+        // Debian has that part of Python in a package of its own.
+        let may_install = rustix::process::geteuid().is_root() && step::on_path("apt-get");
+        let made = make() || may_install && install(&["python3-venv"]) && make();
+        let pip = folder.join("bin/pip");
+        if made && pip.exists() {
+            let mut install = Command::new("timeout");
+            install.arg(PYTHON_SECONDS).arg(pip).args(["install", "--quiet"]).args(PYTHON_TOOLS);
+            quiet(&mut install);
+        }
+    }
+    for name in PYTHON_TOOLS.iter().filter(|name| !is_there(name)) {
+        println!(
+            "missing: {name} (from PyPI), used for holding the console's OpenAPI document against a \
+             reader of others; the tests that need it will skip themselves"
+        );
+    }
+}
+
+fn quiet(command: &mut Command) -> bool {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn bring_programs() {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !step::on_path(need.program)).collect();
     if missing.is_empty() {
         return;

@@ -251,6 +251,11 @@ fn every_document_is_as_its_page_says() {
     check("TokenCreated", &["token", "create", "tool", "--task", "dump"]);
     check("Token[]", &["token", "list"]);
     check("Token", &["token", "revoke", "tool"]);
+    check("Role[]", &["user", "roles"]);
+    check("User[]", &["user", "list"]);
+    check("ApiTokenCreated", &["api-token", "create", "ci", "--role", "backup:web"]);
+    check("ApiToken[]", &["api-token", "list"]);
+    check("ApiToken", &["api-token", "revoke", "ci"]);
     check("Datastore", &["datastore", "detach", "main"]);
     check("Datastore", &["datastore", "attach", &store]);
     let (out, error) = house.ends_with(5, &["ls", "nothing", "--json"]);
@@ -272,6 +277,8 @@ fn every_document_is_as_its_page_says() {
         "HeldKey",
         "Recovered",
         "StreamStarted",
+        "User",
+        "OneTime",
     ];
     let used = page.used.borrow();
     let never: Vec<_> = page

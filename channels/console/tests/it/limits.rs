@@ -1,14 +1,15 @@
 //! What a stranger can take at the console port, and what a body may be at the local socket.
 
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use simsim_console::{Api, ApiError, ApiReply, ApiRequest, TlsIdentity, serve_local, serve_tls};
+use simsim_console::api::Answering;
+use simsim_console::{
+    Api, ApiError, ApiReply, Asker, Credentials, NotKnown, TlsIdentity, serve_local, serve_tls,
+};
 use simsim_model::limits;
 use simsim_net::BoxedWire;
 use simsim_net::tls::TlsConnect;
@@ -23,16 +24,30 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Measure;
 
 impl Api for Measure {
-    fn call(
+    fn know(
         &self,
-        request: ApiRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<ApiReply, ApiError>> + Send + '_>> {
-        let length = request.body.as_str().map(str::len);
-        Box::pin(async move { Ok(ApiReply::Json(json!({ "length": length }))) })
+        credentials: Credentials,
+        _: Option<IpAddr>,
+    ) -> Answering<'_, Result<Box<dyn Asker>, NotKnown>> {
+        let known = match credentials {
+            Credentials::Local => true,
+            Credentials::Bearer(secret) => secret.reveal() == "right",
+            Credentials::Session { .. } => false,
+        };
+        Box::pin(async move {
+            known.then(|| Box::new(Measure) as Box<dyn Asker>).ok_or(NotKnown::NotProved)
+        })
     }
 
     fn page(&self) -> String {
         "a page".into()
+    }
+}
+
+impl Asker for Measure {
+    fn verb(&self, _: String, body: Value) -> Answering<'_, Result<ApiReply, ApiError>> {
+        let length = body.as_str().map(str::len);
+        Box::pin(async move { Ok(ApiReply::Json(json!({ "length": length }))) })
     }
 }
 
@@ -154,9 +169,80 @@ async fn strangers_get_no_further_than_the_page_and_nothing_can_be_deleted() {
     let port = Port::start().await;
     let ask = |method: &str, path: &str| format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(port.status(&ask("GET", "/")).await, "200");
-    assert_eq!(port.status(&ask("POST", "/v1/savesets")).await, "403");
-    assert_eq!(port.status(&ask("DELETE", "/v1/savesets")).await, "400");
-    assert_eq!(port.status(&ask("DELETE", "/")).await, "404");
+    for path in ["/v1/savesets", "/api/v1/savesets", "/api/v1/nothing", "/api/v1/session"] {
+        for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+            let status = port.status(&ask(method, path)).await;
+            let wrong = method.len() > 4 && path.ends_with("session") && method != "DELETE";
+            let other = method == "PUT" && path.ends_with("session");
+            let expected = if wrong || other { "405" } else { "401" };
+            assert_eq!(status, expected, "{method} {path}");
+        }
+    }
+    assert_eq!(port.status(&ask("POST", "/v1/savesets")).await, "401");
+    assert_eq!(port.status(&ask("POST", "/api/v1/savesets")).await, "401");
+    assert_eq!(port.status(&ask("POST", "/api/v1/session")).await, "400");
+    assert_eq!(port.status(&ask("DELETE", "/")).await, "405");
+    assert_eq!(port.status(&ask("GET", "/api/v11")).await, "404");
+}
+
+/// A whole answer to a request whose connection is closed.
+async fn answer(port: &Port, request: &str) -> String {
+    let mut wire = port.greeted().await;
+    wire.write_all(request.as_bytes()).await.unwrap();
+    wire.flush().await.unwrap();
+    let mut text = String::new();
+    let reading = tokio::time::timeout(PATIENCE, wire.read_to_string(&mut text));
+    let _ = reading.await.expect("it does not end");
+    text
+}
+
+#[tokio::test]
+async fn a_stranger_is_answered_in_short_before_a_body_is_read() {
+    let port = Port::start().await;
+    // A body is announced and never comes.
+    let head = "POST /v1/any HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n";
+    for secret in ["", "Authorization: Bearer wrong\r\n", "Authorization: Basic cmlnaHQ6\r\n"] {
+        let told = answer(&port, &format!("{head}{secret}\r\n")).await;
+        assert!(told.starts_with("HTTP/1.1 401"), "{told}");
+        assert!(told.contains("application/problem+json"), "{told}");
+        assert!(told.contains("urn:simsim:problem:not_proved"), "{told}");
+        assert!(told.len() < 1024, "{}", told.len());
+    }
+}
+
+#[tokio::test]
+async fn every_answer_keeps_browsers_from_doing_more_with_it() {
+    let port = Port::start().await;
+    for path in ["/", "/health", "/nothing", "/v1/any", "/api/v1/any"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let told = answer(&port, &request).await.to_lowercase();
+        for field in [
+            "content-security-policy: default-src 'none'",
+            "x-content-type-options: nosniff",
+            "x-frame-options: deny",
+            "referrer-policy: no-referrer",
+            "cache-control: no-store",
+            "cross-origin-resource-policy: same-origin",
+        ] {
+            assert!(told.contains(field), "{path} has no {field}:\n{told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_known_is_no_stranger_any_more() {
+    let port = Port::start().await;
+    let ask = "POST /v1/any HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer right\r\n\
+               Content-Length: 3\r\n\r\n\"a\"";
+    let mut known = Vec::new();
+    for _ in 0..limits::UNAUTHENTICATED_CONNECTIONS_PER_ADDRESS_MAX * 2 {
+        let mut wire = port.greeted().await;
+        wire.write_all(ask.as_bytes()).await.unwrap();
+        wire.flush().await.unwrap();
+        assert_eq!(status(&mut wire).await, "200");
+        known.push(wire);
+    }
+    assert_eq!(port.status("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await, "200");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

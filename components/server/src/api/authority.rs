@@ -1,9 +1,10 @@
 //! The suite's certificate authority, which other people's tools trust.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The authority as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuthorityView {
     /// What tools must trust, PEM: the authority that signs; in a transition also the one before.
     pub certificate: String,
@@ -16,7 +17,7 @@ pub struct AuthorityView {
 }
 
 /// While it lasts, tools with either authority trust every host that has a certificate of the new one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuthorityTransition {
     pub former_fingerprint: String,
     pub begun_unix_ms: i64,
@@ -25,7 +26,7 @@ pub struct AuthorityTransition {
 }
 
 /// Begins or ends the rotation of the authority.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthorityRequest {
     /// To begin: without a transition, because the key was stolen. To end: also where hosts are behind.

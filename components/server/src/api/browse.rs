@@ -1,10 +1,11 @@
 //! Looking into savesets.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_model::SavesetId;
 
 /// Lists a directory of a saveset.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LsRequest {
     /// An id or its beginning; empty together with a `task`: its newest saveset.
@@ -23,7 +24,7 @@ pub struct LsRequest {
     pub limit: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LsReply {
     pub saveset: SavesetId,
     pub entries: Vec<EntryView>,
@@ -32,7 +33,7 @@ pub struct LsReply {
 }
 
 /// One entry of a saveset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EntryView {
     /// From the root of the saveset, escaped.
     pub path: String,
@@ -56,7 +57,7 @@ pub struct EntryView {
 }
 
 /// Finds entries by name.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FindRequest {
     #[serde(default)]
@@ -77,7 +78,7 @@ pub struct FindRequest {
     pub limit: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FindReply {
     pub saveset: SavesetId,
     pub entries: Vec<EntryView>,
@@ -86,7 +87,7 @@ pub struct FindReply {
 }
 
 /// What differs between two savesets of one domain.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiffRequest {
     /// An id or its beginning.
@@ -102,7 +103,7 @@ pub struct DiffRequest {
     pub limit: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiffReply {
     pub from: SavesetId,
     pub to: SavesetId,
@@ -111,14 +112,14 @@ pub struct DiffReply {
     pub more: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeView {
     /// Escaped.
     pub path: String,
     pub change: ChangeKind,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
     Added,

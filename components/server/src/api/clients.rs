@@ -1,10 +1,11 @@
 //! Clients and enrolment.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_catalog::AccessMode;
 
 /// One enrolled host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientView {
     pub name: String,
     /// Fingerprint of its pinned host key.
@@ -37,7 +38,7 @@ pub struct ClientView {
 }
 
 /// Makes a join code.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JoinCodeRequest {
     /// The only name that may join with it, which also renews a client of that name; `None`: any
@@ -49,7 +50,7 @@ pub struct JoinCodeRequest {
 }
 
 /// A join code, shown once.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct JoinCodeReply {
     pub code: String,
     pub name: Option<String>,
@@ -65,14 +66,14 @@ impl std::fmt::Debug for JoinCodeReply {
 }
 
 /// Names a client.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientRequest {
     pub name: String,
 }
 
 /// Answer to a revocation.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RevokeReply {
     pub client: ClientView,
     /// Jobs that were ended by it.
@@ -80,7 +81,7 @@ pub struct RevokeReply {
 }
 
 /// Changes where a client is dialled.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientAddressesRequest {
     pub name: String,
@@ -92,7 +93,7 @@ pub struct ClientAddressesRequest {
 }
 
 /// Changes how a client is steered.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientSetRequest {
     pub name: String,
@@ -103,7 +104,7 @@ pub struct ClientSetRequest {
 }
 
 /// Gives a client another TLS key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateKeyRequest {
     pub name: String,
@@ -113,7 +114,7 @@ pub struct RotateKeyRequest {
 }
 
 /// Answer to `client.rotate-key`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyRotatedReply {
     pub client: String,
     /// Pins: SHA-256 of the public key, 64 hexadecimal digits.

@@ -1,10 +1,11 @@
 //! Datastores and their drives.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_model::{CutParameters, StoreId};
 
 /// Makes a datastore on a device host, with its first drive.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateDatastoreRequest {
     pub name: String,
@@ -25,7 +26,7 @@ pub struct CreateDatastoreRequest {
 }
 
 /// Takes a datastore into service that exists: of another server, of a copy, or moved.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AttachDatastoreRequest {
     /// The device host; `None`: the Server's own.
@@ -35,14 +36,14 @@ pub struct AttachDatastoreRequest {
 }
 
 /// Names a datastore.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatastoreRequest {
     pub name: String,
 }
 
 /// Adds a drive to a datastore.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddDriveRequest {
     pub datastore: String,
@@ -53,7 +54,7 @@ pub struct AddDriveRequest {
 }
 
 /// One datastore.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DatastoreView {
     pub name: String,
     pub store: StoreId,
@@ -71,7 +72,7 @@ pub struct DatastoreView {
 }
 
 /// One drive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DriveView {
     pub number: u32,
     pub jobs_max: u32,
@@ -80,7 +81,7 @@ pub struct DriveView {
 }
 
 /// A datastore as its device sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceView {
     /// Of the file system that holds it.
     pub capacity_bytes: u64,

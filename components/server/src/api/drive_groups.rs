@@ -1,9 +1,10 @@
 //! Drive groups: names for drives, of which jobs use whichever is free.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Adds a group, or gives one these drives and no others.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DriveGroupRequest {
     pub name: String,
@@ -12,14 +13,14 @@ pub struct DriveGroupRequest {
 }
 
 /// Names a drive group.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DriveGroupNameRequest {
     pub name: String,
 }
 
 /// One drive group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DriveGroupView {
     pub name: String,
     /// By number.
@@ -30,7 +31,7 @@ pub struct DriveGroupView {
 }
 
 /// A drive as a member of its group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupDriveView {
     pub number: u32,
     pub datastore: String,

@@ -1,5 +1,6 @@
 //! Events: what runs by a schedule; runs: what became of it; the queue.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_catalog::RunFate;
 use simsim_model::Level;
@@ -8,7 +9,7 @@ use simsim_schedule::{DaySet, EventKind, FollowUps, Priority, Schedule};
 use super::VerifyDepth;
 
 /// Adds an event, or replaces all of one but its name.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventRequest {
     pub name: String,
@@ -19,11 +20,13 @@ pub struct EventRequest {
     pub schedule: Option<String>,
     /// A schedule's line, in place of a name: it is kept as the schedule of the event's name.
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub at: Option<Schedule>,
     #[serde(default = "yes")]
     pub enabled: bool,
     /// 1 to 99; 0: runs always.
     #[serde(default)]
+    #[schemars(with = "u8")]
     pub priority: Priority,
     /// Names of tasks, datastores or replications, as its kind has them.
     #[serde(default)]
@@ -39,6 +42,7 @@ pub struct EventRequest {
     pub blocking: bool,
     /// Backup days on which it does not run, such as `sat,sun,calendar:holidays`.
     #[serde(default)]
+    #[schemars(with = "String")]
     pub blocking_dates: DaySet,
     /// Events that its end starts.
     #[serde(default)]
@@ -78,7 +82,7 @@ fn yes() -> bool {
 }
 
 /// One event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventView {
     pub name: String,
     pub kind: EventKind,
@@ -86,6 +90,7 @@ pub struct EventView {
     /// The line of its schedule.
     pub line: Option<String>,
     pub enabled: bool,
+    #[schemars(with = "u8")]
     pub priority: Priority,
     /// As they were named.
     pub subjects: Vec<String>,
@@ -94,6 +99,7 @@ pub struct EventView {
     /// Everything that it acts on now.
     pub acts_on: Vec<String>,
     pub blocking: bool,
+    #[schemars(with = "String")]
     pub blocking_dates: DaySet,
     pub follow_ups: FollowUps,
     pub level: Option<Level>,
@@ -114,7 +120,7 @@ pub struct EventView {
 }
 
 /// Lists runs, newest first.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunListRequest {
     pub event: Option<String>,
@@ -128,7 +134,7 @@ pub struct RunListRequest {
 }
 
 /// What became of an occurrence of an event, for one subject.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunView {
     pub run: u64,
     pub event: String,
@@ -147,13 +153,13 @@ pub struct RunView {
 }
 
 /// What starting an event by hand queued.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StartedView {
     pub runs: Vec<RunView>,
 }
 
 /// Holds a job that waits, or lets it go.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldRequest {
     pub job: u64,
@@ -162,14 +168,14 @@ pub struct HoldRequest {
 }
 
 /// Pauses the queue.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PauseRequest {
     pub why: String,
 }
 
 /// Limits how many jobs run at once.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueLimitRequest {
     /// On this client; with neither this nor a drive group: in all.
@@ -181,7 +187,7 @@ pub struct QueueLimitRequest {
 }
 
 /// The queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueView {
     /// In all; `None`: as many as the drives take.
     pub jobs_max: Option<u32>,
@@ -198,14 +204,14 @@ pub struct QueueView {
 }
 
 /// One limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LimitOf {
     pub name: String,
     pub jobs_max: u32,
 }
 
 /// A job that waits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitingView {
     pub job: u64,
     pub kind: String,

@@ -1,9 +1,10 @@
 //! Interfaces: the data addresses of device hosts, and which of them are chosen.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Interfaces of one host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfacesView {
     pub host: String,
     /// In order of preference.
@@ -14,7 +15,7 @@ pub struct InterfacesView {
     pub choices: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceView {
     /// Such as `https://vault`.
     pub url: String,
@@ -23,7 +24,7 @@ pub struct InterfaceView {
 }
 
 /// Sets the interfaces of a host.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetInterfacesRequest {
     pub host: String,
@@ -32,7 +33,7 @@ pub struct SetInterfacesRequest {
 }
 
 /// Answer to a change of interfaces.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SetInterfacesReply {
     pub view: InterfacesView,
     /// What a person should know about them.
@@ -40,7 +41,7 @@ pub struct SetInterfacesReply {
 }
 
 /// Lets a client's data go by some interfaces.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChooseInterfacesRequest {
     pub client: String,

@@ -1,5 +1,6 @@
 //! Jobs: running, asking, following, ending.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_catalog::{JobError, JobState, LogLine};
 pub use simsim_model::Checked;
@@ -8,7 +9,7 @@ use simsim_model::{Level, Overwrite, Problem, ProgressSnapshot, SavesetId};
 use super::{LimitedView, TaskOptions, VerifyDepth};
 
 /// Runs a task now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunTaskRequest {
     pub task: String,
@@ -19,7 +20,7 @@ pub struct RunTaskRequest {
 
 /// Backs paths of a client up once, without a task. The paths stand for the task's name: the same
 /// paths are compared with what they were the last time.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackupRequest {
     /// `None`: the Server's own host.
@@ -57,20 +58,20 @@ fn incr() -> Level {
 }
 
 /// A job that was queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobReply {
     pub job: u64,
 }
 
 /// Names a job.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobRequest {
     pub job: u64,
 }
 
 /// Lists jobs, newest first.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JobListRequest {
     pub task: Option<String>,
@@ -86,7 +87,7 @@ pub struct JobListRequest {
 }
 
 /// One job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobView {
     pub job: u64,
     /// `backup`, `restore`, `verify`, `rebuild`.
@@ -127,7 +128,7 @@ pub struct JobView {
 }
 
 /// What a job was asked to do, as far as its task or saveset does not say it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Asked {
     /// Backup: what is read. Restore: what is wanted; empty: everything.
@@ -149,7 +150,7 @@ pub struct Asked {
 }
 
 /// A job with what it has to report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobDetail {
     #[serde(flatten)]
     pub job: JobView,
@@ -160,7 +161,7 @@ pub struct JobDetail {
 }
 
 /// Lines of a job's log.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogRequest {
     pub job: u64,
@@ -172,7 +173,7 @@ pub struct LogRequest {
     pub limit: u32,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LogReply {
     pub lines: Vec<LogLine>,
 }

@@ -1,10 +1,11 @@
 //! The recovery kit, and who holds domain keys.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_model::DomainId;
 
 /// A new recovery kit, shown once.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct KitReply {
     /// `server` or `client`: whose keys it opens.
     pub of: String,
@@ -29,7 +30,7 @@ impl std::fmt::Debug for KitReply {
 }
 
 /// Shows that the kit was kept: the groups that were asked for, as typed.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KitProofRequest {
     pub groups: Vec<String>,
@@ -42,7 +43,7 @@ impl std::fmt::Debug for KitProofRequest {
 }
 
 /// Answer to a proof.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KitProofReply {
     pub proven: bool,
     /// After a wrong answer: the groups that are asked for now.
@@ -50,7 +51,7 @@ pub struct KitProofReply {
 }
 
 /// Decides, before the first backup, who holds the key of a client's domain in a datastore.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateDomainRequest {
     pub client: String,
@@ -63,7 +64,7 @@ pub struct CreateDomainRequest {
 }
 
 /// One dedup domain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DomainView {
     pub domain: DomainId,
     pub datastore: String,
@@ -77,7 +78,7 @@ pub struct DomainView {
 }
 
 /// A key that a client holds alone, as it was seen there last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldKeyView {
     /// The client does not hold it any more.
     pub lost: bool,
@@ -88,7 +89,7 @@ pub struct HeldKeyView {
 }
 
 /// Brings keys back to a client that lost them.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRecoverRequest {
     /// The client's recovery kit: its groups.
@@ -102,7 +103,7 @@ impl std::fmt::Debug for KeyRecoverRequest {
 }
 
 /// What a kit brought back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyRecoverReply {
     pub brought: u64,
     /// Keys that were held all the time.

@@ -1,11 +1,12 @@
 //! What keeps savesets, what ends them, and the second person.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use simsim_model::SavesetId;
 
 /// Keeps a saveset for longer: until an instant, or for some days from its stamp.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeepSavesetRequest {
     /// An id or its beginning.
@@ -17,7 +18,7 @@ pub struct KeepSavesetRequest {
 }
 
 /// Puts a saveset under legal hold, or asks to release it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldSavesetRequest {
     pub saveset: String,
@@ -29,7 +30,7 @@ pub struct HoldSavesetRequest {
 }
 
 /// Locks a saveset until an instant; only ever later.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LockSavesetRequest {
     pub saveset: String,
@@ -37,7 +38,7 @@ pub struct LockSavesetRequest {
 }
 
 /// Deletes savesets: expired ones at once, others when a second person approves.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteSavesetsRequest {
     /// Ids or their beginnings; at most 1,000.
@@ -49,7 +50,7 @@ pub struct DeleteSavesetsRequest {
 }
 
 /// What came of a deletion.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SavesetsDeleted {
     pub savesets: Vec<SavesetId>,
     /// Gone now; originals and copies are counted one by one.
@@ -62,7 +63,7 @@ pub struct SavesetsDeleted {
 }
 
 /// What keeps a saveset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SavesetLives {
     pub saveset: SavesetId,
     /// The original and its copies, those that were deleted among them.
@@ -72,7 +73,7 @@ pub struct SavesetLives {
 }
 
 /// One saveset in one datastore.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LifeView {
     pub datastore: String,
     pub is_copy: bool,
@@ -103,7 +104,7 @@ pub struct LifeView {
 }
 
 /// A legal hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HoldView {
     pub by: String,
     pub why: String,
@@ -111,7 +112,7 @@ pub struct HoldView {
 }
 
 /// A deletion, decided, told to the device, or done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeletionView {
     pub why: String,
     pub asked_by: String,
@@ -124,7 +125,7 @@ pub struct DeletionView {
 }
 
 /// Lists approvals, the newest first.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApprovalListRequest {
     /// Also those that were decided or have expired.
@@ -132,14 +133,14 @@ pub struct ApprovalListRequest {
 }
 
 /// Names an approval.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalRequest {
     pub approval: u64,
 }
 
 /// The second person's word.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalWordRequest {
     pub approval: u64,
@@ -151,7 +152,7 @@ pub struct ApprovalWordRequest {
 }
 
 /// An act that waits for a second person, or did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ApprovalView {
     pub approval: u64,
     pub verb: String,

@@ -1,12 +1,13 @@
 //! Media pools, and what their policies would do.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_model::SavesetId;
 
 use super::ApprovalView;
 
 /// A media pool, to be added.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddPoolRequest {
     pub name: String,
@@ -24,7 +25,7 @@ pub struct AddPoolRequest {
 }
 
 /// Changes a media pool: what is given replaces what there is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePoolRequest {
     pub name: String,
@@ -40,14 +41,14 @@ pub struct ChangePoolRequest {
 }
 
 /// Names a media pool.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PoolNameRequest {
     pub name: String,
 }
 
 /// One media pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolView {
     pub name: String,
     pub policy: String,
@@ -65,7 +66,7 @@ pub struct PoolView {
 }
 
 /// A pool that was to be changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolChanged {
     /// As it is now.
     pub pool: PoolView,
@@ -74,7 +75,7 @@ pub struct PoolChanged {
 }
 
 /// What another policy of a pool would do now. Nothing is changed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SimulateRequest {
     pub pool: String,
@@ -82,7 +83,7 @@ pub struct SimulateRequest {
 }
 
 /// Answer to `retention.simulate`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SimulationView {
     pub pool: String,
     /// In the one order in which policies are written.
@@ -100,7 +101,7 @@ pub struct SimulationView {
 }
 
 /// A saveset that would expire.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LossView {
     pub saveset: SavesetId,
     /// Client and task.
@@ -112,7 +113,7 @@ pub struct LossView {
 }
 
 /// Deletes what is expired.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetentionRunRequest {
     /// Only say what is expired.
@@ -122,7 +123,7 @@ pub struct RetentionRunRequest {
 }
 
 /// What one run did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RetentionRunReply {
     pub dry_run: bool,
     /// Savesets that were looked at, copies among them.
@@ -146,7 +147,7 @@ pub struct RetentionRunReply {
 }
 
 /// A saveset that nothing keeps.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExpiredView {
     pub saveset: SavesetId,
     /// Client and task.
@@ -160,7 +161,7 @@ pub struct ExpiredView {
 }
 
 /// What the server knows of the time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClockView {
     pub now_unix_ms: i64,
     /// The last instant that was written down.

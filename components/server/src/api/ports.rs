@@ -1,5 +1,6 @@
 //! Ports: what the suite needs of firewalls, and how its hosts are seen from the server.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desk::ProbeFound;
@@ -8,7 +9,7 @@ use crate::desk::ProbeFound;
 pub use simsim_model::port_plan::{EndKind, PlanEnd, PlanHost, PlanPlace, PlanRow, PortPlan};
 
 /// One enrolled host, looked at from the server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostCheck {
     pub name: String,
     pub connected: bool,
@@ -25,7 +26,7 @@ pub struct HostCheck {
 }
 
 /// One configured name or address of a host, looked up both ways.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NameCheck {
     /// As configured.
     pub name: String,
@@ -36,7 +37,7 @@ pub struct NameCheck {
 }
 
 /// Tries the ways of the plan.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProbeRequest {
     /// Only ways from and to this host.
@@ -45,13 +46,13 @@ pub struct ProbeRequest {
 
 /// What was found, row by row of the plan, and for each interface of a row by itself; rows on loopback
 /// are left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbeReport {
     pub rows: Vec<ProbedRow>,
 }
 
 /// One way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbedRow {
     pub row: String,
     pub from: String,

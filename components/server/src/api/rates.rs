@@ -1,9 +1,10 @@
 //! Rate limits: how fast data may go, and when.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Adds a limit: of a host, of a network, or without either of all.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddRateRequest {
     /// A host by name: its limit counts for all data that comes from it or goes to it.
@@ -18,14 +19,14 @@ pub struct AddRateRequest {
 }
 
 /// Names a limit.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateRequest {
     pub number: u64,
 }
 
 /// One limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RateView {
     pub number: u64,
     /// `all`, `host NAME`, `network 10.2.0.0/16`.
@@ -39,7 +40,7 @@ pub struct RateView {
 }
 
 /// All limits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RatesView {
     pub rates: Vec<RateView>,
     /// The zone whose clock counts; empty where its name is not known.
@@ -47,7 +48,7 @@ pub struct RatesView {
 }
 
 /// A limit that was added or removed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RateReply {
     #[serde(flatten)]
     pub rate: RateView,
@@ -56,7 +57,7 @@ pub struct RateReply {
 }
 
 /// The lowest limit that counts for a job now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LimitedView {
     pub bytes_per_s: u64,
     /// What the limit counts for, as in [`RateView`].

@@ -1,10 +1,11 @@
 //! Making the catalog's savesets, and a datastore's index, again.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_catalog::RebuildReport;
 
 /// Makes saveset rows again from the manifests in datastores.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CatalogRebuildRequest {
     /// `None`: every datastore.
@@ -21,13 +22,13 @@ impl std::fmt::Debug for CatalogRebuildRequest {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CatalogRebuildReply {
     pub datastores: Vec<RebuiltDatastore>,
 }
 
 /// What became of one datastore's rows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RebuiltDatastore {
     pub datastore: String,
     #[serde(flatten)]
@@ -39,7 +40,7 @@ pub struct RebuiltDatastore {
 }
 
 /// Makes a datastore's index again from its packs.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RebuildIndexRequest {
     /// `None`: the only one there is.
@@ -47,7 +48,7 @@ pub struct RebuildIndexRequest {
 }
 
 /// Removes what no saveset of a datastore needs.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CollectGarbageRequest {
     /// `None`: the only one there is.

@@ -1,9 +1,10 @@
 //! Replications: savesets of one datastore copied into another one.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Copies savesets of a datastore into another one, each time that it is run.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AddReplicationRequest {
     pub name: String,
@@ -24,14 +25,14 @@ pub struct AddReplicationRequest {
 }
 
 /// Names a replication.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplicationRequest {
     pub name: String,
 }
 
 /// One replication.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplicationView {
     pub name: String,
     pub source: String,
@@ -51,7 +52,7 @@ pub struct ReplicationView {
 }
 
 /// Brings what a datastore has lost from its copies.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealRequest {
     /// The replication by whose way it goes, in either direction.
@@ -61,7 +62,7 @@ pub struct HealRequest {
 }
 
 /// A copy of a saveset, besides the datastore of its row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CopyView {
     pub datastore: String,
     /// Position in that datastore.

@@ -1,10 +1,11 @@
 //! Restores and checks.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_model::Overwrite;
 
 /// Restores a saveset, or a part of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestoreRequest {
     /// An id or its beginning; empty together with a `task`: its newest saveset.
@@ -36,7 +37,7 @@ pub struct RestoreRequest {
 }
 
 /// How deep a check goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VerifyDepth {
     /// Packs, index and manifests agree with each other, and every checksum holds.
@@ -47,7 +48,7 @@ pub enum VerifyDepth {
 }
 
 /// Checks a datastore or one saveset.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct VerifyRequest {
     /// `None`: that of the saveset, or the only one there is. A saveset that has copies is checked in

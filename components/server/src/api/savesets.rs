@@ -1,12 +1,13 @@
 //! Savesets.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_model::{DomainId, Level, Outcome, SavesetId};
 
 use super::CopyView;
 
 /// Lists savesets, newest first.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SavesetListRequest {
     pub client: Option<String>,
@@ -21,7 +22,7 @@ pub struct SavesetListRequest {
 }
 
 /// Names a saveset.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SavesetRequest {
     /// An id or its beginning.
@@ -29,7 +30,7 @@ pub struct SavesetRequest {
 }
 
 /// Finds the saveset that a person means.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveRequest {
     /// `latest`, `latest:TASK`, an id, its beginning of at least four digits, or a task's name,
@@ -41,7 +42,7 @@ pub struct ResolveRequest {
 }
 
 /// What a reference may mean. Exactly one match is the answer; with several it is ambiguous.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResolveReply {
     /// At most four.
     pub matches: Vec<SavesetView>,
@@ -52,7 +53,7 @@ pub struct ResolveReply {
 }
 
 /// One saveset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SavesetView {
     pub saveset: SavesetId,
     pub client: String,
@@ -88,7 +89,7 @@ pub struct SavesetView {
 }
 
 /// A saveset with the jobs that made and read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SavesetDetail {
     #[serde(flatten)]
     pub saveset: SavesetView,
@@ -96,7 +97,7 @@ pub struct SavesetDetail {
 }
 
 /// How one job ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResultView {
     pub job: u64,
     pub kind: String,

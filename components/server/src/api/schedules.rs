@@ -1,28 +1,31 @@
 //! Calendars, schedules, task groups.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_schedule::{Calendar, Schedule};
 
 /// Adds or changes a calendar.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CalendarRequest {
     pub name: String,
     /// Its days, a rule a line or between `;`, as `docs/reference/schedules.md` says.
+    #[schemars(with = "String")]
     pub days: Calendar,
 }
 
 /// Names a calendar, a schedule, a task group or an event.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NameRequest {
     pub name: String,
 }
 
 /// One calendar.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CalendarView {
     pub name: String,
+    #[schemars(with = "String")]
     pub days: Calendar,
     /// Who names it, such as `schedule 'nightly'`.
     pub users: Vec<String>,
@@ -30,18 +33,20 @@ pub struct CalendarView {
 }
 
 /// Adds or changes a schedule.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleRequest {
     pub name: String,
     /// One line, such as `weekdays 22:00`.
+    #[schemars(with = "String")]
     pub line: Schedule,
 }
 
 /// One schedule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScheduleView {
     pub name: String,
+    #[schemars(with = "String")]
     pub line: Schedule,
     /// Who names it, such as `event 'nightly'`.
     pub users: Vec<String>,
@@ -52,7 +57,7 @@ pub struct ScheduleView {
 }
 
 /// Makes a task group, or gives one these tasks and no others.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskGroupRequest {
     pub name: String,
@@ -60,7 +65,7 @@ pub struct TaskGroupRequest {
 }
 
 /// One task group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskGroupView {
     pub name: String,
     pub tasks: Vec<String>,
@@ -70,7 +75,7 @@ pub struct TaskGroupView {
 }
 
 /// What will run.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PreviewRequest {
     /// From now; 0: 14. At most 366.
@@ -84,7 +89,7 @@ pub struct PreviewRequest {
 }
 
 /// The plan of the days that lie ahead.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PreviewView {
     pub from_unix_ms: i64,
     pub until_unix_ms: i64,
@@ -96,7 +101,7 @@ pub struct PreviewView {
 }
 
 /// One occurrence of one event for one subject.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedView {
     pub at_unix_ms: i64,
     /// The same in the Server's local time.

@@ -1,9 +1,10 @@
 //! How the suite is.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Answer to `status`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The Server's name.
     pub name: String,
@@ -26,7 +27,7 @@ pub struct Status {
 }
 
 /// The recovery kit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kit", rename_all = "snake_case")]
 pub enum KitState {
     /// There is none: with the Server all its keys would be lost.

@@ -1,5 +1,6 @@
 //! Raw streams of other people's tools: access tokens, and jobs that wait for a stream.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_catalog::TokenAllows;
 
@@ -7,7 +8,7 @@ use simsim_catalog::TokenAllows;
 pub const TOKEN_DAYS: u32 = 90;
 
 /// Makes an access token.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateTokenRequest {
     pub name: String,
@@ -30,7 +31,7 @@ fn token_days() -> u32 {
 }
 
 /// A token that was made. The secret is told once and kept nowhere.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreateTokenReply {
     pub token: TokenView,
     pub secret: String,
@@ -42,14 +43,14 @@ pub struct CreateTokenReply {
 }
 
 /// Names a token.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenNameRequest {
     pub name: String,
 }
 
 /// One token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     pub name: String,
     pub task: String,
@@ -66,7 +67,7 @@ pub struct TokenView {
 }
 
 /// Starts a job that waits for a raw stream.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartStreamRequest {
     /// An external task.
@@ -74,7 +75,7 @@ pub struct StartStreamRequest {
 }
 
 /// A job that waits.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StartStreamReply {
     pub job: u64,
     /// Serves once.

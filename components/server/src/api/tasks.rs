@@ -1,10 +1,11 @@
 //! Tasks: what to back up.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_model::TargetKind;
 
 /// Further options of a task.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskOptions {
     /// Leave out directories that a `CACHEDIR.TAG` marks.
@@ -27,7 +28,7 @@ pub struct TaskOptions {
 }
 
 /// A task, to be added or changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskRequest {
     pub name: String,
@@ -65,14 +66,14 @@ fn path_kind() -> TargetKind {
 }
 
 /// Names a task.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskNameRequest {
     pub name: String,
 }
 
 /// One task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskView {
     pub name: String,
     pub client: String,

@@ -21,6 +21,14 @@ macro_rules! verbs {
         pub const VERBS: &[(&str, &str)] =
             &[$(($name, $doc),)* ("job.follow", " The events of a job until it has ended.")];
 
+        /// Whether a body fits a verb, as far as that can be said without asking it.
+        pub(crate) fn check_request(verb: &str, body: &Value) -> Result<(), ServerError> {
+            match verb {
+                $($name => verbs!(@check verb, body $(, $request)?),)*
+                _ => Ok(()),
+            }
+        }
+
         impl Server {
             /// Asks a verb by name. `body` is the verb's request; `null` or `{}` for one without.
             ///
@@ -32,6 +40,7 @@ macro_rules! verbs {
                 verb: &str,
                 body: Value,
             ) -> Result<Answer, ServerError> {
+                self.may_ask(who, verb).await?;
                 let answer = match verb {
                     $($name => verbs!(@call self, who, verb, body, $method $(, $request)?),)*
                     "job.follow" => {
@@ -44,6 +53,10 @@ macro_rules! verbs {
                 Ok(Answer::Json(answer))
             }
         }
+    };
+    (@check $verb:ident, $body:ident) => { read::<Nothing>($verb, $body.clone()).map(drop) };
+    (@check $verb:ident, $body:ident, $request:ident) => {
+        read::<crate::api::$request>($verb, $body.clone()).map(drop)
     };
     (@call $self:ident, $who:ident, $verb:ident, $body:ident, $method:ident) => {{
         let _: Nothing = read($verb, $body)?;
@@ -276,6 +289,30 @@ verbs! {
     "audit.verify" => verify_audit;
     /// Makes saveset rows again from the manifests.
     "catalog.rebuild" => rebuild_catalog [CatalogRebuildRequest];
+    /// Who asks, and what that allows.
+    "who" => who;
+    /// Adds a user.
+    "user.add" => add_user [UserRequest];
+    /// All users.
+    "user.list" => users;
+    /// One user.
+    "user.show" => user [UserNameRequest];
+    /// Gives a user other grants, or lets the user in no more.
+    "user.change" => change_user [UserRequest];
+    /// Gives a user another password.
+    "user.password" => set_password [PasswordRequest];
+    /// Gives a user a new secret for one-time passwords, or takes it away.
+    "user.one-time" => set_one_time [OneTimeRequest];
+    /// Removes a user, with the user's tokens and sessions.
+    "user.remove" => delete_user [UserNameRequest];
+    /// Roles, with the rights that they give.
+    "role.list" => roles;
+    /// Makes an API token.
+    "api-token.create" => create_api_token [CreateApiTokenRequest];
+    /// API tokens, without their secrets.
+    "api-token.list" => api_tokens;
+    /// Takes an API token's right, now.
+    "api-token.revoke" => revoke_api_token [ApiTokenNameRequest];
 }
 
 /// The body of a verb that takes none.

@@ -11,7 +11,7 @@ use crate::clock::now_unix_ms;
 const EVENTS_KEPT: usize = 4096;
 
 /// One event of one job.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct JobEvent {
     pub job: u64,
     pub at_unix_ms: i64,
@@ -20,7 +20,7 @@ pub struct JobEvent {
 }
 
 /// What happened.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum JobEventKind {
     /// The job is in another state. After one that has ended nothing more comes.

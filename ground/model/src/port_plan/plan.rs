@@ -11,7 +11,9 @@ use super::configuration::{
 use crate::port_registry::{CONSOLE, DIAL, DRIVE, FTP_DATA, HTTPS, Host, LISTEN, Listen, SMSSH};
 
 /// What stands at one end of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum EndKind {
     /// An enrolled host.
@@ -23,7 +25,9 @@ pub enum EndKind {
 }
 
 /// One end of a row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub struct PlanEnd {
     pub kind: EndKind,
     /// The host as enrolled, or the system; words for anyone.
@@ -34,7 +38,7 @@ pub struct PlanEnd {
 }
 
 /// One of several addresses of a row, as it is dialled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PlanPlace {
     /// As an administrator wrote it for an interface; empty: the host, under the names that it is
     /// enrolled with.
@@ -43,7 +47,7 @@ pub struct PlanPlace {
 }
 
 /// One connection that must be possible.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PlanRow {
     /// Row of the port registry, such as `smssh`; for another vendor's system its module.
     pub row: String,
@@ -89,7 +93,7 @@ impl PlanRow {
 }
 
 /// A host of the plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PlanHost {
     pub name: String,
     /// `server`, `rds`, `client`.
@@ -98,7 +102,7 @@ pub struct PlanHost {
 }
 
 /// The whole plan.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PortPlan {
     pub hosts: Vec<PlanHost>,
     /// In the order of the registry, then by host.

@@ -26,6 +26,8 @@ mod rebuild;
 mod records;
 #[path = "../suite/tokens.rs"]
 mod tokens;
+#[path = "../suite/users.rs"]
+mod users;
 
 mod cells;
 mod connections;

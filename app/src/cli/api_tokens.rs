@@ -1,0 +1,126 @@
+//! `simsim api-token`: secrets with which programs and command lines ask the server from elsewhere.
+
+use simsim_server::api::{
+    API_TOKEN_DAYS, ApiTokenNameRequest, ApiTokenView, CreateApiTokenReply, CreateApiTokenRequest,
+};
+
+use super::context::Context;
+use super::screen::Screen;
+use super::table::{Column, Table};
+use super::text::{Style, Text};
+use super::tokens::parse_days;
+use super::users::{GrantArguments, words};
+use super::words::when;
+use crate::exit::{self, Failure};
+
+#[derive(clap::Subcommand, Debug)]
+pub enum ApiTokenVerb {
+    /// Make a token; it is shown this once
+    Create {
+        /// Its name
+        name: String,
+        /// Whose it is: it never may more than this user, and goes with the user
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+        #[command(flatten)]
+        grants: GrantArguments,
+        /// When it expires, such as 90d or 12w; never: not at all [default: 90d]
+        #[arg(long, value_name = "TIME|never", value_parser = parse_days)]
+        expires: Option<u32>,
+    },
+    /// List tokens; their secrets are nowhere
+    List,
+    /// Take a token's right, now
+    Revoke {
+        /// The token
+        name: String,
+    },
+}
+
+pub async fn run(cx: &Context, verb: ApiTokenVerb) -> Result<u8, Failure> {
+    match verb {
+        ApiTokenVerb::Create { name, user, grants, expires } => {
+            let expires_days = expires.unwrap_or(API_TOKEN_DAYS);
+            let grants = grants.all();
+            let request = CreateApiTokenRequest { name, user, grants, expires_days };
+            let reply: CreateApiTokenReply = cx.ask("api-token.create", &request).await?;
+            let pin = cx.console().local().and_then(|local| {
+                let file = local.socket().with_file_name("console.crt");
+                simsim_console::pin_of_file(&file).ok()
+            });
+            cx.show(&reply, |screen, reply| created(screen, reply, pin.as_deref()))?;
+        }
+        ApiTokenVerb::List => {
+            let tokens: Vec<ApiTokenView> = cx.ask_plain("api-token.list").await?;
+            cx.show(&tokens, |screen, tokens| {
+                if tokens.is_empty() {
+                    screen
+                        .aside("no API tokens; make one: simsim api-token create NAME --role ROLE");
+                    return Ok(());
+                }
+                screen.table(&table(tokens))
+            })?;
+        }
+        ApiTokenVerb::Revoke { name } => {
+            let request = ApiTokenNameRequest { name };
+            let token: ApiTokenView = cx.ask("api-token.revoke", &request).await?;
+            cx.show(&token, |screen, token| {
+                screen.line(format!("API token '{}' is revoked", token.name))
+            })?;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// The secret alone on standard output, so that a script can take it; the rest beside.
+fn created(screen: &Screen, reply: &CreateApiTokenReply, pin: Option<&str>) -> Result<(), Failure> {
+    let token = &reply.token;
+    let until = match token.expires_unix_ms {
+        Some(expires) => format!("until {}", when(expires)),
+        None => "for ever".to_owned(),
+    };
+    let of = token.user.as_ref().map_or(String::new(), |user| format!(" of user '{user}'"));
+    screen.aside(format!(
+        "API token '{}'{of}, {}, {until}; it is shown this once:",
+        token.name,
+        words(&token.grants)
+    ));
+    screen.line(reply.secret.as_str())?;
+    screen.flush()?;
+    let next = |text: String| Text::new().dim("  → ").plain(text);
+    screen.aside(next("keep it in a file that only its user can read".to_owned()));
+    if let Some(pin) = pin {
+        screen.aside(next(format!(
+            "use it: simsim --server https://HOST --server-pin {pin} --token-file FILE status"
+        )));
+    }
+    Ok(())
+}
+
+fn table(tokens: &[ApiTokenView]) -> Table {
+    let mut table = Table::new([
+        Column::new("TOKEN").cut_to(10),
+        Column::new("USER").cut_to(8),
+        Column::new("MAY").cut_to(12),
+        Column::new("STATE"),
+        Column::new("EXPIRES").rank(1),
+        Column::new("LAST USED").rank(2),
+    ]);
+    for token in tokens {
+        let style = match token.state.as_str() {
+            "valid" => Style::Good,
+            _ => Style::Warn,
+        };
+        let moment = |at: Option<i64>| at.map_or_else(|| "never".to_owned(), when);
+        let may = words(&token.grants);
+        table.row([
+            Text::new().bold(&token.name),
+            token.user.as_deref().unwrap_or("-").into(),
+            may.as_str().into(),
+            Text::styled(style, &token.state),
+            moment(token.expires_unix_ms).into(),
+            moment(token.used_unix_ms).into(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,134 @@
+//! API tokens: what each role and right lets them do, and when they are good for nothing.
+
+use serde_json::{Value, json};
+
+use super::Port;
+
+#[test]
+fn a_token_may_what_its_roles_say_until_it_is_revoked() {
+    let port = Port::furnished();
+    let operator = port.token("ops", &json!([{ "role": "operator" }]));
+    let auditor = port.token("audits", &json!([{ "role": "auditor" }]));
+    let who = port.get(&operator, "/api/v1/me").is(200).json();
+    assert_eq!(who["name"], "api-token:ops");
+    port.get(&operator, "/api/v1/tasks").is(200);
+    port.get(&operator, "/api/v1/audit").fails(403, "'audit'");
+    port.get(&auditor, "/api/v1/audit").is(200);
+    let run = "/api/v1/tasks/home/run";
+    port.ask(&auditor, "POST", run, &Value::Null).fails(403, "'backup'");
+    port.ask(&operator, "POST", run, &Value::Null).is(202);
+    // Not even that something is not there is told to who may not ask.
+    port.ask(&auditor, "POST", "/api/v1/tasks/nothing/run", &Value::Null).fails(403, "'backup'");
+    // What was refused, and what was done, stands in the audit log under the token's name.
+    let rows = port.server.must("audit.list", json!({}));
+    let acts = rows["rows"].as_array().unwrap().clone();
+    let by = |name: &str, verb: &str, allowed: bool| {
+        acts.iter()
+            .any(|row| row["principal"] == name && row["verb"] == verb && row["allowed"] == allowed)
+    };
+    assert!(by("api-token:ops", "task.run", true) && by("api-token:audits", "task.run", false));
+
+    // The verbs of the command line are open to it too.
+    let named = json!({ "name": "home" });
+    let shown = port.ask(&operator, "POST", "/v1/task.show", &named).is(200).json();
+    assert_eq!(shown["name"], "home");
+    let body = json!({ "task": "home" });
+    let refused = port.ask(&auditor, "POST", "/v1/task.run", &body).is(403).json();
+    assert_eq!(refused["error"]["kind"], "denied");
+
+    port.server.must("api-token.revoke", json!({ "name": "ops" }));
+    port.get(&operator, "/api/v1/me").fails(401, "API token");
+    let list = port.server.must("api-token.list", Value::Null);
+    assert_eq!((&list[1]["name"], &list[1]["state"]), (&json!("ops"), &json!("revoked")));
+    assert!(!list.to_string().contains("simsim_api_"), "a secret is shown: {list}");
+}
+
+#[test]
+fn a_token_for_one_client_reaches_no_other() {
+    let port = Port::furnished();
+    let own = port.server.own_name();
+    let one = port.token("one", &json!([{ "role": "backup", "client": own }]));
+    let other = port.token("other", &json!([{ "role": "backup", "client": "other" }]));
+    assert_eq!(port.get(&one, "/api/v1/tasks").is(200).json()["items"][0]["name"], "home");
+    port.ask(&one, "POST", "/api/v1/tasks/home/run", &Value::Null).is(202);
+    port.ask(&other, "POST", "/api/v1/tasks/home/run", &Value::Null).fails(403, &own);
+    port.get(&other, "/api/v1/tasks/home").fails(403, "may not");
+    port.get(&one, "/api/v1/status").fails(403, "the suite");
+}
+
+#[test]
+fn a_token_of_a_user_never_may_more_than_the_user() {
+    let port = Port::start();
+    let user = json!({
+        "name": "anna", "grants": [{ "role": "auditor" }], "password": "a very long password",
+    });
+    port.server.must("user.add", user.clone());
+    let request = json!({ "name": "annas", "user": "anna", "grants": [{ "role": "superuser" }] });
+    let made = port.server.must("api-token.create", request);
+    let token = made["secret"].as_str().unwrap();
+    let who = port.get(token, "/api/v1/me").is(200).json();
+    assert_eq!(who["name"], "user:anna/api-token:annas");
+    assert_eq!(who["grants"].as_array().unwrap().len(), 2, "{who}");
+    port.get(token, "/api/v1/users").fails(403, "'people'");
+    // With the user, the token changes.
+    let more = json!({ "name": "anna", "grants": [{ "role": "administrator" }] });
+    port.server.must("user.change", more);
+    port.get(token, "/api/v1/users").is(200);
+    let disabled = json!({ "name": "anna", "grants": [], "disabled": true });
+    port.server.must("user.change", disabled);
+    port.get(token, "/api/v1/me").fails(401, "API token");
+    port.server.must("user.remove", json!({ "name": "anna" }));
+    port.get(token, "/api/v1/me").fails(401, "API token");
+}
+
+#[test]
+fn nobody_gives_more_than_they_have_or_reaches_above_themselves() {
+    let port = Port::start();
+    let password = "a very long password";
+    let root = json!({ "grants": [{ "role": "superuser" }], "password": password });
+    let all = port.superuser();
+    port.ask(&all, "PUT", "/api/v1/users/root", &root).is(201);
+    let admin = port.token("admin", &json!([{ "role": "administrator" }]));
+    let plain = json!({ "grants": [{ "role": "operator" }], "password": password });
+    port.ask(&admin, "PUT", "/api/v1/users/kim", &plain).is(201);
+    port.ask(&admin, "PUT", "/api/v1/users/eve", &root).fails(403, "nobody gives rights");
+    let keys = json!({ "name": "x", "grants": [{ "right": "keys" }] });
+    port.ask(&admin, "POST", "/api/v1/api-tokens", &keys).fails(403, "nobody gives rights");
+    let reset = json!({ "password": "another long password" });
+    port.ask(&admin, "PUT", "/api/v1/users/root/password", &reset).fails(403, "do not have");
+    port.ask(&admin, "PUT", "/api/v1/users/root", &plain).fails(403, "do not have");
+    port.ask(&admin, "DELETE", "/api/v1/users/root", &Value::Null).fails(403, "do not have");
+    let of_root = json!({ "name": "x", "user": "root", "grants": [{ "role": "backup" }] });
+    port.ask(&admin, "POST", "/api/v1/api-tokens", &of_root).fails(403, "do not have");
+    port.ask(&admin, "PUT", "/api/v1/users/kim/password", &reset).is(200);
+    // A role that grows is told apart in the audit log: it wants a second person.
+    let rows = port.server.must("audit.list", json!({})).to_string();
+    assert!(rows.contains("one person alone, new rights: administer, people"), "{rows}");
+}
+
+#[test]
+fn wrong_tokens_get_one_answer_and_are_counted_by_address() {
+    let port = Port::start();
+    let right = port.superuser();
+    let gone = port.token("gone", &json!([{ "role": "backup" }]));
+    port.server.must("api-token.revoke", json!({ "name": "gone" }));
+    let wrong = format!("simsim_api_{}", "0".repeat(64));
+    let answers: Vec<_> = [wrong.as_str(), &gone, "x", &right[..right.len() - 1]]
+        .iter()
+        .map(|token| port.get(token, "/api/v1/me").fails(401, "API token").text)
+        .collect();
+    assert!(answers.iter().all(|text| *text == answers[0]), "{answers:?}");
+    let mut last = port.get(&wrong, "/api/v1/me");
+    for _ in 0..8 {
+        last = port.get(&wrong, "/api/v1/me");
+    }
+    let last = last.fails(429, "too many");
+    assert!(last.field("retry-after").is_some(), "{}", last.head);
+    // A right one is not held up.
+    port.get(&right, "/api/v1/me").is(200);
+    let rows = port.server.must("audit.list", json!({}));
+    let refused = rows["rows"].as_array().unwrap().iter();
+    let refused = refused.filter(|row| row["verb"] == "console.admit").count();
+    assert_eq!(refused, 11, "ten, and one that says that no more come");
+    assert!(!rows.to_string().contains("simsim_api_"), "a secret stands in the audit log");
+}

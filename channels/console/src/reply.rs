@@ -1,0 +1,161 @@
+//! Responses: documents, problems after RFC 9457, streams of lines and of events. Each carries the
+//! fields that keep browsers from doing more with it than it is meant for.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+use simsim_model::Kind;
+use tokio::sync::mpsc;
+use tokio::time::{Interval, interval};
+
+use crate::api::{ApiError, ResourceBody, ResourceReply, status_of};
+
+pub(crate) type Body = BoxBody<Bytes, std::convert::Infallible>;
+
+/// Below the idle time after which firewalls forget a connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Sent with every response.
+static ALWAYS: [(HeaderName, &str); 7] = [
+    (hyper::header::CACHE_CONTROL, "no-store"),
+    (
+        hyper::header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
+    (hyper::header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (hyper::header::X_FRAME_OPTIONS, "DENY"),
+    (hyper::header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+];
+
+pub(crate) fn full(status: u16, kind: &'static str, text: String) -> Response<Body> {
+    dressed(status, Some(kind), Full::new(Bytes::from(text)).boxed())
+}
+
+/// A failure on the way of verbs: `{"error": {"kind": …, "message": …}}`.
+pub(crate) fn failure(error: &ApiError) -> Response<Body> {
+    let body = json!({"error": {"kind": error.kind.as_str(), "message": error.message}});
+    full(status_of(error.kind), "application/json", body.to_string())
+}
+
+/// A failure as RFC 9457 has it.
+pub(crate) fn problem(status: u16, kind: &str, message: &str) -> Response<Body> {
+    let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let body = json!({
+        "type": format!("urn:simsim:problem:{kind}"),
+        "title": title.unwrap_or("Failure"),
+        "status": status,
+        "detail": message,
+        "kind": kind,
+    });
+    full(status, "application/problem+json", body.to_string())
+}
+
+/// The short answer to who is not known.
+pub(crate) fn not_proved() -> Response<Body> {
+    let text = "show an API token ('Authorization: Bearer …') or log in";
+    let mut response = problem(401, "not_proved", text);
+    set(&mut response, hyper::header::WWW_AUTHENTICATE, "Bearer realm=\"simsim\"");
+    response
+}
+
+pub(crate) fn too_often(seconds: u32) -> Response<Body> {
+    let text = format!("too many wrong secrets from this address: wait {seconds} s");
+    let mut response = problem(429, "too_often", &text);
+    set(&mut response, hyper::header::RETRY_AFTER, &seconds.to_string());
+    response
+}
+
+pub(crate) fn lines(lines: mpsc::Receiver<Value>) -> Response<Body> {
+    let stream = Told { told: lines, as_events: false, alive: None };
+    dressed(200, Some("application/x-ndjson"), BodyExt::boxed(StreamBody::new(stream)))
+}
+
+pub(crate) fn resource(reply: ResourceReply) -> Response<Body> {
+    let ResourceReply { status, body, location, etag, allow } = reply;
+    let mut response = match body {
+        ResourceBody::Empty => dressed(status, None, Full::new(Bytes::new()).boxed()),
+        ResourceBody::Json(value) => full(status, "application/json", value.to_string()),
+        ResourceBody::Problem(error) => problem(status, error.kind.as_str(), &error.message),
+        ResourceBody::Events(told) => {
+            let stream = Told { told, as_events: true, alive: Some(interval(KEEP_ALIVE)) };
+            dressed(200, Some("text/event-stream"), BodyExt::boxed(StreamBody::new(stream)))
+        }
+    };
+    let more = [
+        (hyper::header::LOCATION, location),
+        (hyper::header::ETAG, etag),
+        (hyper::header::ALLOW, allow),
+    ];
+    for (name, value) in more {
+        if let Some(value) = value {
+            set(&mut response, name, &value);
+        }
+    }
+    response
+}
+
+/// Sets a field; one that no field can hold is left out.
+pub(crate) fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn dressed(status: u16, kind: Option<&'static str>, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let fields = response.headers_mut();
+    if let Some(kind) = kind {
+        fields.insert(hyper::header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    for (name, value) in &ALWAYS {
+        fields.insert(name.clone(), HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// What is told, as a stream of body frames: a document a line, or server-sent events.
+struct Told {
+    told: mpsc::Receiver<Value>,
+    as_events: bool,
+    /// Sends a comment from time to time, so that nobody takes the connection for dead.
+    alive: Option<Interval>,
+}
+
+impl futures_core::Stream for Told {
+    type Item = Result<Frame<Bytes>, std::convert::Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let frame = |text: String| Poll::Ready(Some(Ok(Frame::data(Bytes::from(text)))));
+        match self.told.poll_recv(context) {
+            Poll::Ready(Some(value)) if self.as_events => {
+                let name = value["event"].as_str().unwrap_or("message").to_owned();
+                return frame(format!("event: {name}\ndata: {value}\n\n"));
+            }
+            Poll::Ready(Some(value)) => return frame(format!("{value}\n")),
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => {}
+        }
+        let Some(alive) = &mut self.alive else { return Poll::Pending };
+        match alive.poll_tick(context) {
+            Poll::Ready(_) => frame(":\n\n".to_owned()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// What kind of failure a refusal is, where it is none of the server's own.
+pub(crate) fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError { kind: Kind::Invalid, message: message.into() }
+}

@@ -1,0 +1,110 @@
+//! Which right each verb needs, whatever it is about: who does not hold it for anything at all is refused
+//! before the verb is looked at. For what exactly it is needed, the verb itself says.
+
+use simsim_catalog::AuditEntry;
+
+use crate::rights::{Object, Principal, Right};
+use crate::{Server, ServerError};
+
+/// The right that a verb needs; `None`: everybody who is known may ask it. A verb that does not stand here
+/// needs the widest one, until somebody writes down which.
+pub fn right_needed(verb: &str) -> Option<Right> {
+    Some(match verb {
+        "who" => return None,
+        "status"
+        | "client.list"
+        | "interface.list"
+        | "interface.authority"
+        | "rate.list"
+        | "datastore.list"
+        | "drive-group.list"
+        | "drive-group.show"
+        | "calendar.list"
+        | "schedule.list"
+        | "schedule.preview"
+        | "event.list"
+        | "event.show"
+        | "run.list"
+        | "task-group.list"
+        | "queue.show"
+        | "task.list"
+        | "task.show"
+        | "token.list"
+        | "job.list"
+        | "job.show"
+        | "job.log"
+        | "job.follow"
+        | "saveset.list"
+        | "saveset.show"
+        | "saveset.resolve"
+        | "saveset.why"
+        | "pool.list"
+        | "pool.show"
+        | "approval.list"
+        | "approval.show"
+        | "replication.list"
+        | "replication.show"
+        | "key.domains"
+        | "ports.plan"
+        | "ports.hosts"
+        | "role.list" => Right::View,
+        "saveset.ls" | "saveset.find" | "saveset.diff" => Right::Browse,
+        "task.run" | "stream.start" | "backup" | "job.cancel" | "job.hold" | "event.run"
+        | "replication.run" => Right::Backup,
+        "restore" => Right::Restore,
+        "datastore.verify"
+        | "datastore.rebuild-index"
+        | "datastore.collect"
+        | "replication.heal"
+        | "ports.probe"
+        | "queue.pause"
+        | "queue.resume"
+        | "catalog.rebuild" => Right::Maintain,
+        "client.join-code" | "client.revoke" | "client.addresses" | "client.set"
+        | "client.rotate-key" | "authority.rotate" | "authority.finish" | "interface.set"
+        | "interface.choose" | "rate.add" | "rate.remove" | "datastore.create"
+        | "datastore.attach" | "datastore.detach" | "drive.add" | "drive-group.add"
+        | "calendar.add" | "calendar.change" | "calendar.remove" | "schedule.add"
+        | "schedule.change" | "schedule.remove" | "event.add" | "event.change" | "event.remove"
+        | "task-group.add" | "task-group.change" | "task-group.remove" | "queue.limit"
+        | "drive-group.change" | "drive-group.remove" | "task.add" | "task.change"
+        | "task.delete" | "token.create" | "token.revoke" | "replication.add"
+        | "replication.remove" | "pool.add" | "pool.change" | "pool.remove" | "saveset.keep"
+        | "saveset.hold" | "saveset.lock" => Right::Administer,
+        "saveset.delete" | "retention.confirm-clock" => Right::Delete,
+        "approval.approve" => Right::Approve,
+        // Whoever asked for an act may take it back, and whoever sees may ask what would go; the verbs
+        // themselves say the rest.
+        "approval.reject" | "retention.simulate" | "retention.run" => Right::View,
+        "key.kit" | "key.question" | "key.prove" | "key.domain" => Right::Keys,
+        "audit.list" | "audit.verify" => Right::Audit,
+        "user.add" | "user.list" | "user.show" | "user.change" | "user.password"
+        | "user.one-time" | "user.remove" | "api-token.create" | "api-token.list"
+        | "api-token.revoke" => Right::People,
+        _ => Right::Administer,
+    })
+}
+
+impl Server {
+    /// Refuses who does not hold the right that a verb needs, for anything, and writes that down.
+    pub(crate) async fn may_ask(&self, who: &Principal, verb: &str) -> Result<(), ServerError> {
+        let Some(right) = right_needed(verb) else { return Ok(()) };
+        if who.holds(right) || !super::VERBS.iter().any(|(known, _)| *known == verb) {
+            return Ok(());
+        }
+        let refusal = ServerError::NotHeld {
+            who: who.name().to_owned(),
+            verb: verb.to_owned(),
+            right: right.as_str(),
+        };
+        let entry = AuditEntry {
+            principal: who.name().to_owned(),
+            verb: verb.to_owned(),
+            object: Object::Suite.to_string(),
+            allowed: false,
+            detail: refusal.to_string(),
+        };
+        self.house.books.audit(entry).await?;
+        Err(refusal)
+    }
+}

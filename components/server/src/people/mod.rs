@@ -1,0 +1,53 @@
+//! Who may ask over the console port: users and their passwords, sessions of browsers, API tokens.
+//!
+//! ```text
+//! API token ─┐
+//! session ───┼─► credentials ─► Principal ─► desk
+//! password ──┘        ▲
+//!                   roles
+//! ```
+//! | room | does |
+//! |---|---|
+//! | `roles` | named sets of rights; what a user or token was given |
+//! | `passwords` | Argon2id |
+//! | `one_time` | one-time passwords by the clock |
+//! | `lock_out` | how long wrong log-ins hold up the next |
+//! | `credentials` | from what somebody shows to a principal |
+//! | `sessions` | browsers that are logged in |
+//! | `second_person` | changes that one person should not make alone |
+
+mod credentials;
+mod lock_out;
+pub(crate) mod one_time;
+pub(crate) mod passwords;
+mod roles;
+pub(crate) mod second_person;
+mod sessions;
+
+use simsim_transfer::WrongSecrets;
+use tokio::sync::Mutex;
+
+pub use credentials::Unknown;
+pub(crate) use credentials::new_secret;
+pub use roles::{Granted, Role};
+pub(crate) use roles::{in_words, unfold};
+pub use sessions::{Begun, Known};
+
+/// What the Server keeps in memory of those who ask.
+#[derive(Default)]
+pub(crate) struct People {
+    /// By address.
+    pub wrong: WrongSecrets,
+    /// Changes of resources: what was looked at holds until it is written. Shared by some paths, so that
+    /// one that takes long holds up few others.
+    changing: [Mutex<()>; 32],
+}
+
+impl People {
+    /// Who changes the resource at this path waits here for who changes it now.
+    pub(crate) fn changing(&self, path: &str) -> &Mutex<()> {
+        let [first, ..] = *blake3::hash(path.as_bytes()).as_bytes();
+        let [lock, ..] = &self.changing;
+        self.changing.get(usize::from(first) % self.changing.len()).unwrap_or(lock)
+    }
+}

@@ -1,0 +1,236 @@
+//! The routes. Each row says which method of which path asks which verb, by which method of the server, and
+//! what becomes of the answer; some say also how the thing is seen that the path names.
+//!
+//! A verb that is not in this table is asked at `/v1/<verb>` only; a test names those.
+
+use simsim_console::api::Method::{Delete, Get, Post, Put};
+
+use super::route::Does::{Act, Document, Events, Job, One, Pick, Put as Make, Set};
+use super::route::{Does, Find, More, Next, Page, Route, Turn};
+use super::shapes::Shape;
+use crate::Server;
+use crate::api::JobRequest;
+use crate::jobs::JobEvent;
+
+/// A list that the verb answers whole.
+const fn whole(items: &'static str, key: &'static str, filters: &'static [&'static str]) -> Does {
+    Does::List(Page { items, turn: Turn::Whole { key }, filters })
+}
+
+/// A list that the verb answers in pages.
+const fn turned(
+    items: &'static str,
+    (field, key, next): (&'static str, &'static str, Next),
+    limit: usize,
+    more: More,
+) -> Does {
+    Does::List(Page { items, turn: Turn::ByVerb { field, limit, key, next, more }, filters: &[] })
+}
+
+/// What a verb shows.
+const fn by(verb: &'static str) -> Find {
+    Find { verb, by: None }
+}
+
+/// What stands in a list.
+const fn among(verb: &'static str, items: &'static str, key: &'static str) -> Find {
+    Find { verb, by: Some((items, key)) }
+}
+
+macro_rules! routes {
+    ($($tag:literal: $($method:ident $path:literal $verb:literal $kind:ident $name:ident
+        => $does:expr $(, $find:expr)?;)*)*) => {
+        pub(super) static ROUTES: &[Route] = &[$($(Route {
+            method: $method,
+            path: $path,
+            tag: $tag,
+            verb: $verb,
+            shape: Shape {
+                #[cfg(test)]
+                method: stringify!($name),
+                make: routes!(@shape $kind $name),
+            },
+            does: $does,
+            find: routes!(@find $($find)?),
+        },)*)*];
+    };
+    (@shape takes $name:ident) => { |shapes| shapes.with(Server::$name) };
+    (@shape plain $name:ident) => { |shapes| shapes.plain(Server::$name) };
+    (@shape tells $name:ident) => { |shapes| shapes.typed::<JobRequest, JobEvent>() };
+    (@find) => { None };
+    (@find $find:expr) => { Some($find) };
+}
+
+routes! {
+    "Suite":
+    Get "/status" "status" plain status => One;
+    Get "/me" "who" plain who => One;
+    Get "/openapi.json" "who" plain who => Document;
+    "Clients":
+    Get "/clients" "client.list" plain clients => whole("", "name", &["state", "access_mode"]);
+    Get "/clients/{name}" "client.list" plain clients => Pick, among("client.list", "", "name");
+    Put "/clients/{name}/addresses" "client.addresses" takes set_client_addresses
+        => Set, among("client.list", "", "name");
+    Put "/clients/{name}/access" "client.set" takes set_client => Set, among("client.list", "", "name");
+    Put "/clients/{client}/interfaces" "interface.choose" takes choose_interfaces => Set;
+    Post "/clients/{name}/rotate-key" "client.rotate-key" takes rotate_client_key => Act { makes: None };
+    Delete "/clients/{name}" "client.revoke" takes revoke_client
+        => Does::Delete, among("client.list", "", "name");
+    Post "/join-codes" "client.join-code" takes create_join_code => Act { makes: None };
+    "Interfaces":
+    Get "/interfaces" "interface.list" plain interfaces => whole("", "host", &[]);
+    Get "/interfaces/{host}" "interface.list" plain interfaces => Pick, among("interface.list", "", "host");
+    Put "/interfaces/{host}" "interface.set" takes set_interfaces => Set, among("interface.list", "", "host");
+    Get "/authority" "interface.authority" plain authority => One;
+    Post "/authority/rotate" "authority.rotate" takes rotate_authority => Act { makes: None };
+    Post "/authority/finish" "authority.finish" takes finish_authority => Act { makes: None };
+    "Rates":
+    Get "/rates" "rate.list" plain rates => whole("rates", "number", &["counts_for"]);
+    Get "/rates/{number}" "rate.list" plain rates => Pick, among("rate.list", "rates", "number");
+    Post "/rates" "rate.add" takes add_rate => Act { makes: Some("/rates/{number}") };
+    Delete "/rates/{number}" "rate.remove" takes remove_rate
+        => Does::Delete, among("rate.list", "rates", "number");
+    "Datastores":
+    Get "/datastores" "datastore.list" plain datastores => whole("", "name", &["node", "state"]);
+    Get "/datastores/{name}" "datastore.list" plain datastores => Pick, among("datastore.list", "", "name");
+    Put "/datastores/{name}" "datastore.create" takes create_datastore
+        => Make { change: None }, among("datastore.list", "", "name");
+    Post "/datastores/attach" "datastore.attach" takes attach_datastore
+        => Act { makes: Some("/datastores/{name}") };
+    Delete "/datastores/{name}" "datastore.detach" takes detach_datastore
+        => Does::Delete, among("datastore.list", "", "name");
+    Post "/datastores/{datastore}/drives" "drive.add" takes add_drive => Act { makes: None };
+    Post "/datastores/{datastore}/verify" "datastore.verify" takes verify => Job;
+    Post "/datastores/{datastore}/rebuild-index" "datastore.rebuild-index" takes rebuild_index => Job;
+    Post "/datastores/{datastore}/collect" "datastore.collect" takes collect_garbage => Job;
+    "Drive groups":
+    Get "/drive-groups" "drive-group.list" plain drive_groups => whole("", "name", &[]);
+    Get "/drive-groups/{name}" "drive-group.show" takes drive_group => One;
+    Put "/drive-groups/{name}" "drive-group.add" takes add_drive_group
+        => Make { change: Some("drive-group.change") }, by("drive-group.show");
+    Delete "/drive-groups/{name}" "drive-group.remove" takes delete_drive_group
+        => Does::Delete, by("drive-group.show");
+    "Events":
+    Get "/calendars" "calendar.list" plain calendars => whole("", "name", &[]);
+    Get "/calendars/{name}" "calendar.list" plain calendars => Pick, among("calendar.list", "", "name");
+    Put "/calendars/{name}" "calendar.add" takes add_calendar
+        => Make { change: Some("calendar.change") }, among("calendar.list", "", "name");
+    Delete "/calendars/{name}" "calendar.remove" takes delete_calendar
+        => Does::Delete, among("calendar.list", "", "name");
+    Get "/schedules" "schedule.list" plain schedules => whole("", "name", &[]);
+    Get "/schedules/{name}" "schedule.list" plain schedules => Pick, among("schedule.list", "", "name");
+    Put "/schedules/{name}" "schedule.add" takes add_schedule
+        => Make { change: Some("schedule.change") }, among("schedule.list", "", "name");
+    Delete "/schedules/{name}" "schedule.remove" takes delete_schedule
+        => Does::Delete, among("schedule.list", "", "name");
+    Get "/plan" "schedule.preview" takes preview => One;
+    Get "/events" "event.list" plain events => whole("", "name", &["kind", "schedule", "enabled"]);
+    Get "/events/{name}" "event.show" takes event => One;
+    Put "/events/{name}" "event.add" takes add_event
+        => Make { change: Some("event.change") }, by("event.show");
+    Delete "/events/{name}" "event.remove" takes delete_event => Does::Delete, by("event.show");
+    Post "/events/{name}/run" "event.run" takes run_event => Act { makes: None };
+    Get "/runs" "run.list" takes runs => turned("", ("before", "run", Next::Same), 100, More::Full);
+    "Task groups":
+    Get "/task-groups" "task-group.list" plain task_groups => whole("", "name", &[]);
+    Get "/task-groups/{name}" "task-group.list" plain task_groups
+        => Pick, among("task-group.list", "", "name");
+    Put "/task-groups/{name}" "task-group.add" takes add_task_group
+        => Make { change: Some("task-group.change") }, among("task-group.list", "", "name");
+    Delete "/task-groups/{name}" "task-group.remove" takes delete_task_group
+        => Does::Delete, among("task-group.list", "", "name");
+    "Tasks":
+    Get "/tasks" "task.list" plain tasks => whole("", "name", &["client", "datastore", "kind", "last_state"]);
+    Get "/tasks/{name}" "task.show" takes task => One;
+    Put "/tasks/{name}" "task.add" takes add_task => Make { change: Some("task.change") }, by("task.show");
+    Delete "/tasks/{name}" "task.delete" takes delete_task => Does::Delete, by("task.show");
+    Post "/tasks/{task}/run" "task.run" takes run_task => Job;
+    Post "/tasks/{task}/stream" "stream.start" takes start_stream => Job;
+    Post "/backups" "backup" takes backup_paths => Job;
+    "Stream tokens":
+    Get "/stream-tokens" "token.list" plain tokens => whole("", "name", &["task", "client", "state"]);
+    Get "/stream-tokens/{name}" "token.list" plain tokens => Pick, among("token.list", "", "name");
+    Post "/stream-tokens" "token.create" takes create_token => Act { makes: Some("/stream-tokens/{name}") };
+    Delete "/stream-tokens/{name}" "token.revoke" takes revoke_token
+        => Does::Delete, among("token.list", "", "name");
+    "Jobs":
+    Get "/jobs" "job.list" takes jobs => turned("", ("before", "job", Next::Same), 100, More::Full);
+    Get "/jobs/{job}" "job.show" takes job => One;
+    Get "/jobs/{job}/log" "job.log" takes job_log
+        => turned("lines", ("from", "position", Next::Following), 1000, More::Full);
+    Get "/jobs/{job}/events" "job.follow" tells follow_job => Events;
+    Put "/jobs/{job}/hold" "job.hold" takes hold_job => Set;
+    Get "/queue" "queue.show" plain queue_view => One;
+    Put "/queue/limits" "queue.limit" takes limit_queue => Set;
+    Post "/queue/pause" "queue.pause" takes pause_queue => Act { makes: None };
+    Post "/queue/resume" "queue.resume" plain resume_queue => Act { makes: None };
+    Post "/jobs/{job}/cancel" "job.cancel" takes cancel_job => Act { makes: None };
+    "Savesets":
+    Get "/savesets" "saveset.list" takes savesets => whole("", "saveset", &["level", "outcome", "state"]);
+    Get "/savesets/{saveset}" "saveset.show" takes saveset => One;
+    Get "/savesets/{saveset}/entries" "saveset.ls" takes ls
+        => turned("entries", ("after", "path", Next::Name), 10000, More::Field("more"));
+    Get "/savesets/{saveset}/find" "saveset.find" takes find
+        => turned("entries", ("after", "path", Next::Same), 1000, More::Field("more"));
+    Get "/savesets/{from}/changes/{to}" "saveset.diff" takes diff
+        => turned("changes", ("after", "path", Next::Same), 10000, More::Field("more"));
+    Post "/savesets/{saveset}/restore" "restore" takes restore => Job;
+    Post "/savesets/{saveset}/verify" "datastore.verify" takes verify => Job;
+    Get "/saveset-references/{reference}" "saveset.resolve" takes resolve_saveset => One;
+    Get "/savesets/{saveset}/why" "saveset.why" takes why_saveset => One;
+    Put "/savesets/{saveset}/keep" "saveset.keep" takes keep_saveset => Set;
+    Put "/savesets/{saveset}/hold" "saveset.hold" takes hold_saveset => Set;
+    Put "/savesets/{saveset}/lock" "saveset.lock" takes lock_saveset => Set;
+    Post "/deletions" "saveset.delete" takes delete_savesets => Act { makes: None };
+    "Retention":
+    Get "/pools" "pool.list" plain pools => whole("", "name", &[]);
+    Get "/pools/{name}" "pool.show" takes pool => One;
+    Put "/pools/{name}" "pool.add" takes add_pool => Make { change: Some("pool.change") }, by("pool.show");
+    Delete "/pools/{name}" "pool.remove" takes delete_pool => Does::Delete, by("pool.show");
+    Get "/pools/{pool}/simulation" "retention.simulate" takes simulate_retention => One;
+    Post "/retention/run" "retention.run" takes run_retention => Act { makes: None };
+    Post "/retention/clock" "retention.confirm-clock" plain confirm_clock => Act { makes: None };
+    Get "/approvals" "approval.list" takes approvals => One;
+    Get "/approvals/{approval}" "approval.show" takes approval => One;
+    Post "/approvals/{approval}/approve" "approval.approve" takes approve => Act { makes: None };
+    Post "/approvals/{approval}/reject" "approval.reject" takes reject => Act { makes: None };
+    "Replications":
+    Get "/replications" "replication.list" plain replications => whole("", "name", &["source", "target"]);
+    Get "/replications/{name}" "replication.show" takes replication => One;
+    Put "/replications/{name}" "replication.add" takes add_replication
+        => Make { change: None }, by("replication.show");
+    Delete "/replications/{name}" "replication.remove" takes delete_replication
+        => Does::Delete, by("replication.show");
+    Post "/replications/{name}/run" "replication.run" takes run_replication => Job;
+    Post "/replications/{name}/heal" "replication.heal" takes heal => Job;
+    "Keys":
+    Get "/keys/domains" "key.domains" plain domains
+        => whole("", "domain", &["datastore", "owner", "key_held_by"]);
+    Post "/keys/domains" "key.domain" takes create_domain => Act { makes: None };
+    Post "/keys/kit" "key.kit" plain create_kit => Act { makes: None };
+    Get "/keys/kit/question" "key.question" plain kit_question => One;
+    Post "/keys/kit/proof" "key.prove" takes prove_kit => Act { makes: None };
+    "Users":
+    Get "/users" "user.list" plain users => whole("", "name", &["disabled"]);
+    Get "/users/{name}" "user.show" takes user => One;
+    Put "/users/{name}" "user.add" takes add_user => Make { change: Some("user.change") }, by("user.show");
+    Put "/users/{name}/password" "user.password" takes set_password => Set;
+    Put "/users/{name}/one-time" "user.one-time" takes set_one_time => Set;
+    Delete "/users/{name}" "user.remove" takes delete_user => Does::Delete, by("user.show");
+    Get "/roles" "role.list" plain roles => whole("", "role", &[]);
+    Get "/roles/{role}" "role.list" plain roles => Pick, among("role.list", "", "role");
+    Get "/api-tokens" "api-token.list" plain api_tokens => whole("", "name", &["user", "state"]);
+    Get "/api-tokens/{name}" "api-token.list" plain api_tokens => Pick, among("api-token.list", "", "name");
+    Post "/api-tokens" "api-token.create" takes create_api_token => Act { makes: Some("/api-tokens/{name}") };
+    Delete "/api-tokens/{name}" "api-token.revoke" takes revoke_api_token
+        => Does::Delete, among("api-token.list", "", "name");
+    "Ports":
+    Get "/ports/plan" "ports.plan" plain port_plan => One;
+    Get "/ports/hosts" "ports.hosts" plain check_hosts => whole("", "name", &[]);
+    Post "/ports/probe" "ports.probe" takes probe_ports => Act { makes: None };
+    "Audit and catalog":
+    Get "/audit" "audit.list" takes audit
+        => turned("rows", ("after", "position", Next::Same), 1000, More::Full);
+    Get "/audit/verification" "audit.verify" plain verify_audit => One;
+    Post "/catalog/rebuild" "catalog.rebuild" takes rebuild_catalog => Act { makes: None };
+}

@@ -1,0 +1,128 @@
+//! Sessions: browsers in which a user is logged in. They outlive a restart of the Server. A session's
+//! secret has 256 random bits and is kept as a hash, as the one of an API token.
+
+use rusqlite::params;
+
+use crate::CatalogError;
+use crate::catalog::Catalog;
+use crate::cells::Cells;
+use crate::users::account_of;
+
+/// A use is written down at most this often.
+const USED_INTERVAL_MS: i64 = 60_000;
+
+/// A session. Whether it is still good, its caller judges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsoleSession {
+    pub user: String,
+    /// From where the user logged in.
+    pub address: String,
+    pub created_unix_ms: i64,
+    /// The last use, to the minute.
+    pub used_unix_ms: i64,
+}
+
+const COLUMNS: &str = "users.name AS user_name, address,
+    console_sessions.created_unix_ms AS created_unix_ms, used_unix_ms
+    FROM console_sessions JOIN users ON users.account = console_sessions.account";
+
+impl Catalog {
+    /// Keeps a new session of a user, where the user has less than `most`; else the one that was
+    /// used longest ago makes way. Errors: `NotFound` without such a user.
+    pub fn add_console_session(
+        &self,
+        secret_hash: &[u8; 32],
+        new: &ConsoleSession,
+        most: u32,
+    ) -> Result<(), CatalogError> {
+        self.write("keep a session", |transaction| {
+            let account = account_of(transaction, &new.user)?;
+            transaction.execute(
+                "DELETE FROM console_sessions WHERE account = ?1 AND secret_hash NOT IN
+                     (SELECT secret_hash FROM console_sessions WHERE account = ?1
+                      ORDER BY used_unix_ms DESC, secret_hash LIMIT ?2)",
+                params![account, most.saturating_sub(1)],
+            )?;
+            transaction.execute(
+                "INSERT INTO console_sessions (secret_hash, account, address, created_unix_ms,
+                     used_unix_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![secret_hash, account, new.address, new.created_unix_ms, new.used_unix_ms],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The session with this hash; `None`: there is none.
+    pub fn console_session(&self, hash: &[u8; 32]) -> Result<Option<ConsoleSession>, CatalogError> {
+        self.read("look up a session", |catalog| {
+            let mut ask =
+                catalog.prepare_cached(&format!("SELECT {COLUMNS} WHERE secret_hash = ?1"))?;
+            let mut rows = ask.query([hash])?;
+            rows.next()?.map(|row| from_row(&Cells::new("console_sessions", row))).transpose()
+        })
+    }
+
+    /// All sessions, those that were used last first.
+    pub fn console_sessions(&self) -> Result<Vec<ConsoleSession>, CatalogError> {
+        self.read("list sessions", |catalog| {
+            let mut ask = catalog.prepare_cached(&format!(
+                "SELECT {COLUMNS} ORDER BY used_unix_ms DESC, secret_hash"
+            ))?;
+            let mut rows = ask.query([])?;
+            let mut sessions = Vec::new();
+            while let Some(row) = rows.next()? {
+                sessions.push(from_row(&Cells::new("console_sessions", row))?);
+            }
+            Ok(sessions)
+        })
+    }
+
+    /// Writes down that a session is used.
+    pub fn console_session_is_used(
+        &self,
+        hash: &[u8; 32],
+        now_unix_ms: i64,
+    ) -> Result<(), CatalogError> {
+        self.write("note the use of a session", |transaction| {
+            transaction.execute(
+                "UPDATE console_sessions SET used_unix_ms = ?2
+                 WHERE secret_hash = ?1 AND used_unix_ms <= ?3",
+                params![hash, now_unix_ms, now_unix_ms - USED_INTERVAL_MS],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Ends a session; one that is not there has ended before.
+    pub fn end_console_session(&self, hash: &[u8; 32]) -> Result<(), CatalogError> {
+        self.write("end a session", |transaction| {
+            transaction.execute("DELETE FROM console_sessions WHERE secret_hash = ?1", [hash])?;
+            Ok(())
+        })
+    }
+
+    /// Removes sessions that were not used since, or began before.
+    pub fn forget_console_sessions(
+        &self,
+        used_before_unix_ms: i64,
+        created_before_unix_ms: i64,
+    ) -> Result<(), CatalogError> {
+        self.write("forget sessions", |transaction| {
+            transaction.execute(
+                "DELETE FROM console_sessions WHERE used_unix_ms < ?1 OR created_unix_ms < ?2",
+                params![used_before_unix_ms, created_before_unix_ms],
+            )?;
+            Ok(())
+        })
+    }
+}
+
+fn from_row(cells: &Cells<'_>) -> Result<ConsoleSession, CatalogError> {
+    Ok(ConsoleSession {
+        user: cells.get("user_name")?,
+        address: cells.get("address")?,
+        created_unix_ms: cells.get("created_unix_ms")?,
+        used_unix_ms: cells.get("used_unix_ms")?,
+    })
+}
