@@ -180,8 +180,24 @@ fn prepare(is_daemon: bool) -> Result<(), exit::Failure> {
     }
     daemon::hide_memory();
     if let Ok(points) = std::env::var(FAILPOINTS_VARIABLE) {
+        let points = match points.strip_prefix("clock=") {
+            Some(_) => {
+                simsim_model::failpoint::set_clock(clock_of_tests_ms);
+                points.split_once(',').map_or("", |(_, points)| points).to_owned()
+            }
+            None => points,
+        };
         simsim_model::failpoint::arm(&points)
             .map_err(|why| invalid(format!("{FAILPOINTS_VARIABLE}: {why}")))?;
     }
     Ok(())
+}
+
+/// By how many milliseconds a test sets the server's clock: what the file says now that stands first among the
+/// failpoints, as `clock=FILE`.
+fn clock_of_tests_ms() -> i64 {
+    let points = std::env::var(FAILPOINTS_VARIABLE).unwrap_or_default();
+    let first = points.split(',').next().and_then(|first| first.strip_prefix("clock="));
+    let text = first.and_then(|file| std::fs::read_to_string(file).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }

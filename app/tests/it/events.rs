@@ -282,6 +282,38 @@ fn a_client_that_is_away_is_waited_for_until_the_start_window_closes() {
 }
 
 #[test]
+fn a_garbage_collection_deletes_what_is_expired_first() {
+    let site = Site::new("");
+    let server = &site.server;
+    for round in 0..3 {
+        std::fs::write(site.scratch.path().join("tree/large"), Rng::new(round).bytes(900_000))
+            .unwrap();
+        assert_eq!(server.backup("home")["state"], "finished");
+    }
+    server.must("pool.change", json!({ "name": "default", "policy": "last 1" }));
+    let event =
+        json!({ "name": "gc", "kind": "garbage-collection", "all": true, "at": "every 1h" });
+    server.must("event.add", event);
+    assert_eq!(server.must("saveset.list", json!({})).as_array().unwrap().len(), 3);
+    let stored = |server: &Daemon| {
+        server.must("datastore.list", Value::Null)[0]["device"]["packs_bytes"].as_u64().unwrap()
+    };
+    let before = stored(server);
+    site.go_to_next("gc");
+    site.until_finished("gc", 1);
+    assert_eq!(server.must("saveset.list", json!({})).as_array().unwrap().len(), 1);
+    let job = site.runs("gc")[0]["job"].clone();
+    let log = server.must("job.log", json!({ "job": job })).to_string();
+    assert!(log.contains("2 of 3 savesets are expired; 2 were deleted, 0 wait"), "{log}");
+    let audit = server.must("audit.list", json!({})).to_string();
+    assert!(audit.contains("event:gc"), "{audit}");
+    let after = stored(server);
+    assert!(after + 1_500_000 < before, "{before} bytes were stored, {after} are");
+    let job = server.must("datastore.verify", json!({ "depth": "bytes" }));
+    assert_eq!(server.ended(&job)["state"], "finished");
+}
+
+#[test]
 fn what_cannot_be_an_event_is_refused_with_what_to_do() {
     let site = Site::new("");
     let server = &site.server;

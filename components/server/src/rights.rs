@@ -205,6 +205,13 @@ pub(crate) fn common(one: &[Grant], other: &[Grant]) -> Vec<Grant> {
     both
 }
 
+/// The person behind the name of a principal: a user is the same person with each of the user's API tokens.
+/// `None` for a token that belongs to nobody: whoever made it may stand behind it.
+pub(crate) fn person_of(name: &str) -> Option<&str> {
+    let person = name.split_once('/').map_or(name, |(person, _)| person);
+    (!person.starts_with("api-token:")).then_some(person)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +230,14 @@ mod tests {
                 assert_eq!(with(held, None).may(right, Object::Client("a")), held == right);
             }
         }
+    }
+
+    #[test]
+    fn a_users_tokens_are_the_user_and_a_token_of_nobody_is_no_person() {
+        assert_eq!(person_of("user:anna"), Some("user:anna"));
+        assert_eq!(person_of("user:anna/api-token:laptop"), Some("user:anna"));
+        assert_eq!(person_of("local:root"), Some("local:root"));
+        assert_eq!(person_of("api-token:ci"), None);
     }
 
     #[test]

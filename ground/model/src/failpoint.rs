@@ -27,35 +27,36 @@ struct Armed {
 static ARMED: Mutex<Vec<Armed>> = Mutex::new(Vec::new());
 
 #[cfg(debug_assertions)]
-static CLOCK_FILE: Mutex<Option<std::path::PathBuf>> = Mutex::new(None);
+static CLOCK: Mutex<Option<fn() -> i64>> = Mutex::new(None);
 
-/// By how many milliseconds a test sets the Server's clock, as its file says now; 0 without one, and in release
-/// builds.
+/// Lets the Server's clock go otherwise by as many milliseconds as `shift` says at each look. Release builds ignore
+/// it.
+pub fn set_clock(shift: fn() -> i64) {
+    #[cfg(debug_assertions)]
+    if let Ok(mut clock) = CLOCK.lock() {
+        *clock = Some(shift);
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = shift;
+}
+
+/// By how many milliseconds a test sets the Server's clock; 0 without one, and in release builds.
 pub fn clock_shift_ms() -> i64 {
     #[cfg(debug_assertions)]
     {
-        let file = CLOCK_FILE.lock().ok().and_then(|file| file.clone());
-        let text = file.and_then(|file| std::fs::read_to_string(file).ok());
-        text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+        let shift = CLOCK.lock().ok().and_then(|clock| *clock);
+        shift.map_or(0, |shift| shift())
     }
     #[cfg(not(debug_assertions))]
     0
 }
 
 /// Arms points from a text: `name=kill`, `name=hang`, `name=kill:3` (pass three times first),
-/// several separated by commas; `clock=FILE`: the Server's clock goes by as many milliseconds otherwise as the
-/// file says. Returns what was not understood. Release builds ignore it.
+/// several separated by commas. Returns what was not understood. Release builds ignore it.
 pub fn arm(text: &str) -> Result<(), String> {
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let bad = || format!("'{part}' is not NAME=kill|hang[:SKIP]");
         let (name, action) = part.split_once('=').ok_or_else(bad)?;
-        if name == "clock" {
-            #[cfg(debug_assertions)]
-            if let Ok(mut file) = CLOCK_FILE.lock() {
-                *file = Some(action.into());
-            }
-            continue;
-        }
         let (action, skip) = action.split_once(':').unwrap_or((action, "0"));
         let action = match action {
             "kill" => Action::Kill,

@@ -6,7 +6,7 @@ use simsim_catalog::{Approval, ApprovalState};
 use crate::api::{ApprovalListRequest, ApprovalRequest, ApprovalView, ApprovalWordRequest};
 use crate::clock::now_unix_ms;
 use crate::retention::{self, carry_out};
-use crate::rights::{Object, Principal, Right};
+use crate::rights::{Object, Principal, Right, person_of};
 use crate::{Server, ServerError};
 
 /// A note of a second person.
@@ -77,7 +77,7 @@ impl Server {
         let verb = "approval.reject";
         let found = self.approval_view(number).await;
         match &found {
-            Ok(own) if own.asked_by == who.name() => {}
+            Ok(own) if person_of(&own.asked_by) == person_of(who.name()) => {}
             _ => self.may_see(who, Right::Approve, verb, Object::Suite).await?,
         }
         let detail = detail(&found?);

@@ -189,7 +189,7 @@ impl Server {
         let how = if request.over_budget { "over budget" } else { "" };
         self.may_do(who, Right::Maintain, "datastore.collect", object, how).await?;
         active(&datastore)?;
-        let wish = Wish::Collect(CollectWish { over_budget: request.over_budget });
+        let wish = Wish::Collect(CollectWish { over_budget: request.over_budget, expire: false });
         self.queue(whole(&datastore, JobKind::Collect, &wish, who)?).await
     }
 }

@@ -105,7 +105,7 @@ impl Server {
         }
         warnings.extend(house.scheduler.trouble());
         warnings.extend(self.ask_setup(uncovered).await?);
-        if let Some(paused) = house.books.run(|catalog| QueueRules::read(catalog)).await?.paused {
+        if let Some(paused) = house.books.run(QueueRules::read).await?.paused {
             let since = lasting_ms(now_unix_ms().saturating_sub(paused.since_unix_ms));
             warnings.push(format!(
                 "the queue is paused by {} since {since}: let jobs start again with 'simsim queue resume'",

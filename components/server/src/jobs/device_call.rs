@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use simsim_catalog::{Job, JobStart, JobState, KeyHolder, Severity};
+use simsim_catalog::{AuditEntry, Job, JobStart, JobState, KeyHolder, Severity};
 use simsim_control::verbs::{CollectGarbage, DomainKey, RebuildIndex, VerifyDatastore, VerifyMode};
 
 use super::long_call::{CallEnd, see_through};
@@ -12,6 +12,8 @@ use crate::ServerError;
 use crate::api::VerifyDepth;
 use crate::clock::now_unix_ms;
 use crate::house::House;
+use crate::retention::{carry_out_all, decide_all};
+use crate::rights::Object;
 
 /// Checks a datastore, or one saveset of it.
 pub(crate) async fn verify(
@@ -75,8 +77,44 @@ pub(crate) async fn collect(
     if let Err(error) = begin(house, job, running).await {
         return CallEnd::Refused(error);
     }
+    if wish.expire
+        && let Err(error) = expire(house, job, running).await
+    {
+        return CallEnd::Refused(error);
+    }
     let verb = CollectGarbage { store: job.store, job: job.number, over_budget: wish.over_budget };
     see_through(&house.nodes, running, job.client, Some(verb), house.silence_max).await
+}
+
+/// Deletes what is expired, and says so in the job's log. What its devices could not be told is done later; a
+/// run that would delete too much is refused, and the job with it, so that somebody looks.
+async fn expire(house: &House, job: &Job, running: &Arc<Running>) -> Result<(), ServerError> {
+    let by = job.requested_by.clone();
+    let entry = AuditEntry {
+        principal: by.clone(),
+        verb: "retention.run".to_owned(),
+        object: Object::Suite.to_string(),
+        allowed: true,
+        detail: format!("job {}", job.number),
+    };
+    house.books.audit(entry).await?;
+    let decided = decide_all(house, by, false, false).await?;
+    let carried = carry_out_all(house).await?;
+    if let Some(doubt) = decided.frozen {
+        running.log(Severity::Warning, format!("nothing expires: {doubt}")).await;
+    }
+    let line = format!(
+        "{} of {} savesets are expired; {} were deleted, {} wait",
+        decided.expired.len(),
+        decided.judged,
+        carried.gone.len(),
+        carried.waiting
+    );
+    running.log(Severity::Info, line).await;
+    for trouble in carried.trouble {
+        running.log(Severity::Warning, trouble).await;
+    }
+    Ok(())
 }
 
 async fn begin(house: &House, job: &Job, running: &Arc<Running>) -> Result<(), ServerError> {

@@ -69,6 +69,9 @@ pub(crate) struct VerifyWish {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CollectWish {
     pub over_budget: bool,
+    /// First deletes what is expired, wherever it lies.
+    #[serde(default)]
+    pub expire: bool,
 }
 
 /// The relation is looked up when the job begins: what it says then counts.

@@ -15,7 +15,7 @@ use super::judge::{Judged, label, policies, zone_error};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
-use crate::rights::Principal;
+use crate::rights::{Principal, person_of};
 
 /// How long an act waits for the second person.
 pub(crate) const APPROVAL_HOURS: i64 = 72;
@@ -194,11 +194,24 @@ fn open_approval(books: &LifeBooks, number: u64, now: i64) -> Result<&Approval, 
 
 /// Nobody approves what he asked for.
 fn two_persons(approval: &Approval, by: &str, tasks: &[String]) -> Result<TwoPersons, ServerError> {
-    TwoPersons::of_two(&approval.asked_by, by, tasks.iter().cloned())
+    let (Some(asked), Some(second)) = (person_of(&approval.asked_by), person_of(by)) else {
+        return Err(nobody(by));
+    };
+    TwoPersons::of_two(asked, second, tasks.iter().cloned())
         .map_err(|error| ServerError::Refused(format!("approval {}: {error}", approval.number)))
 }
 
+fn nobody(by: &str) -> ServerError {
+    ServerError::Refused(format!(
+        "'{by}' belongs to no person, and this takes two persons: use a token of a user ('simsim api-token \
+         create NAME --user USER')"
+    ))
+}
+
 fn ask(weighed: &Weighed, by: &str, now: i64) -> Result<NewApproval, ServerError> {
+    if person_of(by).is_none() {
+        return Err(nobody(by));
+    }
     Ok(NewApproval {
         verb: weighed.act.verb().to_owned(),
         request: weighed.act.to_text()?,

@@ -66,7 +66,7 @@ pub(crate) fn order(
         }
         EventKind::Verification => verification(catalog, document, subject, waiting, by),
         EventKind::GarbageCollection => {
-            let wish = Wish::Collect(CollectWish { over_budget: false });
+            let wish = Wish::Collect(CollectWish { over_budget: false, expire: true });
             whole(catalog, JobKind::Collect, subject, &wish, waiting, by)
         }
         EventKind::RestoreDrill

@@ -45,7 +45,7 @@ impl World {
                 name: format!("c{number:02}"),
                 host_key: format!("key {number}"),
                 addresses: vec!["host".to_owned()],
-                listen_port: 11322,
+                listen_port: 7,
                 suite_version: "0".to_owned(),
             };
             let client = catalog.enrol_self(&new, 1).unwrap();
