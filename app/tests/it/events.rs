@@ -308,7 +308,8 @@ fn a_garbage_collection_deletes_what_is_expired_first() {
     let audit = server.must("audit.list", json!({})).to_string();
     assert!(audit.contains("event:gc"), "{audit}");
     let after = stored(server);
-    assert!(after + 1_500_000 < before, "{before} bytes were stored, {after} are");
+    // The first of them shares a segment with what still lives, and stays.
+    assert!(after + 800_000 < before, "{before} bytes were stored, {after} are");
     let job = server.must("datastore.verify", json!({ "depth": "bytes" }));
     assert_eq!(server.ended(&job)["state"], "finished");
 }
