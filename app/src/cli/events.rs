@@ -268,7 +268,12 @@ fn empty(name: String, kind: EventKind) -> EventRequest {
 /// The event as it is, to be asked for again.
 async fn there(cx: &Context, name: &str) -> Result<EventRequest, Failure> {
     let view: EventView = cx.ask("event.show", &NameRequest { name: name.to_owned() }).await?;
-    Ok(EventRequest {
+    Ok(request_of(view))
+}
+
+/// What asks for an event that is just so.
+pub fn request_of(view: EventView) -> EventRequest {
+    EventRequest {
         name: view.name,
         kind: view.kind,
         schedule: view.schedule,
@@ -289,7 +294,7 @@ async fn there(cx: &Context, name: &str) -> Result<EventRequest, Failure> {
         retries: view.retries,
         retry_after_s: view.retry_after_s,
         timeout_s: view.timeout_s,
-    })
+    }
 }
 
 impl EventArguments {

@@ -20,6 +20,7 @@ mod backup;
 mod browse;
 pub mod catalog;
 mod clients;
+mod config;
 mod context;
 mod datastores;
 mod drive_groups;
@@ -169,6 +170,11 @@ pub enum Verb {
         #[command(subcommand)]
         verb: replications::ReplicationVerb,
     },
+    /// Configuration as a file: print it, compare it, apply it
+    Config {
+        #[command(subcommand)]
+        verb: config::ConfigVerb,
+    },
     /// The recovery kit, and who holds keys
     Key {
         #[command(subcommand)]
@@ -221,6 +227,7 @@ pub fn run(verb: Verb, console: Way, common: &CommonArguments) -> Result<u8, Fai
         Verb::Interface { verb } => interfaces::run(cx, verb).await,
         Verb::Rate { verb } => rates::run(cx, verb).await,
         Verb::Replication { verb } => replications::run(cx, verb).await,
+        Verb::Config { verb } => config::run(cx, verb).await,
         Verb::Key { verb } => keys::run(cx, verb).await,
         Verb::User { verb } => users::run(cx, verb).await,
         Verb::ApiToken { verb } => api_tokens::run(cx, verb).await,

@@ -32,6 +32,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "interface",
             "rate",
             "replication",
+            "config",
             "key",
             "user",
             "api-token",

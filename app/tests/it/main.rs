@@ -3,6 +3,7 @@
 mod catalogs;
 mod certificates;
 mod cli;
+mod config;
 mod console;
 mod ctrl;
 mod daemons;

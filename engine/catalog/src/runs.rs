@@ -171,7 +171,7 @@ impl Catalog {
     pub fn unfollowed_jobs(&self) -> Result<Vec<Job>, CatalogError> {
         self.read("look what has ended", |catalog| {
             let mut ask = catalog.prepare_cached(
-                "SELECT * FROM jobs WHERE event <> '' AND followed = 0
+                "SELECT * FROM jobs WHERE followed = 0 AND event > ''
                      AND state NOT IN ('queued', 'running') ORDER BY job",
             )?;
             let mut rows = ask.query([])?;

@@ -136,6 +136,14 @@ fn every_document_is_as_its_page_says() {
     check("Queue", &["queue", "resume"]);
     check("Job[]", &["jobs", "--event", "night"]);
     house.ends_with(0, &["job", "follow", &waiting]);
+    check("Configuration", &["config", "export"]);
+    let file = house.path("config.toml");
+    check("Written", &["config", "export", &file]);
+    check("ConfigChanges", &["config", "diff", &file]);
+    let text = std::fs::read_to_string(&file).unwrap().replace("daily 23:00", "daily 23:30");
+    std::fs::write(&file, text).unwrap();
+    let applied = check("ConfigChanges", &["config", "apply", &file]);
+    assert_eq!(applied["changes"][0]["fields"][0], "line: daily 23:00 → daily 23:30");
     check("Removed", &["event", "remove", "night"]);
     check("Removed", &["schedule", "remove", "nightly"]);
     check("Removed", &["calendar", "remove", "holidays"]);

@@ -81,7 +81,8 @@ ALTER TABLE jobs ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE jobs ADD COLUMN retry_of BIGINT;
 ALTER TABLE jobs ADD COLUMN held_by TEXT;
 ALTER TABLE jobs ADD COLUMN followed INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX jobs_by_event ON jobs (event, followed);
+CREATE INDEX jobs_by_event ON jobs (event, job);
+CREATE INDEX jobs_to_follow ON jobs (followed, event);
 
 -- How many jobs at once; NULL: as many as the drives take.
 ALTER TABLE clients ADD COLUMN jobs_max INTEGER CHECK (jobs_max > 0);

@@ -1,0 +1,146 @@
+//! `simsim config export | diff | apply`: what an administrator set up, as one file.
+//!
+//! The file says what there is to be; applying it adds and changes what differs, and applying it again does
+//! nothing. What the file does not name stays, unless `--prune` says otherwise. Hosts enrol by themselves,
+//! savesets and keys are no configuration, and no secret is in the file.
+
+mod differences;
+mod file;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use simsim_model::Kind;
+
+use self::differences::{Change, carry_out, changes};
+use self::file::Configuration;
+use super::context::Context;
+use super::text::{Style, Text};
+use crate::exit::{self, Failure};
+
+#[derive(clap::Subcommand, Debug)]
+pub enum ConfigVerb {
+    /// Print the configuration of the server, or write it into a file
+    Export {
+        /// The file [default: standard output]
+        file: Option<PathBuf>,
+    },
+    /// Show what applying a file would change
+    Diff {
+        /// The file; '-': standard input
+        file: PathBuf,
+        /// As if what the file does not name were to be removed
+        #[arg(long)]
+        prune: bool,
+    },
+    /// Make the server what a file says; what differs is added and changed
+    Apply {
+        /// The file; '-': standard input
+        file: PathBuf,
+        /// Remove what the file does not name; datastores and hosts stay in any case
+        #[arg(long)]
+        prune: bool,
+        /// Only show what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// What differs, and whether it does still.
+#[derive(Debug, Serialize)]
+struct Report {
+    applied: bool,
+    changes: Vec<Change>,
+}
+
+pub async fn run(cx: &Context, verb: ConfigVerb) -> Result<u8, Failure> {
+    match verb {
+        ConfigVerb::Export { file } => {
+            let there = Configuration::of_server(cx).await?;
+            let Some(file) = file else {
+                if cx.screen.is_json() {
+                    cx.screen.document(&there)?;
+                } else {
+                    let text = there.to_text()?;
+                    text.lines().try_for_each(|line| cx.screen.line(line.to_owned()))?;
+                }
+                return Ok(exit::DONE);
+            };
+            write_new(&file, &there.to_text()?)?;
+            cx.show(&serde_json::json!({ "written": file }), |screen, _| {
+                screen.line(format!("the configuration is in {}", file.display()))
+            })?;
+        }
+        ConfigVerb::Diff { file, prune } => {
+            let (there, wanted) = (Configuration::of_server(cx).await?, read(&file)?);
+            report(cx, false, changes(&there, &wanted, prune)?)?;
+        }
+        ConfigVerb::Apply { file, prune, dry_run } => {
+            let (there, wanted) = (Configuration::of_server(cx).await?, read(&file)?);
+            let found = changes(&there, &wanted, prune)?;
+            if !dry_run {
+                carry_out(cx, &wanted, &found).await?;
+            }
+            report(cx, !dry_run, found)?;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+fn report(cx: &Context, applied: bool, changes: Vec<Change>) -> Result<(), Failure> {
+    cx.show(&Report { applied, changes }, |screen, report| {
+        if report.changes.is_empty() {
+            screen.aside("the server is as the file says");
+            return Ok(());
+        }
+        for change in &report.changes {
+            let (sign, style) = match change.change {
+                "add" => ("+", Style::Good),
+                "change" => ("~", Style::Warn),
+                "remove" => ("-", Style::Bad),
+                _ => ("·", Style::Dim),
+            };
+            let mut line =
+                Text::styled(style, format!("{sign} {} ", change.noun)).bold(&change.name);
+            if let Some(why) = &change.why {
+                line = line.dim(format!(": {why}"));
+            }
+            screen.line(line)?;
+            for field in &change.fields {
+                screen.line(format!("    {field}"))?;
+            }
+        }
+        if !report.applied {
+            screen.aside("nothing was changed");
+        }
+        Ok(())
+    })
+}
+
+fn read(file: &Path) -> Result<Configuration, Failure> {
+    let name = file.display();
+    let failed = |error: std::io::Error| {
+        Failure::new(Kind::Invalid, format!("cannot read the configuration {name}: {error}"))
+    };
+    let mut text = String::new();
+    if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text).map_err(failed)?;
+    } else {
+        text = std::fs::read_to_string(file).map_err(failed)?;
+    }
+    Configuration::parse(&text).map_err(|why| {
+        Failure::new(Kind::Invalid, format!("the configuration {name} cannot be read: {why}"))
+            .next("how it looks: simsim config export")
+    })
+}
+
+/// Nothing that is there is overwritten.
+fn write_new(file: &Path, text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    let open = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
+    open.and_then(|mut open| open.write_all(text.as_bytes()).and_then(|()| open.sync_all()))
+        .map_err(|error| {
+            Failure::new(Kind::Invalid, format!("cannot write {}: {error}", file.display()))
+        })
+}

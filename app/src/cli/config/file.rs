@@ -1,0 +1,224 @@
+//! The configuration as it stands in a file, and how it is read from a server.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use simsim_server::api::{
+    AddPoolRequest, AddRateRequest, AddReplicationRequest, CalendarRequest, CalendarView,
+    DatastoreView, DriveGroupRequest, DriveGroupView, EventRequest, EventView, PoolView, QueueView,
+    RatesView, ReplicationView, ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView,
+    TaskRequest, TaskView,
+};
+
+use crate::cli::context::{Context, defect};
+use crate::cli::events;
+use crate::exit::Failure;
+
+/// The only version of the file there is.
+const VERSION: u32 = 1;
+/// The pool that is always there.
+pub const DEFAULT_POOL: &str = "default";
+const FOREVER: &str = "forever";
+
+/// Everything that can be set up as a file. Each list is in the order of names.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Configuration {
+    pub version: u32,
+    pub queue: QueueLimits,
+    pub datastores: Vec<DatastoreWanted>,
+    pub drive_groups: Vec<Named<DriveGroupRequest>>,
+    pub calendars: Vec<Named<CalendarRequest>>,
+    pub schedules: Vec<Named<ScheduleRequest>>,
+    pub pools: Vec<Named<AddPoolRequest>>,
+    pub tasks: Vec<Named<TaskRequest>>,
+    pub task_groups: Vec<Named<TaskGroupRequest>>,
+    pub replications: Vec<Named<AddReplicationRequest>>,
+    pub events: Vec<Named<EventRequest>>,
+    pub rates: Vec<Named<AddRateRequest>>,
+}
+
+/// A request as it is asked of the server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Named<T>(pub T);
+
+impl<T: Serialize> PartialEq for Named<T> {
+    fn eq(&self, other: &Self) -> bool {
+        let value = |one: &T| serde_json::to_value(one).ok();
+        value(&self.0) == value(&other.0)
+    }
+}
+
+/// A datastore with all its drives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatastoreWanted {
+    pub name: String,
+    /// The device host; none: the server's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    pub path: String,
+    /// At least one.
+    pub drives: Vec<DriveWanted>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DriveWanted {
+    pub number: u32,
+    pub jobs_max: u32,
+}
+
+/// How many jobs run at once.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jobs_max: Option<u32>,
+    pub clients: BTreeMap<String, u32>,
+    pub drive_groups: BTreeMap<String, u32>,
+}
+
+impl Configuration {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let read: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        match read.version {
+            VERSION => Ok(read),
+            0 => Err(format!("it does not say its version: begin with 'version = {VERSION}'")),
+            other => Err(format!("it is of version {other}, and this simsim reads {VERSION}")),
+        }
+    }
+
+    pub fn to_text(&self) -> Result<String, Failure> {
+        let text = toml::to_string(self).map_err(defect)?;
+        Ok(format!("# The configuration of a simsim server: docs/reference/config.md\n{text}"))
+    }
+
+    /// What the server has now.
+    pub async fn of_server(cx: &Context) -> Result<Self, Failure> {
+        let datastores: Vec<DatastoreView> = cx.ask_plain("datastore.list").await?;
+        let groups: Vec<DriveGroupView> = cx.ask_plain("drive-group.list").await?;
+        let calendars: Vec<CalendarView> = cx.ask_plain("calendar.list").await?;
+        let schedules: Vec<ScheduleView> = cx.ask_plain("schedule.list").await?;
+        let pools: Vec<PoolView> = cx.ask_plain("pool.list").await?;
+        let tasks: Vec<TaskView> = cx.ask_plain("task.list").await?;
+        let task_groups: Vec<TaskGroupView> = cx.ask_plain("task-group.list").await?;
+        let replications: Vec<ReplicationView> = cx.ask_plain("replication.list").await?;
+        let events: Vec<EventView> = cx.ask_plain("event.list").await?;
+        let rates: RatesView = cx.ask_plain("rate.list").await?;
+        let queue: QueueView = cx.ask_plain("queue.show").await?;
+        let placed: Vec<&str> = pools
+            .iter()
+            .filter(|pool| pool.datastore.is_some() || pool.drive_group.is_some())
+            .map(|pool| pool.name.as_str())
+            .collect();
+        let tasks = tasks.into_iter().map(|task| Named(task_of(task, &placed))).collect();
+        let mut limits: Vec<_> = rates.rates.into_iter().map(|one| Named(rate_of(one))).collect();
+        limits.sort_by_cached_key(|one| serde_json::to_string(&one.0).unwrap_or_default());
+        let of = |limits: Vec<simsim_server::api::LimitOf>| {
+            limits.into_iter().map(|one| (one.name, one.jobs_max)).collect()
+        };
+        Ok(Self {
+            version: VERSION,
+            queue: QueueLimits {
+                jobs_max: queue.jobs_max,
+                clients: of(queue.clients),
+                drive_groups: of(queue.drive_groups),
+            },
+            datastores: datastores.into_iter().map(datastore_of).collect(),
+            drive_groups: groups.into_iter().map(|one| Named(group_of(one))).collect(),
+            calendars: calendars
+                .into_iter()
+                .map(|one| Named(CalendarRequest { name: one.name, days: one.days }))
+                .collect(),
+            schedules: schedules
+                .into_iter()
+                .map(|one| Named(ScheduleRequest { name: one.name, line: one.line }))
+                .collect(),
+            pools: pools.into_iter().filter(is_set).map(|one| Named(pool_of(one))).collect(),
+            tasks,
+            task_groups: task_groups
+                .into_iter()
+                .map(|one| Named(TaskGroupRequest { name: one.name, tasks: one.tasks }))
+                .collect(),
+            replications: replications.into_iter().map(|one| Named(replication_of(one))).collect(),
+            events: events.into_iter().map(|one| Named(events::request_of(one))).collect(),
+            rates: limits,
+        })
+    }
+}
+
+/// The default pool is there without anybody's doing.
+fn is_set(pool: &PoolView) -> bool {
+    let is_default = pool.name == DEFAULT_POOL && pool.policy == FOREVER;
+    !is_default || pool.datastore.is_some() || pool.drive_group.is_some()
+}
+
+fn datastore_of(view: DatastoreView) -> DatastoreWanted {
+    let drives = view.drives.iter();
+    DatastoreWanted {
+        name: view.name,
+        node: Some(view.node),
+        path: view.path,
+        drives: drives
+            .map(|one| DriveWanted { number: one.number, jobs_max: one.jobs_max })
+            .collect(),
+    }
+}
+
+fn group_of(view: DriveGroupView) -> DriveGroupRequest {
+    let drives = view.drives.iter().map(|drive| drive.number).collect();
+    DriveGroupRequest { name: view.name, drives }
+}
+
+fn pool_of(view: PoolView) -> AddPoolRequest {
+    AddPoolRequest {
+        name: view.name,
+        policy: view.policy,
+        datastore: view.datastore,
+        drive: view.drive,
+        drive_group: view.drive_group,
+    }
+}
+
+/// `placed`: pools that say where the backups of their tasks go.
+fn task_of(view: TaskView, placed: &[&str]) -> TaskRequest {
+    let by_pool = view.pool.as_deref().is_some_and(|pool| placed.contains(&pool));
+    let by_group = view.drive_group.is_some();
+    TaskRequest {
+        name: view.name,
+        client: view.client,
+        kind: view.kind,
+        sources: view.sources,
+        excludes: view.excludes,
+        options: view.options,
+        datastore: (!by_pool && !by_group).then_some(view.datastore),
+        drive: view.drive.filter(|_| !by_pool),
+        drive_group: view.drive_group.filter(|_| !by_pool),
+        pool: view.pool,
+        eol_days: view.eol_days,
+    }
+}
+
+fn replication_of(view: ReplicationView) -> AddReplicationRequest {
+    AddReplicationRequest {
+        name: view.name,
+        source: view.source,
+        target: view.target,
+        pull: view.pull,
+        drive: Some(view.drive),
+        client: view.client,
+        task: view.task,
+        limits: view.limits,
+    }
+}
+
+fn rate_of(view: simsim_server::api::RateView) -> AddRateRequest {
+    let (host, network) = match view.counts_for.split_once(' ') {
+        Some(("host", name)) => (Some(name.to_owned()), None),
+        Some(("network", network)) => (None, Some(network.to_owned())),
+        _ => (None, None),
+    };
+    AddRateRequest { host, network, rates: view.rates }
+}

@@ -1,0 +1,195 @@
+//! The configuration of one server makes another one the same: through the real command line.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::hosts::{Daemon, simsim, tree};
+
+struct Site {
+    scratch: tempfile::TempDir,
+    server: Daemon,
+}
+
+impl Site {
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let server = Daemon::start("server", &scratch.path().join("server"));
+        let own = server.own_name();
+        server.until_connected(&own);
+        Self { scratch, server }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn config(&self, arguments: &[&str]) -> Output {
+        let mut command = simsim();
+        command.arg("--state").arg(&self.server.state).arg("config").args(arguments);
+        command.output().unwrap()
+    }
+
+    #[track_caller]
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.config(arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn changes(&self, arguments: &[&str]) -> Vec<(String, String)> {
+        let text = self.done(&[arguments, &["--json"]].concat());
+        let report: Value = serde_json::from_str(&text).unwrap();
+        let changes = report["changes"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        changes
+            .map(|one| {
+                (text(&one["change"]), format!("{} {}", text(&one["noun"]), text(&one["name"])))
+            })
+            .collect()
+    }
+}
+
+/// One of everything.
+fn furnish(site: &Site, source: &Path) {
+    let server = &site.server;
+    let own = server.own_name();
+    let (main, copy) = (site.path("main"), site.path("copy"));
+    server.must(
+        "datastore.create",
+        json!({ "name": "main", "path": main, "drive": 3, "jobs_max": 2 }),
+    );
+    server.must("drive.add", json!({ "datastore": "main", "number": 5, "jobs_max": 7 }));
+    server.must("datastore.create", json!({ "name": "copy", "path": copy, "drive": 9 }));
+    server.must("drive-group.add", json!({ "name": "fast", "drives": [3, 5] }));
+    server.must(
+        "calendar.add",
+        json!({ "name": "holidays", "days": "day 25,26 of dec\neaster + 1 day" }),
+    );
+    let line = "daily 22:00 except calendar:holidays";
+    server.must("schedule.add", json!({ "name": "nightly", "line": line }));
+    server.must("pool.add", json!({ "name": "short", "policy": "last 3", "datastore": "main" }));
+    server.must("pool.change", json!({ "name": "default", "policy": "last 7, daily 14" }));
+    let task = |name: &str, more: Value| {
+        let mut task = json!({ "name": name, "client": own, "sources": [source] });
+        task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.must("task.add", task);
+    };
+    task("home", json!({ "datastore": "main", "drive": 5, "excludes": ["*.tmp"] }));
+    task("grouped", json!({ "drive_group": "fast", "options": { "one_file_system": true } }));
+    task("pooled", json!({ "pool": "short" }));
+    server.must("task-group.add", json!({ "name": "some", "tasks": ["home", "pooled"] }));
+    let replication =
+        json!({ "name": "away", "source": "main", "target": "copy", "limits": ["20MB/s"] });
+    server.must("replication.add", replication);
+    // By name the second one comes first, and it needs the first one.
+    server.must("event.add", json!({ "name": "z", "kind": "replication", "subjects": ["away"] }));
+    let event = json!({
+        "name": "a", "schedule": "nightly", "task_groups": ["some"], "priority": 9, "retries": 2,
+        "follow_ups": { "success": ["z"] }, "blocking_dates": "sat,calendar:holidays",
+        "drive_group": "fast", "timeout_s": 3600, "level": "full"
+    });
+    server.must("event.add", event);
+    server.must("rate.add", json!({ "rates": ["mon-fri 08:00-18:00 5MB/s", "50MB/s"] }));
+    server.must("rate.add", json!({ "host": own, "rates": ["9MB/s"] }));
+    server.must("queue.limit", json!({ "jobs_max": 6 }));
+    server.must("queue.limit", json!({ "client": own, "jobs_max": 2 }));
+}
+
+#[test]
+fn an_exported_configuration_makes_an_empty_server_the_same_and_a_second_time_nothing() {
+    let (one, other) = (Site::new(), Site::new());
+    let source = tree(one.scratch.path());
+    furnish(&one, &source);
+    let exported = one.done(&["export"]);
+    // Each server has its own folders.
+    let elsewhere = |text: &str| {
+        let from = one.scratch.path().display().to_string();
+        let (to, tree) = (other.scratch.path().display().to_string(), source.display().to_string());
+        text.replace(&tree, "THE-TREE").replace(&from, &to).replace("THE-TREE", &tree)
+    };
+    let file = other.path("suite.toml");
+    std::fs::write(&file, elsewhere(&exported)).unwrap();
+    let file = file.to_str().unwrap();
+
+    let would = other.changes(&["diff", file]);
+    assert!(would.iter().all(|(change, _)| change == "add" || change == "change"), "{would:#?}");
+    assert_eq!(would.len(), 17, "{would:#?}");
+    assert_eq!(other.server.must("task.list", Value::Null), json!([]), "a look changes nothing");
+    assert_eq!(other.changes(&["apply", file, "--dry-run"]), would);
+    assert_eq!(other.changes(&["apply", file]), would);
+    assert_eq!(other.done(&["export"]), elsewhere(&exported), "the same server");
+    assert_eq!(other.changes(&["apply", file]), [], "a second time");
+    assert_eq!(other.server.backup("pooled")["state"], "finished");
+
+    // What differs is changed, what is not named is kept, and with --prune it goes.
+    let text = std::fs::read_to_string(file).unwrap();
+    let text = text.replace("priority = 9", "priority = 4").replace("20MB/s", "30MB/s");
+    let text = text.replace("5MB/s\"", "6MB/s\"");
+    let mut wanted: toml::Table = toml::from_str(&text).unwrap();
+    wanted["task_groups"].as_array_mut().unwrap().clear();
+    wanted["events"].as_array_mut().unwrap()[0]["task_groups"].as_array_mut().unwrap().clear();
+    wanted["events"].as_array_mut().unwrap()[0]["subjects"] =
+        toml::Value::Array(vec!["home".into()]);
+    std::fs::write(file, toml::to_string(&wanted).unwrap()).unwrap();
+    let changed = other.changes(&["apply", file]);
+    let of = |kind: &str| -> Vec<&str> {
+        let found = changed.iter().filter(|(change, _)| change == kind);
+        found.map(|(_, what)| what.as_str()).collect()
+    };
+    assert_eq!(of("change"), ["replication away", "event a"], "{changed:#?}");
+    assert_eq!(
+        of("kept"),
+        ["task group some", "rate limit all: mon-fri 08:00-18:00 5MB/s; 50MB/s"]
+    );
+    let event = other.server.must("event.show", json!({ "name": "a" }));
+    assert_eq!((&event["priority"], &event["acts_on"]), (&json!(4), &json!(["home"])));
+    let gone = other.changes(&["apply", file, "--prune"]);
+    assert!(gone.iter().all(|(change, _)| change == "remove") && gone.len() == 2, "{gone:#?}");
+    assert_eq!(other.changes(&["diff", file, "--prune"]), []);
+    assert_eq!(other.server.must("task-group.list", Value::Null), json!([]));
+}
+
+#[test]
+fn a_file_that_is_wrong_is_refused_before_anything_is_changed() {
+    let site = Site::new();
+    let file = site.path("suite.toml");
+    let refused = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let output = site.config(&["apply", file.to_str().unwrap()]);
+        assert_ne!(output.status.code(), Some(0), "{text}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (text, why) in [
+        ("", "begin with 'version = 1'"),
+        ("version = 2", "it is of version 2, and this simsim reads 1"),
+        ("version = 1\n[[schedule]]\nname = 'x'", "unknown field `schedule`"),
+        ("version = 1\n[[schedules]]\nname = 'x'\nline = 'dayly 1:00'", "did you mean 'daily'?"),
+        (
+            "version = 1\n[[tasks]]\nname = 'x'\nclient = 'c'\nsource = ['/x']",
+            "unknown field `source`",
+        ),
+        (
+            "version = 1\n[[calendars]]\nname = 'x'\ndays = '2026-12-25'\n[[calendars]]\nname = 'x'\ndays = '2026-12-26'",
+            "names 'x' twice",
+        ),
+        ("version = 1\n[[datastores]]\nname = 'x'\npath = '/x'\ndrives = []", "at least one drive"),
+    ] {
+        let said = refused(text);
+        assert!(said.contains(why), "{text}: {said}");
+    }
+    let half = "version = 1\n[[schedules]]\nname = 'nightly'\nline = 'daily 22:00'\n\
+                [[events]]\nname = 'x'\nschedule = 'nightly'\nsubjects = ['gone']";
+    let said = refused(half);
+    assert!(said.contains("there is no task 'gone'"), "{said}");
+    let there = site.server.must("schedule.list", Value::Null);
+    assert_eq!(there.as_array().unwrap().len(), 1, "what stands before it was made");
+    let missing = site.config(&["diff", "/nowhere/suite.toml"]);
+    let said = String::from_utf8(missing.stderr).unwrap();
+    assert!(said.contains("cannot read the configuration /nowhere/suite.toml"), "{said}");
+    // Nothing is overwritten.
+    let there = site.config(&["export", file.to_str().unwrap()]);
+    assert_ne!(there.status.code(), Some(0), "{there:?}");
+}
