@@ -26,7 +26,7 @@ pub struct Change {
 struct Noun {
     noun: &'static str,
     add: &'static str,
-    /// None: it is removed and added.
+    /// None: it cannot be changed.
     change: Option<&'static str>,
     remove: &'static str,
 }
@@ -111,7 +111,18 @@ pub fn changes(
     }
     for noun in NOUNS {
         let (old, new) = (objects(there, noun.noun)?, objects(wanted, noun.noun)?);
-        changes.extend(differences(noun.noun, &old, &new, prune));
+        let found = differences(noun.noun, &old, &new, prune);
+        let differs = found.iter().find(|one| one.change == "change");
+        if let Some(one) = differs.filter(|_| noun.change.is_none()) {
+            let why = format!(
+                "{} '{}' differs ({}), and a file cannot change it: remove it first; its copies stay",
+                one.noun,
+                one.name,
+                one.fields.join(", ")
+            );
+            return Err(Failure::new(Kind::Invalid, why));
+        }
+        changes.extend(found);
     }
     changes.extend(differences("rate limit", &rates(there), &rates(wanted), prune));
     if there.queue != wanted.queue {
@@ -237,13 +248,9 @@ pub async fn carry_out(
             let Some(body) = objects.get(&change.name) else { continue };
             let is_default = noun.noun == "pool" && change.name == DEFAULT_POOL;
             match (change.change, noun.change) {
-                ("add", Some(again)) if is_default => asks.push(vec![(again, body.clone())]),
-                ("add", _) => asks.push(vec![(noun.add, body.clone())]),
-                ("change", Some(again)) => asks.push(vec![(again, body.clone())]),
-                ("change", None) => asks.push(vec![
-                    (noun.remove, json!({ "name": change.name })),
-                    (noun.add, body.clone()),
-                ]),
+                ("add", Some(again)) if is_default => asks.push((again, body.clone())),
+                ("add", _) => asks.push((noun.add, body.clone())),
+                ("change", Some(again)) => asks.push((again, body.clone())),
                 _ => {}
             }
         }
@@ -251,7 +258,7 @@ pub async fn carry_out(
     }
     for noun in NOUNS.iter().rev() {
         let gone = changes.iter().filter(|one| one.noun == noun.noun && one.change == "remove");
-        let asks = gone.map(|one| vec![(noun.remove, json!({ "name": one.name }))]).collect();
+        let asks = gone.map(|one| (noun.remove, json!({ "name": one.name }))).collect();
         in_turn(cx, asks).await?;
     }
     set_rates(cx, wanted, changes).await?;
@@ -262,23 +269,16 @@ pub async fn carry_out(
 }
 
 /// Asks each of these, again and again until none is left or none can be done.
-async fn in_turn(cx: &Context, mut asks: Vec<Vec<(&str, Value)>>) -> Result<(), Failure> {
+async fn in_turn(cx: &Context, mut asks: Vec<(&str, Value)>) -> Result<(), Failure> {
     while !asks.is_empty() {
         let before = asks.len();
         let mut left = Vec::new();
         let mut failed = None;
-        for ask in asks {
-            let mut done = Ok(());
-            for (verb, body) in &ask {
-                let answer: Result<Value, Failure> = cx.ask(verb, body).await;
-                if let Err(failure) = answer {
-                    done = Err(failure);
-                    break;
-                }
-            }
-            if let Err(failure) = done {
+        for (verb, body) in asks {
+            let answer: Result<Value, Failure> = cx.ask(verb, &body).await;
+            if let Err(failure) = answer {
                 failed.get_or_insert(failure);
-                left.push(ask);
+                left.push((verb, body));
             }
         }
         match failed {

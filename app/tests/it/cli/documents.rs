@@ -56,6 +56,7 @@ impl Page {
             "text" => assert!(value.is_string(), "{at} is no text: {value}"),
             "number" => assert!(value.is_number(), "{at} is no number: {value}"),
             "truth" => assert!(value.is_boolean(), "{at} is neither true nor false: {value}"),
+            "object" => assert!(value.is_object(), "{at} is no object: {value}"),
             name => self.check_fields(at, name, value),
         }
     }

@@ -103,7 +103,10 @@ fn nobody_gives_more_than_they_have_or_reaches_above_themselves() {
     port.ask(&admin, "PUT", "/api/v1/users/kim/password", &reset).is(200);
     // A role that grows is told apart in the audit log: it wants a second person.
     let rows = port.server.must("audit.list", json!({})).to_string();
-    assert!(rows.contains("one person alone, new rights: administer, people"), "{rows}");
+    assert!(
+        rows.contains("one person alone, new rights: administer, delete, approve, people"),
+        "{rows}"
+    );
 }
 
 #[test]

@@ -139,7 +139,9 @@ async fn somebody_without_grants_sees_and_does_nothing() {
         ("key.domain", r#"{"client":"vault"}"#),
     ];
     let id = suite.savesets().await[0].saveset.to_string();
-    for (verb, _) in simsim_server::VERBS {
+    // Whoever is known is told who that is, and nothing else.
+    let verbs = simsim_server::VERBS.iter().filter(|(verb, _)| *verb != "who");
+    for (verb, _) in verbs {
         let body = bodies.iter().find(|(name, _)| name == verb).map_or("{}", |(_, body)| body);
         let body = serde_json::from_str(&body.replace('@', &id)).unwrap();
         let error = match suite.server().answer(&nobody, verb, body).await {
