@@ -149,7 +149,7 @@ fn an_exported_configuration_makes_an_empty_server_the_same_and_a_second_time_no
     assert_eq!(of("change"), ["event a"], "{changed:#?}");
     assert_eq!(
         of("kept"),
-        ["task group some", "rate limit all: mon-fri 08:00-18:00 5MB/s; 50MB/s"]
+        ["task group some", "rate limit all: mon,tue,wed,thu,fri 08:00-18:00 5MB/s; 50MB/s"]
     );
     let event = other.server.must("event.show", json!({ "name": "a" }));
     assert_eq!((&event["priority"], &event["acts_on"]), (&json!(4), &json!(["home"])));
@@ -157,6 +157,30 @@ fn an_exported_configuration_makes_an_empty_server_the_same_and_a_second_time_no
     assert!(gone.iter().all(|(change, _)| change == "remove") && gone.len() == 2, "{gone:#?}");
     assert_eq!(other.changes(&["diff", file, "--prune"]), []);
     assert_eq!(other.server.must("task-group.list", Value::Null), json!([]));
+}
+
+/// As people write it: without what the server chooses, and in other words than it answers.
+#[test]
+fn a_file_that_was_written_by_hand_is_made_once() {
+    let site = Site::new();
+    let (file, store, source) = (site.path("suite.toml"), site.path("main"), site.path("tree"));
+    std::fs::create_dir(&source).unwrap();
+    let text = format!(
+        "version = 1\n[[datastores]]\nname = 'main'\npath = '{}'\ndrives = [{{ number = 1, jobs_max = 4 }}]\n\
+         [[pools]]\nname = 'long'\npolicy = 'DAILY 14,last 7'\n\
+         [[tasks]]\nname = 'home'\nclient = '{}'\nsources = ['{}']\npool = 'long'\n\
+         [[schedules]]\nname = 'nightly'\nline = 'within 2h 22:00 weekdays'\n\
+         [[events]]\nname = 'nightly'\nschedule = 'nightly'\nall = true\n\
+         [[rates]]\nrates = ['mon-fri 08:00-18:00 5MB/s']\n",
+        store.display(),
+        site.server.own_name(),
+        source.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    assert_eq!(site.changes(&["apply", file]).len(), 6);
+    assert_eq!(site.changes(&["apply", file]), []);
+    assert_eq!(site.changes(&["diff", file, "--prune"]), []);
 }
 
 #[test]

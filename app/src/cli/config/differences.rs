@@ -152,7 +152,14 @@ fn differences(
         match old.get(name) {
             None => changes.push(change("add", noun, name)),
             Some(there) => {
-                let fields = fields(there, value);
+                let mut fields = fields(there, value);
+                // What the file leaves to the server is as the server chose.
+                let chosen = match noun {
+                    "task" => "datastore: ",
+                    "replication" => "drive: ",
+                    _ => "\0",
+                };
+                fields.retain(|field| !(field.starts_with(chosen) && field.ends_with(" → none")));
                 if !fields.is_empty() {
                     changes.push(Change { fields, ..change("change", noun, name) });
                 }

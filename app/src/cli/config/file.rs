@@ -84,10 +84,36 @@ impl Configuration {
     pub fn parse(text: &str) -> Result<Self, String> {
         let read: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         match read.version {
-            VERSION => Ok(read),
+            VERSION => read.in_one_form(),
             0 => Err(format!("it does not say its version: begin with 'version = {VERSION}'")),
             other => Err(format!("it is of version {other}, and this simsim reads {VERSION}")),
         }
+    }
+
+    /// Texts in the one form in which the server keeps them, so that only what means something else differs.
+    fn in_one_form(mut self) -> Result<Self, String> {
+        fn rates(texts: &mut [String]) -> Result<(), String> {
+            for text in texts {
+                let rate: simsim_model::Rate =
+                    text.parse().map_err(|error| format!("'{text}': {error}"))?;
+                *text = rate.to_string();
+            }
+            Ok(())
+        }
+        for Named(pool) in &mut self.pools {
+            let policy: simsim_retention::Policy = pool
+                .policy
+                .parse()
+                .map_err(|error| format!("the policy of pool '{}': {error}", pool.name))?;
+            pool.policy = policy.to_string();
+        }
+        for Named(replication) in &mut self.replications {
+            rates(&mut replication.limits)?;
+        }
+        for Named(limit) in &mut self.rates {
+            rates(&mut limit.rates)?;
+        }
+        Ok(self)
     }
 
     pub fn to_text(&self) -> Result<String, Failure> {
