@@ -153,7 +153,7 @@ pub async fn run(cx: &Context, verb: ScheduleVerb) -> Result<u8, Failure> {
                     table.row([
                         Text::new().bold(&view.name),
                         view.line.to_string().into(),
-                        view.next.first().map_or_else(|| never(), |next| next.as_str().into()),
+                        view.next.first().map_or_else(never, |next| next.as_str().into()),
                         view.users.join(", ").into(),
                     ]);
                 }
