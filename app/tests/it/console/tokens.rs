@@ -85,21 +85,21 @@ fn a_token_of_a_user_never_may_more_than_the_user() {
 fn nobody_gives_more_than_they_have_or_reaches_above_themselves() {
     let port = Port::start();
     let password = "a very long password";
-    let root = json!({ "grants": [{ "role": "superuser" }], "password": password });
+    let chief = json!({ "grants": [{ "role": "superuser" }], "password": password });
     let all = port.superuser();
-    port.ask(&all, "PUT", "/api/v1/users/root", &root).is(201);
+    port.ask(&all, "PUT", "/api/v1/users/chief", &chief).is(201);
     let admin = port.token("admin", &json!([{ "role": "administrator" }]));
     let plain = json!({ "grants": [{ "role": "operator" }], "password": password });
     port.ask(&admin, "PUT", "/api/v1/users/kim", &plain).is(201);
-    port.ask(&admin, "PUT", "/api/v1/users/eve", &root).fails(403, "nobody gives rights");
+    port.ask(&admin, "PUT", "/api/v1/users/eve", &chief).fails(403, "nobody gives rights");
     let keys = json!({ "name": "x", "grants": [{ "right": "keys" }] });
     port.ask(&admin, "POST", "/api/v1/api-tokens", &keys).fails(403, "nobody gives rights");
     let reset = json!({ "password": "another long password" });
-    port.ask(&admin, "PUT", "/api/v1/users/root/password", &reset).fails(403, "do not have");
-    port.ask(&admin, "PUT", "/api/v1/users/root", &plain).fails(403, "do not have");
-    port.ask(&admin, "DELETE", "/api/v1/users/root", &Value::Null).fails(403, "do not have");
-    let of_root = json!({ "name": "x", "user": "root", "grants": [{ "role": "backup" }] });
-    port.ask(&admin, "POST", "/api/v1/api-tokens", &of_root).fails(403, "do not have");
+    port.ask(&admin, "PUT", "/api/v1/users/chief/password", &reset).fails(403, "do not have");
+    port.ask(&admin, "PUT", "/api/v1/users/chief", &plain).fails(403, "do not have");
+    port.ask(&admin, "DELETE", "/api/v1/users/chief", &Value::Null).fails(403, "do not have");
+    let of_chief = json!({ "name": "x", "user": "chief", "grants": [{ "role": "backup" }] });
+    port.ask(&admin, "POST", "/api/v1/api-tokens", &of_chief).fails(403, "do not have");
     port.ask(&admin, "PUT", "/api/v1/users/kim/password", &reset).is(200);
     // A role that grows is told apart in the audit log: it wants a second person.
     let rows = port.server.must("audit.list", json!({})).to_string();

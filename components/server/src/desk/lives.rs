@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use simsim_catalog::{
-    Deletion, DeletionStage, Hold, LastCheck, Life, LifeBooks, LifeChange, Saveset, StoreNames,
+    Catalog, Deletion, DeletionStage, Hold, LastCheck, Life, LifeBooks, LifeChange, Saveset,
+    StoreNames,
 };
 use simsim_model::{SavesetId, StoreId};
 use simsim_retention::{DAYS_MAX, Verdict, Why, explain, extend_lock};
@@ -54,17 +55,8 @@ impl Server {
         let detail = format!("saveset {}, {detail}", saveset.saveset);
         self.may_do(who, Right::Administer, "saveset.keep", object, detail).await?;
         let id = saveset.saveset;
-        let decide = move |books: &LifeBooks| match eol_of(books, id, &request) {
-            Ok(eol) => (Ok(()), vec![LifeChange::Eol(id, eol)]),
-            Err(error) => (Err(error), Vec::new()),
-        };
-        let (done, _) = self
-            .house
-            .books
-            .run(move |catalog| catalog.change_lives(now_unix_ms(), decide))
-            .await?;
-        done?;
-        self.lives_of(&saveset).await
+        let decide = move |books: &LifeBooks| Ok(LifeChange::Eol(id, eol_of(books, id, &request)?));
+        self.change_life(&saveset, decide).await
     }
 
     /// Puts a saveset under legal hold, or asks a second person to release it.
@@ -97,21 +89,12 @@ impl Server {
         let by = who.name().to_owned();
         let decide = move |books: &LifeBooks| {
             let hold = Hold { by: by.clone(), why: why.clone(), since_unix_ms: now_unix_ms() };
-            match stays(books, id) {
-                Ok(life) if life.hold.is_some() => {
-                    (Err(ServerError::invalid("it is under legal hold already")), Vec::new())
-                }
-                Ok(_) => (Ok(()), vec![LifeChange::Hold(id, hold)]),
-                Err(error) => (Err(error), Vec::new()),
+            match stays(books, id)?.hold {
+                Some(_) => Err(ServerError::invalid("it is under legal hold already")),
+                None => Ok(LifeChange::Hold(id, hold)),
             }
         };
-        let (done, _) = self
-            .house
-            .books
-            .run(move |catalog| catalog.change_lives(now_unix_ms(), decide))
-            .await?;
-        done?;
-        self.lives_of(&saveset).await
+        self.change_life(&saveset, decide).await
     }
 
     /// Locks a saveset until an instant, later than its lock of now.
@@ -128,28 +111,32 @@ impl Server {
         self.may_do(who, Right::Administer, "saveset.lock", object, detail).await?;
         let wanted = request.until_unix_s;
         let decide = move |books: &LifeBooks| {
-            let locked = || {
-                let life = stays(books, id)?;
-                let current = match life.lock_until_unix_s {
-                    0 => None,
-                    until => Some(second(until)?),
-                };
-                let refused =
-                    |error: simsim_retention::LockError| ServerError::Refused(error.to_string());
-                extend_lock(current, until).map_err(refused)
+            let current = match stays(books, id)?.lock_until_unix_s {
+                0 => None,
+                until => Some(second(until)?),
             };
-            match locked() {
-                Ok(_) => (Ok(()), vec![LifeChange::Lock(id, wanted)]),
-                Err(error) => (Err(error), Vec::new()),
-            }
+            let refused =
+                |error: simsim_retention::LockError| ServerError::Refused(error.to_string());
+            extend_lock(current, until).map_err(refused)?;
+            Ok(LifeChange::Lock(id, wanted))
         };
-        let (done, _) = self
-            .house
-            .books
-            .run(move |catalog| catalog.change_lives(now_unix_ms(), decide))
-            .await?;
+        self.change_life(&saveset, decide).await
+    }
+
+    /// Decides on a saveset in one transaction, and shows what keeps it now.
+    async fn change_life(
+        &self,
+        saveset: &Saveset,
+        mut decide: impl FnMut(&LifeBooks) -> Result<LifeChange, ServerError> + Send + 'static,
+    ) -> Result<SavesetLives, ServerError> {
+        let decide = move |books: &LifeBooks| match decide(books) {
+            Ok(change) => (Ok(()), vec![change]),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        let changed = move |catalog: &Catalog| catalog.change_lives(now_unix_ms(), decide);
+        let (done, _) = self.house.books.run(changed).await?;
         done?;
-        self.lives_of(&saveset).await
+        self.lives_of(saveset).await
     }
 
     /// Deletes savesets. What is expired goes at once; anything else waits for a second person; what

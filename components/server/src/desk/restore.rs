@@ -5,7 +5,7 @@ use simsim_catalog::{Datastore, DatastoreState, JobKind, NewJob, Saveset, Waitin
 use crate::api::{
     CollectGarbageRequest, JobReply, RebuildIndexRequest, RestoreRequest, VerifyRequest,
 };
-use crate::jobs::{CollectWish, RestoreWish, VerifyWish, Wish, paths_of};
+use crate::jobs::{CollectWish, RestoreWish, VerifyWish, Wish, paths_of, whole_datastore};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -175,7 +175,9 @@ impl Server {
         let object = Object::Datastore(&datastore.name);
         self.may_do(who, Right::Maintain, "datastore.rebuild-index", object, "").await?;
         active(&datastore)?;
-        self.queue(whole(&datastore, JobKind::Rebuild, &Wish::Rebuild, who)?).await
+        let (kind, by) = (JobKind::Rebuild, who.name().to_owned());
+        let new = whole_datastore(&datastore, kind, &Wish::Rebuild, by, Waiting::default())?;
+        self.queue(new).await
     }
 
     /// Queues removing what no saveset of a datastore needs.
@@ -190,32 +192,9 @@ impl Server {
         self.may_do(who, Right::Maintain, "datastore.collect", object, how).await?;
         active(&datastore)?;
         let wish = Wish::Collect(CollectWish { over_budget: request.over_budget, expire: false });
-        self.queue(whole(&datastore, JobKind::Collect, &wish, who)?).await
+        let (kind, by) = (JobKind::Collect, who.name().to_owned());
+        self.queue(whole_datastore(&datastore, kind, &wish, by, Waiting::default())?).await
     }
-}
-
-/// A job that a device does on all of a datastore.
-fn whole(
-    datastore: &Datastore,
-    kind: JobKind,
-    wish: &Wish,
-    who: &Principal,
-) -> Result<NewJob, ServerError> {
-    Ok(NewJob {
-        kind,
-        task: None,
-        task_name: String::new(),
-        client: datastore.device,
-        store: datastore.store,
-        domain: None,
-        drive: None,
-        level: None,
-        saveset: None,
-        pool: None,
-        request: wish.to_text()?,
-        requested_by: who.name().to_owned(),
-        waiting: Waiting::default(),
-    })
 }
 
 fn active(datastore: &Datastore) -> Result<(), ServerError> {

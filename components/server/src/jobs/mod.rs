@@ -43,5 +43,5 @@ pub(crate) use transfer::{
 pub(crate) use ways::{Choice, DeviceDoors};
 pub(crate) use wish::{
     BackupWish, CollectWish, HealWish, ReadWish, ReplicateWish, RestoreWish, VerifyWish, Wish,
-    backup_of, paths_of,
+    backup_of, paths_of, whole_datastore,
 };

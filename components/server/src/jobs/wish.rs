@@ -2,7 +2,7 @@
 //! needs nothing but its row to be understood.
 
 use serde::{Deserialize, Serialize};
-use simsim_catalog::{Job, JobKind, NewJob, Task, Waiting};
+use simsim_catalog::{Datastore, Job, JobKind, NewJob, Task, Waiting};
 use simsim_model::{Level, Overwrite, StoreId, TargetKind, escape_path};
 
 use crate::ServerError;
@@ -154,6 +154,31 @@ pub(crate) fn backup_of(
         request: wish.to_text()?,
         requested_by,
         waiting: Waiting::default(),
+    })
+}
+
+/// A job that a device does on all of a datastore.
+pub(crate) fn whole_datastore(
+    datastore: &Datastore,
+    kind: JobKind,
+    wish: &Wish,
+    requested_by: String,
+    waiting: Waiting,
+) -> Result<NewJob, ServerError> {
+    Ok(NewJob {
+        kind,
+        task: None,
+        task_name: String::new(),
+        client: datastore.device,
+        store: datastore.store,
+        domain: None,
+        drive: None,
+        level: None,
+        saveset: None,
+        pool: None,
+        request: wish.to_text()?,
+        requested_by,
+        waiting,
     })
 }
 

@@ -9,7 +9,7 @@ use simsim_schedule::{EventKind, Place};
 use super::programme::EventDocument;
 use crate::ServerError;
 use crate::api::VerifyDepth;
-use crate::jobs::{CollectWish, ReplicateWish, VerifyWish, Wish, backup_of};
+use crate::jobs::{CollectWish, ReplicateWish, VerifyWish, Wish, backup_of, whole_datastore};
 
 /// Why there is no job.
 #[derive(Debug)]
@@ -170,19 +170,5 @@ fn whole(
     if datastore.state != DatastoreState::Active {
         return Err(OrderError::Refused(format!("datastore '{name}' is out of service")));
     }
-    Ok(NewJob {
-        kind,
-        task: None,
-        task_name: String::new(),
-        client: datastore.device,
-        store: datastore.store,
-        domain: None,
-        drive: None,
-        level: None,
-        saveset: None,
-        pool: None,
-        request: wish.to_text()?,
-        requested_by: by,
-        waiting,
-    })
+    Ok(whole_datastore(&datastore, kind, wish, by, waiting)?)
 }
