@@ -1,17 +1,19 @@
 //! A process that dies with its test.
 
-use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A child with its output collected; killed and waited for when dropped, also by a panic.
 pub struct ChildProcess {
     child: Child,
     output: Arc<Output>,
+    streams: Vec<Arc<OwnedFd>>,
     readers: Vec<JoinHandle<()>>,
     status: Option<ExitStatus>,
 }
@@ -27,6 +29,13 @@ struct State {
     lines: Vec<String>,
     /// Streams that have not ended.
     open: usize,
+}
+
+impl State {
+    fn take(&mut self, line: &[u8]) {
+        let text = String::from_utf8_lossy(line);
+        self.lines.push(text.trim_end_matches(['\n', '\r']).to_owned());
+    }
 }
 
 impl Output {
@@ -45,27 +54,34 @@ impl ChildProcess {
             command.spawn().unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
         let output = Arc::new(Output::default());
         let mut readers = Vec::new();
-        let streams = [
-            child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>),
-            child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>),
-        ];
-        for stream in streams.into_iter().flatten() {
+        let streams =
+            [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
+        let streams: Vec<_> = streams.into_iter().flatten().map(Arc::new).collect();
+        for stream in &streams {
             output.state().open += 1;
-            let output = output.clone();
-            readers.push(std::thread::spawn(move || collect(stream, &output)));
+            let (stream, output) = (stream.clone(), output.clone());
+            readers.push(std::thread::spawn(move || collect(&stream, &output)));
         }
-        Self { child, output, readers, status: None }
+        Self { child, output, streams, readers, status: None }
     }
 
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Everything printed so far, both streams, a line at a time.
+    /// Everything printed so far, both streams, a line at a time. What the process wrote before
+    /// the call is in it: bytes that still stand in a pipe are waited for.
     pub fn output(&self) -> String {
-        let mut text = self.output.state().lines.join("\n");
-        text.push('\n');
-        text
+        loop {
+            let state = self.output.state();
+            if state.open == 0 || !self.streams.iter().any(|stream| holds_bytes(stream)) {
+                let mut text = state.lines.join("\n");
+                text.push('\n');
+                return text;
+            }
+            drop(state);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits for a line that contains `text` and returns it; the error is all output so far.
@@ -158,22 +174,39 @@ impl Drop for ChildProcess {
     }
 }
 
-fn collect(stream: impl Read, output: &Output) {
-    let mut stream = BufReader::new(stream);
-    let mut line = Vec::new();
+/// Are there bytes in the pipe that its reader has not taken?
+fn holds_bytes(stream: &OwnedFd) -> bool {
+    rustix::io::ioctl_fionread(stream).is_ok_and(|bytes| bytes > 0)
+}
+
+/// Takes what a stream prints. Bytes leave the pipe under the lock of the lines, so that who holds
+/// it and finds the pipe empty has seen all of it.
+fn collect(stream: &OwnedFd, output: &Output) {
+    let mut begun = Vec::new();
+    let mut buffer = [0; 16 << 10];
     loop {
-        line.clear();
-        let ended = !matches!(stream.read_until(b'\n', &mut line), Ok(length) if length > 0);
+        // Only waits: an error shows again when the stream is read.
+        let _ = poll(&mut [PollFd::new(stream, PollFlags::IN)], None);
         let mut state = output.state();
-        if ended {
+        let length = match rustix::io::read(stream, &mut buffer) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => 0,
+            Ok(length) => length,
+        };
+        begun.extend_from_slice(&buffer[..length]);
+        while let Some(end) = begun.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = begun.drain(..=end).collect();
+            state.take(&line);
+        }
+        if length == 0 {
+            if !begun.is_empty() {
+                state.take(&begun);
+            }
             state.open -= 1;
-        } else {
-            let text = String::from_utf8_lossy(&line);
-            state.lines.push(text.trim_end_matches(['\n', '\r']).to_owned());
         }
         drop(state);
         output.changed.notify_all();
-        if ended {
+        if length == 0 {
             return;
         }
     }
