@@ -20,6 +20,7 @@ mod backup;
 mod browse;
 pub mod catalog;
 mod clients;
+mod commands;
 mod config;
 mod context;
 mod datastores;
@@ -109,6 +110,11 @@ pub enum Verb {
     Event {
         #[command(subcommand)]
         verb: events::EventVerb,
+    },
+    /// Commands: what may be run on clients, by their owners' leave
+    Command {
+        #[command(subcommand)]
+        verb: commands::CommandVerb,
     },
     /// Schedules: when things run; and the plan of what will run
     Schedule {
@@ -215,6 +221,7 @@ pub fn run(verb: Verb, console: Way, common: &CommonArguments) -> Result<u8, Fai
         Verb::Task { verb } => tasks::run(cx, verb).await,
         Verb::TaskGroup { verb } => schedules::run_group(cx, verb).await,
         Verb::Event { verb } => events::run(cx, verb).await,
+        Verb::Command { verb } => commands::run(cx, verb).await,
         Verb::Schedule { verb } => schedules::run(cx, verb).await,
         Verb::Calendar { verb } => schedules::run_calendar(cx, verb).await,
         Verb::Queue { verb } => queue::run(cx, verb).await,

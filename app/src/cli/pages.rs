@@ -19,6 +19,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "task",
             "task-group",
             "event",
+            "command",
             "schedule",
             "calendar",
             "token",

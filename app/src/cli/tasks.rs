@@ -119,6 +119,16 @@ pub struct OptionArguments {
     /// repeated, in order of preference; 'default': as the client says
     #[arg(long = "interface", value_name = "INTERFACE")]
     interfaces: Vec<String>,
+    /// Run this on the client before anything is read, and read nothing if it fails: a command's name in
+    /// the policy of the client's owner; 'none': nothing
+    #[arg(long, value_name = "COMMAND")]
+    pre_command: Option<String>,
+    /// Run this on the client afterwards, whatever became of the backup; 'none': nothing
+    #[arg(long, value_name = "COMMAND")]
+    post_command: Option<String>,
+    /// Seconds after which each of the two is ended; 0: as the policy says, else 3600
+    #[arg(long, value_name = "SECONDS")]
+    command_timeout: Option<u32>,
 }
 
 /// Where savesets go, and in which pool they are.
@@ -156,6 +166,9 @@ impl OptionArguments {
             ("--pool", self.pool.is_some()),
             ("--keep-days", self.keep_days.is_some()),
             ("--interface", !self.interfaces.is_empty()),
+            ("--pre-command", self.pre_command.is_some()),
+            ("--post-command", self.post_command.is_some()),
+            ("--command-timeout", self.command_timeout.is_some()),
         ]
         .into_iter()
         .filter_map(|(name, is_given)| is_given.then_some(name))
@@ -175,6 +188,16 @@ impl OptionArguments {
         if !self.interfaces.is_empty() {
             options.interfaces.clone_from(&self.interfaces);
             options.interfaces.retain(|choice| choice != "default");
+        }
+        let named = |given: &String| Some(given.clone()).filter(|name| name != "none");
+        if let Some(given) = &self.pre_command {
+            options.pre_command = named(given);
+        }
+        if let Some(given) = &self.post_command {
+            options.post_command = named(given);
+        }
+        if let Some(seconds) = self.command_timeout {
+            options.command_timeout_s = Some(seconds).filter(|seconds| *seconds > 0);
         }
     }
 }
@@ -351,6 +374,12 @@ fn task_text(screen: &Screen, task: &TaskView) -> Result<(), Failure> {
     }
     if let Some(command) = &options.stream_command {
         further.push(format!("what command '{command}' writes"));
+    }
+    if let Some(command) = &options.pre_command {
+        further.push(format!("first '{command}'"));
+    }
+    if let Some(command) = &options.post_command {
+        further.push(format!("then '{command}'"));
     }
     if options.external {
         further.push(match options.redirect {

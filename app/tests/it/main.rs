@@ -3,6 +3,7 @@
 mod catalogs;
 mod certificates;
 mod cli;
+mod commands;
 mod config;
 mod console;
 mod ctrl;

@@ -13,7 +13,7 @@ use crate::verbs::Roles;
 const TEXT_BYTES_MAX: usize = 256;
 
 /// Version of the control protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Encode, Decode)]
 #[cbor(map)]
 pub struct ProtocolVersion {
     #[n(0)]
@@ -26,7 +26,9 @@ pub struct ProtocolVersion {
 
 impl ProtocolVersion {
     /// What this code speaks.
-    pub const OURS: Self = Self { major: 1, minor: 0 };
+    pub const OURS: Self = Self { major: 1, minor: 1 };
+    /// The first that knows commands before and after a backup.
+    pub const WITH_COMMANDS: Self = Self { major: 1, minor: 1 };
 }
 
 impl fmt::Display for ProtocolVersion {

@@ -9,6 +9,7 @@
 mod ask;
 mod check;
 mod client;
+mod command;
 mod datastore;
 mod deletion;
 mod event;
@@ -24,6 +25,7 @@ mod transfer;
 pub use ask::*;
 pub use check::*;
 pub use client::*;
+pub use command::*;
 pub use datastore::*;
 pub use deletion::*;
 pub use event::Event;
@@ -252,4 +254,6 @@ verbs! {
     93 "collect-garbage" CollectGarbage => CollectGarbageReply;
     /// Device: deletes savesets.
     94 "delete-savesets" DeleteSavesets => DeleteSavesetsReply;
+    /// Client: runs a command of its owner.
+    120 "run-command" RunCommand => RunCommandReply;
 }

@@ -12,6 +12,7 @@ use simsim_source::{FsSource, WalkOptions};
 use simsim_transfer::{DialOptions, HttpTransfer, OnWait, Route};
 
 use crate::addresses::routes_of;
+use crate::around::Around;
 use crate::client::on_problem;
 use crate::{Client, ClientError, stream};
 
@@ -27,10 +28,12 @@ pub(crate) fn run(
     if request.ticket.direction != Direction::Backup {
         return Err(ClientError::Request("the ticket of a backup must be one for a backup"));
     }
-    match request.kind {
+    let around = Around::begin(client, request, job)?;
+    let done = match request.kind {
         TargetKind::Path => paths(client, request, job),
         TargetKind::Stream => stream::run(client, request, job),
-    }
+    };
+    around.end(job, done)
 }
 
 fn paths(

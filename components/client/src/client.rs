@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use simsim_control::verbs::{
     AnswerAskReply, CreateHeldKeyReply, DomainKeyHeldReply, Event, FollowJobReply, JobError,
-    JobKind, Reply, Request, RunningJob, StartBackupReply, StartRestoreReply,
+    JobKind, Reply, Request, RunCommandReply, RunningJob, StartBackupReply, StartRestoreReply,
 };
 use simsim_control::{Job, JobBook, VerbError};
 use simsim_format::{DomainKey, KitProof};
@@ -16,9 +16,10 @@ use simsim_net::tls::TlsIdentity;
 use simsim_transfer::{DataPorts, DialOptions};
 use tokio::runtime::Handle;
 
+use crate::around::Owed;
 use crate::asks::Asks;
 use crate::probe::{Turnstile, probe};
-use crate::{ClientError, HeldKeys, Policy, backup, restore};
+use crate::{ClientError, HeldKeys, Policy, backup, commands, restore};
 
 /// How a client works.
 #[derive(Clone)]
@@ -64,6 +65,7 @@ pub struct Client {
     pub(crate) handle: Handle,
     policy: PathBuf,
     keys: HeldKeys,
+    pub(crate) owed: Owed,
     pub(crate) asks: Asks,
     jobs: Arc<JobBook>,
     pub(crate) turnstile: Turnstile,
@@ -73,8 +75,11 @@ impl Client {
     /// A client that keeps its keys in `state_folder` and moves data on `handle`'s runtime.
     pub fn new(state_folder: &Path, options: ClientOptions, handle: Handle) -> Arc<Self> {
         let policy = options.policy.clone().unwrap_or_else(|| state_folder.join("policy.toml"));
+        let owed = Owed::new(state_folder.join("owed"));
+        owed.settle(policy.clone());
         Arc::new(Self {
             policy,
+            owed,
             keys: HeldKeys::new(state_folder.join("keys"), options.host.clone()),
             asks: Asks::default(),
             jobs: JobBook::new(options.jobs_max),
@@ -108,6 +113,15 @@ impl Client {
                 self.run(number, JobKind::Restore, work, events)
                     .await
                     .map(|result| StartRestoreReply { result }.into())
+            }
+            Request::RunCommand(request) => {
+                let (client, request) = (Arc::clone(self), request.clone());
+                let number = request.job;
+                let work =
+                    move |job: &Arc<Job>| commands::run(&client, &request, job).map(|()| None);
+                self.run(number, JobKind::Command, work, events)
+                    .await
+                    .map(|result| RunCommandReply { result }.into())
             }
             Request::CancelJob(request) => Ok(self.jobs.cancel(request.job)?.into()),
             Request::JobState(request) => Ok(self.jobs.state(request.job)?.into()),

@@ -54,6 +54,10 @@ pub enum ClientError {
     Damaged { path: PathBuf, why: &'static str },
     #[error("the command '{name}' {what}; nothing of it was stored. It said: {said}")]
     Command { name: String, what: String, said: String },
+    #[error("the pre-command '{name}' {what}, so nothing was read. It said: {said}")]
+    PreCommand { name: String, what: String, said: String },
+    #[error("the command '{name}' {what}. It said: {said}")]
+    OwnCommand { name: String, what: String, said: String },
     #[error("the job was cancelled")]
     Cancelled,
     #[error(transparent)]
@@ -84,7 +88,9 @@ impl ClientError {
             ClientError::Refused { kind, .. } => *kind,
             ClientError::File { source, .. } => Kind::of_io(source),
             ClientError::Damaged { .. } => Kind::Corrupt,
-            ClientError::Command { .. } => Kind::Internal,
+            ClientError::Command { .. }
+            | ClientError::PreCommand { .. }
+            | ClientError::OwnCommand { .. } => Kind::Internal,
             ClientError::Cancelled => Kind::Cancelled,
             ClientError::Session(error) => error.kind(),
             ClientError::Mover(error) => error.kind(),

@@ -6,15 +6,17 @@
 //! threads of its own and outlives the session that asked for it; its data goes straight to the
 //! device, never through the server.
 //!
-//! `client` answers the verbs; `backup`, `restore`, `plan` (a restore that
+//! `commands` runs what the policy allows to run, `around` what goes before and after a backup. `client` answers the verbs; `backup`, `restore`, `plan` (a restore that
 //! writes nothing) and `stream` are the jobs; `held_keys` keeps
 //! the domain keys that only this host has. What the owner asks of the server goes through `asks`;
 //! `own` looks into savesets whose key is held here.
 
 mod addresses;
+mod around;
 mod asks;
 mod backup;
 mod client;
+mod commands;
 mod error;
 mod held_keys;
 mod own;

@@ -9,6 +9,7 @@
 //!
 //! [commands.inventory]                # absent: no commands
 //! run = ["/usr/bin/pg_dump", "-Fc", "inventory"]
+//! timeout_s = 600                     # before and after backups, and by itself
 //! ```
 //!
 //! A server names a command by its local name and never sends a command line. A path is allowed
@@ -55,12 +56,15 @@ struct Restore {
     targets: Option<Vec<PathBuf>>,
 }
 
-/// A command that may be run for its output.
+/// A command that may be run: for its output, before or after a backup, or by itself.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyCommand {
     /// Program (an absolute path) and its arguments. No shell reads them.
     pub run: Vec<String>,
+    /// So long it may run, whatever the server says; streams have no limit.
+    #[serde(default)]
+    pub timeout_s: Option<u32>,
 }
 
 impl Policy {
@@ -92,6 +96,9 @@ impl Policy {
                 return Err(refuse(format!(
                     "[commands.{name}] run must begin with the absolute path of a program"
                 )));
+            }
+            if command.timeout_s == Some(0) {
+                return Err(refuse(format!("[commands.{name}] timeout_s is a second or more")));
             }
         }
         Ok(policy)
@@ -252,6 +259,7 @@ mod tests {
             "[read]\npaths = [\"relative\"]\n",
             "[read]\npaths = [\"/a/../b\"]\n",
             "[commands.x]\nrun = []\n",
+            "[commands.x]\nrun = [\"/bin/true\"]\ntimeout_s = 0\n",
             "[commands.x]\nrun = [\"sh\", \"-c\", \"true\"]\n",
             "not toml",
         ] {

@@ -4,8 +4,8 @@
 //! like a complete one. Nothing of a failed or cancelled command becomes a saveset.
 
 use std::io::{self, Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use simsim_transfer::HttpTransfer;
 
 use crate::addresses::routes_of;
 use crate::backup::{end, open};
+use crate::commands::describe;
 use crate::{Client, ClientError};
 
 const READ_BYTES: usize = 256 * 1024;
@@ -159,14 +160,6 @@ fn tail(mut stderr: ChildStderr) -> String {
     }
     let text = String::from_utf8_lossy(&kept);
     text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("ended with exit status {code}"),
-        (_, Some(signal)) => format!("was killed by signal {signal}"),
-        _ => "ended in an unknown way".to_owned(),
-    }
 }
 
 /// The device wrote the manifest; what it says is the answer.

@@ -130,6 +130,7 @@ pub(crate) fn problem_kind_cell(kind: ProblemKind) -> &'static str {
         ProblemKind::NotWritten => "not_written",
         ProblemKind::MissingData => "missing_data",
         ProblemKind::Attribute => "attribute",
+        ProblemKind::Command => "command",
     }
 }
 
@@ -143,6 +144,7 @@ pub(crate) fn problem_kind_from_cell(text: &str) -> Option<ProblemKind> {
         ProblemKind::NotWritten,
         ProblemKind::MissingData,
         ProblemKind::Attribute,
+        ProblemKind::Command,
     ]
     .into_iter()
     .find(|kind| problem_kind_cell(*kind) == text)

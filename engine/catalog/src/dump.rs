@@ -22,6 +22,7 @@ use crate::sql::Session;
 /// Every table, each after those that it refers to. The history of the schema is each database's own.
 pub(crate) const TABLES: &[&str] = &[
     "counters",
+    "locations",
     "clients",
     "join_codes",
     "datastores",
@@ -30,6 +31,7 @@ pub(crate) const TABLES: &[&str] = &[
     "domains",
     "pools",
     "tasks",
+    "commands",
     "jobs",
     "job_problems",
     "job_log",

@@ -24,6 +24,8 @@ pub enum JobKind {
     Replicate,
     /// Brings what a datastore has lost from a copy.
     Heal,
+    /// Runs a command of a client's owner.
+    Command,
 }
 
 impl JobKind {
@@ -36,6 +38,7 @@ impl JobKind {
             JobKind::Collect => "collect",
             JobKind::Replicate => "replicate",
             JobKind::Heal => "heal",
+            JobKind::Command => "command",
         }
     }
 
@@ -48,11 +51,15 @@ impl JobKind {
             JobKind::Collect,
             JobKind::Replicate,
             JobKind::Heal,
+            JobKind::Command,
         ]
         .into_iter()
         .find(|kind| kind.as_str() == text)
     }
 }
+
+/// Stands where a job has no datastore: jobs of commands. In the table there is nothing.
+pub const NO_STORE: StoreId = StoreId([0; 16]);
 
 /// A job to be queued.
 #[derive(Debug, Clone)]
@@ -229,7 +236,7 @@ pub(crate) fn from_row(cells: &Cells<'_>) -> Result<Job, CatalogError> {
         task_name: cells.get("task_name")?,
         client: ClientId(cells.get("client")?),
         client_name: cells.get("client_name")?,
-        store: cells.id("store")?,
+        store: cells.id_or_none("store")?.unwrap_or(NO_STORE),
         domain: cells.id_or_none("domain")?,
         drive: cells.get("drive")?,
         level: cells.word_or_none("level", Level::parse)?,

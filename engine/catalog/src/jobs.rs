@@ -8,14 +8,14 @@ use rusqlite::params;
 use rusqlite::types::Value;
 use simsim_model::{
     DomainId, Kind, Level, Outcome, PROBLEMS_KEPT_MAX, Problem, ProgressSnapshot, SavesetId,
-    TransferId,
+    StoreId, TransferId,
 };
 
 use crate::backups;
 use crate::catalog::{Catalog, next_number};
 use crate::cells::{Cells, count_cell, json_cell, problem_kind_cell, problem_kind_from_cell};
 use crate::clients::client_by_id;
-use crate::job::from_row;
+use crate::job::{NO_STORE, from_row};
 use crate::pools::pool_cell;
 use crate::results::add_result;
 use crate::savesets::put_saveset;
@@ -333,7 +333,7 @@ pub(crate) fn queue_job(
             new.task_name,
             new.client.0,
             client.name,
-            new.store.as_bytes(),
+            Some(&new.store).filter(|store| **store != NO_STORE).map(StoreId::as_bytes),
             new.domain.as_ref().map(DomainId::as_bytes),
             new.drive,
             new.level.map(Level::as_str),

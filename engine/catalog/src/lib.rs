@@ -31,6 +31,7 @@ mod catalog;
 mod cells;
 mod check;
 mod clients;
+mod commands;
 mod connections;
 mod console_sessions;
 mod copies;
@@ -77,6 +78,7 @@ pub use audit::{AuditBreak, AuditEntry, AuditHead, AuditRow};
 pub use backups::{Hold, MadeFor};
 pub use catalog::{Catalog, CatalogOptions, CatalogPlace};
 pub use clients::{Client, ClientId, ClientState, NewClient, NodeFacts};
+pub use commands::{Command, NewCommand};
 pub use console_sessions::ConsoleSession;
 pub use copies::SavesetCopy;
 pub use datastores::{Datastore, DatastoreState, StoreNames};
@@ -87,7 +89,9 @@ pub use drives::Drive;
 pub use dump::TableDump;
 pub use error::CatalogError;
 pub use events::{EventRow, NewEvent};
-pub use job::{Job, JobEnd, JobError, JobFilter, JobKind, JobStart, NewJob, RANK_FIRST, Waiting};
+pub use job::{
+    Job, JobEnd, JobError, JobFilter, JobKind, JobStart, NO_STORE, NewJob, RANK_FIRST, Waiting,
+};
 pub use job_limits::JobLimits;
 pub use job_log::{LOG_LINES_KEPT_MAX, LogLine, Severity};
 pub use job_state::JobState;

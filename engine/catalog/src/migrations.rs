@@ -46,6 +46,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(15, "0015", "events"),
     step!(16, "0016", "retention"),
     step!(17, "0017", "users"),
+    step!(18, "0018", "commands"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

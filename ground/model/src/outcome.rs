@@ -149,6 +149,9 @@ pub enum ProblemKind {
     /// An attribute could not be set (owner, xattr, flags); content is complete.
     #[n(7)]
     Attribute,
+    /// A command of the client's owner that belongs to the job failed; what was backed up is complete.
+    #[n(8)]
+    Command,
 }
 
 /// A path for people and logs: UTF-8 stays, control characters and other bytes become `\xNN`.

@@ -39,6 +39,7 @@ const NOUNS: &[Noun] = &[
     noun("task", "task.add", Some("task.change"), "task.delete"),
     noun("task group", "task-group.add", Some("task-group.change"), "task-group.remove"),
     noun("replication", "replication.add", None, "replication.remove"),
+    noun("command", "command.add", Some("command.change"), "command.remove"),
     noun("event", "event.add", Some("event.change"), "event.remove"),
 ];
 
@@ -61,6 +62,7 @@ fn objects(of: &Configuration, noun: &str) -> Result<BTreeMap<String, Value>, Fa
         "task" => by_name(&of.tasks),
         "task group" => by_name(&of.task_groups),
         "replication" => by_name(&of.replications),
+        "command" => by_name(&of.commands),
         _ => by_name(&of.events),
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use simsim_server::api::{
     AddPoolRequest, AddRateRequest, AddReplicationRequest, CalendarRequest, CalendarView,
-    DatastoreView, DriveGroupRequest, DriveGroupView, EventRequest, EventView, PoolView, QueueView,
-    RatesView, ReplicationView, ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView,
-    TaskRequest, TaskView,
+    CommandRequest, CommandView, DatastoreView, DriveGroupRequest, DriveGroupView, EventRequest,
+    EventView, PoolView, QueueView, RatesView, ReplicationView, ScheduleRequest, ScheduleView,
+    TaskGroupRequest, TaskGroupView, TaskRequest, TaskView,
 };
 
 use crate::cli::context::{Context, defect};
@@ -34,6 +34,7 @@ pub struct Configuration {
     pub tasks: Vec<Named<TaskRequest>>,
     pub task_groups: Vec<Named<TaskGroupRequest>>,
     pub replications: Vec<Named<AddReplicationRequest>>,
+    pub commands: Vec<Named<CommandRequest>>,
     pub events: Vec<Named<EventRequest>>,
     pub rates: Vec<Named<AddRateRequest>>,
 }
@@ -107,6 +108,9 @@ impl Configuration {
                 .map_err(|error| format!("the policy of pool '{}': {error}", pool.name))?;
             pool.policy = policy.to_string();
         }
+        for Named(command) in &mut self.commands {
+            command.local_name.get_or_insert_with(|| command.name.clone());
+        }
         for Named(replication) in &mut self.replications {
             rates(&mut replication.limits)?;
         }
@@ -131,6 +135,7 @@ impl Configuration {
         let tasks: Vec<TaskView> = cx.ask_plain("task.list").await?;
         let task_groups: Vec<TaskGroupView> = cx.ask_plain("task-group.list").await?;
         let replications: Vec<ReplicationView> = cx.ask_plain("replication.list").await?;
+        let commands: Vec<CommandView> = cx.ask_plain("command.list").await?;
         let events: Vec<EventView> = cx.ask_plain("event.list").await?;
         let rates: RatesView = cx.ask_plain("rate.list").await?;
         let queue: QueueView = cx.ask_plain("queue.show").await?;
@@ -169,6 +174,7 @@ impl Configuration {
                 .map(|one| Named(TaskGroupRequest { name: one.name, tasks: one.tasks }))
                 .collect(),
             replications: replications.into_iter().map(|one| Named(replication_of(one))).collect(),
+            commands: commands.into_iter().map(|one| Named(command_of(one))).collect(),
             events: events.into_iter().map(|one| Named(events::request_of(one))).collect(),
             rates: limits,
         })
@@ -196,6 +202,15 @@ fn datastore_of(view: DatastoreView) -> DatastoreWanted {
 fn group_of(view: DriveGroupView) -> DriveGroupRequest {
     let drives = view.drives.iter().map(|drive| drive.number).collect();
     DriveGroupRequest { name: view.name, drives }
+}
+
+fn command_of(view: CommandView) -> CommandRequest {
+    CommandRequest {
+        name: view.name,
+        client: view.client,
+        local_name: Some(view.local_name),
+        timeout_s: view.timeout_s,
+    }
 }
 
 fn pool_of(view: PoolView) -> AddPoolRequest {

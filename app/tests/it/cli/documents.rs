@@ -254,6 +254,11 @@ fn every_document_is_as_its_page_says() {
     check("DriveGroup", &["drive-group", "show", "any"]);
     check("Removed", &["task", "remove", "grouped"]);
     check("DriveGroup", &["drive-group", "remove", "any"]);
+    check("Command", &["command", "add", "sweep"]);
+    check("Command[]", &["command", "list"]);
+    check("Command", &["command", "change", "sweep", "--timeout", "60"]);
+    check("Command", &["command", "show", "sweep"]);
+    check("Removed", &["command", "remove", "sweep"]);
     retention(&check);
     check("Datastore", &["datastore", "detach", "second"]);
     check("Task", &["task", "add", "dump", "--external"]);

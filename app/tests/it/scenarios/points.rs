@@ -16,6 +16,8 @@ pub enum During {
     FirstStart,
     /// An occurrence of an event, and what follows its job: `events`.
     Event,
+    /// A backup with commands before and after it: `commands`.
+    Commands,
     /// Savesets are deleted: `deletions`.
     Deletion,
     /// Another certificate authority, another TLS key: `certificates` and `tls_keys`.
@@ -41,6 +43,8 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("server.after_row", Who::Server, 0, During::Backup),
     ("catalog.before_commit", Who::Server, 6, During::Backup),
     ("catalog.after_commit", Who::Server, 6, During::Backup),
+    ("client.post_command_owed", Who::Client, 0, During::Commands),
+    ("client.pre_command_done", Who::Client, 0, During::Commands),
     ("mover.restore_chunk", Who::Client, 40, During::Restore),
     ("source.before_naming", Who::Client, 0, During::Restore),
     ("source.before_rename", Who::Client, 0, During::Restore),

@@ -80,6 +80,15 @@ pub struct StartBackup {
     #[n(15)]
     #[cbor(default, with = "crate::wire::byte_strings")]
     pub client_keys: Vec<Vec<u8>>,
+    /// The *local name* of a command that runs before anything is read. Towards 1.1 and later only.
+    #[n(16)]
+    pub pre_command: Option<String>,
+    /// The *local name* of a command that runs after it, whatever became of it. Towards 1.1 and later only.
+    #[n(17)]
+    pub post_command: Option<String>,
+    /// So long each of them may run; absent: as long as the client lets it.
+    #[n(18)]
+    pub command_timeout_s: Option<u32>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

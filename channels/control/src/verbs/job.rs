@@ -30,6 +30,8 @@ pub enum JobKind {
     Replicate,
     #[n(5)]
     CollectGarbage,
+    #[n(6)]
+    Command,
     /// A kind that came with a later version.
     #[default]
     #[n(255)]
@@ -45,6 +47,7 @@ impl JobKind {
             JobKind::RebuildIndex => "rebuild-index",
             JobKind::Replicate => "replicate",
             JobKind::CollectGarbage => "collect-garbage",
+            JobKind::Command => "command",
             JobKind::Other => "other",
         }
     }

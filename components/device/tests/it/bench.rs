@@ -202,6 +202,9 @@ impl Bench {
             level: if base.is_some() { Level::Incr } else { Level::Full },
             base,
             domain_key: Some(key()),
+            pre_command: None,
+            post_command: None,
+            command_timeout_s: None,
         }
     }
 

@@ -25,6 +25,18 @@ pub struct TaskOptions {
     /// By which of the device's interfaces the data goes: URLs, or protocols such as `https`, in
     /// order of preference; empty: as the client says.
     pub interfaces: Vec<String>,
+    /// Runs on the client before anything is read: a name in the policy of its owner.
+    pub pre_command: Option<String>,
+    /// Runs on the client afterwards, whatever became of the backup: a name in the policy of its owner.
+    pub post_command: Option<String>,
+    /// So long each of the two may run; `None`: as the policy says, else an hour.
+    pub command_timeout_s: Option<u32>,
+}
+
+impl TaskOptions {
+    pub(crate) fn has_commands(&self) -> bool {
+        self.pre_command.is_some() || self.post_command.is_some()
+    }
 }
 
 /// A task, to be added or changed.

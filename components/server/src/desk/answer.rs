@@ -127,6 +127,18 @@ verbs! {
     "drive-group.show" => drive_group [DriveGroupNameRequest];
     /// Removes a drive group; its drives stay.
     "drive-group.remove" => delete_drive_group [DriveGroupNameRequest];
+    /// Adds a command.
+    "command.add" => add_command [CommandRequest];
+    /// Changes a command.
+    "command.change" => change_command [CommandRequest];
+    /// All commands.
+    "command.list" => commands;
+    /// One command.
+    "command.show" => command [NameRequest];
+    /// Runs a command.
+    "command.run" => run_command [NameRequest];
+    /// Removes a command.
+    "command.remove" => delete_command [NameRequest];
     /// Adds a calendar.
     "calendar.add" => add_calendar [CalendarRequest];
     /// Gives a calendar other days.

@@ -170,10 +170,10 @@ impl Server {
 fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
     let name = &request.name;
     let refuse = |why: String| Err(ServerError::invalid(format!("event '{name}': {why}")));
-    if matches!(request.kind, EventKind::RestoreDrill | EventKind::Migration | EventKind::Command) {
+    if matches!(request.kind, EventKind::RestoreDrill | EventKind::Migration) {
         return refuse(format!(
-            "this version runs backups, replications, verifications, garbage collections and backup-day \
-             changes; not yet {}",
+            "this version runs backups, replications, verifications, garbage collections, commands and \
+             backup-day changes; not yet {}",
             request.kind.as_str()
         ));
     }
@@ -316,6 +316,7 @@ fn uses_of(document: &EventDocument) -> Vec<Use> {
         EventKind::Backup | EventKind::RestoreDrill => "task",
         EventKind::Replication => "replication",
         EventKind::GarbageCollection => "datastore",
+        EventKind::Command => "command",
         // A datastore or a task; which one is seen when it runs.
         _ => "datastore or task",
     };

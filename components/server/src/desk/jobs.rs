@@ -1,11 +1,14 @@
 //! Jobs: running tasks, listing, following, cancelling, logs.
 
-use simsim_catalog::{ClientId, Job, JobFilter, JobKind, JobState, NewJob, StoreNames, Waiting};
+use simsim_catalog::{
+    ClientId, Job, JobFilter, JobKind, JobState, NO_STORE, NewJob, StoreNames, Waiting,
+};
 use simsim_model::{TargetKind, escape_path};
 use simsim_transfer::throttle::Party;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::commands::check_commands;
 use super::pools::PoolPlace;
 use super::tasks::{check_size, options_of, refuse_beside_group, sources_of};
 use crate::api::{
@@ -57,6 +60,7 @@ impl Server {
             return Err(ServerError::invalid("say what to back up: at least one path"));
         }
         check_size(&sources, &request.excludes)?;
+        check_commands(&request.options)?;
         self.check_choices(&request.options.interfaces).await?;
         let object = Object::Client(&client);
         let name = name_of_paths(&sources);
@@ -270,7 +274,10 @@ impl Server {
             kind: job.kind.as_str().to_owned(),
             task: job.task_name,
             client: job.client_name,
-            datastore: stores.get(&job.store).cloned().unwrap_or_else(|| job.store.to_string()),
+            datastore: match job.store {
+                NO_STORE => String::new(),
+                store => stores.get(&store).cloned().unwrap_or_else(|| store.to_string()),
+            },
             drive: job.drive,
             level: job.level,
             saveset,
@@ -332,9 +339,14 @@ impl Server {
                     && job.client != self.house.nodes.own(),
                 ..Asked::default()
             },
-            Ok(Wish::Rebuild | Wish::Collect(_) | Wish::Replicate(_) | Wish::Heal(_)) | Err(_) => {
-                Asked::default()
-            }
+            Ok(
+                Wish::Rebuild
+                | Wish::Collect(_)
+                | Wish::Replicate(_)
+                | Wish::Heal(_)
+                | Wish::Command(_),
+            )
+            | Err(_) => Asked::default(),
         }
     }
 }

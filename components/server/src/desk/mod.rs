@@ -7,6 +7,7 @@ mod audit;
 mod authority;
 mod browse;
 mod clients;
+mod commands;
 mod datastores;
 mod drive_groups;
 mod events;

@@ -19,6 +19,8 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "datastore.list"
         | "drive-group.list"
         | "drive-group.show"
+        | "command.list"
+        | "command.show"
         | "calendar.list"
         | "schedule.list"
         | "schedule.preview"
@@ -50,7 +52,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "role.list" => Right::View,
         "saveset.ls" | "saveset.find" | "saveset.diff" => Right::Browse,
         "task.run" | "stream.start" | "backup" | "job.cancel" | "job.hold" | "event.run"
-        | "replication.run" => Right::Backup,
+        | "command.run" | "replication.run" => Right::Backup,
         "restore" => Right::Restore,
         "datastore.verify"
         | "datastore.rebuild-index"
@@ -76,6 +78,9 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "datastore.detach"
         | "drive.add"
         | "drive-group.add"
+        | "command.add"
+        | "command.change"
+        | "command.remove"
         | "calendar.add"
         | "calendar.change"
         | "calendar.remove"

@@ -338,7 +338,8 @@ impl Server {
             stream_key: None,
             seen_from: None,
         };
-        let backup = BackupGrant { level: Level::Full, base: None, eol_days: 0, stream: None };
+        let backup =
+            BackupGrant { level: Level::Full, base: None, eol_days: 0, first_s: 0, stream: None };
         let granted = grant(&self.house, &wish, Some(backup), dialler.id).await?;
         Ok((granted.ticket, granted.device_keys, device.id))
     }

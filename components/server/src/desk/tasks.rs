@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use simsim_catalog::{Datastore, JobFilter, JobKind, StoreNames, Task, TaskSettings};
 use simsim_model::{TargetKind, escape_path};
 
+use super::commands::check_commands;
 use super::datastores::check_name;
 use super::interfaces::CHOOSING;
 use super::pools::PoolPlace;
@@ -99,6 +100,7 @@ impl Server {
             )));
         }
         check_size(&sources, &request.excludes)?;
+        check_commands(&request.options)?;
         self.check_choices(&request.options.interfaces).await?;
         let place = PoolPlace {
             datastore: request.datastore.clone(),

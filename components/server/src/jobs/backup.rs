@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
-use simsim_catalog::{DatastoreState, Job, JobStart, Severity};
+use simsim_catalog::{Client, DatastoreState, Job, JobStart, Severity};
+use simsim_control::ProtocolVersion;
 use simsim_control::verbs::{SavesetNames, StartBackup};
 use simsim_format::random_bytes;
 use simsim_model::{Direction, Level, SavesetId, TargetKind, TransferId};
 
 use super::long_call::{CallEnd, see_through};
 use super::running::Running;
-use super::transfer::{BackupGrant, TransferWish, grant};
+use super::transfer::{BackupGrant, DEVICE_PATIENCE, TransferWish, grant};
 use super::wish::{BackupWish, paths_of};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
+
+/// So long a pre-command is waited for of which the task says nothing.
+const COMMAND_S: u32 = 3600;
 
 /// Prepares the transfer, starts the client and sees it through.
 pub(crate) async fn run(
@@ -29,6 +33,19 @@ pub(crate) async fn run(
         }
         Err(error) => CallEnd::Refused(error),
     }
+}
+
+/// A client of an older version would pass the commands over and read what is not at rest.
+async fn knows_commands(house: &House, client: &Client) -> Result<(), ServerError> {
+    let protocol = house.nodes.line(client.id, DEVICE_PATIENCE).await?.protocol();
+    if protocol >= ProtocolVersion::WITH_COMMANDS {
+        return Ok(());
+    }
+    Err(ServerError::Refused(format!(
+        "client '{}' speaks version {protocol} of the protocol, which knows no commands before and after a \
+         backup: bring simsim up to date there",
+        client.name
+    )))
 }
 
 async fn prepare(
@@ -52,6 +69,9 @@ async fn prepare(
             "datastore '{}' is out of service: attach it first",
             datastore.name
         )));
+    }
+    if wish.options.has_commands() {
+        knows_commands(house, &client).await?;
     }
     let sources = paths_of(&wish.sources)?;
     let (domain, key) = house.domain_keys.for_backup(house, &datastore, &client).await?;
@@ -120,6 +140,10 @@ async fn prepare(
         level,
         base: base.as_ref().map(|base| base.saveset),
         eol_days: wish.eol_days,
+        first_s: match wish.options.pre_command {
+            Some(_) => wish.options.command_timeout_s.unwrap_or(COMMAND_S),
+            None => 0,
+        },
         stream,
     };
     let granted = grant(house, &wanted, Some(backup), client.id).await?;
@@ -159,5 +183,8 @@ async fn prepare(
         level,
         base: base.map(|base| base.saveset),
         domain_key: key,
+        pre_command: wish.options.pre_command.clone(),
+        post_command: wish.options.post_command.clone(),
+        command_timeout_s: wish.options.command_timeout_s,
     })
 }

@@ -10,8 +10,8 @@ use simsim_catalog::{ClientId, Severity};
 use simsim_control::verbs::{
     CancelJob, CollectGarbage, CollectGarbageReply, FollowJob, FollowJobReply, JobPhase, JobResult,
     JobState, JobStateReply, RebuildIndex, RebuildIndexReply, Replicate, ReplicateReply,
-    StartBackup, StartBackupReply, StartRestore, StartRestoreReply, Verb, VerifyDatastore,
-    VerifyDatastoreReply,
+    RunCommand, RunCommandReply, StartBackup, StartBackupReply, StartRestore, StartRestoreReply,
+    Verb, VerifyDatastore, VerifyDatastoreReply,
 };
 use simsim_model::{Checked, Kind, limits};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -54,7 +54,7 @@ macro_rules! ends {
     };
 }
 
-ends!(StartBackupReply, StartRestoreReply, FollowJobReply);
+ends!(StartBackupReply, StartRestoreReply, FollowJobReply, RunCommandReply);
 
 impl Ends for VerifyDatastoreReply {
     fn into_result(self) -> JobResult {
@@ -136,6 +136,7 @@ impl LongVerb for VerifyDatastore {}
 impl LongVerb for RebuildIndex {}
 impl LongVerb for CollectGarbage {}
 impl LongVerb for Replicate {}
+impl LongVerb for RunCommand {}
 
 /// What became of a long call.
 pub(crate) enum CallEnd {

@@ -16,6 +16,7 @@
 mod announce;
 mod backup;
 mod clock_watch;
+mod command;
 mod device_call;
 mod finish;
 mod long_call;
@@ -30,6 +31,7 @@ mod wish;
 
 pub(crate) use announce::Announcer;
 pub use announce::{JobEvent, JobEventKind};
+pub(crate) use command::command_job;
 pub(crate) use finish::saveset_of;
 pub(crate) use long_call::CallEnd;
 pub(crate) use places::{Paused, QueueRules};

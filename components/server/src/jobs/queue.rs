@@ -22,7 +22,7 @@ use super::long_call::{CallEnd, LongVerb, see_through};
 use super::places::Places;
 use super::running::Running;
 use super::wish::Wish;
-use super::{backup, device_call, finish, replicate, restore};
+use super::{backup, command, device_call, finish, replicate, restore};
 use crate::ServerError;
 use crate::books::Books;
 use crate::clock::now_unix_ms;
@@ -31,6 +31,8 @@ use crate::{scheduler, streams};
 
 /// The queue is looked at anew after this time, whatever happens.
 const LOOK_INTERVAL: Duration = Duration::from_secs(15);
+/// Stands where a job takes no drive: drives are counted from 1.
+const NO_DRIVE: u32 = 0;
 /// So long a job may still start that waited while the server was off.
 const LATE_WINDOW_MS: i64 = 3_600_000;
 
@@ -228,6 +230,9 @@ impl Jobs {
         }
         let of_client = running.values().filter(|one| one.client == job.client).count();
         places.has_room(job, running.len(), of_client)?;
+        if job.kind == JobKind::Command {
+            return Ok((NO_DRIVE, job.store));
+        }
         let taken = |drive: &Drive| running.values().filter(|r| r.drive == drive.number).count();
         let in_group = |group: &str| {
             running.values().filter(|one| places.group_of_drive(one.drive) == Some(group)).count()
@@ -285,7 +290,7 @@ impl Jobs {
         self.after_absence(house).await?;
         let jobs = self.shared.books.run(|catalog| catalog.recover_jobs()).await?;
         for job in jobs {
-            let drive = job.drive.unwrap_or(0);
+            let drive = job.drive.unwrap_or(NO_DRIVE);
             let running =
                 Running::new(&job, drive, self.shared.books.clone(), self.announcer().clone());
             self.shared.running.lock().insert(job.number, Arc::clone(&running));
@@ -339,6 +344,7 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
             Ok(Wish::Collect(wish)) => device_call::collect(&house, job, &wish, running).await,
             Ok(Wish::Replicate(wish)) => replicate::run(&house, job, &wish, running).await,
             Ok(Wish::Heal(wish)) => replicate::heal(&house, job, &wish, running).await,
+            Ok(Wish::Command(wish)) => command::run(&house, job, &wish, running).await,
             Err(error) => CallEnd::Refused(error),
         }
     };
@@ -351,12 +357,15 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
 /// Says at once which host is being tried, before its patience runs out in silence.
 async fn tell_who_is_away(house: &House, job: &Job, running: &Running, client_works: bool) {
     let store = job.store;
-    let Ok(datastore) = house.books.run(move |catalog| catalog.datastore_with_id(store)).await
-    else {
-        return;
+    let device = match job.kind {
+        JobKind::Command => job.client,
+        _ => match house.books.run(move |catalog| catalog.datastore_with_id(store)).await {
+            Ok(datastore) => datastore.device,
+            Err(_) => return,
+        },
     };
-    for id in [datastore.device, job.client] {
-        if id == job.client && id != datastore.device && !client_works {
+    for id in [device, job.client] {
+        if id == job.client && id != device && !client_works {
             continue;
         }
         let Some(status) = house.nodes.status(id) else { continue };

@@ -87,6 +87,8 @@ pub(crate) struct BackupGrant {
     /// The saveset that it is compared with, the only one that it may read.
     pub base: Option<SavesetId>,
     pub eol_days: u32,
+    /// A pre-command may take so long before the transfer begins.
+    pub first_s: u32,
     /// For a plain stream, which the device cuts and seals itself.
     pub stream: Option<(Secret, SavesetNames)>,
 }
@@ -105,6 +107,7 @@ pub(crate) async fn grant(
         true => COPY_TICKET_S,
         false => u64::from(house.config.ticket_minutes) * 60,
     };
+    let valid_s = valid_s + backup.as_ref().map_or(0, |grant| u64::from(grant.first_s));
     let ticket = Ticket {
         transfer: wish.transfer,
         job: wish.job,

@@ -21,6 +21,7 @@ pub(crate) enum Wish {
     Collect(CollectWish),
     Replicate(ReplicateWish),
     Heal(HealWish),
+    Command(CommandWish),
 }
 
 /// A task as it was when the job was queued: later changes do not touch the job.
@@ -85,6 +86,15 @@ pub(crate) struct HealWish {
     pub replication: String,
     /// The datastore that has lost something.
     pub damaged: StoreId,
+}
+
+/// A command as it was when the job was queued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CommandWish {
+    /// Its name in the policy of the client's owner.
+    pub local_name: String,
+    #[serde(default)]
+    pub timeout_s: Option<u32>,
 }
 
 impl Wish {

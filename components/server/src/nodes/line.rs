@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use simsim_control::verbs::Verb;
-use simsim_control::{Call, ControlClient, ControlError};
+use simsim_control::{Call, ControlClient, ControlError, ProtocolVersion};
 use simsim_model::{Kind, limits};
 
 use crate::ServerError;
@@ -53,6 +53,11 @@ impl Line {
     /// Starts a verb that runs as long as its job.
     pub(crate) async fn start<V: Verb>(&self, verb: V) -> Result<Call<V>, ServerError> {
         self.client.start(verb).await.map_err(|error| self.error(&error))
+    }
+
+    /// Which protocol the node speaks.
+    pub(crate) fn protocol(&self) -> ProtocolVersion {
+        self.client.peer().protocol
     }
 
     /// Whether the session can be used no more.

@@ -110,6 +110,14 @@ routes! {
         => Make { change: Some("drive-group.change") }, by("drive-group.show");
     Delete "/drive-groups/{name}" "drive-group.remove" takes delete_drive_group
         => Does::Delete, by("drive-group.show");
+    "Commands":
+    Get "/commands" "command.list" plain commands => whole("", "name", &["client"]);
+    Get "/commands/{name}" "command.show" takes command => One;
+    Put "/commands/{name}" "command.add" takes add_command
+        => Make { change: Some("command.change") }, by("command.show");
+    Delete "/commands/{name}" "command.remove" takes delete_command
+        => Does::Delete, by("command.show");
+    Post "/commands/{name}/run" "command.run" takes run_command => Job;
     "Events":
     Get "/calendars" "calendar.list" plain calendars => whole("", "name", &[]);
     Get "/calendars/{name}" "calendar.list" plain calendars => Pick, among("calendar.list", "", "name");

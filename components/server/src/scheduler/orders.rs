@@ -9,7 +9,9 @@ use simsim_schedule::{EventKind, Place};
 use super::programme::EventDocument;
 use crate::ServerError;
 use crate::api::VerifyDepth;
-use crate::jobs::{CollectWish, ReplicateWish, VerifyWish, Wish, backup_of, whole_datastore};
+use crate::jobs::{
+    CollectWish, ReplicateWish, VerifyWish, Wish, backup_of, command_job, whole_datastore,
+};
 
 /// Why there is no job.
 #[derive(Debug)]
@@ -69,13 +71,17 @@ pub(crate) fn order(
             let wish = Wish::Collect(CollectWish { over_budget: false, expire: true });
             whole(catalog, JobKind::Collect, subject, &wish, waiting, by)
         }
-        EventKind::RestoreDrill
-        | EventKind::Migration
-        | EventKind::Command
-        | EventKind::BackupDayChange => Err(OrderError::Refused(format!(
-            "events of kind {} have no jobs in this version",
-            document.event.kind.as_str()
-        ))),
+        EventKind::Command => {
+            let command = catalog.command(subject)?;
+            enrolled(catalog.client_numbered(command.client_id)?)?;
+            Ok(command_job(command, by, waiting)?)
+        }
+        EventKind::RestoreDrill | EventKind::Migration | EventKind::BackupDayChange => {
+            Err(OrderError::Refused(format!(
+                "events of kind {} have no jobs in this version",
+                document.event.kind.as_str()
+            )))
+        }
     }
 }
 

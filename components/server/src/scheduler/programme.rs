@@ -191,6 +191,7 @@ struct Subjects {
     groups: HashMap<String, Vec<String>>,
     datastores: Vec<String>,
     replications: Vec<String>,
+    commands: Vec<String>,
     /// Seconds, by kind and name.
     durations: HashMap<(String, String), u64>,
 }
@@ -213,6 +214,7 @@ impl Subjects {
             groups: groups.map(|group| (group.name, group.tasks)).collect(),
             datastores: datastores.map(|one| one.name).collect(),
             replications: catalog.replications()?.into_iter().map(|one| one.name).collect(),
+            commands: catalog.commands()?.into_iter().map(|one| one.name).collect(),
             durations: durations.map(|(kind, name, s)| ((kind, name), s)).collect(),
         })
     }
@@ -230,9 +232,8 @@ impl Subjects {
                 EventKind::Backup | EventKind::RestoreDrill => self.tasks.clone(),
                 EventKind::Verification | EventKind::GarbageCollection => self.datastores.clone(),
                 EventKind::Replication => self.replications.clone(),
-                EventKind::Migration | EventKind::Command | EventKind::BackupDayChange => {
-                    Vec::new()
-                }
+                EventKind::Command => self.commands.clone(),
+                EventKind::Migration | EventKind::BackupDayChange => Vec::new(),
             });
         }
         let mut seen = std::collections::HashSet::new();
@@ -242,6 +243,7 @@ impl Subjects {
             EventKind::Replication => "replicate",
             EventKind::Verification => "verify",
             EventKind::GarbageCollection => "collect",
+            EventKind::Command => "command",
             _ => "",
         };
         let expected =

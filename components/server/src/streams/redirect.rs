@@ -36,7 +36,8 @@ pub(super) async fn store(
 ) -> CallEnd {
     let names = SavesetNames { client: job.client_name.clone(), task: job.task_name.clone() };
     let stream = Some((ready.key.clone(), names));
-    let backup = BackupGrant { level: Level::Full, base: None, eol_days: wish.eol_days, stream };
+    let backup =
+        BackupGrant { level: Level::Full, base: None, eol_days: wish.eol_days, first_s: 0, stream };
     let interfaces = [Scheme::Https.as_str().to_owned()];
     let wanted = TransferWish {
         transfer: ready.transfer,

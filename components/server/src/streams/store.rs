@@ -182,8 +182,13 @@ async fn relay(
         stream_key: None,
         seen_from: arrival.address,
     };
-    let backup =
-        BackupGrant { level: Level::Full, base: None, eol_days: wish.eol_days, stream: None };
+    let backup = BackupGrant {
+        level: Level::Full,
+        base: None,
+        eol_days: wish.eol_days,
+        first_s: 0,
+        stream: None,
+    };
     let mut granted = match grant(house, &wanted, Some(backup), house.nodes.own()).await {
         Ok(granted) => granted,
         Err(error) => return CallEnd::Refused(error),

@@ -17,7 +17,7 @@ async fn calls_run_at_once_and_answers_find_their_callers() {
             domain: simsim_model::DomainId::ZERO,
         };
         let error = client.call(who).await.unwrap_err();
-        assert_eq!((error.kind(), error.to_string()), (Kind::NotFound, "server 1.0".to_owned()));
+        assert_eq!((error.kind(), error.to_string()), (Kind::NotFound, "server 1.1".to_owned()));
         begun.elapsed()
     };
     let (slow, quick) = tokio::join!(slow, quick);

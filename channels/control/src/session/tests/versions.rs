@@ -6,7 +6,7 @@ use super::stage::*;
 async fn a_newer_minor_version_with_unknown_fields_verbs_and_parts_is_understood() {
     let (near, far) = duplex(64 * 1024);
     let answering = answering(far, Principal::Server);
-    let mut raw = Raw::greeted(near, ProtocolVersion { major: 1, minor: 1 }).await;
+    let mut raw = Raw::greeted(near, ProtocolVersion { major: 1, minor: 2 }).await;
     raw.send_bytes(future_request(7, CancelJob::NUMBER, &[(0, 5)])).await;
     let reply = raw.next().await;
     assert_eq!((reply.id, reply.part, reply.verb), (7, Part::Reply, CancelJob::NUMBER));
@@ -107,7 +107,7 @@ async fn another_major_version_is_refused_by_both_sides_in_words() {
     let _answering = answering(far, Principal::Server);
     let mut raw = Raw::greeted(near, two).await;
     let reason = raw.goodbye().await;
-    assert!(reason.contains("1.0") && reason.contains("2.0"), "{reason}");
+    assert!(reason.contains("1.1") && reason.contains("2.0"), "{reason}");
 
     let (near, far) = duplex(64 * 1024);
     let newer = tokio::spawn(async move {
