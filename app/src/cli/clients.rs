@@ -2,8 +2,9 @@
 
 use simsim_catalog::AccessMode;
 use simsim_server::api::{
-    ClientAddressesRequest, ClientRequest, ClientSetRequest, ClientView, JoinCodeReply,
-    JoinCodeRequest, KeyRotatedReply, RevokeReply, RotateKeyRequest,
+    ClientAddressesRequest, ClientPlaceRequest, ClientRequest, ClientSetRequest, ClientView,
+    ClientWakeRequest, JoinCodeReply, JoinCodeRequest, KeyRotatedReply, RevokeReply,
+    RotateKeyRequest, WakeAddress,
 };
 
 use super::context::Context;
@@ -55,6 +56,24 @@ pub enum ClientVerb {
         #[arg(long)]
         port: Option<u16>,
     },
+    /// Say in which location a host stands
+    Place {
+        /// The client
+        name: String,
+        /// The location; 'none': nowhere
+        location: String,
+    },
+    /// Wake a host that sleeps; with --card, say how it is woken whenever a job waits for it
+    Wake {
+        /// The client
+        name: String,
+        /// The address of its network card, such as 00:1b:44:11:3a:b7; 'none': it is woken no more
+        #[arg(long, value_name = "ADDRESS")]
+        card: Option<String>,
+        /// Where the packet goes, such as 192.0.2.255:9 [default: everybody in the server's network]
+        #[arg(long, value_name = "ADDRESS:PORT", requires = "card")]
+        to: Option<String>,
+    },
     /// Give a host another TLS key and certificate, by which others know it at ports with TLS
     RotateKey {
         /// The host; the server's own as well
@@ -95,6 +114,29 @@ pub async fn run(cx: &Context, verb: ClientVerb) -> Result<u8, Failure> {
             let request = ClientSetRequest { name, access_mode, port };
             let client: ClientView = cx.ask("client.set", &request).await?;
             cx.show(&client, |screen, client| list_text(screen, std::slice::from_ref(client)))?;
+        }
+        ClientVerb::Place { name, location } => {
+            let location = Some(location).filter(|name| name != "none");
+            let request = ClientPlaceRequest { name, location };
+            let client: ClientView = cx.ask("client.place", &request).await?;
+            cx.show(&client, |screen, client| list_text(screen, std::slice::from_ref(client)))?;
+        }
+        ClientVerb::Wake { name, card: None, .. } => {
+            let client: ClientView = cx.ask("client.wake", &ClientRequest { name }).await?;
+            cx.show(&client, |screen, client| {
+                screen.line(format!("a packet that wakes '{}' was sent", client.name))
+            })?;
+        }
+        ClientVerb::Wake { name, card: Some(card), to } => {
+            let wake = (card != "none").then_some(WakeAddress { card, to });
+            let request = ClientWakeRequest { name, wake };
+            let client: ClientView = cx.ask("client.set-wake", &request).await?;
+            cx.show(&client, |screen, client| {
+                screen.line(match &client.wake {
+                    Some(wake) => format!("'{}' is woken at {}", client.name, wake.card),
+                    None => format!("'{}' is not woken any more", client.name),
+                })
+            })?;
         }
         ClientVerb::RotateKey { name, now } => {
             let request = RotateKeyRequest { name, now };

@@ -154,6 +154,8 @@ pub enum KindChoice {
     Verification,
     /// Removes what no saveset of a datastore needs
     GarbageCollection,
+    /// Runs commands of clients
+    Command,
     /// Begins the next backup day
     BackupDayChange,
 }
@@ -165,6 +167,7 @@ impl KindChoice {
             KindChoice::Replication => EventKind::Replication,
             KindChoice::Verification => EventKind::Verification,
             KindChoice::GarbageCollection => EventKind::GarbageCollection,
+            KindChoice::Command => EventKind::Command,
             KindChoice::BackupDayChange => EventKind::BackupDayChange,
         }
     }

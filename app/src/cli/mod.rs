@@ -32,6 +32,7 @@ mod jobs;
 mod keys;
 mod kit;
 mod lives;
+mod locations;
 pub mod pages;
 mod paging;
 mod paths;
@@ -110,6 +111,11 @@ pub enum Verb {
     Event {
         #[command(subcommand)]
         verb: events::EventVerb,
+    },
+    /// Locations: places in which hosts stand
+    Location {
+        #[command(subcommand)]
+        verb: locations::LocationVerb,
     },
     /// Commands: what may be run on clients, by their owners' leave
     Command {
@@ -221,6 +227,7 @@ pub fn run(verb: Verb, console: Way, common: &CommonArguments) -> Result<u8, Fai
         Verb::Task { verb } => tasks::run(cx, verb).await,
         Verb::TaskGroup { verb } => schedules::run_group(cx, verb).await,
         Verb::Event { verb } => events::run(cx, verb).await,
+        Verb::Location { verb } => locations::run(cx, verb).await,
         Verb::Command { verb } => commands::run(cx, verb).await,
         Verb::Schedule { verb } => schedules::run(cx, verb).await,
         Verb::Calendar { verb } => schedules::run_calendar(cx, verb).await,

@@ -24,6 +24,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "calendar",
             "token",
             "client",
+            "location",
             "datastore",
             "catalog",
             "drive-group",

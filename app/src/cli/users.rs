@@ -4,7 +4,8 @@ use std::io::{BufRead, Read};
 
 use simsim_model::Kind;
 use simsim_server::api::{
-    OneTimeReply, OneTimeRequest, PasswordRequest, RoleView, UserNameRequest, UserRequest, UserView,
+    OneTimeReply, OneTimeRequest, OwnPasswordRequest, PasswordRequest, RoleView, UserNameRequest,
+    UserRequest, UserView,
 };
 use simsim_server::{Granted, Right, Role};
 use zeroize::Zeroizing;
@@ -48,10 +49,11 @@ pub enum UserVerb {
         #[arg(long)]
         enable: bool,
     },
-    /// Give a user another password; it is asked for, or read from standard input
+    /// Give a user another password; it is asked for, or read from standard input. Without a name your own,
+    /// which takes the old one first
     Password {
         /// The user
-        name: String,
+        name: Option<String>,
     },
     /// Give a user a new secret for one-time passwords, shown this once, or take it away
     OneTime {
@@ -73,11 +75,11 @@ pub enum UserVerb {
 /// What somebody may.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct GrantArguments {
-    /// A role, for everything or for one client; several times for several
-    #[arg(long, value_name = "ROLE[:CLIENT]", value_parser = parse_role)]
+    /// A role, for everything, for one client or for all in a location; several times for several
+    #[arg(long, value_name = "ROLE[:CLIENT|@LOCATION]", value_parser = parse_role)]
     role: Vec<Granted>,
-    /// A single right, for everything or for one client
-    #[arg(long, value_name = "RIGHT[:CLIENT]", value_parser = parse_right)]
+    /// A single right, for everything, for one client or for all in a location
+    #[arg(long, value_name = "RIGHT[:CLIENT|@LOCATION]", value_parser = parse_right)]
     right: Vec<Granted>,
 }
 
@@ -87,25 +89,32 @@ impl GrantArguments {
     }
 }
 
-fn split(text: &str) -> (&str, Option<String>) {
-    match text.split_once(':') {
-        Some((what, client)) => (what, Some(client.to_owned())),
-        None => (text, None),
+/// What is given, and for what: `ROLE:CLIENT` or `ROLE@LOCATION`.
+fn split(text: &str) -> (&str, Granted) {
+    let name = |name: &str| Some(name.to_owned());
+    if let Some((what, client)) = text.split_once(':') {
+        return (what, Granted { client: name(client), ..Granted::default() });
+    }
+    match text.split_once('@') {
+        Some((what, location)) => {
+            (what, Granted { location: name(location), ..Granted::default() })
+        }
+        None => (text, Granted::default()),
     }
 }
 
 fn parse_role(text: &str) -> Result<Granted, String> {
-    let (what, client) = split(text);
+    let (what, granted) = split(text);
     let role = Role::parse(what)
         .ok_or_else(|| format!("roles are {}", Role::ALL.map(Role::as_str).join(", ")))?;
-    Ok(Granted { role: Some(role), client, ..Granted::default() })
+    Ok(Granted { role: Some(role), ..granted })
 }
 
 fn parse_right(text: &str) -> Result<Granted, String> {
-    let (what, client) = split(text);
+    let (what, granted) = split(text);
     let right = Right::parse(what)
         .ok_or_else(|| format!("rights are {}", Right::ALL.map(Right::as_str).join(", ")))?;
-    Ok(Granted { right: Some(right), client, ..Granted::default() })
+    Ok(Granted { right: Some(right), ..granted })
 }
 
 pub async fn run(cx: &Context, verb: UserVerb) -> Result<u8, Failure> {
@@ -115,7 +124,9 @@ pub async fn run(cx: &Context, verb: UserVerb) -> Result<u8, Failure> {
             let request = UserRequest { name, grants: grants.all(), disabled: false, password };
             let user: UserView = cx.ask("user.add", &request).await?;
             cx.show(&user, |screen, user| {
-                screen.line(format!("user '{}' may: {}", user.name, words(&user.grants)))
+                screen.line(format!("user '{}' may: {}", user.name, words(&user.grants)))?;
+                waiting(screen, user.waits_for);
+                Ok(())
             })?;
         }
         UserVerb::List => {
@@ -149,7 +160,15 @@ pub async fn run(cx: &Context, verb: UserVerb) -> Result<u8, Failure> {
             let user: UserView = cx.ask("user.change", &request).await?;
             cx.show(&user, shown)?;
         }
-        UserVerb::Password { name } => {
+        UserVerb::Password { name: None } => {
+            let old = one_password("your password now")?.to_string();
+            let password = new_password("you")?.to_string();
+            let _: () = cx.ask("me.password", &OwnPasswordRequest { old, password }).await?;
+            cx.show(&serde_json::json!({ "changed": true }), |screen, _| {
+                screen.line("you have another password; your sessions have ended")
+            })?;
+        }
+        UserVerb::Password { name: Some(name) } => {
             let password = new_password(&name)?.to_string();
             let user: UserView =
                 cx.ask("user.password", &PasswordRequest { name, password }).await?;
@@ -165,7 +184,14 @@ pub async fn run(cx: &Context, verb: UserVerb) -> Result<u8, Failure> {
         }
         UserVerb::Remove { name } => {
             let user: UserView = cx.ask("user.remove", &UserNameRequest { name }).await?;
-            cx.show(&user, |screen, user| screen.line(format!("user '{}' is gone", user.name)))?;
+            cx.show(&user, |screen, user| match user.waits_for {
+                None => screen.line(format!("user '{}' is gone", user.name)),
+                waits => {
+                    screen.line(format!("user '{}' stays for now", user.name))?;
+                    waiting(screen, waits);
+                    Ok(())
+                }
+            })?;
         }
         UserVerb::Roles => {
             let roles: Vec<RoleView> = cx.ask_plain("role.list").await?;
@@ -193,9 +219,10 @@ pub fn words(grants: &[Granted]) -> String {
             (None, Some(right)) => format!("right {}", right.as_str()),
             (None, None) => continue,
         };
-        words.push(match &grant.client {
-            Some(client) => format!("{what} for {client}"),
-            None => what,
+        words.push(match (&grant.client, &grant.location) {
+            (Some(client), _) => format!("{what} for {client}"),
+            (None, Some(location)) => format!("{what} in {location}"),
+            (None, None) => what,
         });
     }
     if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
@@ -222,7 +249,18 @@ fn shown(screen: &Screen, user: &UserView) -> Result<(), Failure> {
     screen.line(format!("  logs in by  {proof}"))?;
     screen.line(format!("  added       {}", when(user.created_unix_ms)))?;
     let seen = user.seen_unix_ms.map_or_else(|| "never".to_owned(), when);
-    screen.line(format!("  logged in   {seen}"))
+    screen.line(format!("  logged in   {seen}"))?;
+    waiting(screen, user.waits_for);
+    Ok(())
+}
+
+/// What a second person has to agree to, if anything.
+pub fn waiting(screen: &Screen, approval: Option<u64>) {
+    if let Some(number) = approval {
+        screen.aside(format!(
+            "a change waits for a second person, for 72 hours: simsim approval show {number}"
+        ));
+    }
 }
 
 fn state(user: &UserView) -> (String, Style) {
@@ -258,17 +296,8 @@ fn table(users: &[UserView]) -> Table {
 /// input has.
 fn new_password(user: &str) -> Result<Zeroizing<String>, Failure> {
     use std::io::IsTerminal;
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        let mut text = Zeroizing::new(String::new());
-        stdin.lock().take(PASSWORD_BYTES_MAX).read_line(&mut text)?;
-        let length = text.trim_end_matches(['\n', '\r']).len();
-        text.truncate(length);
-        if text.is_empty() {
-            return Err(Failure::new(Kind::Invalid, "standard input has no password")
-                .next("give it as one line, or type it on a terminal"));
-        }
-        return Ok(text);
+    if !std::io::stdin().is_terminal() {
+        return one_line();
     }
     let quiet = Quiet::begin()?;
     let first = typed(&format!("password for '{user}': "))?;
@@ -278,6 +307,28 @@ fn new_password(user: &str) -> Result<Zeroizing<String>, Failure> {
         return Err(Failure::new(Kind::Invalid, "the two passwords differ: nothing was changed"));
     }
     Ok(first)
+}
+
+/// A password that there is: asked for once, or the next line of standard input.
+fn one_password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    use std::io::IsTerminal;
+    if !std::io::stdin().is_terminal() {
+        return one_line();
+    }
+    let _quiet = Quiet::begin()?;
+    typed(&format!("{prompt}: "))
+}
+
+fn one_line() -> Result<Zeroizing<String>, Failure> {
+    let mut text = Zeroizing::new(String::new());
+    std::io::stdin().lock().take(PASSWORD_BYTES_MAX).read_line(&mut text)?;
+    let length = text.trim_end_matches(['\n', '\r']).len();
+    text.truncate(length);
+    if text.is_empty() {
+        return Err(Failure::new(Kind::Invalid, "standard input has no password")
+            .next("give it as one line, or type it on a terminal"));
+    }
+    Ok(text)
 }
 
 fn typed(prompt: &str) -> Result<Zeroizing<String>, Failure> {
@@ -324,6 +375,8 @@ mod tests {
         assert_eq!(words(std::slice::from_ref(&grant)), "right restore-to-other for web");
         assert!(parse_role("operatr").unwrap_err().contains("operator"));
         assert!(parse_right("operator").unwrap_err().contains("restore-to-other"));
+        let grant = parse_role("restore@berlin").unwrap();
+        assert_eq!(words(std::slice::from_ref(&grant)), "restore in berlin");
         assert_eq!(words(&[]), "nothing");
     }
 }

@@ -291,10 +291,7 @@ fn commands_by_themselves_run_by_hand_and_by_events_and_only_by_the_owners_leave
         "not-there",
     ]));
     let refused = site.cli(&["command", "run", "other"]);
-    assert!(
-        said(&refused).contains("[commands.not-there]"),
-        "{refused:?}"
-    );
+    assert!(said(&refused).contains("[commands.not-there]"), "{refused:?}");
     assert_ne!(refused.status.code(), Some(0));
 
     assert_done(&site.cli(&["command", "add", "broken", "--client", "web"]));

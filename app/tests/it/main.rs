@@ -16,6 +16,7 @@ mod ftp;
 mod hosts;
 mod identity;
 mod interfaces;
+mod locations;
 mod memory;
 mod outbound;
 mod own_keys;

@@ -22,6 +22,7 @@ mod source_ports;
 mod tcp_info;
 pub mod tls;
 mod tune;
+mod wake;
 mod wire;
 
 pub use admission::{Admission, Admitted};
@@ -34,4 +35,5 @@ pub use sever::{CutOnDrop, Severer};
 pub use sockets::{Process, Socket, SocketState, processes, sockets};
 pub use source_ports::SourcePorts;
 pub use tune::{tune, urgent_in_line};
+pub use wake::{HardwareAddress, WAKE_EVERYBODY, wake};
 pub use wire::{BoxedWire, Wire};

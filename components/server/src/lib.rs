@@ -53,6 +53,7 @@ mod rights;
 mod scheduler;
 mod server;
 mod streams;
+mod wake;
 mod way;
 
 pub use catalogs::{CatalogMoved, move_catalog};

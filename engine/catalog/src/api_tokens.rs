@@ -98,16 +98,7 @@ impl Catalog {
 
     /// All tokens by name, also those that are good for nothing any more.
     pub fn api_tokens(&self) -> Result<Vec<ApiToken>, CatalogError> {
-        self.read("list API tokens", |catalog| {
-            let mut ask =
-                catalog.prepare_cached(&format!("SELECT {COLUMNS} ORDER BY api_tokens.name"))?;
-            let mut rows = ask.query([])?;
-            let mut tokens = Vec::new();
-            while let Some(row) = rows.next()? {
-                tokens.push(from_row(&Cells::new("api_tokens", row))?);
-            }
-            Ok(tokens)
-        })
+        self.read("list API tokens", |catalog| all_tokens(catalog))
     }
 
     /// One token by name. Errors: `NotFound`.
@@ -151,6 +142,27 @@ impl Catalog {
                 .ok_or_else(|| CatalogError::not_found("API token", name))
         })
     }
+}
+
+pub(crate) fn all_tokens(catalog: &Session<'_>) -> Result<Vec<ApiToken>, CatalogError> {
+    let mut ask = catalog.prepare_cached(&format!("SELECT {COLUMNS} ORDER BY api_tokens.name"))?;
+    let mut rows = ask.query([])?;
+    let mut tokens = Vec::new();
+    while let Some(row) = rows.next()? {
+        tokens.push(from_row(&Cells::new("api_tokens", row))?);
+    }
+    Ok(tokens)
+}
+
+/// Gives a token that is there these grants.
+pub(crate) fn grant(
+    transaction: &Session<'_>,
+    name: &str,
+    grants: &str,
+) -> Result<(), CatalogError> {
+    transaction
+        .execute("UPDATE api_tokens SET grants = ?2 WHERE name = ?1", params![name, grants])?;
+    Ok(())
 }
 
 fn token_named(catalog: &Session<'_>, name: &str) -> Result<Option<ApiToken>, CatalogError> {

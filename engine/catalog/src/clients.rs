@@ -58,6 +58,10 @@ pub struct Client {
     pub enrolled_unix_ms: i64,
     pub revoked_unix_ms: Option<i64>,
     pub last_seen_unix_ms: Option<i64>,
+    /// The location in which it stands.
+    pub location: Option<String>,
+    /// How it is woken: a document of the Server's own.
+    pub wake: Option<String>,
 }
 
 impl Client {
@@ -90,7 +94,7 @@ pub struct NodeFacts {
 
 const COLUMNS: &str = "client, name, host_key, addresses, listen_port, roles, platform,
     suite_version, state, enrolled_unix_ms, revoked_unix_ms, last_seen_unix_ms, access_mode,
-    ctrl_port";
+    ctrl_port, location, wake";
 
 impl Catalog {
     /// Enrols a client and spends the one-time code, in one transaction.
@@ -153,6 +157,18 @@ impl Catalog {
             transaction.execute(
                 "UPDATE clients SET addresses = ?2, listen_port = ?3 WHERE client = ?1",
                 params![client.id.0, json_cell(&addresses)?, listen_port],
+            )?;
+            client_by_id(transaction, client.id)
+        })
+    }
+
+    /// Says how a client is woken; `None`: it is not. Errors: `NotFound`.
+    pub fn set_client_wake(&self, name: &str, wake: Option<&str>) -> Result<Client, CatalogError> {
+        self.write("say how a client is woken", |transaction| {
+            let client = client_by_name(transaction, name)?;
+            transaction.execute(
+                "UPDATE clients SET wake = ?2 WHERE client = ?1",
+                params![client.id.0, wake],
             )?;
             client_by_id(transaction, client.id)
         })
@@ -295,5 +311,7 @@ fn from_row(cells: &Cells<'_>) -> Result<Client, CatalogError> {
         enrolled_unix_ms: cells.get("enrolled_unix_ms")?,
         revoked_unix_ms: cells.get("revoked_unix_ms")?,
         last_seen_unix_ms: cells.get("last_seen_unix_ms")?,
+        location: cells.get("location")?,
+        wake: cells.get("wake")?,
     })
 }

@@ -13,7 +13,10 @@ use crate::deletions::{self, Deletion, NewDeletion};
 use crate::pools::{self, Pool};
 use crate::savesets::{self, Saveset};
 use crate::sql::Session;
-use crate::{Approval, ApprovalEnd, CatalogError, NewApproval, approvals};
+use crate::{
+    ApiToken, Approval, ApprovalEnd, CatalogError, ClientPlaces, NewApproval, User, api_tokens,
+    approvals, locations, users,
+};
 
 /// What the checks of a saveset in a datastore came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -67,6 +70,11 @@ pub struct LifeBooks {
     pub approvals: Vec<Approval>,
     /// What is kept under [`CLOCK`].
     pub clock: Option<Vec<u8>>,
+    /// By name.
+    pub users: Vec<User>,
+    /// By name.
+    pub api_tokens: Vec<ApiToken>,
+    pub places: ClientPlaces,
 }
 
 /// The setting in which the Server keeps what it knows of the time.
@@ -86,6 +94,18 @@ pub enum LifeChange {
     Hold(SavesetId, Hold),
     Release(SavesetId),
     Pool(Pool),
+    /// A user's grants, and whether the user is shut out.
+    User {
+        name: String,
+        grants: String,
+        disabled: bool,
+    },
+    RemoveUser(String),
+    /// An API token's grants.
+    Token {
+        name: String,
+        grants: String,
+    },
     Ask(NewApproval),
     End(ApprovalEnd),
     Clock(Vec<u8>),
@@ -136,6 +156,9 @@ impl Catalog {
             task_eol_days,
             approvals: self.read_approvals(catalog, true)?,
             clock: crate::settings::setting(catalog, CLOCK)?,
+            users: users::all_users(catalog)?,
+            api_tokens: api_tokens::all_tokens(catalog)?,
+            places: locations::places(catalog)?,
         })
     }
 
@@ -182,6 +205,13 @@ impl Catalog {
                 )?;
             }
             LifeChange::Pool(pool) => pools::put_pool(transaction, pool)?,
+            LifeChange::User { name, grants, disabled } => {
+                users::change(transaction, name, grants, *disabled)?;
+            }
+            LifeChange::RemoveUser(name) => {
+                users::remove(transaction, name)?;
+            }
+            LifeChange::Token { name, grants } => api_tokens::grant(transaction, name, grants)?,
             LifeChange::Ask(new) => {
                 asked.push(self.ask_approval(transaction, new, now_unix_ms)?);
             }

@@ -17,6 +17,8 @@ pub struct User {
     pub disabled: bool,
     /// In the form of PHC strings.
     pub password_hash: String,
+    /// Who set the password last, as a principal's name: whoever did knows it. `None`: not known.
+    pub password_by: Option<String>,
     /// The secret of one-time passwords, sealed; `None`: there are none.
     pub totp_sealed: Option<Vec<u8>>,
     /// The time step of the last one-time password that was taken: none is taken twice.
@@ -43,6 +45,7 @@ impl Catalog {
         name: &str,
         grants: &str,
         password_hash: &str,
+        by: &str,
         now_unix_ms: i64,
     ) -> Result<User, CatalogError> {
         self.write("add a user", |transaction| {
@@ -51,14 +54,15 @@ impl Catalog {
             }
             transaction.execute(
                 "INSERT INTO users (account, name, grants, disabled, password_hash, totp_step,
-                     failed_attempts, created_unix_ms)
-                 VALUES (?1, ?2, ?3, 0, ?4, 0, 0, ?5)",
+                     failed_attempts, created_unix_ms, password_by)
+                 VALUES (?1, ?2, ?3, 0, ?4, 0, 0, ?5, ?6)",
                 params![
                     next_number(transaction, "account")?,
                     name,
                     grants,
                     password_hash,
-                    now_unix_ms
+                    now_unix_ms,
+                    by
                 ],
             )?;
             user_by_name(transaction, name)
@@ -67,15 +71,7 @@ impl Catalog {
 
     /// All users, by name.
     pub fn users(&self) -> Result<Vec<User>, CatalogError> {
-        self.read("list users", |catalog| {
-            let mut ask = catalog.prepare_cached("SELECT * FROM users ORDER BY name")?;
-            let mut rows = ask.query([])?;
-            let mut users = Vec::new();
-            while let Some(row) = rows.next()? {
-                users.push(from_row(&Cells::new("users", row))?);
-            }
-            Ok(users)
-        })
+        self.read("list users", |catalog| all_users(catalog))
     }
 
     /// One user. Errors: `NotFound`.
@@ -91,25 +87,21 @@ impl Catalog {
         grants: &str,
         disabled: bool,
     ) -> Result<User, CatalogError> {
-        self.write("change a user", |transaction| {
-            transaction.execute(
-                "UPDATE users SET grants = ?2, disabled = ?3 WHERE name = ?1",
-                params![name, grants, i64::from(disabled)],
-            )?;
-            if disabled {
-                end_sessions(transaction, name)?;
-            }
-            user_by_name(transaction, name)
-        })
+        self.write("change a user", |transaction| change(transaction, name, grants, disabled))
     }
 
     /// Gives a user another password. Sessions end, wrong log-ins are forgotten. Errors: `NotFound`.
-    pub fn set_password(&self, name: &str, password_hash: &str) -> Result<User, CatalogError> {
+    pub fn set_password(
+        &self,
+        name: &str,
+        password_hash: &str,
+        by: &str,
+    ) -> Result<User, CatalogError> {
         self.write("change a password", |transaction| {
             transaction.execute(
                 "UPDATE users SET password_hash = ?2, failed_attempts = 0,
-                     locked_until_unix_ms = NULL WHERE name = ?1",
-                params![name, password_hash],
+                     locked_until_unix_ms = NULL, password_by = ?3 WHERE name = ?1",
+                params![name, password_hash, by],
             )?;
             end_sessions(transaction, name)?;
             user_by_name(transaction, name)
@@ -170,12 +162,40 @@ impl Catalog {
 
     /// Removes a user, with the user's tokens and sessions. Errors: `NotFound`.
     pub fn delete_user(&self, name: &str) -> Result<User, CatalogError> {
-        self.write("remove a user", |transaction| {
-            let user = user_by_name(transaction, name)?;
-            transaction.execute("DELETE FROM users WHERE name = ?1", [name])?;
-            Ok(user)
-        })
+        self.write("remove a user", |transaction| remove(transaction, name))
     }
+}
+
+pub(crate) fn all_users(catalog: &Session<'_>) -> Result<Vec<User>, CatalogError> {
+    let mut ask = catalog.prepare_cached("SELECT * FROM users ORDER BY name")?;
+    let mut rows = ask.query([])?;
+    let mut users = Vec::new();
+    while let Some(row) = rows.next()? {
+        users.push(from_row(&Cells::new("users", row))?);
+    }
+    Ok(users)
+}
+
+pub(crate) fn change(
+    transaction: &Session<'_>,
+    name: &str,
+    grants: &str,
+    disabled: bool,
+) -> Result<User, CatalogError> {
+    transaction.execute(
+        "UPDATE users SET grants = ?2, disabled = ?3 WHERE name = ?1",
+        params![name, grants, i64::from(disabled)],
+    )?;
+    if disabled {
+        end_sessions(transaction, name)?;
+    }
+    user_by_name(transaction, name)
+}
+
+pub(crate) fn remove(transaction: &Session<'_>, name: &str) -> Result<User, CatalogError> {
+    let user = user_by_name(transaction, name)?;
+    transaction.execute("DELETE FROM users WHERE name = ?1", [name])?;
+    Ok(user)
 }
 
 pub(crate) fn user_by_name(catalog: &Session<'_>, name: &str) -> Result<User, CatalogError> {
@@ -213,6 +233,7 @@ pub(crate) fn from_row(cells: &Cells<'_>) -> Result<User, CatalogError> {
         grants: cells.get("grants")?,
         disabled: cells.get::<i64>("disabled")? != 0,
         password_hash: cells.get("password_hash")?,
+        password_by: cells.get("password_by")?,
         totp_sealed: cells.get("totp_sealed")?,
         totp_step: cells.get("totp_step")?,
         failed_attempts: u32::try_from(failed).unwrap_or(u32::MAX),

@@ -32,6 +32,9 @@ struct Noun {
 }
 
 const NOUNS: &[Noun] = &[
+    noun("location", "location.add", Some("location.change"), "location.remove"),
+    noun("place of client", "client.place", Some("client.place"), "client.place"),
+    noun("waking of client", "client.set-wake", Some("client.set-wake"), "client.set-wake"),
     noun("drive group", "drive-group.add", Some("drive-group.change"), "drive-group.remove"),
     noun("calendar", "calendar.add", Some("calendar.change"), "calendar.remove"),
     noun("schedule", "schedule.add", Some("schedule.change"), "schedule.remove"),
@@ -55,6 +58,9 @@ const fn noun(
 /// The objects of a kind by name, as they are asked for.
 fn objects(of: &Configuration, noun: &str) -> Result<BTreeMap<String, Value>, Failure> {
     match noun {
+        "location" => by_name(&of.locations),
+        "place of client" => by_name(&of.placed),
+        "waking of client" => by_name(&of.woken),
         "drive group" => by_name(&of.drive_groups),
         "calendar" => by_name(&of.calendars),
         "schedule" => by_name(&of.schedules),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use simsim_server::api::{
     AddPoolRequest, AddRateRequest, AddReplicationRequest, CalendarRequest, CalendarView,
-    CommandRequest, CommandView, DatastoreView, DriveGroupRequest, DriveGroupView, EventRequest,
-    EventView, PoolView, QueueView, RatesView, ReplicationView, ScheduleRequest, ScheduleView,
+    ClientPlaceRequest, ClientView, ClientWakeRequest, CommandRequest, CommandView, DatastoreView,
+    DriveGroupRequest, DriveGroupView, EventRequest, EventView, LocationRequest, LocationView,
+    PoolView, QueueView, RatesView, ReplicationView, ScheduleRequest, ScheduleView,
     TaskGroupRequest, TaskGroupView, TaskRequest, TaskView,
 };
 
@@ -26,6 +27,10 @@ const FOREVER: &str = "forever";
 pub struct Configuration {
     pub version: u32,
     pub queue: QueueLimits,
+    pub locations: Vec<Named<LocationRequest>>,
+    /// Where hosts stand, and how they are woken. Hosts themselves join.
+    pub placed: Vec<Named<ClientPlaceRequest>>,
+    pub woken: Vec<Named<ClientWakeRequest>>,
     pub datastores: Vec<DatastoreWanted>,
     pub drive_groups: Vec<Named<DriveGroupRequest>>,
     pub calendars: Vec<Named<CalendarRequest>>,
@@ -127,6 +132,8 @@ impl Configuration {
 
     /// What the server has now.
     pub async fn of_server(cx: &Context) -> Result<Self, Failure> {
+        let clients: Vec<ClientView> = cx.ask_plain("client.list").await?;
+        let locations: Vec<LocationView> = cx.ask_plain("location.list").await?;
         let datastores: Vec<DatastoreView> = cx.ask_plain("datastore.list").await?;
         let groups: Vec<DriveGroupView> = cx.ask_plain("drive-group.list").await?;
         let calendars: Vec<CalendarView> = cx.ask_plain("calendar.list").await?;
@@ -157,6 +164,20 @@ impl Configuration {
                 clients: of(queue.clients),
                 drive_groups: of(queue.drive_groups),
             },
+            locations: in_order(locations).into_iter().map(Named).collect(),
+            placed: clients
+                .iter()
+                .filter(|client| client.location.is_some())
+                .map(|client| {
+                    let (name, location) = (client.name.clone(), client.location.clone());
+                    Named(ClientPlaceRequest { name, location })
+                })
+                .collect(),
+            woken: clients
+                .into_iter()
+                .filter(|client| client.wake.is_some())
+                .map(|client| Named(ClientWakeRequest { name: client.name, wake: client.wake }))
+                .collect(),
             datastores: datastores.into_iter().map(datastore_of).collect(),
             drive_groups: groups.into_iter().map(|one| Named(group_of(one))).collect(),
             calendars: calendars
@@ -179,6 +200,21 @@ impl Configuration {
             rates: limits,
         })
     }
+}
+
+/// Each location behind the one that it is in, so that they can be added in this order.
+fn in_order(mut left: Vec<LocationView>) -> Vec<LocationRequest> {
+    let mut ordered: Vec<LocationRequest> = Vec::new();
+    while !left.is_empty() {
+        let is_ready = |view: &LocationView| {
+            view.parent.is_none()
+                || ordered.iter().any(|one| Some(&one.name) == view.parent.as_ref())
+        };
+        let at = left.iter().position(is_ready).unwrap_or(0);
+        let view = left.remove(at);
+        ordered.push(LocationRequest { name: view.name, parent: view.parent, note: view.note });
+    }
+    ordered
 }
 
 /// The default pool is there without anybody's doing.

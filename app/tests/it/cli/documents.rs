@@ -254,6 +254,11 @@ fn every_document_is_as_its_page_says() {
     check("DriveGroup", &["drive-group", "show", "any"]);
     check("Removed", &["task", "remove", "grouped"]);
     check("DriveGroup", &["drive-group", "remove", "any"]);
+    check("Location", &["location", "add", "berlin", "--note", "there"]);
+    check("Location", &["location", "change", "berlin", "--in", "none"]);
+    check("Location[]", &["location", "list"]);
+    check("Location", &["location", "show", "berlin"]);
+    check("Removed", &["location", "remove", "berlin"]);
     check("Command", &["command", "add", "sweep"]);
     check("Command[]", &["command", "list"]);
     check("Command", &["command", "change", "sweep", "--timeout", "60"]);

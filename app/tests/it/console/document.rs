@@ -84,7 +84,7 @@ fn every_path_of_the_document_refuses_strangers_and_who_has_no_right() {
             None => free.push(path.as_str()),
         }
     }
-    assert_eq!(free, ["/api/v1/me", "/api/v1/openapi.json"]);
+    assert_eq!(free, ["/api/v1/me", "/api/v1/me/password", "/api/v1/openapi.json"]);
     assert_eq!(everything(&port), before);
 }
 

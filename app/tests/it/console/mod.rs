@@ -3,6 +3,7 @@
 
 mod command_line;
 mod document;
+mod people;
 mod resources;
 mod sessions;
 mod tokens;

@@ -6,14 +6,14 @@ use super::{Port, Told};
 
 const PASSWORD: &str = "a very long password";
 
-fn log_in(port: &Port, user: &str, password: &str) -> Told {
+pub(super) fn log_in(port: &Port, user: &str, password: &str) -> Told {
     let body = json!({ "user": user, "password": password }).to_string();
     let json = ["-H", "Content-Type: application/json", "--data-binary", &body];
     port.curl("POST", "/api/v1/session", &json)
 }
 
 /// The cookie of a session that began, and the text that goes with what changes something.
-fn begun(told: &Told) -> (String, String) {
+pub(super) fn begun(told: &Told) -> (String, String) {
     let cookie = told.field("set-cookie").unwrap_or_else(|| panic!("{}", told.head));
     for part in ["__Host-simsim=", "; Path=/", "; Secure", "; HttpOnly", "; SameSite=Strict"] {
         assert!(cookie.contains(part), "{cookie}");

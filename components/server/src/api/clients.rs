@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_catalog::AccessMode;
 
+use super::WakeAddress;
+
 /// One enrolled host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientView {
@@ -35,6 +37,10 @@ pub struct ClientView {
     pub trouble: Option<String>,
     /// What somebody should know of it for as long as it is so: its channel is not encrypted.
     pub warning: Option<String>,
+    /// The location in which it stands.
+    pub location: Option<String>,
+    /// How it is woken when a job waits for it.
+    pub wake: Option<WakeAddress>,
 }
 
 /// Makes a join code.

@@ -53,6 +53,21 @@ impl std::fmt::Debug for PasswordRequest {
     }
 }
 
+/// Gives whoever asks another password; sessions of the user end.
+#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnPasswordRequest {
+    pub old: String,
+    /// 12 characters or more.
+    pub password: String,
+}
+
+impl std::fmt::Debug for OwnPasswordRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnPasswordRequest")
+    }
+}
+
 /// One user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct UserView {
@@ -66,6 +81,8 @@ pub struct UserView {
     pub seen_unix_ms: Option<i64>,
     /// After wrong log-ins: none is looked at before.
     pub locked_until_unix_ms: Option<i64>,
+    /// The approval of a change that waits for a second person.
+    pub waits_for: Option<u64>,
 }
 
 /// Gives a user a new secret for one-time passwords, or takes it away.
@@ -142,6 +159,8 @@ pub struct ApiTokenView {
     pub revoked_unix_ms: Option<i64>,
     /// The last use, to the minute.
     pub used_unix_ms: Option<i64>,
+    /// The approval of its grants, which wait for a second person.
+    pub waits_for: Option<u64>,
 }
 
 /// Who asks, and what that allows.

@@ -127,6 +127,22 @@ verbs! {
     "drive-group.show" => drive_group [DriveGroupNameRequest];
     /// Removes a drive group; its drives stay.
     "drive-group.remove" => delete_drive_group [DriveGroupNameRequest];
+    /// Adds a location.
+    "location.add" => add_location [LocationRequest];
+    /// Changes a location.
+    "location.change" => change_location [LocationRequest];
+    /// All locations.
+    "location.list" => locations;
+    /// One location.
+    "location.show" => location [NameRequest];
+    /// Removes a location.
+    "location.remove" => delete_location [NameRequest];
+    /// Says where a client stands.
+    "client.place" => place_client [ClientPlaceRequest];
+    /// Says how a client is woken.
+    "client.set-wake" => set_client_wake [ClientWakeRequest];
+    /// Wakes a client.
+    "client.wake" => wake_client [ClientRequest];
     /// Adds a command.
     "command.add" => add_command [CommandRequest];
     /// Changes a command.
@@ -313,6 +329,8 @@ verbs! {
     "user.change" => change_user [UserRequest];
     /// Gives a user another password.
     "user.password" => set_password [PasswordRequest];
+    /// Gives whoever asks another password.
+    "me.password" => set_own_password [OwnPasswordRequest];
     /// Gives a user a new secret for one-time passwords, or takes it away.
     "user.one-time" => set_one_time [OneTimeRequest];
     /// Removes a user, with the user's tokens and sessions.

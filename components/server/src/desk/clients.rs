@@ -212,7 +212,7 @@ impl Server {
         })
     }
 
-    fn client_view(&self, client: &Client) -> ClientView {
+    pub(super) fn client_view(&self, client: &Client) -> ClientView {
         let status = self.house.nodes.status(client.id);
         let connected = status.as_ref().is_some_and(|status| status.line.is_some());
         let listens_for_ctrl = status.as_ref().is_some_and(|status| status.listens_for_ctrl);
@@ -237,6 +237,8 @@ impl Server {
             connected,
             trouble: status.and_then(|status| status.last_error).map(|(_, why)| why),
             warning: unencrypted(client, listens_for_ctrl),
+            location: client.location.clone(),
+            wake: crate::wake::of_client(client).map(|waking| waking.shown()),
         }
     }
 }

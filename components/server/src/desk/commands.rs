@@ -34,7 +34,8 @@ impl Server {
         let name = request.name.clone();
         let there = self.house.books.run(move |catalog| catalog.command(&name)).await?;
         // Whoever may administer one client takes no command away from another.
-        who.check(Right::Administer, "command.change", Object::Client(&there.client))?;
+        let object = Object::Client(&there.client);
+        self.may_see(who, Right::Administer, "command.change", object).await?;
         self.put_command(who, "command.change", Put::Change, request).await
     }
 

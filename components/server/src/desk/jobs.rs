@@ -19,7 +19,7 @@ use crate::clock::now_unix_ms;
 use crate::jobs::{BackupWish, JobEvent, JobEventKind, Wish, backup_of};
 use crate::rates::{self, Limit};
 use crate::rights::{Object, Principal, Right};
-use crate::{Server, ServerError};
+use crate::{Server, ServerError, wake};
 
 /// Paths that are longer together are shortened where they stand for a task's name.
 const PATHS_NAME_BYTES_MAX: usize = 256;
@@ -117,9 +117,23 @@ impl Server {
     }
 
     /// Puts a job into the queue and looks at it.
-    pub(crate) async fn queue(&self, new: NewJob) -> Result<JobReply, ServerError> {
-        let job =
-            self.house.books.run(move |catalog| catalog.queue_job(&new, now_unix_ms())).await?;
+    pub(crate) async fn queue(&self, mut new: NewJob) -> Result<JobReply, ServerError> {
+        let status = self.house.nodes.status(new.client);
+        let reached = status.is_none_or(|status| status.line.is_some_and(|line| !line.is_lost()));
+        let job = self
+            .house
+            .books
+            .run(move |catalog| {
+                // Who sleeps is woken and waited for.
+                if !reached
+                    && new.waiting.start_by_unix_ms.is_none()
+                    && wake::of_client(&catalog.client_numbered(new.client)?).is_some()
+                {
+                    new.waiting.start_by_unix_ms = Some(now_unix_ms() + wake::PATIENCE_MS);
+                }
+                catalog.queue_job(&new, now_unix_ms())
+            })
+            .await?;
         let announcer = self.house.jobs.announcer();
         announcer.tell(job.number, JobEventKind::State { state: job.state });
         self.house.jobs.wake();

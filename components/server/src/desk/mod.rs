@@ -16,6 +16,7 @@ mod jobs;
 mod join;
 mod keys;
 mod lives;
+mod locations;
 mod needed;
 mod people;
 mod pools;

@@ -10,7 +10,7 @@ use crate::{Server, ServerError};
 /// needs the widest one, until somebody writes down which.
 pub fn right_needed(verb: &str) -> Option<Right> {
     Some(match verb {
-        "who" => return None,
+        "who" | "me.password" => return None,
         "status"
         | "client.list"
         | "interface.list"
@@ -19,6 +19,8 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "datastore.list"
         | "drive-group.list"
         | "drive-group.show"
+        | "location.list"
+        | "location.show"
         | "command.list"
         | "command.show"
         | "calendar.list"
@@ -52,7 +54,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "role.list" => Right::View,
         "saveset.ls" | "saveset.find" | "saveset.diff" => Right::Browse,
         "task.run" | "stream.start" | "backup" | "job.cancel" | "job.hold" | "event.run"
-        | "command.run" | "replication.run" => Right::Backup,
+        | "command.run" | "client.wake" | "replication.run" => Right::Backup,
         "restore" => Right::Restore,
         "datastore.verify"
         | "datastore.rebuild-index"
@@ -78,6 +80,11 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "datastore.detach"
         | "drive.add"
         | "drive-group.add"
+        | "location.add"
+        | "location.change"
+        | "location.remove"
+        | "client.place"
+        | "client.set-wake"
         | "command.add"
         | "command.change"
         | "command.remove"

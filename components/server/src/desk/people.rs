@@ -1,18 +1,22 @@
 //! Users, roles and API tokens. Nobody gives more than they have, and nobody changes who has more.
 
-use simsim_catalog::{ApiToken, NewApiToken, User};
+use simsim_catalog::{ApiToken, Approval, Catalog, NewApiToken, User};
 use zeroize::Zeroizing;
 
 use super::datastores::check_name;
 use crate::api::{
     ApiTokenNameRequest, ApiTokenView, CreateApiTokenReply, CreateApiTokenRequest, OneTimeReply,
-    OneTimeRequest, PasswordRequest, RoleView, UserNameRequest, UserRequest, UserView, WhoView,
+    OneTimeRequest, OwnPasswordRequest, PasswordRequest, RoleView, UserNameRequest, UserRequest,
+    UserView, WhoView,
 };
 use crate::clock::now_unix_ms;
+use crate::people::second_person::{self, PeopleChange};
 use crate::people::{
-    Granted, Role, in_words, new_secret, one_time, passwords, second_person, unfold,
+    Granted, Role, check_locations, in_words, lock_out, name_of_user, new_secret, one_time,
+    passwords, unfold,
 };
-use crate::rights::{Grant, Object, Principal, Right};
+use crate::retention::{self, Act, Came};
+use crate::rights::{Grant, Object, Principal, Right, person_of};
 use crate::{Server, ServerError};
 
 /// Ten years.
@@ -33,34 +37,46 @@ impl Server {
         request: UserRequest,
     ) -> Result<UserView, ServerError> {
         check_name(&request.name)?;
-        let grants = unfold(&request.grants)?;
+        let grants = self.unfolded(&request.grants).await?;
         let Some(password) = request.password.map(Zeroizing::new) else {
             return Err(ServerError::invalid("a new user needs a password"));
         };
         passwords::check_new(&password)?;
-        self.may_give(who, "user.add", &[], &grants, &request.name, &request.grants).await?;
+        self.may_give(who, "user.add", &grants, &request.name, &request.grants).await?;
         let hash = passwords::hash(password).await?;
-        let document = document(&request.grants)?;
-        let (name, disabled) = (request.name, request.disabled);
-        let user = self
-            .house
+        // What weighs is given in a second step, which may have to wait for a second person.
+        let waits = second_person::more(&[], &grants).is_some();
+        let document = document(if waits { &[] } else { &request.grants })?;
+        let (name, disabled, by) = (request.name.clone(), request.disabled, setter(who));
+        self.house
             .books
             .run(move |catalog| {
-                let user = catalog.add_user(&name, &document, &hash, now_unix_ms())?;
+                let user = catalog.add_user(&name, &document, &hash, &by, now_unix_ms())?;
                 match disabled {
                     true => catalog.change_user(&name, &document, true),
                     false => Ok(user),
                 }
             })
             .await?;
-        view(user)
+        if waits {
+            let change = PeopleChange {
+                user: Some(request.name.clone()),
+                token: None,
+                grants: request.grants,
+                disabled: request.disabled,
+                removed: false,
+            };
+            self.change_people(who, "user.add", &[], change).await?;
+        }
+        self.user_view(&request.name).await
     }
 
     /// All users, by name.
     pub async fn users(&self, who: &Principal) -> Result<Vec<UserView>, ServerError> {
         self.may_see(who, Right::People, "list users of", Object::Suite).await?;
-        let users = self.house.books.run(|catalog| catalog.users()).await?;
-        users.into_iter().map(view).collect()
+        let all = |catalog: &Catalog| Ok((catalog.users()?, catalog.approvals(true)?));
+        let (users, approvals) = self.house.books.run(all).await?;
+        users.into_iter().map(|user| view(user, &approvals)).collect()
     }
 
     /// One user.
@@ -70,7 +86,7 @@ impl Server {
         request: UserNameRequest,
     ) -> Result<UserView, ServerError> {
         self.may_see(who, Right::People, "see users of", Object::Suite).await?;
-        view(self.house.books.run(move |catalog| catalog.user(&request.name)).await?)
+        self.user_view(&request.name).await
     }
 
     /// Gives a user these grants and no others, and where there is one, another password. Who is
@@ -80,33 +96,30 @@ impl Server {
         who: &Principal,
         request: UserRequest,
     ) -> Result<UserView, ServerError> {
-        let grants = unfold(&request.grants)?;
+        let grants = self.unfolded(&request.grants).await?;
         if let Some(password) = &request.password {
             passwords::check_new(password)?;
         }
         let before = self.grants_of_user(who, "user.change", &request.name).await?;
-        self.may_give(who, "user.change", &before, &grants, &request.name, &request.grants).await?;
+        self.may_give(who, "user.change", &grants, &request.name, &request.grants).await?;
         if request.disabled {
             let detail = format!("'{}' is disabled", request.name);
             self.may_do(who, Right::People, "user.change", Object::Suite, detail).await?;
         }
-        let hash = match request.password {
-            Some(password) => Some(passwords::hash(Zeroizing::new(password)).await?),
-            None => None,
+        if let Some(password) = request.password {
+            let hash = passwords::hash(Zeroizing::new(password)).await?;
+            let (name, by) = (request.name.clone(), setter(who));
+            self.house.books.run(move |catalog| catalog.set_password(&name, &hash, &by)).await?;
+        }
+        let change = PeopleChange {
+            user: Some(request.name.clone()),
+            token: None,
+            grants: request.grants,
+            disabled: request.disabled,
+            removed: false,
         };
-        let document = document(&request.grants)?;
-        let (name, disabled) = (request.name, request.disabled);
-        let user = self
-            .house
-            .books
-            .run(move |catalog| {
-                if let Some(hash) = hash {
-                    catalog.set_password(&name, &hash)?;
-                }
-                catalog.change_user(&name, &document, disabled)
-            })
-            .await?;
-        view(user)
+        self.change_people(who, "user.change", &before, change).await?;
+        self.user_view(&request.name).await
     }
 
     /// Gives a user another password. Sessions end, and wrong log-ins are forgotten.
@@ -121,8 +134,49 @@ impl Server {
         let detail = format!("'{}'", request.name);
         self.may_do(who, Right::People, "user.password", Object::Suite, detail).await?;
         let hash = passwords::hash(password).await?;
-        let name = request.name;
-        view(self.house.books.run(move |catalog| catalog.set_password(&name, &hash)).await?)
+        let (name, by) = (request.name.clone(), setter(who));
+        self.house.books.run(move |catalog| catalog.set_password(&name, &hash, &by)).await?;
+        self.user_view(&request.name).await
+    }
+
+    /// Gives whoever asks another password. Wrong old ones hold up the next, as wrong log-ins do.
+    pub async fn set_own_password(
+        &self,
+        who: &Principal,
+        request: OwnPasswordRequest,
+    ) -> Result<(), ServerError> {
+        let (old, new) = (Zeroizing::new(request.old), Zeroizing::new(request.password));
+        let person = person_of(who.name()).and_then(|person| person.strip_prefix("user:"));
+        let Some(name) = person.map(str::to_owned) else {
+            return Err(ServerError::invalid(format!(
+                "'{}' is no user, and only users have a password",
+                who.name()
+            )));
+        };
+        passwords::check_new(&new)?;
+        let wanted = name.clone();
+        let user = self.house.books.run(move |catalog| catalog.user(&wanted)).await?;
+        let now = now_unix_ms();
+        if let Some(until) = user.locked_until_unix_ms.filter(|until| *until > now) {
+            return Err(ServerError::Refused(format!(
+                "after wrong passwords of user '{name}' none is looked at for {} s",
+                (until - now) / 1000 + 1
+            )));
+        }
+        let fits = passwords::fits(old, Some(&user.password_hash)).await?;
+        let object = Object::Suite.to_string();
+        self.write_down(who, "me.password", object, fits, format!("'{name}'")).await?;
+        if !fits {
+            let wrong = move |catalog: &Catalog| {
+                catalog.login_failed(&name, |failed| lock_out::locked_until(failed, now))
+            };
+            self.house.books.run(wrong).await?;
+            return Err(ServerError::Refused("the old password is wrong".to_owned()));
+        }
+        let hash = passwords::hash(new).await?;
+        let by = name_of_user(&name);
+        self.house.books.run(move |catalog| catalog.set_password(&name, &hash, &by)).await?;
+        Ok(())
     }
 
     /// Gives a user a new secret for one-time passwords, which is in the answer and nowhere else; or takes it
@@ -146,7 +200,7 @@ impl Server {
         let uri =
             secret.as_ref().map(|secret| one_time::uri(&request.name, &self.house.name, secret));
         let secret = secret.map(|secret| secret.to_string());
-        Ok(OneTimeReply { user: view(user)?, secret, uri })
+        Ok(OneTimeReply { user: self.user_view(&user.name).await?, secret, uri })
     }
 
     /// Removes a user, with the user's tokens and sessions.
@@ -155,10 +209,22 @@ impl Server {
         who: &Principal,
         request: UserNameRequest,
     ) -> Result<UserView, ServerError> {
-        self.grants_of_user(who, "user.remove", &request.name).await?;
+        let before = self.grants_of_user(who, "user.remove", &request.name).await?;
         let detail = format!("'{}'", request.name);
         self.may_do(who, Right::People, "user.remove", Object::Suite, detail).await?;
-        view(self.house.books.run(move |catalog| catalog.delete_user(&request.name)).await?)
+        let there = self.user_view(&request.name).await?;
+        let change = PeopleChange {
+            user: Some(request.name.clone()),
+            token: None,
+            grants: Vec::new(),
+            disabled: false,
+            removed: true,
+        };
+        match self.change_people(who, "user.remove", &before, change).await? {
+            // It stays until a second person agrees.
+            Some(_) => self.user_view(&request.name).await,
+            None => Ok(there),
+        }
     }
 
     /// All roles with what they allow.
@@ -183,19 +249,21 @@ impl Server {
         if request.grants.is_empty() {
             return Err(ServerError::invalid("say what the token may: at least one role or right"));
         }
-        let grants = unfold(&request.grants)?;
+        let grants = self.unfolded(&request.grants).await?;
         if let Some(user) = &request.user {
             // It may not do more than the user, so nobody gets more by it; but who makes it has it.
             self.grants_of_user(who, "api-token.create", user).await?;
         }
         let label = format!("API token '{}'", request.name);
-        self.may_give(who, "api-token.create", &[], &grants, &label, &request.grants).await?;
+        self.may_give(who, "api-token.create", &grants, &label, &request.grants).await?;
+        // One of a user may nothing that the user does not; anything else that weighs may have to wait.
+        let waits = request.user.is_none() && second_person::more(&[], &grants).is_some();
         let (secret, secret_hash) = new_secret(TOKEN_PREFIX)?;
         let now = now_unix_ms();
         let new = NewApiToken {
             name: request.name,
             user: request.user,
-            grants: document(&request.grants)?,
+            grants: document(if waits { &[] } else { &request.grants })?,
             secret_hash,
             created_by: who.name().to_owned(),
             expires_unix_ms: match request.expires_days {
@@ -204,14 +272,32 @@ impl Server {
             },
         };
         let token = self.house.books.run(move |catalog| catalog.add_api_token(&new, now)).await?;
-        Ok(CreateApiTokenReply { token: token_view(token)?, secret: secret.to_string() })
+        if waits {
+            let change = PeopleChange {
+                user: None,
+                token: Some(token.name.clone()),
+                grants: request.grants,
+                disabled: false,
+                removed: false,
+            };
+            self.change_people(who, "api-token.create", &[], change).await?;
+        }
+        let name = token.name;
+        let again =
+            move |catalog: &Catalog| Ok((catalog.api_token(&name)?, catalog.approvals(true)?));
+        let (token, approvals) = self.house.books.run(again).await?;
+        Ok(CreateApiTokenReply {
+            token: token_view(token, &approvals)?,
+            secret: secret.to_string(),
+        })
     }
 
     /// All API tokens, by name.
     pub async fn api_tokens(&self, who: &Principal) -> Result<Vec<ApiTokenView>, ServerError> {
         self.may_see(who, Right::People, "list API tokens of", Object::Suite).await?;
-        let tokens = self.house.books.run(|catalog| catalog.api_tokens()).await?;
-        tokens.into_iter().map(token_view).collect()
+        let all = |catalog: &Catalog| Ok((catalog.api_tokens()?, catalog.approvals(true)?));
+        let (tokens, approvals) = self.house.books.run(all).await?;
+        tokens.into_iter().map(|token| token_view(token, &approvals)).collect()
     }
 
     /// Takes an API token's right, now.
@@ -225,7 +311,7 @@ impl Server {
         let revoked = move |catalog: &simsim_catalog::Catalog| {
             catalog.revoke_api_token(&request.name, now_unix_ms())
         };
-        token_view(self.house.books.run(revoked).await?)
+        token_view(self.house.books.run(revoked).await?, &[])
     }
 
     /// What a user may, for somebody who may change that: no one reaches above themselves.
@@ -238,7 +324,7 @@ impl Server {
         self.may_see(who, Right::People, verb, Object::Suite).await?;
         let user = name.to_owned();
         let user = self.house.books.run(move |catalog| catalog.user(&user)).await?;
-        let grants = unfold(&granted_of(&user.grants)?)?;
+        let grants = self.unfolded_as_kept(&user.grants).await?;
         self.reaches(who, verb, &grants, &format!("user '{name}' has rights that you do not have"))
             .await?;
         Ok(grants)
@@ -249,18 +335,59 @@ impl Server {
         &self,
         who: &Principal,
         verb: &'static str,
-        before: &[Grant],
         after: &[Grant],
         to: &str,
         granted: &[Granted],
     ) -> Result<(), ServerError> {
         self.may_see(who, Right::People, verb, Object::Suite).await?;
         self.reaches(who, verb, after, "nobody gives rights that they do not have").await?;
-        let mut detail = format!("{to}: {}", in_words(granted));
-        if let Some(why) = second_person::weigh(before, after) {
-            detail = format!("{detail}; one person alone, {why}");
-        }
+        let detail = format!("{to}: {}", in_words(granted));
         self.may_do(who, Right::People, verb, Object::Suite, detail).await
+    }
+
+    /// Does a change of people, or keeps it for a second person: then its number. `before`: what was allowed.
+    async fn change_people(
+        &self,
+        who: &Principal,
+        verb: &'static str,
+        before: &[Grant],
+        change: PeopleChange,
+    ) -> Result<Option<u64>, ServerError> {
+        let after = match change.removed || change.disabled {
+            true => Vec::new(),
+            false => self.unfolded(&change.grants).await?,
+        };
+        let weighs = second_person::more(before, &after);
+        let (number, line) = match retention::perform(&self.house, who, Act::People(change)).await?
+        {
+            Came::Done(_) => (None, weighs.map(|why| format!("one person alone, {why}"))),
+            Came::Asked(number) => {
+                (Some(number), Some(format!("waits for a second person: approval {number}")))
+            }
+        };
+        if let Some(line) = line {
+            self.write_down(who, verb, Object::Suite.to_string(), true, line).await?;
+        }
+        Ok(number)
+    }
+
+    async fn user_view(&self, name: &str) -> Result<UserView, ServerError> {
+        let name = name.to_owned();
+        let read = move |catalog: &Catalog| Ok((catalog.user(&name)?, catalog.approvals(true)?));
+        let (user, approvals) = self.house.books.run(read).await?;
+        view(user, &approvals)
+    }
+
+    /// What grants allow now; those for a location that is not there are refused.
+    async fn unfolded(&self, granted: &[Granted]) -> Result<Vec<Grant>, ServerError> {
+        let places = self.house.books.run(|catalog| catalog.client_places()).await?;
+        check_locations(granted, &places)?;
+        unfold(granted, &places)
+    }
+
+    async fn unfolded_as_kept(&self, document: &str) -> Result<Vec<Grant>, ServerError> {
+        let places = self.house.books.run(|catalog| catalog.client_places()).await?;
+        unfold(&granted_of(document)?, &places)
     }
 
     async fn reaches(
@@ -288,8 +415,25 @@ fn granted_of(document: &str) -> Result<Vec<Granted>, ServerError> {
         .map_err(|error| ServerError::Key(format!("grants in the catalog cannot be read: {error}")))
 }
 
-fn view(user: User) -> Result<UserView, ServerError> {
+/// Who sets a password, as it is kept with it.
+fn setter(who: &Principal) -> String {
+    person_of(who.name()).unwrap_or_else(|| who.name()).to_owned()
+}
+
+/// The newest act that waits and is about this user or token.
+fn waits_for(approvals: &[Approval], is_its: impl Fn(&PeopleChange) -> bool) -> Option<u64> {
+    let now = now_unix_ms();
+    approvals.iter().filter(|one| one.expires_unix_ms > now).find_map(|approval| {
+        match retention::read_act(approval) {
+            Ok(Act::People(change)) if is_its(&change) => Some(approval.number),
+            _ => None,
+        }
+    })
+}
+
+fn view(user: User, approvals: &[Approval]) -> Result<UserView, ServerError> {
     Ok(UserView {
+        waits_for: waits_for(approvals, |change| change.user.as_ref() == Some(&user.name)),
         grants: granted_of(&user.grants)?,
         name: user.name,
         disabled: user.disabled,
@@ -300,7 +444,8 @@ fn view(user: User) -> Result<UserView, ServerError> {
     })
 }
 
-fn token_view(token: ApiToken) -> Result<ApiTokenView, ServerError> {
+fn token_view(token: ApiToken, approvals: &[Approval]) -> Result<ApiTokenView, ServerError> {
+    let waits_for = waits_for(approvals, |change| change.token.as_ref() == Some(&token.name));
     let state = match (token.revoked_unix_ms, token.is_expired(now_unix_ms())) {
         (Some(_), _) => "revoked",
         (None, true) => "expired",
@@ -316,5 +461,6 @@ fn token_view(token: ApiToken) -> Result<ApiTokenView, ServerError> {
         expires_unix_ms: token.expires_unix_ms,
         revoked_unix_ms: token.revoked_unix_ms,
         used_unix_ms: token.used_unix_ms,
+        waits_for,
     })
 }

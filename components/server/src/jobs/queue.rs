@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use simsim_catalog::{Catalog, ClientId, Drive, Job, JobEnd, JobKind, Severity};
+use simsim_catalog::{Catalog, Client, ClientId, Drive, Job, JobEnd, JobKind, Severity};
 use simsim_model::{Kind, Outcome, ProgressSnapshot, StoreId};
 use simsim_transfer::throttle::Party;
 use tokio::sync::Notify;
@@ -27,6 +27,7 @@ use crate::ServerError;
 use crate::books::Books;
 use crate::clock::now_unix_ms;
 use crate::house::House;
+use crate::wake::Woken;
 use crate::{scheduler, streams};
 
 /// The queue is looked at anew after this time, whatever happens.
@@ -49,6 +50,7 @@ struct Shared {
     /// Why jobs that wait do, as of the last look at the queue.
     waiting: Mutex<HashMap<u64, String>>,
     clock: Mutex<ClockWatch>,
+    woken: Mutex<Woken>,
     wake: Notify,
 }
 
@@ -60,6 +62,7 @@ impl Jobs {
             running: Mutex::default(),
             waiting: Mutex::default(),
             clock: Mutex::new(ClockWatch::begin(now_unix_ms())),
+            woken: Mutex::default(),
             wake: Notify::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -149,9 +152,10 @@ impl Jobs {
         let read = move |catalog: &Catalog| {
             let queued = catalog.queued_jobs()?;
             let places = Places::read(catalog, &queued, now)?;
-            Ok((queued, places))
+            let clients = if queued.is_empty() { Vec::new() } else { catalog.clients()? };
+            Ok((queued, places, clients))
         };
-        let (queued, places) = self.shared.books.run(read).await?;
+        let (queued, places, clients) = self.shared.books.run(read).await?;
         let mut waiting = HashMap::new();
         for mut job in queued {
             let reached = house
@@ -165,7 +169,11 @@ impl Jobs {
                     if expired && job.waiting.held_by.is_none() && !self.is_running(job.number) {
                         self.expire(house, &job, &why).await?;
                     } else {
-                        waiting.insert(job.number, why);
+                        let woken = match reached {
+                            false => self.wake_client(&clients, &job, now),
+                            true => None,
+                        };
+                        waiting.insert(job.number, why + &woken.unwrap_or_default());
                     }
                     continue;
                 }
@@ -182,6 +190,17 @@ impl Jobs {
         }
         *self.shared.waiting.lock() = waiting;
         Ok(())
+    }
+
+    /// Wakes the client of a job that waits for it, where it is known how, and nothing else is in the way.
+    fn wake_client(&self, clients: &[Client], job: &Job, now_unix_ms: i64) -> Option<String> {
+        let early = job.waiting.not_before_unix_ms.is_some_and(|at| at > now_unix_ms);
+        if early || job.waiting.held_by.is_some() {
+            return None;
+        }
+        let client =
+            clients.iter().find(|client| client.id == job.client && client.is_enrolled())?;
+        self.shared.woken.lock().wake(client, now_unix_ms)
     }
 
     /// A job whose start window has passed does not run.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use simsim_catalog::{AuditEntry, Catalog, User};
+use simsim_catalog::{AuditEntry, Catalog, ClientPlaces, User};
 use simsim_format::random_bytes;
 use simsim_transfer::Counted;
 use zeroize::Zeroizing;
@@ -52,12 +52,15 @@ pub(crate) fn hash_of(text: &str) -> [u8; 32] {
 }
 
 /// What a kept document of grants allows.
-pub(crate) fn grants_of(document: &str) -> Result<(Vec<Granted>, Vec<Grant>), ServerError> {
+pub(crate) fn grants_of(
+    document: &str,
+    places: &ClientPlaces,
+) -> Result<(Vec<Granted>, Vec<Grant>), ServerError> {
     let damaged = |error: serde_json::Error| {
         ServerError::Key(format!("grants in the catalog cannot be read: {error}"))
     };
     let granted: Vec<Granted> = serde_json::from_str(document).map_err(damaged)?;
-    let grants = unfold(&granted)?;
+    let grants = unfold(&granted, places)?;
     Ok((granted, grants))
 }
 
@@ -87,10 +90,10 @@ impl Server {
                     Some(user) => Some(catalog.user(user)?),
                     None => None,
                 };
-                Ok(Some((token, user)))
+                Ok(Some((token, user, catalog.client_places()?)))
             })
             .await?;
-        let Some((token, user)) = found else {
+        let Some((token, user, places)) = found else {
             return Err(self.not_proved("an unknown API token", from).await);
         };
         let now = now_unix_ms();
@@ -104,10 +107,10 @@ impl Server {
             let why = format!("API token '{}' {why}", token.name);
             return Err(self.not_proved(&why, from).await);
         }
-        let (_, mut grants) = grants_of(&token.grants)?;
+        let (_, mut grants) = grants_of(&token.grants, &places)?;
         let mut name = format!("api-token:{}", token.name);
         if let Some(user) = &user {
-            grants = common(&grants_of(&user.grants)?.1, &grants);
+            grants = common(&grants_of(&user.grants, &places)?.1, &grants);
             name = format!("{}/{name}", name_of_user(&user.name));
         }
         if is_old(token.used_unix_ms, now) {

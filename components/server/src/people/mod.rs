@@ -17,7 +17,7 @@
 //! | `second_person` | changes that one person should not make alone |
 
 mod credentials;
-mod lock_out;
+pub(crate) mod lock_out;
 pub(crate) mod one_time;
 pub(crate) mod passwords;
 mod roles;
@@ -28,9 +28,9 @@ use simsim_transfer::WrongSecrets;
 use tokio::sync::Mutex;
 
 pub use credentials::Unknown;
-pub(crate) use credentials::new_secret;
+pub(crate) use credentials::{name_of_user, new_secret};
 pub use roles::{Granted, Role};
-pub(crate) use roles::{in_words, unfold};
+pub(crate) use roles::{check_locations, in_words, places_named, unfold};
 pub use sessions::{Begun, Known};
 
 /// What the Server keeps in memory of those who ask.

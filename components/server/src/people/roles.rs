@@ -1,7 +1,11 @@
 //! Roles: named sets of rights, and how grants of roles are written down.
 
+use std::collections::HashSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use simsim_catalog::ClientPlaces;
 
 use crate::ServerError;
 use crate::rights::{Grant, Right};
@@ -88,6 +92,9 @@ pub struct Granted {
     /// Only for what belongs to this client; none: for everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
+    /// Only for what belongs to the clients that stand in this location, or within it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
 }
 
 /// Grants of one user or token.
@@ -105,21 +112,56 @@ impl Granted {
     }
 }
 
-/// What a list of grants allows, each right once.
-pub(crate) fn unfold(granted: &[Granted]) -> Result<Vec<Grant>, ServerError> {
+/// What a list of grants allows as hosts stand now, each right once. A location that is not there holds
+/// nobody.
+pub(crate) fn unfold(
+    granted: &[Granted],
+    places: &ClientPlaces,
+) -> Result<Vec<Grant>, ServerError> {
     if granted.len() > GRANTS_MAX {
         return Err(ServerError::invalid(format!("at most {GRANTS_MAX} grants")));
     }
-    let mut grants: Vec<Grant> = Vec::new();
+    let mut grants = Vec::new();
+    let mut seen = HashSet::new();
     for one in granted {
+        let clients: Vec<Option<String>> = match (&one.client, &one.location) {
+            (Some(_), Some(_)) => {
+                let text = "a grant is for a client or for a location, not for both";
+                return Err(ServerError::invalid(text));
+            }
+            (client, None) => vec![client.clone()],
+            (None, Some(location)) => {
+                let there = places.get(location).into_iter().flatten();
+                there.map(|client| Some(client.clone())).collect()
+            }
+        };
         for right in one.rights()? {
-            let grant = Grant { right: *right, client: one.client.clone() };
-            if !grants.contains(&grant) {
-                grants.push(grant);
+            for client in &clients {
+                if seen.insert((*right, client.clone())) {
+                    grants.push(Grant { right: *right, client: client.clone() });
+                }
             }
         }
     }
     Ok(grants)
+}
+
+/// Refuses a grant for a location that is not there.
+pub(crate) fn check_locations(
+    granted: &[Granted],
+    places: &ClientPlaces,
+) -> Result<(), ServerError> {
+    let mut named = granted.iter().filter_map(|one| one.location.as_deref());
+    match named.find(|name| !places.contains_key(*name)) {
+        Some(name) => Err(ServerError::not_found("location", name)),
+        None => Ok(()),
+    }
+}
+
+/// The locations that a kept document of grants names.
+pub(crate) fn places_named(document: &str) -> Vec<String> {
+    let granted: Vec<Granted> = serde_json::from_str(document).unwrap_or_default();
+    granted.into_iter().filter_map(|one| one.location).collect()
 }
 
 /// For the audit log: `operator, right backup for 'web'`.
@@ -131,9 +173,10 @@ pub(crate) fn in_words(granted: &[Granted]) -> String {
             (None, Some(right)) => format!("right {}", right.as_str()),
             (None, None) => continue,
         };
-        words.push(match &one.client {
-            Some(client) => format!("{what} for '{client}'"),
-            None => what,
+        words.push(match (&one.client, &one.location) {
+            (Some(client), _) => format!("{what} for '{client}'"),
+            (None, Some(location)) => format!("{what} in '{location}'"),
+            (None, None) => what,
         });
     }
     if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
@@ -142,6 +185,34 @@ pub(crate) fn in_words(granted: &[Granted]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grant_for_a_location_is_one_for_each_client_that_stands_there_now() {
+        let granted = [Granted {
+            role: Some(Role::Backup),
+            location: Some("berlin".to_owned()),
+            ..Granted::default()
+        }];
+        let places =
+            ClientPlaces::from([("berlin".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
+        let grants = unfold(&granted, &places).unwrap();
+        let of = |right, client: &str| Grant { right, client: Some(client.to_owned()) };
+        assert_eq!(
+            grants,
+            [
+                of(Right::View, "a"),
+                of(Right::View, "b"),
+                of(Right::Backup, "a"),
+                of(Right::Backup, "b")
+            ]
+        );
+        assert!(unfold(&granted, &ClientPlaces::new()).unwrap().is_empty());
+        assert!(check_locations(&granted, &places).is_ok());
+        assert!(check_locations(&granted, &ClientPlaces::new()).is_err());
+        let both = [Granted { client: Some("a".to_owned()), ..granted[0].clone() }];
+        assert!(unfold(&both, &places).is_err());
+        assert_eq!(in_words(&granted), "backup in 'berlin'");
+    }
 
     fn role(role: Role, client: Option<&str>) -> Granted {
         Granted { role: Some(role), client: client.map(str::to_owned), ..Granted::default() }
@@ -183,18 +254,23 @@ mod tests {
 
     #[test]
     fn a_grant_is_a_role_or_a_right_and_unfolds_to_each_right_once() {
-        let grants = unfold(&[role(Role::Backup, None), role(Role::Operator, None)]).unwrap();
+        let grants =
+            unfold(&[role(Role::Backup, None), role(Role::Operator, None)], &ClientPlaces::new())
+                .unwrap();
         let rights: Vec<Right> = grants.iter().map(|grant| grant.right).collect();
         assert_eq!(rights, [Right::View, Right::Backup, Right::Maintain]);
-        let one = unfold(&[role(Role::Backup, Some("web"))]).unwrap();
+        let one = unfold(&[role(Role::Backup, Some("web"))], &ClientPlaces::new()).unwrap();
         assert!(one.iter().all(|grant| grant.client.as_deref() == Some("web")));
         let right = Granted { right: Some(Right::RestoreToOther), ..Granted::default() };
-        assert_eq!(unfold(std::slice::from_ref(&right)).unwrap().len(), 1);
+        assert_eq!(unfold(std::slice::from_ref(&right), &ClientPlaces::new()).unwrap().len(), 1);
         let both = Granted { role: Some(Role::Backup), ..right.clone() };
         for wrong in [both, Granted::default()] {
-            assert_eq!(unfold(&[wrong]).unwrap_err().kind(), simsim_model::Kind::Invalid);
+            assert_eq!(
+                unfold(&[wrong], &ClientPlaces::new()).unwrap_err().kind(),
+                simsim_model::Kind::Invalid
+            );
         }
-        assert!(unfold(&vec![right.clone(); GRANTS_MAX + 1]).is_err());
+        assert!(unfold(&vec![right.clone(); GRANTS_MAX + 1], &ClientPlaces::new()).is_err());
         assert_eq!(
             in_words(&[role(Role::Backup, Some("web")), right]),
             "backup for 'web', right restore-to-other"

@@ -1,10 +1,17 @@
-//! Changes that one person should not make alone: a user or token that may more than before.
+//! Changes of people that take two of them: who may more than before, and who is shut out that could have been
+//! the second person.
 //!
-//! The one place that decides about them. Approvals exist for what deletes; changes of people do not go
-//! through them yet, so what [`weigh`] finds is written into the audit log beside the change, and the
-//! change is made.
+//! A second person is somebody else who may approve. Where there is nobody else, one is enough, and the audit
+//! log says that it was one: a suite begins with one person, and of two one can shut the other one out. Nobody is the second person for their own
+//! rights, and nobody is a second person by a password or token that the first one knows.
 
-use crate::rights::{Grant, Principal, Right};
+use serde::{Deserialize, Serialize};
+use simsim_catalog::{LifeBooks, LifeChange};
+
+use super::credentials::{grants_of, name_of_user};
+use super::roles::{Granted, in_words, unfold};
+use crate::ServerError;
+use crate::rights::{Grant, Object, Principal, Right, person_of};
 
 /// Rights with which somebody can give others rights, or take data away from those whose it is.
 const WEIGHTY: [Right; 6] = [
@@ -16,8 +23,135 @@ const WEIGHTY: [Right; 6] = [
     Right::Approve,
 ];
 
-/// Why a second person should agree to a change of what somebody may; `None`: one is enough.
-pub(crate) fn weigh(before: &[Grant], after: &[Grant]) -> Option<String> {
+/// A user or an API token, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PeopleChange {
+    /// Either this
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// or this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// All that it may then.
+    pub grants: Vec<Granted>,
+    #[serde(default)]
+    pub disabled: bool,
+    #[serde(default)]
+    pub removed: bool,
+}
+
+/// A change that was weighed.
+pub(crate) struct WeighedChange {
+    pub change: LifeChange,
+    /// Why it takes a second person; empty: it does not.
+    pub needs: Vec<String>,
+    pub about: String,
+}
+
+impl PeopleChange {
+    /// As people call whose rights change.
+    fn holder(&self) -> String {
+        match (&self.user, &self.token) {
+            (Some(user), _) => format!("user '{user}'"),
+            (None, token) => format!("API token '{}'", token.as_deref().unwrap_or_default()),
+        }
+    }
+
+    pub(crate) fn verb(&self) -> &'static str {
+        match (&self.user, self.removed) {
+            (Some(_), true) => "user.remove",
+            (Some(_), false) => "user.change",
+            (None, _) => "api-token.create",
+        }
+    }
+
+    /// What it would do, and whether one person is enough. `second`: who approves it, if it was asked for.
+    pub(crate) fn weigh(
+        &self,
+        books: &LifeBooks,
+        asked_by: &str,
+        second: Option<&str>,
+    ) -> Result<WeighedChange, ServerError> {
+        let grants = serde_json::to_string(&self.grants)
+            .map_err(|error| ServerError::Lost(error.to_string()))?;
+        let (kept, change) = match (&self.user, &self.token) {
+            (Some(name), _) => {
+                let user = books.users.iter().find(|user| user.name == *name);
+                let user = user.ok_or_else(|| ServerError::not_found("user", name))?;
+                let change = match self.removed {
+                    true => LifeChange::RemoveUser(name.clone()),
+                    false => {
+                        LifeChange::User { name: name.clone(), grants, disabled: self.disabled }
+                    }
+                };
+                (
+                    if user.disabled {
+                        Vec::new()
+                    } else {
+                        grants_of(&user.grants, &books.places)?.1
+                    },
+                    change,
+                )
+            }
+            (None, token) => {
+                let name = token.clone().unwrap_or_default();
+                let token = books.api_tokens.iter().find(|token| token.name == name);
+                let token = token.ok_or_else(|| ServerError::not_found("API token", &name))?;
+                let kept = grants_of(&token.grants, &books.places)?.1;
+                (kept, LifeChange::Token { name, grants })
+            }
+        };
+        let after = match self.removed || self.disabled {
+            true => Vec::new(),
+            false => unfold(&self.grants, &books.places)?,
+        };
+        let mut reasons: Vec<String> = more(&kept, &after).into_iter().collect();
+        let gives = !reasons.is_empty();
+        let own = self.user.as_deref().map(name_of_user);
+        if may_approve(&kept) && !may_approve(&after) && own.as_deref() != person_of(asked_by) {
+            reasons.push("somebody who may approve is shut out".to_owned());
+        }
+        if let Some(by) = second
+            && gives
+            && own.as_deref().is_some_and(|own| person_of(by) == Some(own))
+        {
+            return Err(ServerError::Refused(format!(
+                "{} gets rights by this: somebody else is the second person",
+                self.holder()
+            )));
+        }
+        // There has to be a third one: whom it is about may agree, but need not be asked.
+        let others = others(books, asked_by, own.as_deref())?;
+        Ok(WeighedChange {
+            change,
+            needs: if others { reasons } else { Vec::new() },
+            about: match self.removed {
+                true => format!("remove {}", self.holder()),
+                false if self.disabled => format!("disable {}", self.holder()),
+                false => format!("let {} do: {}", self.holder(), in_words(&self.grants)),
+            },
+        })
+    }
+}
+
+fn may_approve(grants: &[Grant]) -> bool {
+    Principal::with_grants("", grants.to_vec()).may(Right::Approve, Object::Suite)
+}
+
+/// Whether there is somebody who could agree, beside who asks and whom it is about.
+fn others(books: &LifeBooks, asked_by: &str, about: Option<&str>) -> Result<bool, ServerError> {
+    for user in books.users.iter().filter(|user| !user.disabled) {
+        let name = name_of_user(&user.name);
+        let is_of_it = person_of(asked_by) == Some(&name) || about == Some(&name);
+        if !is_of_it && may_approve(&grants_of(&user.grants, &books.places)?.1) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The rights that weigh, of those that somebody gets; `None`: nothing of the kind.
+pub(crate) fn more(before: &[Grant], after: &[Grant]) -> Option<String> {
     let had = Principal::with_grants("", before.to_vec());
     let more = after.iter().filter(|grant| !had.covers(std::slice::from_ref(grant)));
     let mut weighty: Vec<&str> = Vec::new();
@@ -27,6 +161,25 @@ pub(crate) fn weigh(before: &[Grant], after: &[Grant]) -> Option<String> {
         }
     }
     (!weighty.is_empty()).then(|| format!("new rights: {}", weighty.join(", ")))
+}
+
+/// Why who asked for an act could speak as the one who approves it; `None`: could not.
+pub(crate) fn speaks_for(books: &LifeBooks, asked_by: &str, second: &str) -> Option<String> {
+    let asked = person_of(asked_by)?;
+    if let Some((_, token)) = second.split_once("/api-token:") {
+        let token = books.api_tokens.iter().find(|one| one.name == token)?;
+        return (person_of(&token.created_by) == Some(asked)).then(|| {
+            format!("{asked} made the API token '{}' and knows it: take another one", token.name)
+        });
+    }
+    let user = second.strip_prefix("user:")?;
+    let by = books.users.iter().find(|one| one.name == user)?.password_by.as_deref()?;
+    (person_of(by) == Some(asked)).then(|| {
+        format!(
+            "{asked} set the password of user '{user}' and knows it: {user} changes it first, with 'simsim \
+             user password' or in the browser"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -42,10 +195,10 @@ mod tests {
         let view = [grant(Right::View, None)];
         let one = [grant(Right::Administer, Some("web")), grant(Right::View, None)];
         let all = [grant(Right::Administer, None)];
-        assert_eq!(weigh(&[], &view), None);
-        assert_eq!(weigh(&view, &one).as_deref(), Some("new rights: administer"));
-        assert!(weigh(&one, &all).is_some(), "wider than before");
-        assert_eq!(weigh(&all, &one), None);
-        assert_eq!(weigh(&all, &all), None);
+        assert_eq!(more(&[], &view), None);
+        assert_eq!(more(&view, &one).as_deref(), Some("new rights: administer"));
+        assert!(more(&one, &all).is_some(), "wider than before");
+        assert_eq!(more(&all, &one), None);
+        assert_eq!(more(&all, &all), None);
     }
 }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use simsim_catalog::{ConsoleSession, User};
+use simsim_catalog::{ClientPlaces, ConsoleSession, User};
 use zeroize::Zeroizing;
 
 use super::credentials::{Unknown, grants_of, hash_of, is_old, name_of_user, new_secret};
@@ -87,7 +87,7 @@ impl Server {
             Step::NotNeeded | Step::Wrong => None,
         };
         self.note_log_in(&user.name, from).await?;
-        let good = self
+        let (good, places) = self
             .house
             .books
             .run(move |catalog| {
@@ -97,7 +97,7 @@ impl Server {
                 if good {
                     catalog.add_console_session(&hash, &new, SESSIONS_MAX)?;
                 }
-                Ok(good)
+                Ok((good, catalog.client_places()?))
             })
             .await?;
         if !good {
@@ -105,7 +105,7 @@ impl Server {
             tokio::time::sleep_until(begun + ANSWERED_AFTER).await;
             return Err(refusal);
         }
-        let known = known(&user, &session, &secret)?;
+        let known = known(&user, &places, &session, &secret)?;
         Ok(Begun { secret, session: known.session })
     }
 
@@ -134,10 +134,10 @@ impl Server {
                 if is_old(Some(session.used_unix_ms), now) {
                     catalog.console_session_is_used(&hash, now)?;
                 }
-                Ok(Some((session, user)))
+                Ok(Some((session, user, catalog.client_places()?)))
             })
             .await?;
-        let Some((session, user)) = found else {
+        let Some((session, user, places)) = found else {
             return Err(match secret.starts_with(PREFIX) {
                 // One that has ended: whoever shows it has done nothing wrong.
                 true => Unknown::NotProved,
@@ -152,7 +152,7 @@ impl Server {
             let text = "what changes something needs the session's own 'X-CSRF-Token'";
             return Err(Unknown::Failed(ServerError::Refused(text.to_owned())));
         }
-        Ok(known(&user, &session, secret)?)
+        Ok(known(&user, &places, &session, secret)?)
     }
 
     /// Ends a session; one that is unknown has ended before.
@@ -222,8 +222,13 @@ fn is_locked(user: &User, now_unix_ms: i64) -> bool {
     user.locked_until_unix_ms.is_some_and(|until| until > now_unix_ms)
 }
 
-fn known(user: &User, session: &ConsoleSession, secret: &str) -> Result<Known, ServerError> {
-    let (_, grants) = grants_of(&user.grants)?;
+fn known(
+    user: &User,
+    places: &ClientPlaces,
+    session: &ConsoleSession,
+    secret: &str,
+) -> Result<Known, ServerError> {
+    let (_, grants) = grants_of(&user.grants, places)?;
     let view = SessionView {
         user: user.name.clone(),
         grants: grants.clone(),

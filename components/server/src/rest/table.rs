@@ -65,6 +65,7 @@ routes! {
     "Suite":
     Get "/status" "status" plain status => One;
     Get "/me" "who" plain who => One;
+    Post "/me/password" "me.password" takes set_own_password => Act { makes: None };
     Get "/openapi.json" "who" plain who => Document;
     "Clients":
     Get "/clients" "client.list" plain clients => whole("", "name", &["state", "access_mode"]);
@@ -110,6 +111,18 @@ routes! {
         => Make { change: Some("drive-group.change") }, by("drive-group.show");
     Delete "/drive-groups/{name}" "drive-group.remove" takes delete_drive_group
         => Does::Delete, by("drive-group.show");
+    Put "/clients/{name}/place" "client.place" takes place_client
+        => Set, among("client.list", "", "name");
+    Put "/clients/{name}/wake" "client.set-wake" takes set_client_wake
+        => Set, among("client.list", "", "name");
+    Post "/clients/{name}/wake" "client.wake" takes wake_client => Act { makes: None };
+    "Locations":
+    Get "/locations" "location.list" plain locations => whole("", "name", &["parent"]);
+    Get "/locations/{name}" "location.show" takes location => One;
+    Put "/locations/{name}" "location.add" takes add_location
+        => Make { change: Some("location.change") }, by("location.show");
+    Delete "/locations/{name}" "location.remove" takes delete_location
+        => Does::Delete, by("location.show");
     "Commands":
     Get "/commands" "command.list" plain commands => whole("", "name", &["client"]);
     Get "/commands/{name}" "command.show" takes command => One;

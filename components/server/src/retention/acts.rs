@@ -15,6 +15,7 @@ use super::judge::{Judged, label, policies, zone_error};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
+use crate::people::second_person::{self, PeopleChange};
 use crate::rights::{Principal, person_of};
 
 /// How long an act waits for the second person.
@@ -45,6 +46,8 @@ pub(crate) enum Act {
         #[serde(default)]
         emptied: Vec<String>,
     },
+    /// What somebody may.
+    People(PeopleChange),
 }
 
 impl Act {
@@ -53,6 +56,7 @@ impl Act {
             Act::DeleteSavesets { .. } => "saveset.delete",
             Act::ReleaseHold { .. } => "saveset.hold",
             Act::ChangePool { .. } => "pool.change",
+            Act::People(change) => change.verb(),
         }
     }
 
@@ -161,6 +165,9 @@ pub(crate) async fn keep(
                 return Ok((Done::default(), vec![LifeChange::End(end(ApprovalState::Rejected))]));
             }
             two_persons(approval, &by, &[])?;
+            if let Some(why) = second_person::speaks_for(books, &approval.asked_by, &by) {
+                return Err(ServerError::Refused(format!("approval {number}: {why}")));
+            }
             let act = read_act(approval)?;
             let weighed = weigh(&act, books, Asker::Second(approval, &by), now)?;
             let mut changes = vec![LifeChange::End(end(ApprovalState::Approved))];
@@ -223,6 +230,20 @@ fn ask(weighed: &Weighed, by: &str, now: i64) -> Result<NewApproval, ServerError
 
 fn weigh(act: &Act, books: &LifeBooks, asker: Asker<'_>, now: i64) -> Result<Weighed, ServerError> {
     match act {
+        Act::People(change) => {
+            let (asked_by, second) = match asker {
+                Asker::First(by) => (by, None),
+                Asker::Second(approval, by) => (approval.asked_by.as_str(), Some(by)),
+            };
+            let weighed = change.weigh(books, asked_by, second)?;
+            Ok(Weighed {
+                changes: vec![weighed.change],
+                done: Done::default(),
+                needs: weighed.needs,
+                about: weighed.about,
+                act: act.clone(),
+            })
+        }
         Act::DeleteSavesets { savesets, store, why } => {
             weigh_deletion(act, books, savesets, *store, why, asker, now)
         }

@@ -23,7 +23,7 @@ mod telling;
 
 use crate::house::House;
 
-pub(crate) use acts::{Act, Came, keep, perform};
+pub(crate) use acts::{Act, Came, keep, perform, read_act};
 pub(crate) use clock::{Confirmed, Known, instant};
 pub(crate) use judge::{Judged, label, policies, zone_error};
 pub(crate) use run::decide_all;

@@ -20,6 +20,9 @@ ALTER TABLE clients ADD COLUMN location TEXT REFERENCES locations (name);
 -- How a host that sleeps is woken: a JSON object with its network card's address.
 ALTER TABLE clients ADD COLUMN wake TEXT;
 
+-- Who set a user's password last: whoever did knows it. NULL: not known.
+ALTER TABLE users ADD COLUMN password_by TEXT;
+
 -- Jobs of commands have no datastore. A constraint cannot be changed: the tables are made anew.
 DROP INDEX jobs_by_state;
 DROP INDEX jobs_by_task;

@@ -34,10 +34,13 @@ fn names(catalog: &Catalog) -> Vec<String> {
 fn users_are_added_changed_and_removed_with_all_that_is_theirs() {
     let Some(on) = on() else { return };
     let (_place, catalog, _) = furnished(&on);
-    let made = catalog.add_user("anna", "[1]", "hash", 5).unwrap();
+    let made = catalog.add_user("anna", "[1]", "hash", "local:root", 5).unwrap();
     assert_eq!((made.grants.as_str(), made.disabled, made.created_unix_ms), ("[1]", false, 5));
-    assert_eq!(catalog.add_user("anna", "[]", "x", 6).unwrap_err().kind(), Kind::Invalid);
-    catalog.add_user("Bert", "[]", "hash", 7).unwrap();
+    assert_eq!(
+        catalog.add_user("anna", "[]", "x", "local:root", 6).unwrap_err().kind(),
+        Kind::Invalid
+    );
+    catalog.add_user("Bert", "[]", "hash", "local:root", 7).unwrap();
     assert_eq!(names(&catalog), ["Bert", "anna"]);
     assert_eq!(catalog.user("ANNA").unwrap_err().kind(), Kind::NotFound);
     assert!(!format!("{made:?}").contains("hash"), "{made:?}");
@@ -52,7 +55,7 @@ fn users_are_added_changed_and_removed_with_all_that_is_theirs() {
     assert_eq!(catalog.change_user("nobody", "[]", true).unwrap_err().kind(), Kind::NotFound);
 
     catalog.add_console_session(&[4; 32], &session("anna", 1), 8).unwrap();
-    catalog.set_password("anna", "other").unwrap();
+    catalog.set_password("anna", "other", "user:anna").unwrap();
     assert_eq!(catalog.console_session(&[4; 32]).unwrap(), None, "as with another password");
     assert_eq!(catalog.user("anna").unwrap().password_hash, "other");
 
@@ -67,7 +70,7 @@ fn users_are_added_changed_and_removed_with_all_that_is_theirs() {
 fn wrong_log_ins_are_counted_and_a_one_time_password_serves_once() {
     let Some(on) = on() else { return };
     let (_place, catalog, _) = furnished(&on);
-    catalog.add_user("anna", "[]", "hash", 5).unwrap();
+    catalog.add_user("anna", "[]", "hash", "local:root", 5).unwrap();
     for failed in 1..4 {
         catalog.login_failed("anna", |count| Some(i64::from(count) * 10)).unwrap();
         let user = catalog.user("anna").unwrap();
@@ -118,8 +121,8 @@ fn an_api_token_is_found_by_its_hash_until_it_is_revoked_or_expires() {
 fn a_user_has_so_many_sessions_and_they_end_one_by_one_or_in_time() {
     let Some(on) = on() else { return };
     let (_place, catalog, _) = furnished(&on);
-    catalog.add_user("anna", "[]", "hash", 5).unwrap();
-    catalog.add_user("bert", "[]", "hash", 5).unwrap();
+    catalog.add_user("anna", "[]", "hash", "local:root", 5).unwrap();
+    catalog.add_user("bert", "[]", "hash", "local:root", 5).unwrap();
     catalog.add_console_session(&[100; 32], &session("bert", 1), 3).unwrap();
     for n in 1..=5_u8 {
         catalog.add_console_session(&[n; 32], &session("anna", i64::from(n) * 100), 3).unwrap();

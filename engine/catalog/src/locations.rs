@@ -1,0 +1,198 @@
+//! Locations: a tree of places in which hosts stand.
+
+use std::collections::BTreeMap;
+
+use rusqlite::params;
+
+use crate::CatalogError;
+use crate::catalog::Catalog;
+use crate::cells::Cells;
+use crate::clients::{Client, client_by_id, client_by_name};
+use crate::schedules::Put;
+use crate::sql::Session;
+
+/// Locations above one another.
+const DEPTH_MAX: usize = 16;
+
+/// One place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    pub name: String,
+    /// The place that it is in.
+    pub parent: Option<String>,
+    pub note: String,
+    pub created_unix_ms: i64,
+}
+
+/// The clients that stand in each location, or in one beneath it.
+pub type ClientPlaces = BTreeMap<String, Vec<String>>;
+
+impl Catalog {
+    /// Adds a location, or replaces all of one but its name. Errors: exists, `NotFound`, as `put` says;
+    /// `NotFound` for the parent; `Invalid` for a circle and for a tree that is too deep.
+    pub fn put_location(
+        &self,
+        put: Put,
+        name: &str,
+        parent: Option<&str>,
+        note: &str,
+        now_unix_ms: i64,
+    ) -> Result<Location, CatalogError> {
+        self.write("keep a location", |transaction| {
+            let all = all(transaction)?;
+            let is_there = all.iter().any(|one| one.name == name);
+            match (put, is_there) {
+                (Put::Add, true) => return Err(CatalogError::exists("location", name)),
+                (Put::Change, false) => return Err(CatalogError::not_found("location", name)),
+                _ => {}
+            }
+            check_parent(&all, name, parent)?;
+            match put {
+                Put::Add => transaction.execute(
+                    "INSERT INTO locations (name, parent, note, created_unix_ms)
+                     VALUES (?1, ?2, ?3, ?4)",
+                    params![name, parent, note, now_unix_ms],
+                )?,
+                Put::Change => transaction.execute(
+                    "UPDATE locations SET parent = ?2, note = ?3 WHERE name = ?1",
+                    params![name, parent, note],
+                )?,
+            };
+            there(transaction, name)
+        })
+    }
+
+    /// All locations, by name.
+    pub fn locations(&self) -> Result<Vec<Location>, CatalogError> {
+        self.read("list locations", all)
+    }
+
+    /// One location. Errors: `NotFound`.
+    pub fn location(&self, name: &str) -> Result<Location, CatalogError> {
+        self.read("look up a location", |catalog| there(catalog, name))
+    }
+
+    /// Removes a location. Errors: `NotFound`; `Busy` while hosts stand in it, or others are in it.
+    pub fn delete_location(&self, name: &str) -> Result<(), CatalogError> {
+        self.write("remove a location", |transaction| {
+            let all = all(transaction)?;
+            if !all.iter().any(|one| one.name == name) {
+                return Err(CatalogError::not_found("location", name));
+            }
+            let mut users: Vec<String> = all
+                .iter()
+                .filter(|one| one.parent.as_deref() == Some(name))
+                .map(|one| format!("location '{}'", one.name))
+                .collect();
+            for (client, location) in placed(transaction)? {
+                if location == name {
+                    users.push(format!("client '{client}'"));
+                }
+            }
+            if !users.is_empty() {
+                let (name, by) = (name.to_owned(), users.join(", "));
+                return Err(CatalogError::StillUsed { noun: "location", name, by });
+            }
+            transaction.execute("DELETE FROM locations WHERE name = ?1", [name])?;
+            Ok(())
+        })
+    }
+
+    /// Says where a host stands; `None`: nowhere. Errors: `NotFound` for either.
+    pub fn place_client(
+        &self,
+        client: &str,
+        location: Option<&str>,
+    ) -> Result<Client, CatalogError> {
+        self.write("place a client", |transaction| {
+            let client = client_by_name(transaction, client)?;
+            if let Some(location) = location {
+                there(transaction, location)?;
+            }
+            transaction.execute(
+                "UPDATE clients SET location = ?2 WHERE client = ?1",
+                params![client.id.0, location],
+            )?;
+            client_by_id(transaction, client.id)
+        })
+    }
+
+    /// Which clients stand where.
+    pub fn client_places(&self) -> Result<ClientPlaces, CatalogError> {
+        self.read("look where clients stand", places)
+    }
+}
+
+fn check_parent(all: &[Location], name: &str, parent: Option<&str>) -> Result<(), CatalogError> {
+    let mut above = parent;
+    for _ in 0..DEPTH_MAX {
+        let Some(at) = above else { return Ok(()) };
+        if at == name {
+            return Err(CatalogError::invalid(format!("location '{name}' would be inside itself")));
+        }
+        let found = all.iter().find(|one| one.name == at);
+        let found = found.ok_or_else(|| CatalogError::not_found("location", at))?;
+        above = found.parent.as_deref();
+    }
+    Err(CatalogError::invalid(format!("locations are at most {DEPTH_MAX} deep")))
+}
+
+pub(crate) fn places(catalog: &Session<'_>) -> Result<ClientPlaces, CatalogError> {
+    let all = all(catalog)?;
+    let parents: BTreeMap<&str, Option<&str>> =
+        all.iter().map(|one| (one.name.as_str(), one.parent.as_deref())).collect();
+    let mut places: ClientPlaces = all.iter().map(|one| (one.name.clone(), Vec::new())).collect();
+    for (client, location) in placed(catalog)? {
+        let mut at = Some(location.as_str());
+        // The tree was checked when it was written; a damaged one ends here all the same.
+        for _ in 0..=DEPTH_MAX {
+            let Some(name) = at else { break };
+            if let Some(clients) = places.get_mut(name) {
+                clients.push(client.clone());
+            }
+            at = parents.get(name).copied().flatten();
+        }
+    }
+    Ok(places)
+}
+
+fn placed(catalog: &Session<'_>) -> Result<Vec<(String, String)>, CatalogError> {
+    let mut ask = catalog.prepare_cached(
+        "SELECT name, location FROM clients WHERE location IS NOT NULL ORDER BY name",
+    )?;
+    let mut rows = ask.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let cells = Cells::new("clients", row);
+        found.push((cells.get("name")?, cells.get("location")?));
+    }
+    Ok(found)
+}
+
+fn all(catalog: &Session<'_>) -> Result<Vec<Location>, CatalogError> {
+    let mut ask = catalog.prepare_cached("SELECT * FROM locations ORDER BY name")?;
+    let mut rows = ask.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(from_row(&Cells::new("locations", row))?);
+    }
+    Ok(found)
+}
+
+fn there(catalog: &Session<'_>, name: &str) -> Result<Location, CatalogError> {
+    let mut ask = catalog.prepare_cached("SELECT * FROM locations WHERE name = ?1")?;
+    let mut rows = ask.query([name])?;
+    match rows.next()? {
+        Some(row) => from_row(&Cells::new("locations", row)),
+        None => Err(CatalogError::not_found("location", name)),
+    }
+}
+
+fn from_row(cells: &Cells<'_>) -> Result<Location, CatalogError> {
+    Ok(Location {
+        name: cells.get("name")?,
+        parent: cells.get("parent")?,
+        note: cells.get("note")?,
+        created_unix_ms: cells.get("created_unix_ms")?,
+    })
+}
