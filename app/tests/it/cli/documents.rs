@@ -153,6 +153,7 @@ fn every_document_is_as_its_page_says() {
     check("Authority", &["interface", "authority"]);
     check("Authority", &["interface", "authority", "rotate"]);
     check("Authority", &["interface", "authority", "finish"]);
+    check("Client", &["client", "wake", &own, "--card", "00:1b:44:11:3a:b7"]);
     check("KeyRotated", &["client", "rotate-key", &own]);
     check("InterfacesSet", &["interface", "set", &own, "http://127.0.0.1"]);
     check("Interfaces", &["interface", "choose", &own, "http"]);
