@@ -193,7 +193,7 @@ fn prepare(is_daemon: bool) -> Result<(), exit::Failure> {
     Ok(())
 }
 
-/// By how many milliseconds a test sets the server's clock: what the file says now that stands first among the
+/// By how many milliseconds a test sets this host's clock: what the file says now that stands first among the
 /// failpoints, as `clock=FILE`.
 fn clock_of_tests_ms() -> i64 {
     let points = std::env::var(FAILPOINTS_VARIABLE).unwrap_or_default();

@@ -251,6 +251,8 @@ pub fn platform() -> String {
 
 /// Nanoseconds since 1970 by this host's clock; 0 before.
 pub fn unix_ns() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let now = simsim_model::failpoint::shifted(SystemTime::now())
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }

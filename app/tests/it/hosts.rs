@@ -86,6 +86,13 @@ impl Daemon {
         self.ready();
     }
 
+    /// As [`Daemon::again`], with further environment.
+    pub fn again_with(&mut self, variables: &[(&str, &str)]) {
+        self.process.kill();
+        self.process = Self::spawn_with(self.role, &self.state, self.port, variables);
+        self.ready();
+    }
+
     /// Asks the server that runs here.
     pub fn ask(&self, verb: &str, body: Value) -> Result<Value, ConsoleError> {
         let client = LocalClient::new(self.state.join("console.sock"));

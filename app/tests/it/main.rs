@@ -18,6 +18,7 @@ mod identity;
 mod interfaces;
 mod locations;
 mod memory;
+mod month;
 mod outbound;
 mod own_keys;
 mod ports;

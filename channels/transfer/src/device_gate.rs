@@ -428,7 +428,9 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn now_unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    simsim_model::failpoint::shifted(SystemTime::now())
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

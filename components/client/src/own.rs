@@ -138,6 +138,8 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn now_unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = simsim_model::failpoint::shifted(SystemTime::now())
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

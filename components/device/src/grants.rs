@@ -272,7 +272,7 @@ impl Grant {
 }
 
 pub(crate) fn now_unix_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = simsim_model::failpoint::shifted(SystemTime::now()).duration_since(UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 

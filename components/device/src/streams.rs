@@ -28,7 +28,9 @@ pub(crate) fn take(
             "the ticket came without a domain key: this device cannot seal a plain stream",
         ));
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = simsim_model::failpoint::shifted(SystemTime::now())
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let name = stream_name(&grant.names.task);
     let job = BackupJob {
         session: Arc::new(Session::new(Arc::clone(grant))),

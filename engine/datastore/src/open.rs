@@ -458,7 +458,7 @@ fn holder() -> String {
 
 /// Nanoseconds since 1970 by this host's clock.
 pub(crate) fn unix_ns() -> i64 {
-    SystemTime::now()
+    simsim_model::failpoint::shifted(SystemTime::now())
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }

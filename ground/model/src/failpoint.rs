@@ -29,7 +29,7 @@ static ARMED: Mutex<Vec<Armed>> = Mutex::new(Vec::new());
 #[cfg(debug_assertions)]
 static CLOCK: Mutex<Option<fn() -> i64>> = Mutex::new(None);
 
-/// Lets the Server's clock go otherwise by as many milliseconds as `shift` says at each look. Release builds ignore
+/// Lets this host's clock go otherwise by as many milliseconds as `shift` says at each look. Release builds ignore
 /// it.
 pub fn set_clock(shift: fn() -> i64) {
     #[cfg(debug_assertions)]
@@ -40,7 +40,7 @@ pub fn set_clock(shift: fn() -> i64) {
     let _ = shift;
 }
 
-/// By how many milliseconds a test sets the Server's clock; 0 without one, and in release builds.
+/// By how many milliseconds a test sets this host's clock; 0 without one, and in release builds.
 pub fn clock_shift_ms() -> i64 {
     #[cfg(debug_assertions)]
     {
@@ -49,6 +49,14 @@ pub fn clock_shift_ms() -> i64 {
     }
     #[cfg(not(debug_assertions))]
     0
+}
+
+/// The time that a test wants in place of this one; the same without one, and in release builds.
+pub fn shifted(now: std::time::SystemTime) -> std::time::SystemTime {
+    let ms = clock_shift_ms();
+    let by = std::time::Duration::from_millis(ms.unsigned_abs());
+    let then = if ms < 0 { now.checked_sub(by) } else { now.checked_add(by) };
+    then.unwrap_or(now)
 }
 
 /// Arms points from a text: `name=kill`, `name=hang`, `name=kill:3` (pass three times first),

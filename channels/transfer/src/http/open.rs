@@ -77,6 +77,7 @@ pub(super) fn open(device: &Device, caller: &Caller, transfer: &TransferId, body
 }
 
 pub(crate) fn now_unix_s() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let since = simsim_model::failpoint::shifted(std::time::SystemTime::now())
+        .duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }

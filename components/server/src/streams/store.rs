@@ -217,7 +217,9 @@ async fn relay(
     }
     let progress = Arc::new(Progress::new());
     let name = stream_name(&job.task_name);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = simsim_model::failpoint::shifted(SystemTime::now())
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let (handle, ticket, key) = (Handle::current(), granted.ticket, DomainKey::new(&ready.key));
     let details = ManifestDetails {
         client: job.client_name.clone(),
