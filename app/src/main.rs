@@ -63,6 +63,8 @@ enum Verb {
         #[command(subcommand)]
         verb: cli::catalog::CatalogVerb,
     },
+    /// Bring a lost server back: from a datastore, or a copy of one, and the recovery kit
+    Recover(cli::recover::Arguments),
     /// Restore with nothing but a copy of a datastore and the recovery kit: no server needed
     Rescue(cli::rescue::Arguments),
     /// Back up a folder through the real ports, restore it, compare: all on this host
@@ -147,6 +149,7 @@ fn run(line: CommandLine) -> Result<u8, exit::Failure> {
         Verb::Asked(verb) => cli::run(verb, cli::Way::of(common, &state()?)?, common),
         Verb::Ports { verb } => cli::ports::run_here(verb, &state()?, common),
         Verb::Catalog { verb } => cli::catalog::run(verb, &state()?, common),
+        Verb::Recover(arguments) => cli::recover::run(arguments, &state()?, common),
         Verb::Rescue(arguments) => cli::rescue::run(arguments, common),
         Verb::Quickstart(arguments) => {
             let state = State::named_or_below_home(named, "quickstart")?;

@@ -1,5 +1,5 @@
 //! Verbs of the command line. Most of them ask the server of this host through its local socket and
-//! show the answer; `rescue` works without any server.
+//! show the answer; `rescue` and `recover` work without any server.
 //!
 //! ```text
 //! context     the way to the server and the screen, for one run
@@ -42,6 +42,7 @@ mod queue;
 mod rates;
 mod reference;
 mod replications;
+pub mod recover;
 pub mod rescue;
 mod restore;
 mod retention;

@@ -42,7 +42,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "ports",
         ],
     ),
-    ("When all else is lost", &["rescue"]),
+    ("When all else is lost", &["recover", "rescue"]),
     ("Run", &["server", "rds"]),
     ("Help", &["help", "man", "completions"]),
 ];

@@ -7,6 +7,8 @@
 mod copy;
 mod restore;
 
+pub use self::copy::{Copy, Locked};
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -15,7 +17,6 @@ use simsim_model::{Kind, Level, SavesetId};
 use simsim_server::api::{EntryView, FindRequest, LsReply, LsRequest};
 use simsim_server::look;
 
-use self::copy::Copy;
 use super::browse::{entries_text, name_of};
 use super::context::CommonArguments;
 use super::kit;

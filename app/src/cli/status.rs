@@ -15,6 +15,13 @@ pub async fn run(cx: &Context) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
+fn own_backup(status: &Status) -> Text {
+    match status.self_backup_unix_ms {
+        Some(at) => when(at).into(),
+        None => Text::styled(Style::Warn, "none"),
+    }
+}
+
 fn text(screen: &Screen, status: &Status) -> Result<(), Failure> {
     let up = lasting_ms(now_unix_ms() - status.started_unix_ms);
     screen.line(
@@ -50,6 +57,7 @@ fn text(screen: &Screen, status: &Status) -> Result<(), Failure> {
         ("savesets", count(status.savesets).into()),
         ("jobs", jobs),
         ("recovery kit", kit),
+        ("self-backup", own_backup(status)),
         ("server key", Text::new().dim(&status.fingerprint)),
     ]))?;
     if status.warnings.is_empty() {

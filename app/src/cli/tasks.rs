@@ -28,7 +28,7 @@ pub enum TaskVerb {
         #[arg(long)]
         client: Option<String>,
         /// What to back up: folders or files of the client
-        #[arg(required_unless_present_any = ["stream", "external"], value_name = "PATH")]
+        #[arg(required_unless_present_any = ["stream", "external", "self_backup"], value_name = "PATH")]
         sources: Vec<PathBuf>,
         /// Back up what a command of the client writes, kept under the task's name: the command's
         /// name in the policy of the client's owner
@@ -38,6 +38,9 @@ pub enum TaskVerb {
         /// ticket
         #[arg(long, conflicts_with_all = ["sources", "stream"])]
         external: bool,
+        /// Back up the server itself: its catalog, keys and settings, for 'simsim recover'
+        #[arg(long, conflicts_with_all = ["sources", "stream", "external", "client"])]
+        self_backup: bool,
         /// External tasks: send callers to the host of the datastore with their stream, and give it the
         /// key for it [default: the server passes it on, sealed]
         #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", require_equals = true, requires = "external")]
@@ -204,13 +207,27 @@ impl OptionArguments {
 
 pub async fn run(cx: &Context, verb: TaskVerb) -> Result<u8, Failure> {
     match verb {
-        TaskVerb::Add { name, client, sources, stream, external, redirect, options } => {
+        TaskVerb::Add {
+            name,
+            client,
+            sources,
+            stream,
+            external,
+            self_backup,
+            redirect,
+            options,
+        } => {
             let mut request = new_task(cx, name, client, &sources, stream, options).await?;
             if external {
                 request.kind = TargetKind::Stream;
                 request.sources = vec![request.name.clone()];
                 request.options.external = true;
                 request.options.redirect = redirect.unwrap_or(false);
+            }
+            if self_backup {
+                request.kind = TargetKind::Stream;
+                request.sources = vec![simsim_server::SELF_BACKUP_SOURCE.to_owned()];
+                request.options.self_backup = true;
             }
             one(cx, cx.ask("task.add", &request).await?)
         }
@@ -409,9 +426,10 @@ fn task_text(screen: &Screen, task: &TaskView) -> Result<(), Failure> {
 }
 
 fn backs_up(task: &TaskView, between: &str) -> String {
-    match task.options.external {
-        true => "raw streams from outside".to_owned(),
-        false => task.sources.join(between),
+    match (task.options.external, task.options.self_backup) {
+        (true, _) => "raw streams from outside".to_owned(),
+        (_, true) => "the server itself".to_owned(),
+        (false, false) => task.sources.join(between),
     }
 }
 

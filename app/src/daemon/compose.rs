@@ -450,6 +450,7 @@ impl Running {
             let options = StartOptions {
                 state: state_folder,
                 config,
+                settings_file: settings.file.clone(),
                 dial_self,
                 dial_self_ctrl,
                 called_at,

@@ -31,6 +31,9 @@ const SETTINGS_BYTES_MAX: u64 = 1 << 20;
 pub struct Settings {
     /// This host's name for people, and at the server; empty: the system's host name.
     pub name: String,
+    /// The file that said so, if one did.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     pub listen: ListenSettings,
     pub ftp: FtpSettings,
     pub client: ClientSettings,
@@ -200,7 +203,8 @@ impl Settings {
             match read(place) {
                 Ok(text) => {
                     tracing::info!(file = %place.display(), "settings");
-                    return Self::parse(place, &text);
+                    let settings = Self::parse(place, &text)?;
+                    return Ok(Self { file: Some(place.to_owned()), ..settings });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {}
                 Err(error) => {

@@ -45,6 +45,15 @@ pub(crate) fn open(folder: &Path, setting: &str) -> Result<(MasterKey, Catalog),
     Ok((master, catalog))
 }
 
+/// How to open the catalog that a setting names, in this Server's folder.
+pub(crate) fn options_in(
+    folder: &Path,
+    setting: &str,
+    master: &MasterKey,
+) -> Result<CatalogOptions, ServerError> {
+    Ok(options(place(folder, setting)?, master))
+}
+
 fn options(place: CatalogPlace, master: &MasterKey) -> CatalogOptions {
     CatalogOptions { place, audit_key: master.audit_key(), now_unix_ms: now_unix_ms() }
 }

@@ -27,6 +27,8 @@ pub(crate) struct House {
     /// `<state>/server`.
     pub folder: PathBuf,
     pub config: ServerConfig,
+    /// Where the daemon's settings lie, if they lie in a file.
+    pub settings_file: Option<PathBuf>,
     /// The Server's name for people.
     pub name: String,
     /// The name under which its own host is enrolled.

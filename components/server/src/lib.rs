@@ -20,6 +20,7 @@
 //! | `authority` | the suite's certificate authority, for the tools of others, and its rotation |
 //! | `certificates` | which host has which certificate, and when it gets another one |
 //! | `rates` | how fast devices let data go, by this host's clock |
+//! | `recovery` | the backup of the server itself, and coming back from it |
 //! | `reconcile` | looks after a device each time it is reached |
 //! | `retention` | what keeps savesets, what lets them go, and telling devices so |
 //! | `people` | users, sessions, API tokens: who asks |
@@ -47,6 +48,7 @@ mod nodes;
 mod people;
 mod rates;
 mod reconcile;
+mod recovery;
 mod rest;
 mod retention;
 mod rights;
@@ -62,5 +64,8 @@ pub use desk::{Answer, JobFollower, VERBS, right_needed};
 pub use error::ServerError;
 pub use jobs::{JobEvent, JobEventKind};
 pub use people::{Begun, Granted, Known, Role, Unknown};
+pub use recovery::{
+    DatastoreHead, KeptFile, RecoverInto, Recovered, SELF_BACKUP_SOURCE, SelfBackup, SelfBackupHead,
+};
 pub use rights::{Grant, Object, Principal, Right};
 pub use server::{Server, StartOptions, open_identity};

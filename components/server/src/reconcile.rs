@@ -169,12 +169,17 @@ async fn device_reached(house: &Arc<House>, device: ClientId) -> Result<(), Serv
         if added > 0 {
             tracing::info!(datastore = %datastore.name, added, "savesets found that were not listed");
         }
+        if let Err(error) = crate::recovery::look_again(house, datastore.store).await {
+            let error = error.full_message();
+            tracing::warn!(datastore = %datastore.name, %error, "it could not be looked through after the recovery");
+        }
         // What was decided before this host was away, or this server was started, is finished now.
         if let Err(error) = crate::retention::carry_out(house, datastore.store).await {
             let error = error.full_message();
             tracing::warn!(datastore = %datastore.name, %error, "savesets could not be deleted");
         }
     }
+    crate::recovery::set_up(&crate::Server { house: Arc::clone(house) }).await;
     Ok(())
 }
 

@@ -46,6 +46,8 @@ pub struct StartOptions {
     /// The state folder of the whole suite; the Server's part lies in `<state>/server`.
     pub state: PathBuf,
     pub config: ServerConfig,
+    /// The file that the daemon's settings were read from, if any: it goes into the server's own backups.
+    pub settings_file: Option<PathBuf>,
     /// `host:port` of this host's own control listener, over loopback.
     pub dial_self: Vec<String>,
     /// The same of its listener for CTRL; empty where its settings do not enable it.
@@ -82,6 +84,7 @@ impl Server {
         let StartOptions {
             state,
             config,
+            settings_file,
             dial_self,
             dial_self_ctrl,
             called_at,
@@ -135,6 +138,7 @@ impl Server {
             tasks,
             books,
             config,
+            settings_file,
         });
         let server = Self { house };
         server.begin(reached).await?;

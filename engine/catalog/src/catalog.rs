@@ -93,13 +93,21 @@ impl Catalog {
     /// Errors: `Busy` while another process has it open, `Invalid` for a newer schema, another
     /// program's database or a catalog that was moved away, `Corrupt`, `Full`, `Unreachable`.
     pub fn open(options: &CatalogOptions) -> Result<Self, CatalogError> {
+        Self::open_at(options, migrations::STEPS)
+    }
+
+    /// [`Catalog::open`], with the schema as it was after these steps.
+    pub(crate) fn open_at(
+        options: &CatalogOptions,
+        steps: &[migrations::Step],
+    ) -> Result<Self, CatalogError> {
         let (database, fence) = match &options.place {
             CatalogPlace::File(path) => {
-                let (connections, fence) = open_file(path, options.now_unix_ms)?;
+                let (connections, fence) = open_file(path, steps, options.now_unix_ms)?;
                 (Database::Sqlite(Box::new(connections)), Some(fence))
             }
             CatalogPlace::Postgres(place) => {
-                let connections = PgConnections::open(place, options.now_unix_ms)?;
+                let connections = PgConnections::open(place, steps, options.now_unix_ms)?;
                 (Database::Postgres(Box::new(connections)), None)
             }
         };
@@ -189,7 +197,11 @@ pub(crate) fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Opens the file, made if it is not there.
-fn open_file(path: &Path, now_unix_ms: i64) -> Result<(Connections, Fence), CatalogError> {
+fn open_file(
+    path: &Path,
+    steps: &[migrations::Step],
+    now_unix_ms: i64,
+) -> Result<(Connections, Fence), CatalogError> {
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -204,7 +216,7 @@ fn open_file(path: &Path, now_unix_ms: i64) -> Result<(Connections, Fence), Cata
         }
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            make(path, now_unix_ms).map_err(|error| error.while_doing("make the database"))?;
+            make(path, steps, now_unix_ms).map_err(|error| error.while_doing("make the database"))?;
         }
         Err(source) => return Err(CatalogError::io("look at", path, source)),
     }
@@ -212,7 +224,7 @@ fn open_file(path: &Path, now_unix_ms: i64) -> Result<(Connections, Fence), Cata
     connections
         .with_writer(|writer| {
             recognise(path, writer)?;
-            migrations::migrate(writer, migrations::STEPS, now_unix_ms)
+            migrations::migrate(writer, steps, now_unix_ms)
         })
         .map_err(|error| error.while_doing("bring its schema up to date"))?;
     Ok((connections, fence))
@@ -244,7 +256,7 @@ pub(crate) fn next_number(
 
 /// Makes a new database under another name and gives it its own when it is whole and durable: so
 /// a short or empty file under that name is always damage, never a beginning.
-fn make(path: &Path, now_unix_ms: i64) -> Result<(), CatalogError> {
+fn make(path: &Path, steps: &[migrations::Step], now_unix_ms: i64) -> Result<(), CatalogError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let fresh = path.with_file_name(name);
@@ -263,7 +275,7 @@ fn make(path: &Path, now_unix_ms: i64) -> Result<(), CatalogError> {
     let mut connection = Connection::open(&fresh)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-    migrations::migrate(&mut connection, migrations::STEPS, now_unix_ms)?;
+    migrations::migrate(&mut connection, steps, now_unix_ms)?;
     connection.close().map_err(|(_, error)| error)?;
     failpoint::hit("catalog.made");
     file.sync_all().map_err(|source| CatalogError::io("flush", &fresh, source))?;

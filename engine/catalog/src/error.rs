@@ -75,6 +75,10 @@ pub enum CatalogError {
     )]
     CopyDiffers { place: String, what: String },
 
+    /// Pieces of a catalog that cannot be of one.
+    #[error("these are no pieces of a catalog: {what}")]
+    NoCatalog { what: &'static str },
+
     /// What the database keeps of the catalog is damaged.
     #[error(
         "PostgreSQL says that the catalog's data is damaged (found while trying to {doing}): restore the database from a copy of it, or start with an empty one and run 'simsim datastore rebuild-catalog'"
@@ -136,6 +140,7 @@ impl CatalogError {
             CatalogError::Damaged { .. }
             | CatalogError::DamagedThere { .. }
             | CatalogError::CopyDiffers { .. }
+            | CatalogError::NoCatalog { .. }
             | CatalogError::CutOff { .. }
             | CatalogError::BadCell { .. } => Kind::Corrupt,
             CatalogError::FlushFailed => Kind::Internal,

@@ -16,6 +16,7 @@ mod node;
 mod pack;
 mod proof;
 mod segment;
+mod self_backup;
 
 pub use cursor::{Cursor, put_bytes, put_varint, put_zigzag};
 pub use entry::{Content, DirTotals, Entry, EntryKind, INLINE_BYTES_MAX, Piece, XATTRS_MAX};
@@ -29,6 +30,9 @@ pub use node::{
     LIST_PIECES_MAX, ListPage, Node, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, Page, PageIndex,
 };
 pub use pack::{PACK_HEADER_BYTES, PACK_TRAILER_BYTES, PackFooter, PackHeader, PackSegment};
+pub use self_backup::{
+    SELF_BACKUP_RECORD_BYTES_MAX, SelfBackupError, SelfBackupPart, SelfBackupReader, SelfBackupWriter,
+};
 pub use segment::{
     NodeRefs, Opener, SEGMENT_HEADER_BYTES, Sealer, SegmentItem, SegmentKind, SegmentView,
 };

@@ -1,14 +1,15 @@
 //! A copy of a datastore, opened without writing to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use simsim_datastore::{Datastore, DatastoreError, OpenOptions};
 use simsim_format::{DomainKey, Manifest, ManifestDetails, RecoveryKit};
-use simsim_model::{DomainId, Kind, RestoreSession, SavesetId};
-use simsim_mover::MoverError;
+use simsim_model::{DomainId, Kind, RestoreSession, SavesetId, StoreId};
+use simsim_mover::{MoverError, StreamFile, StreamReader};
 use simsim_mover::tree::Tree;
+use simsim_server::SELF_BACKUP_SOURCE;
 use simsim_storage::{LocalStorage, OverlayStorage, StorageError};
 
 use super::{RescueList, Rescued};
@@ -30,6 +31,8 @@ pub struct Copy {
     keys: HashMap<DomainId, DomainKey>,
     savesets: Vec<Rescued>,
     domains: HashMap<SavesetId, DomainId>,
+    /// Those that are backups of a server itself.
+    servers: HashSet<SavesetId>,
     sealed: u64,
     /// Removed when this is dropped, after the datastore.
     _scratch: tempfile::TempDir,
@@ -116,6 +119,26 @@ impl Copy {
         }
     }
 
+    pub fn name(&self) -> &str {
+        self.datastore.name()
+    }
+
+    pub fn store(&self) -> StoreId {
+        self.datastore.store()
+    }
+
+    /// Backups of a server itself, as their names say, the newest first. Whether they are, and of which
+    /// server, their content says.
+    pub fn self_backups(&self) -> impl Iterator<Item = &Rescued> {
+        self.savesets.iter().filter(|saveset| self.servers.contains(&saveset.saveset))
+    }
+
+    /// The one file of a saveset that was a stream.
+    pub fn stream(&self, saveset: SavesetId) -> Result<StreamReader, Failure> {
+        let (session, key) = self.reader(saveset)?;
+        Ok(StreamFile::open(session, key, saveset)?.reader(0)?)
+    }
+
     pub fn savesets(&self) -> impl Iterator<Item = SavesetId> + '_ {
         self.savesets.iter().map(|saveset| saveset.saveset)
     }
@@ -181,27 +204,33 @@ impl Locked {
             return Err(Failure::new(Kind::NotFound, text).next("copy the whole folder"));
         }
         let (mut savesets, mut domains, mut sealed) = (Vec::new(), HashMap::new(), 0);
+        let mut servers = HashSet::new();
         for manifest in datastore.manifests(0, usize::MAX)? {
             let Some(key) = keys.get(&manifest.domain) else {
                 sealed += 1;
                 continue;
             };
             domains.insert(manifest.saveset, manifest.domain);
-            savesets.push(rescued(&manifest, key));
+            let (saveset, sources) = rescued(&manifest, key);
+            if sources == [SELF_BACKUP_SOURCE.as_bytes()] {
+                servers.insert(manifest.saveset);
+            }
+            savesets.push(saveset);
         }
         savesets.sort_by_key(|saveset: &Rescued| std::cmp::Reverse(saveset.sequence));
-        Ok(Copy { datastore, keys, savesets, domains, sealed, _scratch: scratch })
+        Ok(Copy { datastore, keys, savesets, domains, servers, sealed, _scratch: scratch })
     }
 }
 
-fn rescued(manifest: &Manifest, key: &DomainKey) -> Rescued {
+/// A saveset, and what it is of.
+fn rescued(manifest: &Manifest, key: &DomainKey) -> (Rescued, Vec<Vec<u8>>) {
     let opened =
         ManifestDetails::open(key, manifest.domain, manifest.saveset, &manifest.sealed_details);
     let details = opened.unwrap_or_else(|error| {
         tracing::error!(saveset = %manifest.saveset, %error, "a saveset's names cannot be read");
         ManifestDetails::default()
     });
-    Rescued {
+    let saveset = Rescued {
         saveset: manifest.saveset,
         client: details.client,
         task: details.task,
@@ -212,5 +241,6 @@ fn rescued(manifest: &Manifest, key: &DomainKey) -> Rescued {
         dirs: manifest.dirs,
         bytes: manifest.bytes,
         problems: manifest.problems,
-    }
+    };
+    (saveset, details.sources)
 }

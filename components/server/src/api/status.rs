@@ -22,6 +22,8 @@ pub struct Status {
     pub jobs_queued: u64,
     pub jobs_running: u64,
     pub kit: KitState,
+    /// When the newest backup of the server itself was made that ended well.
+    pub self_backup_unix_ms: Option<i64>,
     /// Sentences that somebody should act on.
     pub warnings: Vec<String>,
 }

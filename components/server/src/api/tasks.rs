@@ -19,6 +19,10 @@ pub struct TaskOptions {
     /// Stream tasks: the streams come from other people's tools, by HTTPS with a token or a ticket; no
     /// client of the suite reads anything.
     pub external: bool,
+    /// Stream tasks of the server's own host: the server itself, with its catalog, keys and settings, sealed for
+    /// the recovery kit.
+    #[serde(skip_serializing_if = "is_not")]
+    pub self_backup: bool,
     /// External tasks: callers are sent to the device's host with their stream, which then gets the
     /// key for it; else the server passes it on, sealed.
     pub redirect: bool,
@@ -37,6 +41,12 @@ impl TaskOptions {
     pub(crate) fn has_commands(&self) -> bool {
         self.pre_command.is_some() || self.post_command.is_some()
     }
+}
+
+/// Tasks of before had no such word, and one that is not set stays away from their texts.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_not(set: &bool) -> bool {
+    !*set
 }
 
 /// A task, to be added or changed.

@@ -212,6 +212,7 @@ impl Server {
             })
             .await?;
         self.tell_drives(&datastore).await;
+        crate::recovery::set_up(self).await;
         self.datastore_view(datastore, DEVICE_PATIENCE).await
     }
 

@@ -40,6 +40,7 @@ impl Server {
                 pending.push(datastore.name);
             }
         }
+        crate::recovery::set_up(self).await;
         Ok(KitReply {
             of: "server".to_owned(),
             name: house.name.clone(),

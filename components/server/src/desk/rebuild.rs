@@ -43,7 +43,7 @@ impl Server {
         Ok(CatalogRebuildReply { datastores: rebuilt })
     }
 
-    async fn rebuild_one(
+    pub(crate) async fn rebuild_one(
         &self,
         datastore: Datastore,
         kit: Option<&WrappingKey>,

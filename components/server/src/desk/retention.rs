@@ -8,6 +8,7 @@ use crate::api::{
     ClockView, LossView, RetentionRunReply, RetentionRunRequest, SimulateRequest, SimulationView,
 };
 use crate::clock::now_unix_ms;
+use crate::recovery::{doubt_after, recovery};
 use crate::retention::{
     Confirmed, Judged, Known, carry_out_all, decide_all, label, policies, zone_error,
 };
@@ -120,18 +121,22 @@ impl Server {
     /// What the server knows of the time.
     pub(crate) async fn clock_view(&self) -> Result<ClockView, ServerError> {
         let now = now_unix_ms();
-        let (kept, newest) = self
+        let (kept, newest, recovery) = self
             .house
             .books
             .run(|catalog: &Catalog| -> Result<_, CatalogError> {
-                Ok((catalog.setting(CLOCK)?, catalog.newest_stamp()?))
+                Ok((catalog.setting(CLOCK)?, catalog.newest_stamp()?, recovery(catalog)?))
             })
             .await?;
         let known = Known::of(kept.as_deref(), now);
+        let recovery = recovery.filter(|_| known == Known::in_doubt());
         Ok(ClockView {
             now_unix_ms: now,
             last_known_unix_ms: known.last_unix_ms,
-            doubt: known.doubt(now, newest).map(|doubt| doubt.to_string()),
+            doubt: known.doubt(now, newest).map(|doubt| match &recovery {
+                Some(recovery) => doubt_after(recovery),
+                None => doubt.to_string(),
+            }),
             confirmed_by: known.reading(now, newest).confirmed_by,
         })
     }

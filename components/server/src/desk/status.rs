@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use simsim_catalog::{Catalog, DatastoreState, Job, JobFilter, JobKind, JobState};
+use simsim_catalog::{Catalog, DatastoreState, Job, JobFilter, JobKind, JobState, Task};
 use simsim_format::KitProof;
 use simsim_model::Outcome;
 use simsim_schedule::{Event, EventKind};
@@ -11,6 +11,7 @@ use crate::api::{KitState, Status};
 use crate::clock::{lasting_ms, now_unix_ms};
 use crate::jobs::QueueRules;
 use crate::keys::{HeldKeysSeen, held_keys_seen};
+use crate::recovery::{newest_self_backup, self_backup_warning};
 use crate::rights::{Object, Principal, Right};
 use crate::scheduler::{Setup, SetupError};
 use crate::{Server, ServerError};
@@ -103,6 +104,11 @@ impl Server {
         for client in &enrolled {
             warnings.extend(crate::certificates::overdue(house, client).await?);
         }
+        let self_backup_unix_ms = house.books.run(newest_self_backup).await?;
+        if kit != KitState::None {
+            let warning = house.books.run(move |catalog| self_backup_warning(catalog, now_unix_ms()));
+            warnings.extend(warning.await?);
+        }
         warnings.extend(house.scheduler.trouble());
         warnings.extend(self.ask_setup(uncovered).await?);
         if let Some(paused) = house.books.run(QueueRules::read).await?.paused {
@@ -141,6 +147,7 @@ impl Server {
             jobs_queued: count(JobState::Queued),
             jobs_running: count(JobState::Running),
             kit,
+            self_backup_unix_ms,
             warnings,
         })
     }
@@ -153,18 +160,27 @@ fn uncovered(catalog: &Catalog) -> Result<Vec<String>, SetupError> {
         let schedule = event.schedule.is_some() && event.enabled && !event.blocking;
         schedule && event.kind == EventKind::Backup
     };
+    let is_self = |task: &Task| {
+        let options = super::options_of(&task.settings.options).unwrap_or_default();
+        crate::recovery::is_self_backup(task.settings.kind, &options)
+    };
+    let tasks = catalog.tasks()?;
+    let own: HashSet<&str> =
+        tasks.iter().filter(|task| is_self(task)).map(|task| task.settings.name.as_str()).collect();
     let events: Vec<&Event> = setup.programme.events.iter().filter(runs).collect();
-    if events.is_empty() {
+    // The one that every server has from the start says nothing about the others.
+    let only_own = |event: &&Event| event.subjects.iter().all(|one| own.contains(one.name.as_str()));
+    if events.iter().all(only_own) {
         return Ok(Vec::new());
     }
     let covered: HashSet<&str> =
         events.iter().flat_map(|event| &event.subjects).map(|one| one.name.as_str()).collect();
     let mut names = Vec::new();
-    for task in catalog.tasks()? {
+    for task in &tasks {
         let options = super::options_of(&task.settings.options).unwrap_or_default();
         let external = crate::streams::is_external(task.settings.kind, &options);
         if !external && !covered.contains(task.settings.name.as_str()) {
-            names.push(task.settings.name);
+            names.push(task.settings.name.clone());
         }
     }
     let names: Vec<String> = names.into_iter().map(|name| format!("'{name}'")).collect();

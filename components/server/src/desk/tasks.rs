@@ -12,6 +12,7 @@ use super::pools::PoolPlace;
 use crate::api::{TaskNameRequest, TaskOptions, TaskRequest, TaskView};
 use crate::clock::now_unix_ms;
 use crate::jobs::paths_of;
+use crate::recovery::SELF_BACKUP_SOURCE;
 use crate::rights::{Object, Principal, Right};
 use crate::streams::{is_external, refuse_held_key};
 use crate::{Server, ServerError};
@@ -145,6 +146,12 @@ impl Server {
     fn check_group(&self, request: &TaskRequest, group: &str) -> Result<(), ServerError> {
         refuse_beside_group(group, request.datastore.as_deref(), request.drive)?;
         let options = &request.options;
+        if options.self_backup {
+            return Err(ServerError::invalid(
+                "a backup of the server itself goes into one datastore, so that it is found there when \
+                 nothing else is left: name the datastore in place of a drive group",
+            ));
+        }
         if options.external || options.redirect {
             return Err(ServerError::invalid(
                 "an external task goes into one datastore, so that its callers find one host: name \
@@ -161,6 +168,9 @@ impl Server {
         datastore: &Datastore,
     ) -> Result<(), ServerError> {
         let options = &request.options;
+        if options.self_backup {
+            return self.check_self_backup(request);
+        }
         if !is_external(request.kind, options) {
             return match options.external || options.redirect {
                 true => Err(ServerError::invalid(
@@ -181,6 +191,34 @@ impl Server {
             .run(move |catalog| catalog.domain_of(store, catalog.client(&client)?.id))
             .await?;
         refuse_held_key(&request.client, datastore, domain.as_ref())
+    }
+
+    /// What a task that backs the server up cannot have.
+    fn check_self_backup(&self, request: &TaskRequest) -> Result<(), ServerError> {
+        let options = &request.options;
+        if request.kind != TargetKind::Stream || request.sources != [SELF_BACKUP_SOURCE] {
+            return Err(ServerError::invalid(format!(
+                "'self_backup' is for tasks of kind 'stream' with the one source '{SELF_BACKUP_SOURCE}': \
+                 'simsim task add NAME --self-backup'"
+            )));
+        }
+        let plain = TaskOptions {
+            self_backup: true,
+            interfaces: options.interfaces.clone(),
+            ..TaskOptions::default()
+        };
+        if *options != plain || !request.excludes.is_empty() {
+            return Err(ServerError::invalid(
+                "a backup of the server itself has no command, no streams from outside, and leaves nothing out",
+            ));
+        }
+        if request.client != self.house.own_name {
+            return Err(ServerError::invalid(format!(
+                "the server itself is backed up as a task of its own host, '{}', and not of '{}'",
+                self.house.own_name, request.client
+            )));
+        }
+        Ok(())
     }
 
     async fn task_view(&self, task: Task) -> Result<TaskView, ServerError> {

@@ -240,7 +240,7 @@ impl Jobs {
             other.is_backup && other.task_name == job.task_name && other.client == job.client
         };
         // Raw streams are compared with nothing: those of one task may run side by side.
-        let is_raw = || Wish::of(job).is_ok_and(|wish| wish.is_raw());
+        let is_raw = || Wish::of(job).is_ok_and(|wish| wish.is_raw() && !wish.is_self_backup());
         if job.kind == JobKind::Backup
             && let Some(twin) = running.values().find(twin)
             && !is_raw()

@@ -106,10 +106,18 @@ impl Wish {
         }
     }
 
-    /// Does its data come from, or go to, another tool? Then no node of the suite works on it.
+    /// Is it a backup of the server itself?
+    pub(crate) fn is_self_backup(&self) -> bool {
+        matches!(self, Wish::Backup(wish) if crate::recovery::is_self_backup(wish.kind, &wish.options))
+    }
+
+    /// Does its data come from, or go to, another tool, or from the server itself? Then no node of the
+    /// suite works on it.
     pub(crate) fn is_raw(&self) -> bool {
         match self {
-            Wish::Backup(wish) => crate::streams::is_external(wish.kind, &wish.options),
+            Wish::Backup(wish) => {
+                crate::streams::is_external(wish.kind, &wish.options) || self.is_self_backup()
+            }
             Wish::Read(_) => true,
             _ => false,
         }

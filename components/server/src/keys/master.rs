@@ -77,6 +77,11 @@ impl MasterKey {
         Ok(Self::from_secret(secret))
     }
 
+    /// The key in the bytes of one of its files; `None` where they are damaged.
+    pub(crate) fn of_file(bytes: &[u8]) -> Option<Self> {
+        decode(bytes).map(Self::from_secret)
+    }
+
     fn from_secret(secret: Secret) -> Self {
         let wrapping = WrappingKey::new(&Secret(blake3::derive_key(
             "simsim 2026 master key wrapping v1",
@@ -94,6 +99,11 @@ impl MasterKey {
     pub(crate) fn wrapping(&self) -> &WrappingKey {
         &self.wrapping
     }
+}
+
+/// Is this file a whole copy of a master key?
+pub(crate) fn is_master_key(path: &Path) -> bool {
+    std::fs::read(path).map(Zeroizing::new).is_ok_and(|bytes| decode(&bytes).is_some())
 }
 
 fn decode(bytes: &[u8]) -> Option<Secret> {

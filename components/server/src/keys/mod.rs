@@ -18,4 +18,4 @@ mod master;
 pub(crate) use domain_keys::{DomainKeys, bring_slots};
 pub(crate) use held::{HeldKeysSeen, look_after_held, seen as held_keys_seen};
 pub(crate) use kit::KitStore;
-pub(crate) use master::MasterKey;
+pub(crate) use master::{MasterKey, is_master_key};

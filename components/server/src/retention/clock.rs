@@ -41,7 +41,12 @@ impl Known {
             return Self { last_unix_ms: now_unix_ms, confirmed: None };
         };
         // What cannot be read is in doubt until a person has looked.
-        serde_json::from_slice(kept).unwrap_or(Self { last_unix_ms: i64::MAX, confirmed: None })
+        serde_json::from_slice(kept).unwrap_or_else(|_| Self::in_doubt())
+    }
+
+    /// In doubt until a person has looked, whatever the clock says.
+    pub(crate) fn in_doubt() -> Self {
+        Self { last_unix_ms: i64::MAX, confirmed: None }
     }
 
     /// The clock now. `newest`: the newest stamp that the server gave.

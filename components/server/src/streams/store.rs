@@ -17,7 +17,7 @@ use simsim_model::{
     Direction, Kind, Level, Outcome, Progress, SavesetId, Secret, SessionError, TransferId,
 };
 use simsim_mover::{BackupJob, BackupReport, backup_stream, stream_name};
-use simsim_transfer::{HttpTransfer, PipeReader, pipe};
+use simsim_transfer::{HttpTransfer, pipe};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -27,6 +27,7 @@ use super::{onward, redirect, refuse_held_key, spare_own_ports};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
+use crate::recovery::{SELF_BACKUP_SOURCE, ServerStream};
 use crate::jobs::{
     BackupGrant, BackupWish, CallEnd, Running, TransferWish, grant, withdraw_transfer,
 };
@@ -57,6 +58,9 @@ pub(crate) async fn run(
     wish: &BackupWish,
     running: &Arc<Running>,
 ) -> CallEnd {
+    if crate::recovery::is_self_backup(wish.kind, &wish.options) {
+        return of_server(house, job, wish, running).await;
+    }
     let Some(mut callers) = house.streams.callers(job.number) else {
         return CallEnd::Refused(ServerError::Lost("its caller was taken before".to_owned()));
     };
@@ -71,7 +75,24 @@ pub(crate) async fn run(
     let elsewhere = wish.options.redirect && ready.datastore.device != house.nodes.own();
     match elsewhere && arrival.follows {
         true => redirect::store(house, job, wish, ready, arrival, running).await,
-        false => relay(house, job, wish, ready, arrival, running).await,
+        false => relay(house, job, wish, ready, Origin::Caller(arrival), running).await,
+    }
+}
+
+/// The backup of the server itself: its stream is made here.
+async fn of_server(
+    house: &House,
+    job: &Job,
+    wish: &BackupWish,
+    running: &Arc<Running>,
+) -> CallEnd {
+    let ready = match prepare(house, job, running).await {
+        Ok(ready) => ready,
+        Err(error) => return CallEnd::Refused(error),
+    };
+    match crate::recovery::stream_of(house).await {
+        Ok(stream) => relay(house, job, wish, ready, Origin::Server(stream), running).await,
+        Err(error) => CallEnd::Refused(error),
     }
 }
 
@@ -157,13 +178,19 @@ pub(super) async fn caller(
     }
 }
 
+/// Where a stream comes from.
+enum Origin {
+    Caller(Arrival),
+    Server(ServerStream),
+}
+
 /// Takes the stream here and puts it by a transfer of this process.
 async fn relay(
     house: &House,
     job: &Job,
     wish: &BackupWish,
     ready: Prepared,
-    arrival: Arrival,
+    origin: Origin,
     running: &Arc<Running>,
 ) -> CallEnd {
     let interfaces = onward(house, &ready.datastore, &wish.options.interfaces);
@@ -180,7 +207,10 @@ async fn relay(
         interfaces: &interfaces,
         by_server: true,
         stream_key: None,
-        seen_from: arrival.address,
+        seen_from: match &origin {
+            Origin::Caller(arrival) => arrival.address,
+            Origin::Server(_) => None,
+        },
     };
     let backup = BackupGrant {
         level: Level::Full,
@@ -193,30 +223,47 @@ async fn relay(
         Ok(granted) => granted,
         Err(error) => return CallEnd::Refused(error),
     };
-    if let Err(error) = spare_own_ports(&mut granted, &ready.datastore.name, &arrival) {
+    if let Origin::Caller(arrival) = &origin
+        && let Err(error) = spare_own_ports(&mut granted, &ready.datastore.name, arrival)
+    {
         withdraw_transfer(house, ready.datastore.device, ready.transfer).await;
         return CallEnd::Refused(error);
     }
     running.takes(&granted);
     simsim_model::failpoint::hit("server.transfer_granted");
+    let what = match &origin {
+        Origin::Caller(arrival) => {
+            format!("raw stream of task '{}' from {}", job.task_name, arrival.from)
+        }
+        Origin::Server(_) => "this server's catalog, keys and settings".to_owned(),
+    };
     let line = format!(
-        "raw stream of task '{}' from {} into '{}' by drive {}, sealed here",
-        job.task_name, arrival.from, ready.datastore.name, running.drive
+        "{what} into '{}' by drive {}, sealed here",
+        ready.datastore.name, running.drive
     );
     running.log(Severity::Info, line).await;
     let routes = match granted.routes(&house.data_ports) {
         Ok(routes) => routes,
         Err(error) => return CallEnd::Refused(error),
     };
-    let (writer, reader) = pipe();
-    let ended = house.streams.end_of(job.number);
-    let sink = ServerSink::new(job.number, writer, ended, running.cancel.clone());
-    if arrival.answer.send(Given::Sink(sink)).is_err() {
-        let text = "its caller went away before its turn".to_owned();
-        return CallEnd::Refused(ServerError::Refused(text));
-    }
+    let name = match &origin {
+        Origin::Caller(_) => stream_name(&job.task_name),
+        Origin::Server(_) => SELF_BACKUP_SOURCE.to_owned(),
+    };
+    let inner: Box<dyn Read + Send> = match origin {
+        Origin::Server(stream) => Box::new(stream),
+        Origin::Caller(arrival) => {
+            let (writer, reader) = pipe();
+            let ended = house.streams.end_of(job.number);
+            let sink = ServerSink::new(job.number, writer, ended, running.cancel.clone());
+            if arrival.answer.send(Given::Sink(sink)).is_err() {
+                let text = "its caller went away before its turn".to_owned();
+                return CallEnd::Refused(ServerError::Refused(text));
+            }
+            Box::new(reader)
+        }
+    };
     let progress = Arc::new(Progress::new());
-    let name = stream_name(&job.task_name);
     let now = simsim_model::failpoint::shifted(SystemTime::now())
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -229,7 +276,7 @@ async fn relay(
     };
     let counted = Arc::clone(&progress);
     let taken = Arc::new(AtomicU64::new(0));
-    let reader = Taken { inner: reader, bytes: Arc::clone(&taken) };
+    let reader = Taken { inner, bytes: Arc::clone(&taken) };
     let work = move || {
         let saveset = ticket.saveset;
         let domain = ticket.domain;
@@ -278,7 +325,7 @@ async fn relay(
 
 /// Counts what came.
 struct Taken {
-    inner: PipeReader,
+    inner: Box<dyn Read + Send>,
     bytes: Arc<AtomicU64>,
 }
 

@@ -88,6 +88,7 @@ impl Suite {
             let options = StartOptions {
                 state: self.state(),
                 config: self.config.clone(),
+                settings_file: None,
                 dial_self: vec![self.host.control.to_string()],
                 dial_self_ctrl: Vec::new(),
                 called_at: Some(1),

@@ -57,11 +57,15 @@ struct Readers {
 
 impl PgConnections {
     /// Takes the fence and brings the schema up to date, both or neither.
-    pub(crate) fn open(place: &PostgresPlace, now_unix_ms: i64) -> Result<Self, CatalogError> {
+    pub(crate) fn open(
+        place: &PostgresPlace,
+        steps: &[migrations::Step],
+        now_unix_ms: i64,
+    ) -> Result<Self, CatalogError> {
         let name = session_name(now_unix_ms);
         let wire = connect(place, &writer_name(&name))
             .map_err(|error| error.while_doing("connect to its database"))?;
-        let taken = take(place, &wire, now_unix_ms)
+        let taken = take(place, &wire, steps, now_unix_ms)
             .map_err(|error| error.while_doing("bring its schema up to date"))?;
         Ok(Self {
             place: place.clone(),
@@ -297,7 +301,12 @@ pub(super) fn connect(place: &PostgresPlace, name: &str) -> Result<Wire, Catalog
 }
 
 /// Takes the fence for good and applies the schema's steps. Returns the count of takings.
-fn take(place: &PostgresPlace, wire: &Wire, now_unix_ms: i64) -> Result<i64, CatalogError> {
+fn take(
+    place: &PostgresPlace,
+    wire: &Wire,
+    steps: &[migrations::Step],
+    now_unix_ms: i64,
+) -> Result<i64, CatalogError> {
     let session = Session::Postgres(wire);
     let encoding: String = session.query_row("SHOW server_encoding", [], |row| row.get(0))?;
     if encoding != "UTF8" {
@@ -312,7 +321,7 @@ fn take(place: &PostgresPlace, wire: &Wire, now_unix_ms: i64) -> Result<i64, Cat
     wire.begin("ISOLATION LEVEL SERIALIZABLE")?;
     recognise(place, &session)?;
     fence::make(&session)?;
-    migrations::apply(&session, migrations::STEPS, now_unix_ms)?;
+    migrations::apply(&session, steps, now_unix_ms)?;
     let taken = fence::count(&session)?;
     failpoint::hit("catalog.made");
     match wire.commit()? {
