@@ -23,6 +23,7 @@ mod outbound;
 mod own_keys;
 mod ports;
 mod quickstart;
+mod recover;
 mod recovery;
 mod refusals;
 mod replications;

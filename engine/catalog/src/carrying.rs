@@ -99,7 +99,8 @@ fn give_table(
     let mut ask = from.prepare(&format!("SELECT {} FROM {table}", columns.join(", ")))?;
     let width = columns.len();
     let heading = Heading { table: table.to_owned(), columns };
-    let text = serde_json::to_vec(&heading).map_err(|error| CatalogError::invalid(error.to_string()))?;
+    let text =
+        serde_json::to_vec(&heading).map_err(|error| CatalogError::invalid(error.to_string()))?;
     give(CatalogPiece::Table(text))?;
     let mut rows = ask.query([])?;
     let mut piece = Vec::new();

@@ -216,7 +216,8 @@ fn open_file(
         }
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            make(path, steps, now_unix_ms).map_err(|error| error.while_doing("make the database"))?;
+            make(path, steps, now_unix_ms)
+                .map_err(|error| error.while_doing("make the database"))?;
         }
         Err(source) => return Err(CatalogError::io("look at", path, source)),
     }

@@ -29,8 +29,10 @@ const COPY: [&str; 3] = [
     "See what is there:                simsim rescue /the/copy list",
     "Restore the newest, or any other: simsim rescue /the/copy restore latest --to /a/folder",
 ];
-const NEW_SERVER: [&str; 3] = [
-    "To go on with a new server:       simsim server",
+const NEW_SERVER: [&str; 5] = [
+    "To have the server itself again:  simsim recover /the/copy",
+    "It goes on as the same one:       simsim server",
+    "Without a backup of the server, start a new one in the same way.",
     "It takes the copy into service:   simsim datastore attach /the/copy",
     "And reads it with this kit:       simsim datastore rebuild-catalog --kit -",
 ];

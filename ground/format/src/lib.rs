@@ -30,9 +30,10 @@ pub use node::{
     LIST_PIECES_MAX, ListPage, Node, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, Page, PageIndex,
 };
 pub use pack::{PACK_HEADER_BYTES, PACK_TRAILER_BYTES, PackFooter, PackHeader, PackSegment};
-pub use self_backup::{
-    SELF_BACKUP_RECORD_BYTES_MAX, SelfBackupError, SelfBackupPart, SelfBackupReader, SelfBackupWriter,
-};
 pub use segment::{
     NodeRefs, Opener, SEGMENT_HEADER_BYTES, Sealer, SegmentItem, SegmentKind, SegmentView,
+};
+pub use self_backup::{
+    SELF_BACKUP_RECORD_BYTES_MAX, SelfBackupError, SelfBackupPart, SelfBackupReader,
+    SelfBackupWriter,
 };

@@ -120,7 +120,9 @@ impl<W: Write> SelfBackupWriter<W> {
     fn record(&mut self, part: u8, content: &[u8]) -> Result<(), SelfBackupError> {
         if content.len() > SELF_BACKUP_RECORD_BYTES_MAX {
             let limit = SELF_BACKUP_RECORD_BYTES_MAX;
-            return Err(FormatError::TooLarge { what: "a record of a server's backup", limit }.into());
+            return Err(
+                FormatError::TooLarge { what: "a record of a server's backup", limit }.into()
+            );
         }
         let [a, b, c, d] = (content.len() as u32).to_le_bytes();
         self.write(&[part, 0, 0, 0, a, b, c, d])?;

@@ -71,17 +71,27 @@ pub fn candidates<'a>(
         }
     }
     if found.is_empty() {
-        return Err(Failure::new(Kind::NotFound, "there is no backup of a server here that this kit opens")
-            .next("another datastore may have one: name its folder, or a copy of it")
-            .next("without any: start a new server and attach the datastore (docs/reference/recover.md)"));
+        return Err(Failure::new(
+            Kind::NotFound,
+            "there is no backup of a server here that this kit opens",
+        )
+        .next("another datastore may have one: name its folder, or a copy of it")
+        .next(
+            "without any: start a new server and attach the datastore (docs/reference/recover.md)",
+        ));
     }
-    found.sort_by_key(|one| std::cmp::Reverse((one.saveset.committed_unix_ms, one.saveset.sequence)));
+    found.sort_by_key(|one| {
+        std::cmp::Reverse((one.saveset.committed_unix_ms, one.saveset.sequence))
+    });
     let Some(wanted) = wanted else { return Ok(found) };
     let digits = wanted.to_ascii_lowercase();
     found.retain(|one| digits.len() >= 4 && one.saveset.saveset.to_string().starts_with(&digits));
     if found.is_empty() {
-        let text = format!("no backup of a server has a saveset that begins with '{}'", plain(wanted));
-        return Err(Failure::new(Kind::NotFound, text).next("without --saveset the newest is taken"));
+        let text =
+            format!("no backup of a server has a saveset that begins with '{}'", plain(wanted));
+        return Err(
+            Failure::new(Kind::NotFound, text).next("without --saveset the newest is taken")
+        );
     }
     Ok(found)
 }

@@ -140,10 +140,8 @@ pub fn run(arguments: Arguments, state: &State, common: &CommonArguments) -> Res
             Err(failure) => return Err(failure),
         }
     }
-    let text = format!(
-        "none of {} of a server can be used",
-        counted(passed_over.len() as u64, "backup")
-    );
+    let text =
+        format!("none of {} of a server can be used", counted(passed_over.len() as u64, "backup"));
     let failure = Failure::new(Kind::Corrupt, text)
         .next("name further datastores or copies of them: simsim recover FOLDER FOLDER")
         .next("what clients saved is not touched by this: simsim rescue FOLDER list");
@@ -228,7 +226,8 @@ fn try_one(
 fn moved(head: &SelfBackupHead, sources: &[Source]) -> Vec<(simsim_model::StoreId, String)> {
     let gone = |one: &&DatastoreHead| {
         let path = simsim_model::unescape_path(&one.path).unwrap_or_default();
-        let path = PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path));
+        let path =
+            PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path));
         one.own && !path.is_dir()
     };
     let mut moved = Vec::new();
@@ -242,15 +241,17 @@ fn moved(head: &SelfBackupHead, sources: &[Source]) -> Vec<(simsim_model::StoreI
 }
 
 fn head_lines(head: &SelfBackupHead, one: &Found<'_>) -> Vec<Text> {
-    let own = head.datastores.iter().map(|datastore| {
-        format!("{} on {} ({})", datastore.name, datastore.host, datastore.path)
-    });
-    let mut lines = vec![
-        Text::new().bold("Server ").bold(plain(&head.server)),
-    ];
+    let own = head
+        .datastores
+        .iter()
+        .map(|datastore| format!("{} on {} ({})", datastore.name, datastore.host, datastore.path));
+    let mut lines = vec![Text::new().bold("Server ").bold(plain(&head.server))];
     lines.extend(facts(&[
         ("backed up", format!("{}, {}", when(head.made_unix_ms), ago(head.made_unix_ms)).into()),
-        ("saveset", format!("{} in {}", one.saveset.saveset.short(), one.source.copy.name()).into()),
+        (
+            "saveset",
+            format!("{} in {}", one.saveset.saveset.short(), one.source.copy.name()).into(),
+        ),
         ("by", format!("simsim {}", plain(&head.suite_version)).into()),
         ("clients", count(head.clients).into()),
         ("tasks", count(head.tasks).into()),
@@ -268,7 +269,10 @@ fn shown(screen: &Screen, report: &RecoverReport) -> Result<(), Failure> {
         screen.line(Text::styled(Style::Warn, plain(&text)))?;
     }
     if report.checked_only {
-        let text = format!("whole: {} of the catalog read, nothing was changed", counted(report.rows, "row"));
+        let text = format!(
+            "whole: {} of the catalog read, nothing was changed",
+            counted(report.rows, "row")
+        );
         return screen.line(Text::styled(Style::Good, text));
     }
     let text = format!("it is back in {}", plain(&report.state.to_string_lossy()));
@@ -282,11 +286,17 @@ fn shown(screen: &Screen, report: &RecoverReport) -> Result<(), Failure> {
         ("start it; nothing runs by itself yet", "simsim server"),
         ("see who is reached, and what is missing", "simsim status"),
         ("let jobs start again", "simsim queue resume"),
-        ("let savesets expire again, when holds and locks are as they should be", "simsim retention confirm-clock"),
+        (
+            "let savesets expire again, when holds and locks are as they should be",
+            "simsim retention confirm-clock",
+        ),
     ] {
         screen.line(Text::from(format!("  {what}:")))?;
         screen.line(Text::new().bold(format!("    {verb}")))?;
     }
     screen.line("")?;
-    screen.line(Text::new().dim("make sure that the old server does not run: two servers of one identity do harm"))
+    screen.line(
+        Text::new()
+            .dim("make sure that the old server does not run: two servers of one identity do harm"),
+    )
 }

@@ -76,7 +76,8 @@ impl Staging {
         failpoint::hit("recovery.built");
         give(state, &self.folder)?;
         sync_all(&self.folder)?;
-        let others: Vec<&String> = files.iter().filter(|name| !name.starts_with("server/")).collect();
+        let others: Vec<&String> =
+            files.iter().filter(|name| !name.starts_with("server/")).collect();
         for name in &others {
             let (built, there) = (self.folder.join(name), state.file(name));
             if name.as_str() != SETTINGS && there.exists() && !same(&built, &there)? {
@@ -107,7 +108,8 @@ impl Staging {
         }
         failpoint::hit("recovery.files_placed");
         let server = state.file("server");
-        std::fs::rename(self.folder.join("server"), &server).map_err(|error| failed(&server, &error))?;
+        std::fs::rename(self.folder.join("server"), &server)
+            .map_err(|error| failed(&server, &error))?;
         sync(state.folder())?;
         failpoint::hit("recovery.server_placed");
         std::fs::remove_dir_all(&self.folder).map_err(|error| failed(&self.folder, &error))?;

@@ -10,8 +10,10 @@ pub fn fit(kept: Option<&[u8]>, catalog: &str) -> Result<Option<Vec<u8>>, Failur
     let wrong = |why: String| {
         Failure::new(Kind::Invalid, format!("the settings in the server's backup: {why}"))
     };
-    let text = std::str::from_utf8(kept.unwrap_or_default()).map_err(|error| wrong(error.to_string()))?;
-    let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+    let text =
+        std::str::from_utf8(kept.unwrap_or_default()).map_err(|error| wrong(error.to_string()))?;
+    let mut table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
     let server = table.entry("server").or_insert_with(|| toml::Table::new().into());
     let server = server.as_table_mut().ok_or_else(|| wrong("'server' is no table".to_owned()))?;
     let before = server.get("catalog").and_then(toml::Value::as_str).unwrap_or_default().to_owned();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use simsim_datastore::{Datastore, DatastoreError, OpenOptions};
 use simsim_format::{DomainKey, Manifest, ManifestDetails, RecoveryKit};
 use simsim_model::{DomainId, Kind, RestoreSession, SavesetId, StoreId};
-use simsim_mover::{MoverError, StreamFile, StreamReader};
 use simsim_mover::tree::Tree;
+use simsim_mover::{MoverError, StreamFile, StreamReader};
 use simsim_server::SELF_BACKUP_SOURCE;
 use simsim_storage::{LocalStorage, OverlayStorage, StorageError};
 

@@ -194,6 +194,19 @@ fn every_document_is_as_its_page_says() {
         let printed = check("KitPage", &[&print[..], &more].concat());
         assert_eq!(printed["groups"], groups["groups"]);
     }
+    let own_backup = check("JobDetail", &["backup", "self-backup"]);
+    assert_eq!(own_backup["state"], "finished", "{own_backup:#}");
+    check("Task", &["task", "show", "self-backup"]);
+    let empty = house.path("empty");
+    for more in [Some("--check"), None] {
+        assert!(!std::path::Path::new(&empty).exists());
+        let mut command = super::house::simsim(std::path::Path::new(&empty));
+        command.args(["recover", &store, "--kit", &kit, "--json"]).args(more);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let report = serde_json::from_slice(&output.stdout).unwrap();
+        page.check("simsim recover", "RecoverReport", &report);
+    }
     check("Status", &["status"]);
     check("Domain[]", &["key", "domain", "list"]);
     let plan = check("PortPlan", &["ports", "plan"]);
@@ -296,6 +309,7 @@ fn every_document_is_as_its_page_says() {
         "Copy",
         "HeldKey",
         "Recovered",
+        "PassedOver",
         "StreamStarted",
         "User",
         "OneTime",

@@ -6,7 +6,7 @@ mod deletions;
 mod firewall;
 mod full_disk;
 mod kills;
-mod points;
+pub mod points;
 mod silence;
 
 use std::path::{Path, PathBuf};

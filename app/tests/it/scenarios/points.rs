@@ -20,6 +20,8 @@ pub enum During {
     Commands,
     /// Savesets are deleted: `deletions`.
     Deletion,
+    /// `simsim recover`: `recover::deaths`.
+    Recovery,
     /// Another certificate authority, another TLS key: `certificates` and `tls_keys`.
     Rotation,
 }
@@ -61,6 +63,11 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("server.after_round", Who::Server, 0, During::Event),
     ("server.before_follow", Who::Server, 0, During::Event),
     ("server.after_follow", Who::Server, 0, During::Event),
+    ("recovery.catalog_taken", Who::Server, 0, During::Recovery),
+    ("recovery.checked", Who::Server, 0, During::Recovery),
+    ("recovery.built", Who::Server, 0, During::Recovery),
+    ("recovery.files_placed", Who::Server, 0, During::Recovery),
+    ("recovery.server_placed", Who::Server, 0, During::Recovery),
     ("net.tls_certificate_taken", Who::Device, 0, During::Rotation),
 ];
 

@@ -106,7 +106,8 @@ impl Server {
         }
         let self_backup_unix_ms = house.books.run(newest_self_backup).await?;
         if kit != KitState::None {
-            let warning = house.books.run(move |catalog| self_backup_warning(catalog, now_unix_ms()));
+            let warning =
+                house.books.run(move |catalog| self_backup_warning(catalog, now_unix_ms()));
             warnings.extend(warning.await?);
         }
         warnings.extend(house.scheduler.trouble());
@@ -169,7 +170,8 @@ fn uncovered(catalog: &Catalog) -> Result<Vec<String>, SetupError> {
         tasks.iter().filter(|task| is_self(task)).map(|task| task.settings.name.as_str()).collect();
     let events: Vec<&Event> = setup.programme.events.iter().filter(runs).collect();
     // The one that every server has from the start says nothing about the others.
-    let only_own = |event: &&Event| event.subjects.iter().all(|one| own.contains(one.name.as_str()));
+    let only_own =
+        |event: &&Event| event.subjects.iter().all(|one| own.contains(one.name.as_str()));
     if events.iter().all(only_own) {
         return Ok(Vec::new());
     }

@@ -90,7 +90,10 @@ pub(super) fn collect(
         match read(&path)? {
             Some(bytes) => kept.push(KeptFile { name: name.to_owned(), bytes }),
             None if name == MASTER || name == IDENTITY => {
-                let text = format!("{} is gone: the server cannot be backed up without it", path.display());
+                let text = format!(
+                    "{} is gone: the server cannot be backed up without it",
+                    path.display()
+                );
                 return Err(ServerError::Key(text));
             }
             None => {}

@@ -6,9 +6,7 @@ use std::path::Path;
 use simsim_catalog::{
     AuditEntry, Catalog, CatalogError, CatalogOptions, CatalogPiece, CatalogPlace,
 };
-use simsim_format::{
-    RecoveryKit, SelfBackupError, SelfBackupPart, SelfBackupReader,
-};
+use simsim_format::{RecoveryKit, SelfBackupError, SelfBackupPart, SelfBackupReader};
 use simsim_model::{Kind, SavesetId, StoreId};
 
 use super::after::{MARK, Mark};
@@ -65,8 +63,9 @@ impl<R: Read> SelfBackup<R> {
         else {
             return Err(ServerError::Key("the server's backup has no head or no keys".to_owned()));
         };
-        let head = serde_json::from_slice(&head)
-            .map_err(|error| ServerError::Key(format!("the head of the server's backup: {error}")))?;
+        let head = serde_json::from_slice(&head).map_err(|error| {
+            ServerError::Key(format!("the head of the server's backup: {error}"))
+        })?;
         let secrets = zeroize::Zeroizing::new(secrets);
         Ok(Self { reader, head, kept: kept::parse(&secrets)? })
     }
@@ -96,6 +95,7 @@ impl<R: Read> SelfBackup<R> {
         let master = self.master()?;
         let options = catalogs::options_in(into.folder, "", &master)?;
         let (catalog, rows) = take_in(&mut self.reader, &options, self.head.schema_step, &[])?;
+        simsim_model::failpoint::hit("recovery.checked");
         catalog.check()?;
         let audit_break = catalog.verify_audit(None)?.map(|at| at.to_string());
         Ok(Recovered { files: Vec::new(), rows, audit_break })
@@ -182,9 +182,7 @@ fn take_in<R: Read>(
     }
 }
 
-fn piece<R: Read>(
-    reader: &mut SelfBackupReader<R>,
-) -> Result<Option<CatalogPiece>, ServerError> {
+fn piece<R: Read>(reader: &mut SelfBackupReader<R>) -> Result<Option<CatalogPiece>, ServerError> {
     match reader.next().map_err(broken)? {
         None => Ok(None),
         Some((SelfBackupPart::Table, content)) => Ok(Some(CatalogPiece::Table(content))),

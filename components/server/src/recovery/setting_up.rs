@@ -35,7 +35,9 @@ async fn try_set_up(server: &Server) -> Result<(), ServerError> {
     let own = house.nodes.own();
     let (done, mut datastores, tasks) = house
         .books
-        .run(|catalog| Ok((catalog.setting(DONE)?.is_some(), catalog.datastores()?, self_tasks(catalog)?)))
+        .run(|catalog| {
+            Ok((catalog.setting(DONE)?.is_some(), catalog.datastores()?, self_tasks(catalog)?))
+        })
         .await?;
     if done || house.kit.wrapping_key(&house.books).await?.is_none() {
         return Ok(());
@@ -70,8 +72,9 @@ async fn try_set_up(server: &Server) -> Result<(), ServerError> {
         };
         server.add_task(&who, task).await?;
         let event = json!({ "name": NAME, "subjects": [NAME], "at": WHEN, "retries": 3 });
-        let event: EventRequest = serde_json::from_value(event)
-            .map_err(|error| ServerError::Lost(format!("the event of the server's backup: {error}")))?;
+        let event: EventRequest = serde_json::from_value(event).map_err(|error| {
+            ServerError::Lost(format!("the event of the server's backup: {error}"))
+        })?;
         unless_there(server.add_event(&who, event).await.map(drop))?;
         tracing::info!(datastore = %datastore.name, "from now on the server backs itself up: {WHEN}");
     }

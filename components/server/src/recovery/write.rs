@@ -37,7 +37,9 @@ impl Read for ServerStream {
                 Ok(Piece::Data(piece)) => self.piece = piece,
                 Ok(Piece::End) => self.ended = true,
                 Ok(Piece::Broken(why)) => return Err(io::Error::other(why)),
-                Err(_) => return Err(io::Error::other("its maker failed; the server's log says why")),
+                Err(_) => {
+                    return Err(io::Error::other("its maker failed; the server's log says why"));
+                }
             }
         }
         let now = self.piece.len().min(into.len());
@@ -79,7 +81,9 @@ pub(crate) async fn stream_of(house: &House) -> Result<ServerStream, ServerError
                 let _ = give.send(Piece::Broken(error.full_message()));
             }
         })
-        .map_err(|error| ServerError::Busy(format!("no thread for the server's backup: {error}")))?;
+        .map_err(|error| {
+            ServerError::Busy(format!("no thread for the server's backup: {error}"))
+        })?;
     Ok(ServerStream { pieces, piece: Bytes::new(), ended: false })
 }
 
@@ -115,7 +119,9 @@ fn make(
 fn failed(error: SelfBackupError) -> ServerError {
     match error {
         SelfBackupError::Format(error) => error.into(),
-        SelfBackupError::Io(error) => ServerError::Refused(format!("the stream was not taken: {error}")),
+        SelfBackupError::Io(error) => {
+            ServerError::Refused(format!("the stream was not taken: {error}"))
+        }
     }
 }
 

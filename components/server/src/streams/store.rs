@@ -27,10 +27,10 @@ use super::{onward, redirect, refuse_held_key, spare_own_ports};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
-use crate::recovery::{SELF_BACKUP_SOURCE, ServerStream};
 use crate::jobs::{
     BackupGrant, BackupWish, CallEnd, Running, TransferWish, grant, withdraw_transfer,
 };
+use crate::recovery::{SELF_BACKUP_SOURCE, ServerStream};
 
 /// A caller that made its job is there within this time.
 const CALLER_PATIENCE: Duration = Duration::from_secs(30);
@@ -80,12 +80,7 @@ pub(crate) async fn run(
 }
 
 /// The backup of the server itself: its stream is made here.
-async fn of_server(
-    house: &House,
-    job: &Job,
-    wish: &BackupWish,
-    running: &Arc<Running>,
-) -> CallEnd {
+async fn of_server(house: &House, job: &Job, wish: &BackupWish, running: &Arc<Running>) -> CallEnd {
     let ready = match prepare(house, job, running).await {
         Ok(ready) => ready,
         Err(error) => return CallEnd::Refused(error),
@@ -237,10 +232,8 @@ async fn relay(
         }
         Origin::Server(_) => "this server's catalog, keys and settings".to_owned(),
     };
-    let line = format!(
-        "{what} into '{}' by drive {}, sealed here",
-        ready.datastore.name, running.drive
-    );
+    let line =
+        format!("{what} into '{}' by drive {}, sealed here", ready.datastore.name, running.drive);
     running.log(Severity::Info, line).await;
     let routes = match granted.routes(&house.data_ports) {
         Ok(routes) => routes,
