@@ -211,3 +211,44 @@ fn cell(rest: &mut &[u8]) -> Option<Value> {
 fn wrong(what: &'static str) -> CatalogError {
     CatalogError::NoCatalog { what }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CatalogPlace;
+
+    fn options(folder: &std::path::Path) -> CatalogOptions {
+        let place = CatalogPlace::File(folder.join("catalog.db"));
+        CatalogOptions { place, audit_key: [7; 32], now_unix_ms: 1 }
+    }
+
+    #[test]
+    fn what_went_out_at_an_earlier_step_comes_in_and_is_brought_to_the_present_one() {
+        let folder = |_| tempfile::tempdir().unwrap();
+        for step in [6, 9, 14, STEPS.len() - 1] {
+            let (here, there) = (folder(0), folder(1));
+            let mut pieces = Vec::new();
+            {
+                let old = Catalog::open_at(&options(here.path()), &STEPS[..step]).unwrap();
+                old.set_setting("kept", b"yes").unwrap();
+                let give = &mut |piece| {
+                    pieces.push(piece);
+                    Ok(())
+                };
+                let tables = ["clients", "tasks", "settings"];
+                let given = old.read_here("be tested", |catalog| {
+                    tables.iter().try_for_each(|table| give_table(catalog, table, give))
+                });
+                given.unwrap();
+            }
+            let mut pieces = pieces.into_iter();
+            let at = step as i64;
+            let next = &mut || Ok(pieces.next());
+            let (catalog, rows) = Catalog::carry_in(&options(there.path()), at, &[], next).unwrap();
+            assert_eq!(rows, 1, "step {step}");
+            assert_eq!(catalog.setting("kept").unwrap().as_deref(), Some(b"yes".as_slice()));
+            // The present schema: every table is there.
+            assert_eq!(catalog.dump_tables().unwrap().len(), TABLES.len());
+        }
+    }
+}

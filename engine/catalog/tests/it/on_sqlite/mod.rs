@@ -4,6 +4,8 @@
 
 #[path = "../suite/audit.rs"]
 mod audit;
+#[path = "../suite/carrying.rs"]
+mod carrying;
 #[path = "../suite/copies.rs"]
 mod copies;
 #[path = "../suite/crash.rs"]
