@@ -42,6 +42,7 @@ use super::listen::{Opened, WhenTaken, open};
 use super::node::{Node, Orders, Relayed};
 use super::outbound::{Calls, OutboundCall};
 use super::settings::{Settings, host_name};
+use super::witness::Witness;
 use crate::exit::Failure;
 use crate::state::{HeldPort, Lock, State};
 
@@ -148,6 +149,7 @@ pub async fn start(
         drive_base: first_base(&ports.drive),
         tls: Arc::clone(&tls),
         relayed: Relayed::default(),
+        witness: Witness::new(state),
         relays_calls: role != Role::Server && !settings.relay_calls_to().is_empty(),
     });
     let (shutdown, ended) = watch::channel(false);

@@ -15,6 +15,7 @@ mod node;
 mod outbound;
 mod process;
 mod settings;
+mod witness;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -24,6 +24,7 @@ use simsim_server::Server;
 
 use super::drives::at_base;
 use super::enrolment::Enrolment;
+use super::witness::Witness;
 
 /// One host's roles.
 pub struct Node {
@@ -40,6 +41,8 @@ pub struct Node {
     pub drive_base: Option<SocketAddr>,
     pub tls: Arc<TlsIdentity>,
     pub relayed: Relayed,
+    /// Knows which of two servers of one identity counts.
+    pub witness: Witness,
     /// This host passes calls of others on to its server.
     pub relays_calls: bool,
 }
@@ -166,6 +169,15 @@ impl Node {
             },
             Request::Ping(_) => return Ok(PingReply { unix_ns: unix_ns() }.into()),
             Request::NodeState(_) => return Ok(self.state().into()),
+            Request::ServerRecovered(said) => {
+                let Some((server, _)) = self.orders.server() else {
+                    return Err(VerbError::new(Kind::Denied, "this host obeys no server"));
+                };
+                return match self.witness.hear(&server, &said) {
+                    Ok(reply) => Ok(reply.into()),
+                    Err(failure) => Err(VerbError::new(failure.kind, failure.message)),
+                };
+            }
             Request::InstallCertificate(request) => {
                 return match self.tls.install(&request.chain) {
                     Ok(()) => Ok(InstallCertificateReply::default().into()),

@@ -19,6 +19,7 @@ mod manifest;
 mod node;
 mod probe;
 mod rates;
+mod recovery;
 mod replicate;
 mod transfer;
 
@@ -35,6 +36,7 @@ pub use manifest::*;
 pub use node::*;
 pub use probe::*;
 pub use rates::*;
+pub use recovery::*;
 pub use replicate::*;
 pub use transfer::*;
 
@@ -254,6 +256,8 @@ verbs! {
     93 "collect-garbage" CollectGarbage => CollectGarbageReply;
     /// Device: deletes savesets.
     94 "delete-savesets" DeleteSavesets => DeleteSavesetsReply;
+    /// When did the server come back from a backup of itself last?
+    95 "server-recovered" ServerRecovered => ServerRecoveredReply;
     /// Client: runs a command of its owner.
     120 "run-command" RunCommand => RunCommandReply;
 }

@@ -169,3 +169,38 @@ fn a_server_on_postgresql_comes_back_on_sqlite_and_the_other_way_round() {
     world.confirm();
     world.restores(json!({ "task": "home", "client": "web" }), &world.tree, &world.path("back"));
 }
+
+#[test]
+fn an_old_server_that_comes_back_beside_the_new_one_hears_of_it_and_takes_its_hands_off() {
+    let mut world = World::new();
+    world.saved("home");
+    world.saved("self-backup");
+    assert_eq!(world.server.stop(), 0);
+    // The disk of its datastore is put into another host.
+    let (moved, state) = (world.path("moved"), world.path("second"));
+    std::fs::rename(world.path("main"), &moved).unwrap();
+    assert_done(&world.command(&state, &[text(&moved)]).output().unwrap());
+    let second = Daemon::start("server", &state);
+    second.until_connected("web");
+    // And the old host is switched on again.
+    world.server.again();
+    until("the old server hears of the new one", || {
+        world.warnings().contains("has taken the place of this one")
+    });
+    assert!(!world.server.is_connected("web"));
+    let queue = world.server.must("queue.show", Value::Null);
+    assert_eq!(queue["paused_by"], "server", "{queue:#}");
+    let waits = world.server.must("task.run", json!({ "task": "self-backup" }));
+    // The new one is not bothered.
+    second.must("queue.resume", Value::Null);
+    assert_eq!(second.backup("home")["state"], "finished");
+    let waits = world.server.must("job.show", json!({ "job": waits["job"] }));
+    assert_eq!(waits["state"], "queued", "{waits:#}");
+    // A host that restarts remembers.
+    world.client.again();
+    second.until_connected("web");
+    world.server.again();
+    until("the old server hears of it again", || {
+        world.warnings().contains("has taken the place of this one")
+    });
+}

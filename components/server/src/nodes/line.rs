@@ -75,6 +75,11 @@ impl Line {
         self.client.closed().await
     }
 
+    /// Why this node is not worked with.
+    pub(crate) fn refused(&self, why: String) -> ServerError {
+        ServerError::node(&self.node, Kind::Denied, why)
+    }
+
     /// The error of a verb, with the node's name.
     pub(crate) fn error(&self, error: &ControlError) -> ServerError {
         ServerError::node(&self.node, error.kind(), error.to_string())

@@ -167,6 +167,7 @@ impl Node {
             }
         };
         let line = Line::new(Arc::clone(&self.name), session);
+        crate::recovery::ask_witness(&keeper.books, &line).await?;
         let state = line.call(NodeState {}).await?;
         crate::desk::remember_ports(&keeper.books, id, &state).await;
         let listens_for_ctrl = state.listening.iter().any(|one| one.row == CTRL.id);
@@ -206,7 +207,15 @@ impl Node {
             tokio::select! {
                 ended = tokio::time::timeout(SEEN_INTERVAL, line.closed()) => match ended {
                     Ok(why) => return why,
-                    Err(_) => self.note_seen(keeper, None).await,
+                    Err(_) => {
+                        let asked = crate::recovery::ask_witness(&keeper.books, line).await;
+                        if let Err(error) = asked
+                            && error.kind() == Kind::Denied
+                        {
+                            return error.to_string();
+                        }
+                        self.note_seen(keeper, None).await;
+                    }
                 },
                 () = self.called.again(), if self.mode == AccessMode::Outbound => {
                     return "the host has called anew".to_owned();

@@ -6,6 +6,7 @@
 //! write     the stream: head, sealed files, catalog
 //! read      the same on its way back, into a catalog that nobody works with yet
 //! after     what a recovered server does differently: nothing that could do harm
+//! twin      another server of this identity
 //! setting_up  the task and the event that every server gets once it has a kit and a datastore
 //! ```
 //! A self-backup is a saveset like any other, of a task whose one source is the server itself: it has
@@ -16,6 +17,7 @@ mod head;
 mod kept;
 mod read;
 mod setting_up;
+mod twin;
 mod write;
 
 pub use head::{DatastoreHead, SelfBackupHead};
@@ -24,6 +26,7 @@ pub use read::{RecoverInto, Recovered, SelfBackup};
 
 pub(crate) use after::{doubt_after, look_again, recovery};
 pub(crate) use setting_up::{newest_self_backup, self_backup_warning, set_up};
+pub(crate) use twin::ask_witness;
 pub(crate) use write::{ServerStream, stream_of};
 
 use simsim_model::TargetKind;
