@@ -158,7 +158,6 @@ fn no_key_lies_unsealed_in_the_datastore_or_in_the_scratch_folder_of_a_check() {
     let master = std::fs::read(world.server.state.join("server/master.key")).unwrap();
     let key = master[8..40].to_vec();
     world.saved("self-backup");
-    world.lose_server();
     let holds = |folder: &Path| {
         let mut open = vec![folder.to_owned()];
         let mut found = Vec::new();
@@ -174,6 +173,8 @@ fn no_key_lies_unsealed_in_the_datastore_or_in_the_scratch_folder_of_a_check() {
         }
         found
     };
+    assert_eq!(holds(&world.server.state.join("server")).len(), 3, "it is found where it lies");
+    world.lose_server();
     assert_eq!(holds(&world.path("main")), Vec::<PathBuf>::new());
     // A check that dies in the middle leaves what it had there.
     let scratch = world.path("scratch");

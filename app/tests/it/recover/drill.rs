@@ -204,3 +204,41 @@ fn an_old_server_that_comes_back_beside_the_new_one_hears_of_it_and_takes_its_ha
         world.warnings().contains("has taken the place of this one")
     });
 }
+
+/// The server's backup knows nothing of this client; its data is found all the same.
+#[test]
+fn a_client_that_joined_after_the_backup_joins_anew_and_has_its_savesets_and_sends_nothing_again() {
+    let mut world = World::new();
+    world.saved("self-backup");
+    let mut late = Daemon::start("client", &world.path("late"));
+    assert_done(&world.server.join("late", &late.state, &[]));
+    world.server.until_connected("late");
+    world.server.add_task("new", "late", &world.tree);
+    let saved = world.saved("new")["saveset"].clone();
+    world.lose_server();
+    let main = world.path("main");
+    world.recovered(&[text(&main)]);
+    world.server.again();
+    world.server.until_connected("web");
+    until("the saveset of an unknown domain is found", || {
+        world.savesets().iter().any(|one| one["saveset"] == saved)
+    });
+    world.confirm();
+    // Restored already, to another host.
+    let request = json!({ "saveset": saved, "client": "web" });
+    world.restores(request, &world.tree, &world.path("first"));
+    assert!(world.server.ask("client.show", json!({ "name": "late" })).is_err());
+    std::fs::remove_file(late.state.join("enrolment.json")).unwrap();
+    assert_done(&world.server.join("late", &late.state, &[]));
+    late.again();
+    world.server.until_connected("late");
+    world.server.must("catalog.rebuild", json!({}));
+    world.server.add_task("new", "late", &world.tree);
+    let again = world.saved("new");
+    assert_eq!(again["progress"]["bytes_new"], 0, "{again:#}");
+    world.restores(
+        json!({ "saveset": saved, "client": "late" }),
+        &world.tree,
+        &world.path("second"),
+    );
+}
