@@ -83,6 +83,11 @@ impl Book {
         self.strands.get(&id)
     }
 
+    /// The savesets of a strand, the oldest first.
+    pub fn savesets_of(&self, strand: u32) -> impl DoubleEndedIterator<Item = &IndexedSaveset> {
+        self.alive(strand, 0..u32::MAX)
+    }
+
     /// The strand that the next saveset of a task goes on with.
     pub fn open_strand(&self, domain: DomainId, client: &str, task: &str) -> Option<&Strand> {
         self.strands.values().rev().find(|strand| {

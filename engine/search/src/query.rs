@@ -17,15 +17,15 @@ use crate::record::{Event, EntryKind, Key, Version};
 use crate::run::Reader;
 
 /// Up to so many groups of names are looked at whole.
-const GROUPS_FEW: usize = 2000;
+const GROUPS_FEW: usize = 1500;
 /// And up to so many records of theirs.
-const RECORDS_FEW: usize = 4000;
+const RECORDS_FEW: usize = 2000;
 /// What looking up a version's end costs, in births looked at.
 pub(crate) const RESOLVE_COST: u64 = 5_000;
 /// What reading a block costs, in births looked at.
 pub(crate) const READ_COST: u64 = 1_000;
 /// What one page may cost, in births looked at.
-pub(crate) const PAGE_COST: u64 = 12_000_000;
+pub(crate) const PAGE_COST: u64 = 4_000_000;
 
 /// What to search.
 pub struct Query<'a> {

@@ -22,6 +22,7 @@ pub struct Status {
     pub jobs_queued: u64,
     pub jobs_running: u64,
     pub kit: KitState,
+    pub search: super::SearchState,
     /// Sentences that somebody should act on.
     pub warnings: Vec<String>,
 }

@@ -141,6 +141,7 @@ impl Server {
             jobs_queued: count(JobState::Queued),
             jobs_running: count(JobState::Running),
             kit,
+            search: self.search_state(),
             warnings,
         })
     }

@@ -1,0 +1,8 @@
+//! The search index as those who use it see it.
+
+mod crash;
+mod damage;
+mod fixture;
+mod full_disk;
+mod model;
+mod paging;
