@@ -11,15 +11,16 @@ use simsim_model::SavesetId;
 
 use crate::SearchError;
 use crate::cursor::PageMark;
+use crate::head::Head;
 use crate::index::{Snapshot, State};
 use crate::pattern::Pattern;
-use crate::record::{Event, EntryKind, Key, Version};
-use crate::run::Reader;
+use crate::record::{EntryKind, Event, Key, Version};
+use crate::run::{Reader, Run};
 
 /// Up to so many groups of names are looked at whole.
-const GROUPS_FEW: usize = 1500;
+const GROUPS_FEW: usize = 2000;
 /// And up to so many records of theirs.
-const RECORDS_FEW: usize = 2000;
+const RECORDS_FEW: usize = 1000;
 /// What looking up a version's end costs, in births looked at.
 pub(crate) const RESOLVE_COST: u64 = 5_000;
 /// What reading a block costs, in births looked at.
@@ -67,11 +68,19 @@ pub struct Page {
     pub next: Option<PageMark>,
 }
 
-/// Groups of a chapter that may hold names that fit; `None`: all of them.
+/// A chapter, and the groups of it that may hold names that fit.
 pub(crate) struct Candidates {
     pub run: usize,
     pub chapter: usize,
-    pub groups: Option<Vec<u32>>,
+    pub groups: Groups,
+}
+
+pub(crate) enum Groups {
+    /// The pattern has no trigram.
+    All,
+    These(Vec<u32>),
+    /// Not looked up: there are enough without.
+    Open,
 }
 
 impl Snapshot {
@@ -85,9 +94,8 @@ impl Snapshot {
             ));
         }
         let candidates = candidates(state, query)?;
-        let groups = candidates.iter().map(|one| one.groups.as_ref().map(Vec::len));
-        let count: Option<usize> = groups.sum();
-        if count.is_some_and(|count| count <= GROUPS_FEW)
+        let is_known = |one: &Candidates| matches!(one.groups, Groups::These(_));
+        if candidates.iter().all(is_known)
             && let Some(found) = gather(state, query, &candidates)?
         {
             return page_of(state, query, found);
@@ -96,32 +104,56 @@ impl Snapshot {
     }
 }
 
+/// Chapters that may hold what fits. Once there are more groups than are looked at whole, those of the
+/// other chapters stay open.
 fn candidates(state: &State, query: &Query<'_>) -> Result<Vec<Candidates>, SearchError> {
     let mut all = Vec::new();
-    for (at, run) in state.runs.iter().enumerate() {
+    let mut count = 0;
+    for (at, run) in state.runs.iter().enumerate().rev() {
         for (chapter, head) in run.heads.iter().enumerate() {
             if query.strands.range(head.first.strand..=head.last.strand).next().is_none() {
                 continue;
             }
-            let mut groups: Option<Vec<u32>> = None;
-            for trigram in query.pattern.trigrams() {
-                let list = run.postings(head, *trigram)?;
-                let both = match groups.take() {
-                    None => list,
-                    Some(before) => common(&before, &list),
-                };
-                let enough = both.len() <= 2;
-                groups = Some(both);
-                if enough {
-                    break;
+            let groups = match count > GROUPS_FEW {
+                true => Groups::Open,
+                false => groups_of(run, head, query.pattern)?,
+            };
+            if let Groups::These(these) = &groups {
+                count += these.len();
+                if these.is_empty() {
+                    continue;
                 }
             }
-            if groups.as_ref().is_none_or(|groups| !groups.is_empty()) {
-                all.push(Candidates { run: at, chapter, groups });
-            }
+            all.push(Candidates { run: at, chapter, groups });
         }
     }
+    // One more than few is already too many.
+    if count > GROUPS_FEW {
+        all.push(Candidates { run: usize::MAX, chapter: 0, groups: Groups::Open });
+    }
     Ok(all)
+}
+
+/// The groups of a chapter that have all trigrams of the pattern.
+pub(crate) fn groups_of(
+    run: &Run,
+    head: &Head,
+    pattern: &Pattern,
+) -> Result<Groups, SearchError> {
+    let mut groups: Option<Vec<u32>> = None;
+    for trigram in pattern.trigrams() {
+        let list = run.postings(head, *trigram)?;
+        let both = match groups.take() {
+            None => list,
+            Some(before) => common(&before, &list),
+        };
+        let enough = both.len() <= 2;
+        groups = Some(both);
+        if enough {
+            break;
+        }
+    }
+    Ok(groups.map_or(Groups::All, Groups::These))
 }
 
 fn common(one: &[u32], other: &[u32]) -> Vec<u32> {
@@ -150,13 +182,14 @@ fn gather(
     query: &Query<'_>,
     candidates: &[Candidates],
 ) -> Result<Option<Vec<Found>>, SearchError> {
-    let mut found = Vec::new();
     let mut looked = 0;
+    let mut wanted = Vec::new();
     for one in candidates {
         let Some(run) = state.runs.get(one.run) else { continue };
         let Some(head) = run.heads.get(one.chapter) else { continue };
+        let Groups::These(groups) = &one.groups else { continue };
         let mut records = Vec::new();
-        for group in one.groups.iter().flatten() {
+        for group in groups {
             for (name, of_name) in run.group(head, *group)? {
                 if query.pattern.is_of_whole_path() || query.pattern.fits(b"/", &name) {
                     records.extend(of_name);
@@ -168,6 +201,10 @@ fn gather(
         }
         looked += records.len();
         records.sort_unstable();
+        wanted.push((one.run, run, head, records));
+    }
+    let mut found = Vec::new();
+    for (at, run, head, records) in wanted {
         let mut reader = Reader::new(run, head);
         for number in records {
             let record = reader.record(number)?;
@@ -178,7 +215,7 @@ fn gather(
             }
             for event in record.events.iter().filter(|event| fits_kind(event, query)) {
                 let (key, events) = (record.key.clone(), record.events.clone());
-                found.push(Found { at: event.at, run: one.run, key, events });
+                found.push(Found { at: event.at, run: at, key, events });
             }
             if found.len() > RECORDS_FEW * 4 {
                 return Ok(None);

@@ -4,7 +4,7 @@ use crate::SearchError;
 use crate::head::BirthBlock;
 use crate::index::State;
 use crate::query::{
-    Candidates, PAGE_COST, Page, Query, READ_COST, RESOLVE_COST, fits_kind, mark, resolve,
+    Candidates, Groups, PAGE_COST, Page, Query, READ_COST, RESOLVE_COST, fits_kind, groups_of, mark, resolve,
 };
 use crate::record::Key;
 use crate::run::Reader;
@@ -20,7 +20,7 @@ struct Step {
 pub(crate) fn walk(
     state: &State,
     query: &Query<'_>,
-    candidates: Vec<Candidates>,
+    mut candidates: Vec<Candidates>,
 ) -> Result<Page, SearchError> {
     let newest = query.after.map_or(u32::MAX, |mark| mark.at);
     // Versions that began after the last saveset that is asked for are in none of those.
@@ -48,21 +48,33 @@ pub(crate) fn walk(
     let mut bits: (usize, Vec<u64>) = (usize::MAX, Vec::new());
     let mut reader: Option<(usize, Reader<'_>)> = None;
     for step in &steps {
-        let Some(one) = candidates.get(step.of) else { continue };
+        let Some(one) = candidates.get_mut(step.of) else { continue };
         let Some(run) = state.runs.get(one.run) else { continue };
         let Some(head) = run.heads.get(one.chapter) else { continue };
         let Some(block) = head.birth_blocks.get(step.block) else { continue };
         if query.after.is_some_and(|mark| mark.at == step.at && head.last <= mark.key) {
             continue;
         }
-        if bits.0 != step.of {
-            bits = (step.of, one.groups.as_deref().map(bits_of).unwrap_or_default());
+        if matches!(one.groups, Groups::Open) {
+            one.groups = groups_of(run, head, query.pattern)?;
+            walk.cost += READ_COST * query.pattern.trigrams().len() as u64;
+        }
+        let filter = match &one.groups {
+            Groups::These(groups) => {
+                if bits.0 != step.of {
+                    bits = (step.of, bits_of(groups));
+                }
+                Some(bits.1.as_slice())
+            }
+            Groups::All | Groups::Open => None,
+        };
+        if filter.is_some_and(<[u64]>::is_empty) {
+            continue;
         }
         if reader.as_ref().is_none_or(|(of, _)| *of != step.of) {
             reader = Some((step.of, Reader::new(run, head)));
         }
         let Some((_, reader)) = &mut reader else { continue };
-        let filter = one.groups.is_some().then_some(bits.1.as_slice());
         if walk.block(one.run, reader, block, filter)? {
             let at = step.at;
             walk.page.next = walk.last.take().map(|key| mark(state, at, key));

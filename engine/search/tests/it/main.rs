@@ -4,5 +4,6 @@ mod crash;
 mod damage;
 mod fixture;
 mod full_disk;
+mod golden;
 mod model;
 mod paging;
