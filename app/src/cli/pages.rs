@@ -15,8 +15,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Look",
         &[
-            "savesets", "saveset", "ls", "find", "search", "history", "diff", "jobs", "job", "logs",
-            "queue",
+            "savesets", "saveset", "ls", "find", "search", "history", "diff", "jobs", "job",
+            "logs", "queue",
         ],
     ),
     (

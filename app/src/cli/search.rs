@@ -109,8 +109,7 @@ pub async fn search(cx: &Context, arguments: SearchArguments) -> Result<u8, Fail
 }
 
 pub async fn history(cx: &Context, arguments: HistoryArguments) -> Result<u8, Failure> {
-    let request =
-        HistoryRequest { of: arguments.of, path: paths::in_saveset(&arguments.path) };
+    let request = HistoryRequest { of: arguments.of, path: paths::in_saveset(&arguments.path) };
     let reply: HistoryReply = cx.ask("search.history", &request).await?;
     cx.show(&reply, |screen, reply| {
         if reply.histories.is_empty() {
@@ -205,8 +204,7 @@ fn not_searched(screen: &Screen, not_indexed: &[NotIndexed], sentences: &[String
     }
     if let Some(first) = not_indexed.first() {
         let number = counted(not_indexed.len() as u64, "saveset");
-        let first =
-            format!("{} of task '{}': {}", first.saveset.short(), first.task, first.why);
+        let first = format!("{} of task '{}': {}", first.saveset.short(), first.task, first.why);
         screen.aside(Text::styled(Style::Warn, format!("not searched: {number}, such as {first}")));
     }
 }

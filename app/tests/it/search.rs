@@ -195,7 +195,11 @@ fn what_a_client_holds_the_key_of_is_said_to_be_not_searchable_here() {
     site.backup();
     let state = site.path("web");
     let web = Daemon::start("client", &state);
-    assert_done(&site.server.join("web", &state, &["--listen", &format!("127.0.0.1:{}", web.port)]));
+    assert_done(&site.server.join(
+        "web",
+        &state,
+        &["--listen", &format!("127.0.0.1:{}", web.port)],
+    ));
     site.server.until_connected("web");
     let create = json!({ "client": "web", "datastore": "main", "held_by_client": true });
     site.server.must("key.domain", create);
@@ -231,8 +235,8 @@ fn a_saveset_that_is_not_there_yet_is_named() {
     assert_eq!(reply["not_indexed"][0]["task"], "home", "{reply:#}");
     server.must("search.rebuild", json!({}));
     until("it is found", || {
-        server.ask("search", json!({ "pattern": "small" })).is_ok_and(|reply| {
-            reply["found"].as_array().is_some_and(|found| found.len() == 1)
-        })
+        server
+            .ask("search", json!({ "pattern": "small" }))
+            .is_ok_and(|reply| reply["found"].as_array().is_some_and(|found| found.len() == 1))
     });
 }

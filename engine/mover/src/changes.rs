@@ -12,11 +12,7 @@ pub type OnChange<'a> = dyn FnMut(&[u8], &[u8], Option<&Entry>) -> bool + 'a;
 /// Tells `visit` of each path whose kind, size, time of change or content differs, each once. Without
 /// `old` of all paths of `new`. Folders past the limits of depth are passed over. In memory are a page
 /// of each of two folders a level.
-pub fn changes(
-    old: Option<&Tree>,
-    new: &Tree,
-    visit: &mut OnChange<'_>,
-) -> Result<(), MoverError> {
+pub fn changes(old: Option<&Tree>, new: &Tree, visit: &mut OnChange<'_>) -> Result<(), MoverError> {
     let old = old.filter(|old| old.manifest.domain == new.manifest.domain);
     let of = |tree: &Tree, entry: Option<&Entry>| match entry {
         Some(entry) => tree.children_from(entry, b""),

@@ -22,16 +22,18 @@ const ROUNDS: usize = 300;
 const COLD_ROUNDS: usize = 40;
 
 const WORDS: [&str; 64] = [
-    "report", "invoice", "draft", "summary", "photo", "backup", "index", "config", "module", "test",
-    "server", "client", "kernel", "driver", "network", "socket", "buffer", "string", "vector", "matrix",
-    "season", "winter", "summer", "spring", "autumn", "garden", "forest", "river", "mountain", "valley",
-    "budget", "account", "payment", "contract", "letter", "minutes", "agenda", "project", "design", "review",
-    "release", "version", "package", "archive", "mailbox", "calendar", "contact", "message", "picture", "movie",
-    "music", "album", "track", "lyrics", "recipe", "travel", "ticket", "hotel", "flight", "museum", "school",
-    "lesson", "student", "teacher",
+    "report", "invoice", "draft", "summary", "photo", "backup", "index", "config", "module",
+    "test", "server", "client", "kernel", "driver", "network", "socket", "buffer", "string",
+    "vector", "matrix", "season", "winter", "summer", "spring", "autumn", "garden", "forest",
+    "river", "mountain", "valley", "budget", "account", "payment", "contract", "letter", "minutes",
+    "agenda", "project", "design", "review", "release", "version", "package", "archive", "mailbox",
+    "calendar", "contact", "message", "picture", "movie", "music", "album", "track", "lyrics",
+    "recipe", "travel", "ticket", "hotel", "flight", "museum", "school", "lesson", "student",
+    "teacher",
 ];
 const ENDINGS: [&str; 16] = [
-    "txt", "pdf", "jpg", "png", "docx", "xlsx", "c", "h", "rs", "py", "html", "css", "js", "json", "log", "eml",
+    "txt", "pdf", "jpg", "png", "docx", "xlsx", "c", "h", "rs", "py", "html", "css", "js", "json",
+    "log", "eml",
 ];
 
 fn mixed(number: u64) -> u64 {
@@ -87,7 +89,13 @@ fn version(task: u64, file: u64, round: u64) -> Version {
     }
 }
 
-fn one_update(index: &Index, task: u64, round: u64, first: u64, changes: u64) -> Result<(), Failure> {
+fn one_update(
+    index: &Index,
+    task: u64,
+    round: u64,
+    first: u64,
+    changes: u64,
+) -> Result<(), Failure> {
     let domain = DomainId([task as u8; 16]);
     let client = format!("client-{:02}", task / 10);
     let task_name = format!("task-{task}");
@@ -263,7 +271,11 @@ fn questions(snapshot: &Snapshot, first: u64, folder: (&Path, bool)) -> Result<(
     })?;
     measure("beginning of a name, `report-winter_1*`", folder, |round| {
         let random = mixed(round);
-        search(&format!("{}-{}_{}*", word(random), word(random >> 8), random >> 16 & 7), false, &all)
+        search(
+            &format!("{}-{}_{}*", word(random), word(random >> 8), random >> 16 & 7),
+            false,
+            &all,
+        )
     })?;
     measure("part of a name, `inter_123`", folder, |round| {
         let random = mixed(round);

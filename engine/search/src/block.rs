@@ -61,9 +61,7 @@ impl BlockWriter {
 
     /// Bytes that are no block: head and foot of the file.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), SearchError> {
-        self.file
-            .write_all(bytes)
-            .map_err(|error| SearchError::io("write", &self.path, error))?;
+        self.file.write_all(bytes).map_err(|error| SearchError::io("write", &self.path, error))?;
         self.offset += bytes.len() as u64;
         Ok(())
     }

@@ -24,7 +24,8 @@ impl PageMark {
 
     /// Errors: `Invalid` for what was not made by [`PageMark::to_text`].
     pub fn parse(text: &str) -> Result<Self, SearchError> {
-        let invalid = || SearchError::Invalid("the mark of the next page is none: search anew".into());
+        let invalid =
+            || SearchError::Invalid("the mark of the next page is none: search anew".into());
         let pairs = text.as_bytes().chunks(2).map(|pair| {
             std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok())
         });

@@ -58,8 +58,12 @@ impl Snapshot {
             let end = events.get(at + 1).map_or(u32::MAX, |next| next.at);
             let mut those = state.book.alive(strand, event.at..end);
             let Some(first) = those.next() else { continue };
-            let mut span =
-                Span { version: event.version, first: first.clone(), last: first.clone(), savesets: 1 };
+            let mut span = Span {
+                version: event.version,
+                first: first.clone(),
+                last: first.clone(),
+                savesets: 1,
+            };
             for one in those {
                 span.last = one.clone();
                 span.savesets += 1;
@@ -93,9 +97,8 @@ impl Snapshot {
             // The first name after it.
             from.name.push(0);
         }
-        let inside = |record: &Record| {
-            record.key.strand == of.strand && record.key.parent == from.parent
-        };
+        let inside =
+            |record: &Record| record.key.strand == of.strand && record.key.parent == from.parent;
         let mut scans: Vec<(Scan<'_>, Option<Record>)> = Vec::new();
         for run in state.runs.iter().filter(|run| run.low <= of.ordinal) {
             let mut scan = run.scan(Some(&from));

@@ -1,7 +1,7 @@
 //! Merging runs that follow one another into one; what only savesets had that are gone is left out.
 
-use std::collections::BinaryHeap;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use crate::SearchError;
 use crate::book::Book;

@@ -126,11 +126,9 @@ pub(crate) fn trigrams_of(name: &[u8], out: &mut Vec<u32>) {
 
 fn windows(literal: &[u8], out: &mut Vec<u32>) {
     out.extend(literal.windows(3).filter_map(|window| match window {
-        [a, b, c] => Some(trigram(
-            a.to_ascii_lowercase(),
-            b.to_ascii_lowercase(),
-            c.to_ascii_lowercase(),
-        )),
+        [a, b, c] => {
+            Some(trigram(a.to_ascii_lowercase(), b.to_ascii_lowercase(), c.to_ascii_lowercase()))
+        }
         _ => None,
     }));
 }

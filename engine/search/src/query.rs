@@ -135,11 +135,7 @@ fn candidates(state: &State, query: &Query<'_>) -> Result<Vec<Candidates>, Searc
 }
 
 /// The groups of a chapter that have all trigrams of the pattern.
-pub(crate) fn groups_of(
-    run: &Run,
-    head: &Head,
-    pattern: &Pattern,
-) -> Result<Groups, SearchError> {
+pub(crate) fn groups_of(run: &Run, head: &Head, pattern: &Pattern) -> Result<Groups, SearchError> {
     let mut groups: Option<Vec<u32>> = None;
     for trigram in pattern.trigrams() {
         let list = run.postings(head, *trigram)?;
@@ -229,18 +225,14 @@ pub(crate) fn fits_kind(event: &Event, query: &Query<'_>) -> bool {
     event.version.is_some_and(|version| query.kind.is_none_or(|kind| kind == version.kind))
 }
 
-fn page_of(
-    state: &State,
-    query: &Query<'_>,
-    mut found: Vec<Found>,
-) -> Result<Page, SearchError> {
+fn page_of(state: &State, query: &Query<'_>, mut found: Vec<Found>) -> Result<Page, SearchError> {
     found.sort_unstable_by(|a, b| b.at.cmp(&a.at).then_with(|| a.key.cmp(&b.key)));
     let mut page = Page::default();
     let mut cost = 0;
     let before = |one: &Found| {
-        query.after.is_some_and(|mark| {
-            one.at > mark.at || (one.at == mark.at && one.key <= mark.key)
-        })
+        query
+            .after
+            .is_some_and(|mark| one.at > mark.at || (one.at == mark.at && one.key <= mark.key))
     };
     let mut found = found.into_iter().skip_while(before).peekable();
     while let Some(one) = found.next() {

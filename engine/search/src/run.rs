@@ -78,7 +78,13 @@ impl Run {
     /// Records from a key on, in order. `None`: all.
     pub(crate) fn scan(&self, from: Option<&Key>) -> Scan<'_> {
         let chapter = from.map_or(0, |key| self.heads.partition_point(|head| head.last < *key));
-        Scan { run: self, chapter, from: from.cloned(), blocks: None, ready: Vec::new().into_iter() }
+        Scan {
+            run: self,
+            chapter,
+            from: from.cloned(),
+            blocks: None,
+            ready: Vec::new().into_iter(),
+        }
     }
 
     /// Groups of a chapter whose names have a trigram, ascending.

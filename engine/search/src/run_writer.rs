@@ -74,7 +74,8 @@ impl RunWriter {
         foot.extend_from_slice(&sum.to_le_bytes());
         self.out.raw(&foot)?;
         let sum = |of: fn(&Head) -> u32| self.heads.iter().map(|head| u64::from(of(head))).sum();
-        let written = Written { records: sum(|head| head.records), births: sum(|head| head.births) };
+        let written =
+            Written { records: sum(|head| head.records), births: sum(|head| head.births) };
         self.out.finish()?;
         Ok(Some(written))
     }

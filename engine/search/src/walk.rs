@@ -4,7 +4,8 @@ use crate::SearchError;
 use crate::head::BirthBlock;
 use crate::index::State;
 use crate::query::{
-    Candidates, Groups, PAGE_COST, Page, Query, READ_COST, RESOLVE_COST, fits_kind, groups_of, mark, resolve,
+    Candidates, Groups, PAGE_COST, Page, Query, READ_COST, RESOLVE_COST, fits_kind, groups_of,
+    mark, resolve,
 };
 use crate::record::Key;
 use crate::run::Reader;

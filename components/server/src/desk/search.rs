@@ -62,7 +62,8 @@ impl Server {
                     strands: &strands,
                     since_unix_ns: since.map(|ms| ms.saturating_mul(1_000_000)),
                     // The whole of that millisecond.
-                    until_unix_ns: until.map(|ms| ms.saturating_add(1).saturating_mul(1_000_000) - 1),
+                    until_unix_ns: until
+                        .map(|ms| ms.saturating_add(1).saturating_mul(1_000_000) - 1),
                     kind,
                     limit: limit as usize,
                     after: after.as_ref(),
@@ -188,8 +189,7 @@ impl Server {
                 Ok((savesets, catalog.domains()?, catalog.clients()?))
             })
             .await?;
-        let known: HashSet<SavesetId> =
-            snapshot.book().savesets().map(|one| one.saveset).collect();
+        let known: HashSet<SavesetId> = snapshot.book().savesets().map(|one| one.saveset).collect();
         let is_open = |domain: &Domain| domain.sealed_key.is_some();
         let open: HashSet<_> =
             domains.iter().filter(|one| is_open(one)).map(|one| one.domain).collect();

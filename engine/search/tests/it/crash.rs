@@ -25,7 +25,8 @@ fn killed_at_each_step(work: impl FnOnce(&Index)) -> usize {
     let before = seen(&index.snapshot());
     let kept = Arc::new(Mutex::new(Vec::new()));
     let watcher = {
-        let (kept, folder, scratch) = (Arc::clone(&kept), folder.clone(), scratch.path().to_owned());
+        let (kept, folder, scratch) =
+            (Arc::clone(&kept), folder.clone(), scratch.path().to_owned());
         move |step: &'static str| {
             let to = scratch.join(format!("copy-{}", kept.lock().len()));
             copy(&folder, &to);

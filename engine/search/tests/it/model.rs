@@ -128,8 +128,14 @@ fn check(index: &Index, model: &Model) -> Result<(), TestCaseError> {
     let number = |saveset: &simsim_model::SavesetId| {
         u32::from_be_bytes([saveset.0[0], saveset.0[1], saveset.0[2], saveset.0[3]])
     };
-    let patterns =
-        [("port", false), ("report", true), ("*.txt", false), ("/srv/*", false), ("a", false), ("\\xff", false)];
+    let patterns = [
+        ("port", false),
+        ("report", true),
+        ("*.txt", false),
+        ("/srv/*", false),
+        ("a", false),
+        ("\\xff", false),
+    ];
     for (text, ignore_case) in patterns {
         let pattern = Pattern::new(text, ignore_case).unwrap();
         let expected = model.found(&pattern);
@@ -142,10 +148,12 @@ fn check(index: &Index, model: &Model) -> Result<(), TestCaseError> {
             let (first, last) = (number(&hit.first), number(&hit.last));
             let mut count = 0;
             for (saveset, (of, _)) in model.savesets.range(first..=last) {
-                let same = snapshot.book().savesets_of(hit.strand).any(|one| one.saveset == id(*saveset));
+                let same =
+                    snapshot.book().savesets_of(hit.strand).any(|one| one.saveset == id(*saveset));
                 if *of == task && same {
                     count += 1;
-                    let one = (task, hit.parent.clone(), hit.name.clone(), hit.version.size, *saveset);
+                    let one =
+                        (task, hit.parent.clone(), hit.name.clone(), hit.version.size, *saveset);
                     prop_assert!(found.insert(one), "no version twice: {hit:?}");
                 }
             }
@@ -174,7 +182,8 @@ fn check(index: &Index, model: &Model) -> Result<(), TestCaseError> {
             }
             prop_assert_eq!(listed, expected);
         }
-        let strand = snapshot.book().savesets().find(|one| one.saveset == id(*saveset)).unwrap().strand;
+        let strand =
+            snapshot.book().savesets().find(|one| one.saveset == id(*saveset)).unwrap().strand;
         let (parent, name) = path(1);
         let history = snapshot.history(strand, &parent, &name).unwrap();
         let there = history.iter().find(|span| {

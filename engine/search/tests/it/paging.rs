@@ -163,7 +163,8 @@ fn a_saveset_of_many_parts_is_one_run_and_what_was_deleted_goes_with_the_merges(
     update.commit().unwrap();
     let figures = index.snapshot().figures();
     assert_eq!((figures.runs, figures.versions), (1, u64::from(files)));
-    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "the book and the run: {left:?}");
     assert_eq!(search(&index.snapshot(), "n149999", false, 10).len(), 1);
     assert_eq!(search(&index.snapshot(), "n14", false, 900).len(), 11_111);
