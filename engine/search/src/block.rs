@@ -87,8 +87,7 @@ impl BlockFile {
     pub(crate) fn read(&self, place: Place) -> Result<Vec<u8>, SearchError> {
         let whole = place.bytes as usize;
         let end = place.offset.checked_add(whole as u64);
-        if whole < HEADER_BYTES
-            || whole > BLOCK_BYTES_MAX + HEADER_BYTES
+        if !(HEADER_BYTES..=BLOCK_BYTES_MAX + HEADER_BYTES).contains(&whole)
             || end.is_none_or(|end| end > self.bytes)
         {
             return Err(self.damaged("a block would lie outside of the file"));

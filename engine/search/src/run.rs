@@ -207,11 +207,14 @@ fn postings_in(payload: &[u8], trigram: u32, groups: u32) -> Result<Vec<u32>, Fo
     Ok(Vec::new())
 }
 
+/// Of a block of records: its first key, the number of that, and where it lies.
+type FenceRow = (Key, u32, Place);
+
 /// Reads records of a chapter by key or number; remembers the last fence block and the last block.
 pub(crate) struct Reader<'a> {
     run: &'a Run,
     head: &'a Head,
-    fence: Option<(usize, Vec<(Key, u32, Place)>)>,
+    fence: Option<(usize, Vec<FenceRow>)>,
     block: Option<(u32, Vec<Record>)>,
     /// Blocks that were read.
     pub reads: u64,
@@ -222,14 +225,14 @@ impl<'a> Reader<'a> {
         Self { run, head, fence: None, block: None, reads: 0 }
     }
 
-    fn fence(&mut self, at: usize) -> Result<&[(Key, u32, Place)], SearchError> {
+    fn fence(&mut self, at: usize) -> Result<&[FenceRow], SearchError> {
         if self.fence.as_ref().is_none_or(|(there, _)| *there != at) {
             let Some(block) = self.head.fence.get(at) else {
                 return Err(self.run.file.damaged("a fence block is missing"));
             };
             let payload = self.run.file.read(block.place)?;
             self.reads += 1;
-            let read = || -> Result<Vec<(Key, u32, Place)>, FormatError> {
+            let read = || -> Result<Vec<FenceRow>, FormatError> {
                 let mut from = Cursor::new(&payload, "fence of the search index");
                 let mut rows = Vec::new();
                 while !from.is_empty() {

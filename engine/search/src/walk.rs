@@ -28,7 +28,7 @@ pub(crate) fn walk(
     let newest = match query.until_unix_ns {
         Some(until) => {
             let in_time = |one: &&crate::IndexedSaveset| one.committed_unix_ns <= until;
-            let last = state.book.savesets.values().filter(in_time).next_back();
+            let last = state.book.savesets.values().rfind(in_time);
             match last {
                 Some(last) => newest.min(last.ordinal),
                 None => return Ok(Page::default()),
