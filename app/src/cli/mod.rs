@@ -49,6 +49,7 @@ mod retention;
 mod savesets;
 mod schedules;
 mod screen;
+mod search;
 mod status;
 mod table;
 mod tasks;
@@ -83,6 +84,10 @@ pub enum Verb {
     Ls(browse::LsArguments),
     /// Find entries of a saveset by name
     Find(browse::FindArguments),
+    /// Find files by name over all savesets of all clients
+    Search(search::SearchArguments),
+    /// Show the versions of a file: when it changed, which savesets have it
+    History(search::HistoryArguments),
     /// Show what differs between two savesets: + added, - removed, ~ content, a attributes
     Diff(browse::DiffArguments),
     /// Restore a saveset or a part of it, and follow it to the end
@@ -219,6 +224,8 @@ pub fn run(verb: Verb, console: Way, common: &CommonArguments) -> Result<u8, Fai
         Verb::Saveset(arguments) => savesets::saveset(cx, arguments).await,
         Verb::Ls(arguments) => browse::ls(cx, arguments).await,
         Verb::Find(arguments) => browse::find(cx, arguments).await,
+        Verb::Search(arguments) => search::search(cx, arguments).await,
+        Verb::History(arguments) => search::history(cx, arguments).await,
         Verb::Diff(arguments) => browse::diff(cx, arguments).await,
         Verb::Restore(arguments) => restore::run(cx, arguments).await,
         Verb::Verify(arguments) => verify::run(cx, arguments).await,

@@ -12,7 +12,13 @@ use crate::exit::{self, Failure};
 /// Verbs by what people want, for the first help page.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Everyday", &["status", "backup", "restore", "verify", "quickstart"]),
-    ("Look", &["savesets", "saveset", "ls", "find", "diff", "jobs", "job", "logs", "queue"]),
+    (
+        "Look",
+        &[
+            "savesets", "saveset", "ls", "find", "search", "history", "diff", "jobs", "job",
+            "logs", "queue",
+        ],
+    ),
     (
         "Set up",
         &[

@@ -4,6 +4,7 @@ use simsim_server::api::{KitState, Status};
 
 use super::context::Context;
 use super::screen::Screen;
+use super::search;
 use super::table::facts;
 use super::text::{Style, Text};
 use super::words::{count, counted, lasting_ms, now_unix_ms, when};
@@ -55,6 +56,7 @@ fn text(screen: &Screen, status: &Status) -> Result<(), Failure> {
         ("datastores", count(status.datastores).into()),
         ("tasks", count(status.tasks).into()),
         ("savesets", count(status.savesets).into()),
+        ("search", search::state_text(&status.search)),
         ("jobs", jobs),
         ("recovery kit", kit),
         ("self-backup", own_backup(status)),

@@ -29,6 +29,7 @@ mod refusals;
 mod replications;
 mod restarts;
 mod scenarios;
+mod search;
 mod services;
 mod sessions;
 mod streams;

@@ -30,6 +30,9 @@ pub struct ServerConfig {
     /// After a client has been silent for `limits::DEAD_PEER_MS`, a job waits so many seconds
     /// more for it to come back.
     pub silent_grace_s: u32,
+    /// How often it is looked which savesets the search index lacks, in seconds; 0: never, and nothing
+    /// can be searched.
+    pub search_interval_s: u32,
     /// Bytes of segments that one backup may put; 0: no limit.
     pub backup_bytes_max: u64,
     /// The port on which this host listens for its own Server, and for hosts that join. Not in a
@@ -52,6 +55,7 @@ impl Default for ServerConfig {
             join_code_minutes: 15,
             ticket_minutes: 10,
             silent_grace_s: 90,
+            search_interval_s: 10,
             backup_bytes_max: 0,
             control_port: port_registry::SMSSH.ports.first(),
             certificates_looked_at: certificates::LOOK_INTERVAL,
@@ -72,6 +76,7 @@ impl ServerConfig {
             ("drive_jobs_max", self.drive_jobs_max, 1..=1000),
             ("join_code_minutes", self.join_code_minutes, 1..=15),
             ("ticket_minutes", self.ticket_minutes, 1..=60),
+            ("search_interval_s", self.search_interval_s, 0..=86_400),
         ];
         for (name, figure, range) in figures {
             if !range.contains(&figure) {

@@ -21,6 +21,7 @@ use crate::keys::{DomainKeys, KitStore};
 use crate::nodes::Nodes;
 use crate::people::People;
 use crate::scheduler::Scheduler;
+use crate::search::Searching;
 use crate::streams::Arrivals;
 
 pub(crate) struct House {
@@ -39,6 +40,8 @@ pub(crate) struct House {
     pub jobs: Jobs,
     /// Decides what runs by the events.
     pub scheduler: Scheduler,
+    /// The search index.
+    pub search: Searching,
     /// Where callers with raw streams and their jobs meet.
     pub streams: Arrivals,
     /// Seals the secrets of join codes.

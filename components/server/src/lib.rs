@@ -26,6 +26,7 @@
 //! | `people` | users, sessions, API tokens: who asks |
 //! | `rest` | resources: the verbs as HTTP knows things, and their document |
 //! | `rights` | who may do what; default deny |
+//! | `search` | keeps the search index up to date |
 //! | [`look`] | what is seen of a saveset whose tree is open |
 
 pub mod api;
@@ -53,6 +54,7 @@ mod rest;
 mod retention;
 mod rights;
 mod scheduler;
+mod search;
 mod server;
 mod streams;
 mod wake;

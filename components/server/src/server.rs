@@ -31,6 +31,7 @@ use crate::reconcile;
 use crate::retention;
 use crate::rights::{Object, Principal, Right};
 use crate::scheduler;
+use crate::search::{self, Searching};
 
 /// The setting that remembers which client is the Server's own host.
 const OWN_CLIENT: &str = "own.client";
@@ -117,6 +118,7 @@ impl Server {
             Nodes::new(dialers, books.clone(), own_host, stop.clone(), tasks.clone());
         let wrapping = master.wrapping().clone();
         let house = Arc::new(House {
+            search: Searching::new(&folder),
             folder,
             name,
             own_name: own.name,
@@ -164,6 +166,7 @@ impl Server {
         spawn_until(house, jobs);
         spawn_until(house, scheduler::run(Arc::downgrade(house)));
         spawn_until(house, reconcile::run(Arc::downgrade(house), reached));
+        spawn_until(house, search::run(Arc::downgrade(house)));
         spawn_until(house, rates::keep_told(Arc::downgrade(house)));
         let weak = Arc::downgrade(house);
         spawn_until(house, async move {

@@ -33,6 +33,12 @@ impl Children {
         Self { nodes, open, ready: Vec::new().into_iter(), from }
     }
 
+    /// Of a directory that is not there.
+    pub(crate) fn none(nodes: &Arc<NodeReader>) -> Self {
+        let (nodes, ready) = (Arc::clone(nodes), Vec::new().into_iter());
+        Self { nodes, open: Vec::new(), ready, from: Vec::new() }
+    }
+
     fn fill(&mut self, (page, depth): (Name, usize)) -> Result<(), MoverError> {
         match self.nodes.page(&page)? {
             Page::Entries(mut entries) => {

@@ -10,6 +10,7 @@
 
 mod backup;
 mod build;
+mod changes;
 mod children;
 mod choose;
 mod chunks;
@@ -30,6 +31,7 @@ pub mod tree;
 mod verify;
 
 pub use backup::{BackupJob, BackupReport, Base, backup};
+pub use changes::{OnChange, changes};
 pub use choose::{Chosen, Selection};
 pub use copy::{CopyJob, CopyReport, Pace, copy};
 pub use cutter::Cutter;

@@ -280,7 +280,7 @@ impl Tree {
                     within_limits(&path, &new)?;
                     let (olds, news) =
                         (self.children_from(&old, b""), other.children_from(&new, b""));
-                    open.push(Both { path, olds, news, old: None, new: None });
+                    open.push(Both::new(path, olds, news));
                 }
             }
             let Some(both) = open.last_mut() else { return Ok(()) };
@@ -301,8 +301,8 @@ impl Tree {
 }
 
 /// A folder of two savesets, with what of both is still to come.
-struct Both {
-    path: Vec<u8>,
+pub(crate) struct Both {
+    pub path: Vec<u8>,
     olds: Children,
     news: Children,
     old: Option<Entry>,
@@ -310,8 +310,12 @@ struct Both {
 }
 
 impl Both {
+    pub(crate) fn new(path: Vec<u8>, olds: Children, news: Children) -> Self {
+        Self { path, olds, news, old: None, new: None }
+    }
+
     /// The next name, as either has it. Neither: that was all.
-    fn next(&mut self) -> Result<(Option<Entry>, Option<Entry>), MoverError> {
+    pub(crate) fn next(&mut self) -> Result<(Option<Entry>, Option<Entry>), MoverError> {
         if self.old.is_none() {
             self.old = self.olds.next().transpose()?;
         }

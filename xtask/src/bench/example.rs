@@ -1,5 +1,5 @@
-//! `bench index`, `bench listing` and `bench gc`: parts of a datastore at any size, by the datastore crate's own
-//! examples.
+//! `bench index`, `bench listing`, `bench gc` and `bench search`: parts of the engine at any size, by examples of
+//! their own crates.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::{step, workspace};
 
-/// The verbs, the example that each of them runs, and for how many millions where nothing is said.
-const EXAMPLES: [(&str, &str, u64); 3] = [
-    ("index", "index_synthetic", 100),
-    ("listing", "listing_synthetic", 100),
-    ("gc", "gc_synthetic", 10),
+/// The verbs, the crate and the example that each of them runs, and for how many millions where nothing
+/// is said.
+const EXAMPLES: [(&str, [&str; 2], u64); 4] = [
+    ("index", ["simsim-datastore", "index_synthetic"], 100),
+    ("listing", ["simsim-datastore", "listing_synthetic"], 100),
+    ("gc", ["simsim-datastore", "gc_synthetic"], 10),
+    ("search", ["simsim-search", "search_synthetic"], 50),
 ];
 
 /// Runs the example that a verb asks for, if it is one of these. `arguments`: the verb, millions of what
@@ -22,7 +24,12 @@ pub fn run(arguments: &[String]) -> Option<Result<()>> {
     Some(run_example(verb, example, millions, rest))
 }
 
-fn run_example(verb: &str, example: &str, mut millions: u64, arguments: &[String]) -> Result<()> {
+fn run_example(
+    verb: &str,
+    [room, example]: [&str; 2],
+    mut millions: u64,
+    arguments: &[String],
+) -> Result<()> {
     // A real disk, so that cold reads are cold.
     let mut place = PathBuf::from("/var/tmp");
     let mut arguments = arguments.iter();
@@ -37,11 +44,11 @@ fn run_example(verb: &str, example: &str, mut millions: u64, arguments: &[String
         }
     }
     if millions == 0 {
-        bail!("a datastore of nothing says nothing");
+        bail!("a bench of nothing says nothing");
     }
     let folder = place.join(format!("simsim-bench-{verb}-{}", std::process::id()));
     let mut cargo = step::cargo();
-    cargo.args(["run", "--release", "--locked", "-p", "simsim-datastore"]);
+    cargo.args(["run", "--release", "--locked", "-p", room]);
     cargo.args(["--example", example, "--"]).arg(&folder).arg(millions.to_string());
     let result = step::run(cargo.current_dir(workspace::root()));
     simsim_testkit::remove_tree(&folder)?;

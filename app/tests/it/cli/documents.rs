@@ -163,6 +163,9 @@ fn every_document_is_as_its_page_says() {
     check("SavesetDetail", &["saveset", "home"]);
     check("Listing", &["ls", "home", &tree]);
     check("Listing", &["find", "*", "home"]);
+    check("Found", &["search", "small"]);
+    check("History", &["history", "home", &tree]);
+    check("SearchState", &["search", "rebuild"]);
     std::fs::write(house.scratch.path().join("tree/new"), "new").unwrap();
     check("JobDetail", &["task", "run", "home"]);
     check("JobDetail", &["restore", "home", "--to", &extra]);

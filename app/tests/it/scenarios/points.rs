@@ -18,6 +18,8 @@ pub enum During {
     Event,
     /// A backup with commands before and after it: `commands`.
     Commands,
+    /// Savesets come into the search index: `search`.
+    Search,
     /// Savesets are deleted: `deletions`.
     Deletion,
     /// `simsim recover`: `recover::deaths`.
@@ -59,6 +61,8 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("datastore.savesets_buried", Who::Device, 0, During::Deletion),
     ("device.savesets_deleted", Who::Device, 0, During::Deletion),
     ("server.authority_kept", Who::Server, 0, During::Rotation),
+    ("server.search_read", Who::Server, 0, During::Search),
+    ("server.search_committed", Who::Server, 0, During::Search),
     ("server.before_round", Who::Server, 0, During::Event),
     ("server.after_round", Who::Server, 0, During::Event),
     ("server.before_follow", Who::Server, 0, During::Event),

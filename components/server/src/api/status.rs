@@ -24,6 +24,7 @@ pub struct Status {
     pub kit: KitState,
     /// When the newest backup of the server itself was made that ended well.
     pub self_backup_unix_ms: Option<i64>,
+    pub search: super::SearchState,
     /// Sentences that somebody should act on.
     pub warnings: Vec<String>,
 }

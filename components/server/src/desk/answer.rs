@@ -247,6 +247,12 @@ verbs! {
     "saveset.find" => find [FindRequest];
     /// What differs between two savesets.
     "saveset.diff" => diff [DiffRequest];
+    /// Files by name, over all savesets.
+    "search" => search [SearchRequest];
+    /// The versions of one file, over all savesets.
+    "search.history" => file_history [HistoryRequest];
+    /// Makes the search index anew.
+    "search.rebuild" => rebuild_search;
     /// Everything that keeps a saveset, and when it goes.
     "saveset.why" => why_saveset [SavesetRequest];
     /// Keeps a saveset for longer.

@@ -70,7 +70,7 @@ impl Server {
     }
 
     /// Opens the trees of savesets and hands them to `look`, on a thread that may block.
-    async fn look_into<T: Send + 'static>(
+    pub(crate) async fn look_into<T: Send + 'static>(
         &self,
         savesets: &[Saveset],
         look: impl FnOnce(&[Tree]) -> Result<T, ServerError> + Send + 'static,

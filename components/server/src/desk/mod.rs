@@ -30,6 +30,7 @@ mod restore;
 mod retention;
 mod savesets;
 mod schedules;
+mod search;
 mod status;
 mod streams;
 mod tasks;

@@ -52,7 +52,9 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "ports.plan"
         | "ports.hosts"
         | "role.list" => Right::View,
-        "saveset.ls" | "saveset.find" | "saveset.diff" => Right::Browse,
+        "saveset.ls" | "saveset.find" | "saveset.diff" | "search" | "search.history" => {
+            Right::Browse
+        }
         "task.run" | "stream.start" | "backup" | "job.cancel" | "job.hold" | "event.run"
         | "command.run" | "client.wake" | "replication.run" => Right::Backup,
         "restore" => Right::Restore,
@@ -63,6 +65,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "ports.probe"
         | "queue.pause"
         | "queue.resume"
+        | "search.rebuild"
         | "catalog.rebuild" => Right::Maintain,
         "client.join-code"
         | "client.revoke"

@@ -149,6 +149,7 @@ impl Server {
             jobs_running: count(JobState::Running),
             kit,
             self_backup_unix_ms,
+            search: self.search_state(),
             warnings,
         })
     }

@@ -198,6 +198,9 @@ routes! {
     Post "/savesets/{saveset}/restore" "restore" takes restore => Job;
     Post "/savesets/{saveset}/verify" "datastore.verify" takes verify => Job;
     Get "/saveset-references/{reference}" "saveset.resolve" takes resolve_saveset => One;
+    Get "/search" "search" takes search => One;
+    Get "/history" "search.history" takes file_history => One;
+    Post "/search/rebuild" "search.rebuild" plain rebuild_search => Act { makes: None };
     Get "/savesets/{saveset}/why" "saveset.why" takes why_saveset => One;
     Put "/savesets/{saveset}/keep" "saveset.keep" takes keep_saveset => Set;
     Put "/savesets/{saveset}/hold" "saveset.hold" takes hold_saveset => Set;

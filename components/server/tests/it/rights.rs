@@ -121,6 +121,8 @@ async fn somebody_without_grants_sees_and_does_nothing() {
         ("saveset.ls", r#"{"task":"home"}"#),
         ("saveset.find", r#"{"task":"home","pattern":"*"}"#),
         ("saveset.diff", r#"{"from":"@","to":"@"}"#),
+        ("search", r#"{"pattern":"small"}"#),
+        ("search.history", r#"{"of":"home","path":"/x"}"#),
         ("saveset.why", r#"{"saveset":"@"}"#),
         ("saveset.keep", r#"{"saveset":"@","days":1}"#),
         ("saveset.hold", r#"{"saveset":"@","why":"x"}"#),

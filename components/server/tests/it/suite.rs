@@ -41,6 +41,8 @@ impl Suite {
             advertise: vec!["127.0.0.1".to_owned()],
             control_port: host.control.port(),
             silent_grace_s: 2,
+            // Nothing is read here but what a test reads.
+            search_interval_s: 0,
             ..ServerConfig::default()
         };
         change(&mut config);
