@@ -12,6 +12,7 @@ mod client;
 mod command;
 mod datastore;
 mod deletion;
+mod drill;
 mod event;
 mod job;
 mod join;
@@ -28,6 +29,7 @@ pub use client::*;
 pub use command::*;
 pub use datastore::*;
 pub use deletion::*;
+pub use drill::*;
 pub use event::Event;
 pub use job::*;
 pub use join::*;
@@ -254,6 +256,8 @@ verbs! {
     93 "collect-garbage" CollectGarbage => CollectGarbageReply;
     /// Device: deletes savesets.
     94 "delete-savesets" DeleteSavesets => DeleteSavesetsReply;
+    /// Client: restores into a scratch place and compares.
+    100 "run-drill" RunDrill => RunDrillReply;
     /// Client: runs a command of its owner.
     120 "run-command" RunCommand => RunCommandReply;
 }

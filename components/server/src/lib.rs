@@ -22,6 +22,8 @@
 //! | `rates` | how fast devices let data go, by this host's clock |
 //! | `reconcile` | looks after a device each time it is reached |
 //! | `retention` | what keeps savesets, what lets them go, and telling devices so |
+//! | `health` | when a task is green, and what is missing of it since when |
+//! | `drills` | the signed evidence of restore drills |
 //! | `people` | users, sessions, API tokens: who asks |
 //! | `rest` | resources: the verbs as HTTP knows things, and their document |
 //! | `rights` | who may do what; default deny |
@@ -38,7 +40,9 @@ mod clock;
 mod config;
 mod copies;
 mod desk;
+mod drills;
 mod error;
+mod health;
 mod house;
 mod jobs;
 mod keys;

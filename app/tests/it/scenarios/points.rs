@@ -18,6 +18,8 @@ pub enum During {
     Event,
     /// A backup with commands before and after it: `commands`.
     Commands,
+    /// A restore drill: `drills`.
+    Drill,
     /// Savesets are deleted: `deletions`.
     Deletion,
     /// Another certificate authority, another TLS key: `certificates` and `tls_keys`.
@@ -45,6 +47,10 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("catalog.after_commit", Who::Server, 6, During::Backup),
     ("client.post_command_owed", Who::Client, 0, During::Commands),
     ("client.pre_command_done", Who::Client, 0, During::Commands),
+    ("client.scratch_made", Who::Client, 0, During::Drill),
+    ("client.drill_restored", Who::Client, 0, During::Drill),
+    ("server.before_evidence", Who::Server, 0, During::Drill),
+    ("server.after_evidence", Who::Server, 0, During::Drill),
     ("mover.restore_chunk", Who::Client, 40, During::Restore),
     ("source.before_naming", Who::Client, 0, During::Restore),
     ("source.before_rename", Who::Client, 0, During::Restore),

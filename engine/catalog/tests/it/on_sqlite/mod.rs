@@ -8,6 +8,8 @@ mod audit;
 mod copies;
 #[path = "../suite/crash.rs"]
 mod crash;
+#[path = "../suite/drills.rs"]
+mod drills;
 #[path = "../suite/enrolment.rs"]
 mod enrolment;
 #[path = "../suite/events.rs"]
