@@ -7,6 +7,7 @@ use simsim_server::api::{
 
 use super::backup::LevelChoice;
 use super::context::Context;
+use super::drills::DrillArguments;
 use super::schedules;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
@@ -117,6 +118,8 @@ pub struct EventArguments {
     /// Verifications: read every byte
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", require_equals = true)]
     bytes: Option<bool>,
+    #[command(flatten)]
+    drill: DrillArguments,
     /// It never runs, and suppresses events of lower priority as if it did
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", require_equals = true)]
     blocking: Option<bool>,
@@ -152,6 +155,8 @@ pub enum KindChoice {
     Replication,
     /// Checks datastores, or the newest savesets of tasks
     Verification,
+    /// Restores samples of tasks for a test
+    RestoreDrill,
     /// Removes what no saveset of a datastore needs
     GarbageCollection,
     /// Runs commands of clients
@@ -166,6 +171,7 @@ impl KindChoice {
             KindChoice::Backup => EventKind::Backup,
             KindChoice::Replication => EventKind::Replication,
             KindChoice::Verification => EventKind::Verification,
+            KindChoice::RestoreDrill => EventKind::RestoreDrill,
             KindChoice::GarbageCollection => EventKind::GarbageCollection,
             KindChoice::Command => EventKind::Command,
             KindChoice::BackupDayChange => EventKind::BackupDayChange,
@@ -262,6 +268,7 @@ fn empty(name: String, kind: EventKind) -> EventRequest {
         drive_group: None,
         interface: None,
         depth: None,
+        drill: None,
         retries: 0,
         retry_after_s: 0,
         timeout_s: None,
@@ -294,6 +301,7 @@ pub fn request_of(view: EventView) -> EventRequest {
         drive_group: view.drive_group,
         interface: view.interface,
         depth: view.depth,
+        drill: view.drill,
         retries: view.retries,
         retry_after_s: view.retry_after_s,
         timeout_s: view.timeout_s,
@@ -339,6 +347,9 @@ impl EventArguments {
         if let Some(bytes) = self.bytes {
             let depth = if bytes { VerifyDepth::Bytes } else { VerifyDepth::Structure };
             request.depth = Some(depth);
+        }
+        if self.drill.is_given() {
+            self.drill.apply(request.drill.get_or_insert_default())?;
         }
         replace(&mut request.blocking, self.blocking);
         if let Some(days) = &self.blocking_dates {
@@ -473,6 +484,12 @@ fn detail(screen: &Screen, view: &EventView) -> Result<(), Failure> {
         ("priority", priority(view.priority)),
         ("blocking", if view.blocking { "it never runs itself".into() } else { Text::new() }),
         ("not on", view.blocking_dates.to_string().into()),
+        (
+            "drill",
+            view.drill
+                .as_ref()
+                .map_or_else(Text::new, |drill| super::drills::in_words(drill).into()),
+        ),
         ("level", view.level.map_or_else(Text::new, |level| level.as_str().into())),
         ("goes to", place.into()),
         ("interface", view.interface.as_deref().unwrap_or_default().into()),

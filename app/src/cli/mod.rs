@@ -24,6 +24,7 @@ mod commands;
 mod config;
 mod context;
 mod datastores;
+mod drills;
 mod drive_groups;
 mod events;
 pub mod follow;
@@ -127,6 +128,11 @@ pub enum Verb {
     Command {
         #[command(subcommand)]
         verb: commands::CommandVerb,
+    },
+    /// Restore drills: restoring for a test, with signed evidence
+    Drill {
+        #[command(subcommand)]
+        verb: drills::DrillVerb,
     },
     /// Schedules: when things run; and the plan of what will run
     Schedule {
@@ -237,6 +243,7 @@ pub fn run(verb: Verb, console: Way, common: &CommonArguments) -> Result<u8, Fai
         Verb::Event { verb } => events::run(cx, verb).await,
         Verb::Location { verb } => locations::run(cx, verb).await,
         Verb::Command { verb } => commands::run(cx, verb).await,
+        Verb::Drill { verb } => drills::run(cx, verb).await,
         Verb::Schedule { verb } => schedules::run(cx, verb).await,
         Verb::Calendar { verb } => schedules::run_calendar(cx, verb).await,
         Verb::Queue { verb } => queue::run(cx, verb).await,

@@ -26,6 +26,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "task-group",
             "event",
             "command",
+            "drill",
             "schedule",
             "calendar",
             "token",

@@ -23,6 +23,17 @@ fn own_backup(status: &Status) -> Text {
     }
 }
 
+/// How many there are, and how many of them are green.
+fn tasks(status: &Status) -> Text {
+    let (all, green) = (status.tasks, status.tasks_green);
+    match (all, all == green) {
+        (0, _) => count(0).into(),
+        (_, true) => Text::from(count(all)).then(Text::styled(Style::Good, ", all green")),
+        (_, false) => Text::from(count(all))
+            .then(Text::styled(Style::Warn, format!(", {} green", count(green)))),
+    }
+}
+
 fn text(screen: &Screen, status: &Status) -> Result<(), Failure> {
     let up = lasting_ms(now_unix_ms() - status.started_unix_ms);
     screen.line(
@@ -54,7 +65,7 @@ fn text(screen: &Screen, status: &Status) -> Result<(), Failure> {
     screen.lines(facts(&[
         ("clients", reached),
         ("datastores", count(status.datastores).into()),
-        ("tasks", count(status.tasks).into()),
+        ("tasks", tasks(status)),
         ("savesets", count(status.savesets).into()),
         ("search", search::state_text(&status.search)),
         ("jobs", jobs),

@@ -132,6 +132,18 @@ pub struct OptionArguments {
     /// Seconds after which each of the two is ended; 0: as the policy says, else 3600
     #[arg(long, value_name = "SECONDS")]
     command_timeout: Option<u32>,
+    /// Green only with a good backup not older than so many hours; 0: not asked for [default: 48]
+    #[arg(long, value_name = "HOURS")]
+    green_backup: Option<u32>,
+    /// Green only when each replication of it has a backup not older than so many hours [default: 48]
+    #[arg(long, value_name = "HOURS")]
+    green_replication: Option<u32>,
+    /// Green only with a check not older than so many days that found a saveset whole [default: 30]
+    #[arg(long, value_name = "DAYS")]
+    green_verification: Option<u32>,
+    /// Green only with a restore drill not older than so many days that passed [default: 90]
+    #[arg(long, value_name = "DAYS")]
+    green_restore_test: Option<u32>,
 }
 
 /// Where savesets go, and in which pool they are.
@@ -172,6 +184,10 @@ impl OptionArguments {
             ("--pre-command", self.pre_command.is_some()),
             ("--post-command", self.post_command.is_some()),
             ("--command-timeout", self.command_timeout.is_some()),
+            ("--green-backup", self.green_backup.is_some()),
+            ("--green-replication", self.green_replication.is_some()),
+            ("--green-verification", self.green_verification.is_some()),
+            ("--green-restore-test", self.green_restore_test.is_some()),
         ]
         .into_iter()
         .filter_map(|(name, is_given)| is_given.then_some(name))
@@ -202,6 +218,11 @@ impl OptionArguments {
         if let Some(seconds) = self.command_timeout {
             options.command_timeout_s = Some(seconds).filter(|seconds| *seconds > 0);
         }
+        let green = &mut options.green;
+        green.backup_hours = self.green_backup.or(green.backup_hours);
+        green.replication_hours = self.green_replication.or(green.replication_hours);
+        green.verification_days = self.green_verification.or(green.verification_days);
+        green.restore_test_days = self.green_restore_test.or(green.restore_test_days);
     }
 }
 
@@ -422,7 +443,33 @@ fn task_text(screen: &Screen, task: &TaskView) -> Result<(), Failure> {
         ),
         ("added", when(task.created_unix_ms).into()),
         ("last backup", last_job(task)),
-    ]))
+        ("green", green(task)),
+    ]))?;
+    for found in task.health.findings.iter().filter(|found| !found.good) {
+        screen.line(Text::from("  • ").plain(&found.words))?;
+    }
+    Ok(())
+}
+
+fn green(task: &TaskView) -> Text {
+    let health = &task.health;
+    match health.not_green_since_unix_ms {
+        Some(since) if !health.green => {
+            let missing: Vec<&str> = health
+                .findings
+                .iter()
+                .filter(|found| !found.good)
+                .map(|found| found.aspect.as_str())
+                .collect();
+            let style = if health.overdue { Style::Bad } else { Style::Warn };
+            Text::styled(style, "no").plain(format!(
+                ", since {}: {}",
+                when(since),
+                missing.join(", ")
+            ))
+        }
+        _ => Text::styled(Style::Good, "yes"),
+    }
 }
 
 fn backs_up(task: &TaskView, between: &str) -> String {
@@ -458,6 +505,7 @@ fn table(tasks: &[TaskView]) -> Table {
         Column::new("BACKS UP").cut_to(16).rank(2),
         Column::new("INTO").cut_to(8).rank(3),
         Column::new("LAST BACKUP"),
+        Column::new("GREEN").cut_to(12).rank(4),
     ]);
     for task in tasks {
         table.row([
@@ -466,6 +514,7 @@ fn table(tasks: &[TaskView]) -> Table {
             backs_up(task, " ").into(),
             datastore_and_drive(task).into(),
             last_job(task),
+            green(task),
         ]);
     }
     table

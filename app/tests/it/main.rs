@@ -9,6 +9,7 @@ mod console;
 mod ctrl;
 mod daemons;
 mod documents;
+mod drills;
 mod events;
 mod families;
 mod flushes;

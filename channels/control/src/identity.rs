@@ -136,7 +136,7 @@ impl Identity {
 
     /// Signs as RFC 8032 says. The message begins with the purpose of the signature. `None` only
     /// for a key that the crypto library does not take.
-    pub(crate) fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
+    pub fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
         let pair = self.key.key_data().ed25519()?;
         let seed = Zeroizing::new(pair.private.to_bytes());
         let pair =

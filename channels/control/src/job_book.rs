@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use simsim_model::{
-    Checked, CommitReply, Kind, Outcome, PROBLEMS_KEPT_MAX, Problem, ProblemKind, Progress,
-    ProgressSnapshot,
+    Checked, CommitReply, Drilled, Kind, Outcome, PROBLEMS_KEPT_MAX, Problem, ProblemKind,
+    Progress, ProgressSnapshot,
 };
 use tokio::sync::{broadcast, watch};
 
@@ -54,6 +54,7 @@ pub struct Job {
     told: broadcast::Sender<Problem>,
     pace: Mutex<(Option<Instant>, u32)>,
     checked: Mutex<Option<Checked>>,
+    drilled: Mutex<Option<Drilled>>,
     result: watch::Sender<Option<JobResult>>,
 }
 
@@ -219,6 +220,7 @@ impl Job {
             told: broadcast::channel(PROBLEM_EVENTS_QUEUED).0,
             pace: Mutex::new((None, 0)),
             checked: Mutex::default(),
+            drilled: Mutex::default(),
             result: watch::Sender::new(None),
         }
     }
@@ -239,6 +241,11 @@ impl Job {
     /// Says what a verification looked at; it stands in the result.
     pub fn checked(&self, checked: Checked) {
         *lock(&self.checked) = Some(checked);
+    }
+
+    /// Says what a restore drill came to; it stands in the result.
+    pub fn drilled(&self, drilled: Drilled) {
+        *lock(&self.drilled) = Some(drilled);
     }
 
     /// Reports a problem. Every kind but a note makes the outcome *finished with errors*.
@@ -306,6 +313,7 @@ impl Job {
             started_unix_ns: self.started_unix_ns,
             finished_unix_ns: now_unix_ns(),
             checked: *lock(&self.checked),
+            drilled: lock(&self.drilled).clone(),
         };
         result.snapshot.current.clear();
         result.fit();

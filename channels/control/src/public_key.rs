@@ -43,7 +43,7 @@ impl PublicKey {
     }
 
     /// Did the owner of this key sign the message?
-    pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
     }
 

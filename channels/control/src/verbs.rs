@@ -12,6 +12,7 @@ mod client;
 mod command;
 mod datastore;
 mod deletion;
+mod drill;
 mod event;
 mod job;
 mod join;
@@ -29,6 +30,7 @@ pub use client::*;
 pub use command::*;
 pub use datastore::*;
 pub use deletion::*;
+pub use drill::*;
 pub use event::Event;
 pub use job::*;
 pub use join::*;
@@ -258,6 +260,8 @@ verbs! {
     94 "delete-savesets" DeleteSavesets => DeleteSavesetsReply;
     /// When did the server come back from a backup of itself last?
     95 "server-recovered" ServerRecovered => ServerRecoveredReply;
+    /// Client: restores into a scratch place and compares.
+    100 "run-drill" RunDrill => RunDrillReply;
     /// Client: runs a command of its owner.
     120 "run-command" RunCommand => RunCommandReply;
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use simsim_control::verbs::{
     AnswerAskReply, CreateHeldKeyReply, DomainKeyHeldReply, Event, FollowJobReply, JobError,
-    JobKind, Reply, Request, RunCommandReply, RunningJob, StartBackupReply, StartRestoreReply,
+    JobKind, Reply, Request, RunCommandReply, RunDrillReply, RunningJob, StartBackupReply,
+    StartRestoreReply,
 };
 use simsim_control::{Job, JobBook, VerbError};
 use simsim_format::{DomainKey, KitProof};
@@ -19,7 +20,8 @@ use tokio::runtime::Handle;
 use crate::around::Owed;
 use crate::asks::Asks;
 use crate::probe::{Turnstile, probe};
-use crate::{ClientError, HeldKeys, Policy, backup, commands, restore};
+use crate::scratch::Scratches;
+use crate::{ClientError, HeldKeys, Policy, backup, commands, drill, restore};
 
 /// How a client works.
 #[derive(Clone)]
@@ -66,6 +68,7 @@ pub struct Client {
     policy: PathBuf,
     keys: HeldKeys,
     pub(crate) owed: Owed,
+    pub(crate) scratches: Scratches,
     pub(crate) asks: Asks,
     jobs: Arc<JobBook>,
     pub(crate) turnstile: Turnstile,
@@ -77,9 +80,12 @@ impl Client {
         let policy = options.policy.clone().unwrap_or_else(|| state_folder.join("policy.toml"));
         let owed = Owed::new(state_folder.join("owed"));
         owed.settle(policy.clone());
+        let scratches = Scratches::new(state_folder);
+        scratches.sweep();
         Arc::new(Self {
             policy,
             owed,
+            scratches,
             keys: HeldKeys::new(state_folder.join("keys"), options.host.clone()),
             asks: Asks::default(),
             jobs: JobBook::new(options.jobs_max),
@@ -113,6 +119,14 @@ impl Client {
                 self.run(number, JobKind::Restore, work, events)
                     .await
                     .map(|result| StartRestoreReply { result }.into())
+            }
+            Request::RunDrill(request) => {
+                let (client, request) = (Arc::clone(self), request.clone());
+                let number = request.restore.ticket.job;
+                let work = move |job: &Arc<Job>| drill::run(&client, &request, job).map(|()| None);
+                self.run(number, JobKind::Drill, work, events)
+                    .await
+                    .map(|result| RunDrillReply { result }.into())
             }
             Request::RunCommand(request) => {
                 let (client, request) = (Arc::clone(self), request.clone());

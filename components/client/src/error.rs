@@ -58,6 +58,12 @@ pub enum ClientError {
     PreCommand { name: String, what: String, said: String },
     #[error("the command '{name}' {what}. It said: {said}")]
     OwnCommand { name: String, what: String, said: String },
+    #[error(
+        "the scratch place {path} is there already, so nothing was restored: remove it if nobody needs it, or name another folder"
+    )]
+    ScratchInUse { path: PathBuf },
+    #[error("the restore drill found that {0}")]
+    DrillFailed(String),
     #[error("the job was cancelled")]
     Cancelled,
     #[error(transparent)]
@@ -91,6 +97,8 @@ impl ClientError {
             ClientError::Command { .. }
             | ClientError::PreCommand { .. }
             | ClientError::OwnCommand { .. } => Kind::Internal,
+            ClientError::ScratchInUse { .. } => Kind::Invalid,
+            ClientError::DrillFailed(_) => Kind::Corrupt,
             ClientError::Cancelled => Kind::Cancelled,
             ClientError::Session(error) => error.kind(),
             ClientError::Mover(error) => error.kind(),

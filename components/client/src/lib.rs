@@ -7,7 +7,7 @@
 //! device, never through the server.
 //!
 //! `commands` runs what the policy allows to run, `around` what goes before and after a backup. `client` answers the verbs; `backup`, `restore`, `plan` (a restore that
-//! writes nothing) and `stream` are the jobs; `held_keys` keeps
+//! writes nothing), `drill` (one into a `scratch` place, compared there) and `stream` are the jobs; `held_keys` keeps
 //! the domain keys that only this host has. What the owner asks of the server goes through `asks`;
 //! `own` looks into savesets whose key is held here.
 
@@ -17,6 +17,7 @@ mod asks;
 mod backup;
 mod client;
 mod commands;
+mod drill;
 mod error;
 mod held_keys;
 mod own;
@@ -24,6 +25,7 @@ mod plan;
 mod policy;
 mod probe;
 mod restore;
+mod scratch;
 mod stream;
 
 pub use client::{Client, ClientOptions};

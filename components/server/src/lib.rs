@@ -23,6 +23,8 @@
 //! | `recovery` | the backup of the server itself, and coming back from it |
 //! | `reconcile` | looks after a device each time it is reached |
 //! | `retention` | what keeps savesets, what lets them go, and telling devices so |
+//! | `health` | when a task is green, and what is missing of it since when |
+//! | `drills` | the signed evidence of restore drills |
 //! | `people` | users, sessions, API tokens: who asks |
 //! | `rest` | resources: the verbs as HTTP knows things, and their document |
 //! | `rights` | who may do what; default deny |
@@ -40,7 +42,9 @@ mod clock;
 mod config;
 mod copies;
 mod desk;
+mod drills;
 mod error;
+mod health;
 mod house;
 mod jobs;
 mod keys;

@@ -81,28 +81,38 @@ impl Catalog {
     /// Adds an act to the chain. Returns its position.
     pub fn add_audit(&self, entry: &AuditEntry, now_unix_ms: i64) -> Result<u64, CatalogError> {
         self.write("add to the audit log", |transaction| {
-            let head = head(transaction)?;
-            let position = head.position + 1;
-            let hash = self.link_hash(&head.hash, now_unix_ms, entry)?;
-            transaction.execute(
-                "INSERT INTO audit (position, at_unix_ms, principal, verb, object, allowed, detail,
-                     previous_hash, row_hash)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                params![
-                    count_cell(position)?,
-                    now_unix_ms,
-                    entry.principal,
-                    entry.verb,
-                    entry.object,
-                    entry.allowed,
-                    entry.detail,
-                    head.hash,
-                    hash
-                ],
-            )?;
-            set_head(transaction, &AuditHead { position, hash })?;
-            Ok(position)
+            self.append_audit(transaction, entry, now_unix_ms)
         })
+    }
+
+    /// As [`Catalog::add_audit`], as a part of a transaction.
+    pub(crate) fn append_audit(
+        &self,
+        transaction: &Session<'_>,
+        entry: &AuditEntry,
+        now_unix_ms: i64,
+    ) -> Result<u64, CatalogError> {
+        let head = head(transaction)?;
+        let position = head.position + 1;
+        let hash = self.link_hash(&head.hash, now_unix_ms, entry)?;
+        transaction.execute(
+            "INSERT INTO audit (position, at_unix_ms, principal, verb, object, allowed, detail,
+                 previous_hash, row_hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                count_cell(position)?,
+                now_unix_ms,
+                entry.principal,
+                entry.verb,
+                entry.object,
+                entry.allowed,
+                entry.detail,
+                head.hash,
+                hash
+            ],
+        )?;
+        set_head(transaction, &AuditHead { position, hash })?;
+        Ok(position)
     }
 
     /// Acts after position `after`, oldest first, at most `limit`.

@@ -33,6 +33,7 @@ pub(crate) const TABLES: &[&str] = &[
     "tasks",
     "commands",
     "jobs",
+    "drills",
     "job_problems",
     "job_log",
     "savesets",

@@ -26,6 +26,8 @@ pub enum JobKind {
     Heal,
     /// Runs a command of a client's owner.
     Command,
+    /// Restores into a scratch place and compares.
+    Drill,
 }
 
 impl JobKind {
@@ -39,6 +41,7 @@ impl JobKind {
             JobKind::Replicate => "replicate",
             JobKind::Heal => "heal",
             JobKind::Command => "command",
+            JobKind::Drill => "drill",
         }
     }
 
@@ -52,6 +55,7 @@ impl JobKind {
             JobKind::Replicate,
             JobKind::Heal,
             JobKind::Command,
+            JobKind::Drill,
         ]
         .into_iter()
         .find(|kind| kind.as_str() == text)

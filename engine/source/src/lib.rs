@@ -9,6 +9,7 @@
 //! reasons.
 
 mod ahead;
+mod beneath;
 mod compare;
 mod content;
 mod error;
@@ -22,6 +23,7 @@ mod walk;
 mod wanted;
 mod xattr;
 
+pub use beneath::{Beneath, Spot};
 pub use compare::{Difference, compare, compare_without_owners};
 pub use error::{SinkError, SourceError};
 pub use fs_source::{FsSource, WalkOptions};

@@ -6,6 +6,7 @@
 
 mod checked;
 mod cut;
+mod drilled;
 pub mod failpoint;
 mod ids;
 pub mod interface;
@@ -23,6 +24,7 @@ mod time;
 
 pub use checked::Checked;
 pub use cut::CutParameters;
+pub use drilled::{DIFFERENCES_KEPT_MAX, Drilled};
 pub use ids::{DomainId, Name, ParseIdError, SavesetId, StoreId, TransferId};
 pub use kind::Kind;
 pub use outcome::{Outcome, PROBLEMS_KEPT_MAX, Problem, ProblemKind, escape_path, unescape_path};

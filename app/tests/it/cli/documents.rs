@@ -276,6 +276,17 @@ fn every_document_is_as_its_page_says() {
     check("Location[]", &["location", "list"]);
     check("Location", &["location", "show", "berlin"]);
     check("Removed", &["location", "remove", "berlin"]);
+    check(
+        "Event",
+        &["event", "add", "tests", "home", "--kind", "restore-drill", "--sample-files", "3"],
+    );
+    let drill = check("JobDetail", &["drill", "run", "home", "--everything"]);
+    let drill = drill["job"].to_string();
+    check("Drill[]", &["drill", "list"]);
+    check("Drill", &["drill", "show", &drill]);
+    check("DrillEvidence", &["drill", "evidence", &drill]);
+    check("DrillVerified", &["drill", "verify-evidence", &drill]);
+    check("Removed", &["event", "remove", "tests"]);
     check("Command", &["command", "add", "sweep"]);
     check("Command[]", &["command", "list"]);
     check("Command", &["command", "change", "sweep", "--timeout", "60"]);

@@ -20,6 +20,8 @@ pub enum During {
     Commands,
     /// Savesets come into the search index: `search`.
     Search,
+    /// A restore drill: `drills`.
+    Drill,
     /// Savesets are deleted: `deletions`.
     Deletion,
     /// `simsim recover`: `recover::deaths`.
@@ -49,6 +51,10 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("catalog.after_commit", Who::Server, 6, During::Backup),
     ("client.post_command_owed", Who::Client, 0, During::Commands),
     ("client.pre_command_done", Who::Client, 0, During::Commands),
+    ("client.scratch_made", Who::Client, 0, During::Drill),
+    ("client.drill_restored", Who::Client, 0, During::Drill),
+    ("server.before_evidence", Who::Server, 0, During::Drill),
+    ("server.after_evidence", Who::Server, 0, During::Drill),
     ("mover.restore_chunk", Who::Client, 40, During::Restore),
     ("source.before_naming", Who::Client, 0, During::Restore),
     ("source.before_rename", Who::Client, 0, During::Restore),

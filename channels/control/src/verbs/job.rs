@@ -4,7 +4,9 @@
 //! asks `JobState` and attaches again with `FollowJob`.
 
 use minicbor::{Decode, Encode};
-use simsim_model::{Checked, CommitReply, Kind, Outcome, Problem, ProgressSnapshot};
+use simsim_model::{
+    Checked, CommitReply, DIFFERENCES_KEPT_MAX, Drilled, Kind, Outcome, Problem, ProgressSnapshot,
+};
 
 /// Bytes of problems that one result carries at most, so that it stays well below
 /// `limits::CONTROL_MESSAGE_BYTES_MAX`.
@@ -32,6 +34,8 @@ pub enum JobKind {
     CollectGarbage,
     #[n(6)]
     Command,
+    #[n(7)]
+    Drill,
     /// A kind that came with a later version.
     #[default]
     #[n(255)]
@@ -48,6 +52,7 @@ impl JobKind {
             JobKind::Replicate => "replicate",
             JobKind::CollectGarbage => "collect-garbage",
             JobKind::Command => "command",
+            JobKind::Drill => "drill",
             JobKind::Other => "other",
         }
     }
@@ -100,6 +105,9 @@ pub struct JobResult {
     /// What a verification looked at.
     #[n(8)]
     pub checked: Option<Checked>,
+    /// What a restore drill came to.
+    #[n(9)]
+    pub drilled: Option<Drilled>,
 }
 
 impl JobResult {
@@ -109,6 +117,10 @@ impl JobResult {
         self.problems_total = self.problems_total.max(self.problems.len() as u64);
         if let Some(error) = &mut self.error {
             cut_sentence(&mut error.message);
+        }
+        if let Some(drilled) = &mut self.drilled {
+            drilled.differences.truncate(DIFFERENCES_KEPT_MAX);
+            drilled.differences.iter_mut().for_each(cut_sentence);
         }
         let mut bytes = 0usize;
         let mut kept = 0usize;
@@ -222,6 +234,7 @@ mod tests {
             started_unix_ns: 0,
             finished_unix_ns: 0,
             checked: None,
+            drilled: None,
         };
         result.fit();
         assert_eq!(result.problems_total, 400);

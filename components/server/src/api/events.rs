@@ -6,7 +6,7 @@ use simsim_catalog::RunFate;
 use simsim_model::Level;
 use simsim_schedule::{DaySet, EventKind, FollowUps, Priority, Schedule};
 
-use super::VerifyDepth;
+use super::{DrillOptions, VerifyDepth};
 
 /// Adds an event, or replaces all of one but its name.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +62,9 @@ pub struct EventRequest {
     /// Verifications; default: every byte.
     #[serde(default)]
     pub depth: Option<VerifyDepth>,
+    /// Restore drills; default: a sample of each task's newest saveset.
+    #[serde(default)]
+    pub drill: Option<DrillOptions>,
     /// So often a job that failed is tried again; at most 20.
     #[serde(default)]
     pub retries: u8,
@@ -107,6 +110,7 @@ pub struct EventView {
     pub drive_group: Option<String>,
     pub interface: Option<String>,
     pub depth: Option<VerifyDepth>,
+    pub drill: Option<DrillOptions>,
     pub retries: u8,
     pub retry_after_s: u32,
     pub timeout_s: Option<u32>,

@@ -18,6 +18,8 @@ pub struct Status {
     pub clients_connected: u64,
     pub datastores: u64,
     pub tasks: u64,
+    /// Of these, those that are green: saved, copied, checked and restored for a test, each lately enough.
+    pub tasks_green: u64,
     pub savesets: u64,
     pub jobs_queued: u64,
     pub jobs_running: u64,

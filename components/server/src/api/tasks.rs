@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_model::TargetKind;
 
+use super::{GreenWithin, Health};
+
 /// Further options of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -35,6 +37,8 @@ pub struct TaskOptions {
     pub post_command: Option<String>,
     /// So long each of the two may run; `None`: as the policy says, else an hour.
     pub command_timeout_s: Option<u32>,
+    /// How old what makes the task green may be.
+    pub green: GreenWithin,
 }
 
 impl TaskOptions {
@@ -115,4 +119,6 @@ pub struct TaskView {
     pub last_job: Option<u64>,
     /// How that stands, such as `finished`.
     pub last_state: Option<String>,
+    /// Whether it is green, and what is missing.
+    pub health: Health,
 }

@@ -155,6 +155,18 @@ verbs! {
     "command.run" => run_command [NameRequest];
     /// Removes a command.
     "command.remove" => delete_command [NameRequest];
+    /// Restores a sample of a task for a test, now.
+    "drill.run" => run_drill [DrillRequest];
+    /// Restore drills, newest first.
+    "drill.list" => drills [DrillListRequest];
+    /// One restore drill.
+    "drill.show" => drill [DrillJobRequest];
+    /// The signed evidence of a restore drill.
+    "drill.evidence" => drill_evidence [DrillJobRequest];
+    /// Checks the evidence of a restore drill.
+    "drill.verify" => verify_drill [DrillEvidence];
+    /// Which tasks are green, and what is missing of others since when.
+    "task.health" => task_health [TaskHealthRequest];
     /// Adds a calendar.
     "calendar.add" => add_calendar [CalendarRequest];
     /// Gives a calendar other days.

@@ -10,7 +10,7 @@ use super::datastores::check_name;
 use super::schedules::{check_schedule, gone};
 use crate::api::{EventRequest, EventView, NameRequest, RunListRequest, RunView, StartedView};
 use crate::clock::now_unix_ms;
-use crate::jobs::JobEventKind;
+use crate::jobs::{JobEventKind, check_options};
 use crate::rights::{Object, Principal, Right};
 use crate::scheduler::{EventDocument, Loaded, Setup, SetupError, instant, open_runs, started};
 use crate::{Server, ServerError};
@@ -50,6 +50,12 @@ impl Server {
     ) -> Result<EventView, ServerError> {
         let document = document_of(&request)?;
         self.check_choices(document.event.interface.as_slice()).await?;
+        // Data of one client comes to another: whoever sets events up does not get that right by it.
+        if let Some(client) = request.drill.as_ref().and_then(|drill| drill.client.as_deref()) {
+            let verb = "set up restore drills on another client";
+            self.may_see(who, Right::RestoreToOther, verb, Object::Suite).await?;
+            self.may_see(who, Right::RestoreToOther, verb, Object::Client(client)).await?;
+        }
         let detail = detail(&request);
         self.may_do(who, Right::Administer, verb, Object::Suite, detail).await?;
         let view = self
@@ -170,12 +176,15 @@ impl Server {
 fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
     let name = &request.name;
     let refuse = |why: String| Err(ServerError::invalid(format!("event '{name}': {why}")));
-    if matches!(request.kind, EventKind::RestoreDrill | EventKind::Migration) {
-        return refuse(format!(
-            "this version runs backups, replications, verifications, garbage collections, commands and \
-             backup-day changes; not yet {}",
-            request.kind.as_str()
-        ));
+    if request.kind == EventKind::Migration {
+        return refuse("this version has no migrations yet".to_owned());
+    }
+    let is_drill = request.kind == EventKind::RestoreDrill;
+    if request.drill.is_some() && !is_drill {
+        return refuse("only restore drills have options of a drill".to_owned());
+    }
+    if let Some(options) = &request.drill {
+        check_options(options)?;
     }
     if request.schedule.is_some() && request.at.is_some() {
         return refuse("name a schedule or say when, not both".to_owned());
@@ -188,8 +197,8 @@ fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
     if !is_backup && (has_place || request.interface.is_some()) {
         return refuse("only backups have a drive, a drive group or an interface".to_owned());
     }
-    if !is_backup && !request.task_groups.is_empty() {
-        return refuse("only backups have task groups".to_owned());
+    if !is_backup && !is_drill && !request.task_groups.is_empty() {
+        return refuse("only backups and restore drills have task groups".to_owned());
     }
     if request.depth.is_some() && request.kind != EventKind::Verification {
         return refuse("only verifications have a depth".to_owned());
@@ -226,6 +235,7 @@ fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
         retry_after_s: request.retry_after_s,
         timeout_s: request.timeout_s,
         depth: request.depth,
+        drill: request.drill.clone(),
     })
 }
 
@@ -322,6 +332,10 @@ fn uses_of(document: &EventDocument) -> Vec<Use> {
     };
     let mut uses: Vec<Use> =
         event.subjects.iter().map(|one| Use::new("subject", noun, &one.name)).collect();
+    if let Some(drill) = &document.drill {
+        uses.extend(drill.client.iter().map(|one| Use::new("place", "client", one)));
+        uses.extend(drill.copy.iter().map(|one| Use::new("place", "datastore", one)));
+    }
     uses.extend(document.task_groups.iter().map(|one| Use::new("subject", "task group", one)));
     let follow_ups = &event.follow_ups;
     let next = follow_ups.success.iter().chain(&follow_ups.warning).chain(&follow_ups.failure);
@@ -387,6 +401,7 @@ fn view(catalog: &Catalog, setup: &Setup, number: usize) -> Result<EventView, Se
         drive_group,
         interface: event.interface,
         depth: document.depth,
+        drill: document.drill.clone(),
         retries: document.retries,
         retry_after_s: document.retry_after_s,
         timeout_s: document.timeout_s,

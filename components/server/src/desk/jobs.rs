@@ -318,7 +318,11 @@ impl Server {
     fn limited(&self, job: &Job, limits: &[Limit]) -> Option<LimitedView> {
         let moves = matches!(
             job.kind,
-            JobKind::Backup | JobKind::Restore | JobKind::Replicate | JobKind::Heal
+            JobKind::Backup
+                | JobKind::Restore
+                | JobKind::Drill
+                | JobKind::Replicate
+                | JobKind::Heal
         );
         if job.state != JobState::Running || !moves {
             return None;
@@ -346,6 +350,7 @@ impl Server {
                 dry_run: wish.dry_run,
                 ..Asked::default()
             },
+            Ok(Wish::Drill(wish)) => Asked { target: wish.folder, ..Asked::default() },
             Ok(Wish::Verify(wish)) => Asked {
                 depth: Some(wish.depth),
                 keys_withheld: wish.depth == VerifyDepth::Bytes

@@ -9,6 +9,7 @@ mod browse;
 mod clients;
 mod commands;
 mod datastores;
+mod drills;
 mod drive_groups;
 mod events;
 mod interfaces;

@@ -23,6 +23,11 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "location.show"
         | "command.list"
         | "command.show"
+        | "drill.list"
+        | "drill.show"
+        | "drill.evidence"
+        | "drill.verify"
+        | "task.health"
         | "calendar.list"
         | "schedule.list"
         | "schedule.preview"
@@ -57,7 +62,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         }
         "task.run" | "stream.start" | "backup" | "job.cancel" | "job.hold" | "event.run"
         | "command.run" | "client.wake" | "replication.run" => Right::Backup,
-        "restore" => Right::Restore,
+        "restore" | "drill.run" => Right::Restore,
         "datastore.verify"
         | "datastore.rebuild-index"
         | "datastore.collect"

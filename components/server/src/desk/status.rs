@@ -132,6 +132,9 @@ impl Server {
                 "{waiting} acts wait for a second person: see them with 'simsim approval list'"
             ));
         }
+        let tasks_now =
+            house.books.run(move |catalog| crate::health::of_tasks(catalog, now)).await?;
+        warnings.extend(tasks_now.iter().filter_map(health_warning));
         warnings.extend(last.iter().filter_map(|job| backup_warning(job, now)));
         let count = |state| open.iter().filter(|job| job.state == state).count() as u64;
         Ok(Status {
@@ -144,6 +147,7 @@ impl Server {
             clients_connected: connected,
             datastores: datastores.len() as u64,
             tasks: tasks as u64,
+            tasks_green: tasks_now.iter().filter(|one| one.health.green).count() as u64,
             savesets,
             jobs_queued: count(JobState::Queued),
             jobs_running: count(JobState::Running),
@@ -197,6 +201,14 @@ fn uncovered(catalog: &Catalog) -> Result<Vec<String>, SetupError> {
             names.join(", ")
         )],
     })
+}
+
+/// What there is to say about a task that should be green by now.
+fn health_warning(one: &crate::api::TaskHealth) -> Option<String> {
+    let overdue = one.health.findings.iter().filter(|found| found.overdue);
+    let words: Vec<&str> = overdue.map(|found| found.words.as_str()).collect();
+    let text = words.join("; ");
+    (!text.is_empty()).then(|| format!("task '{}' is not green: {text}", one.task))
 }
 
 /// What there is to say about the keys that a client holds alone.

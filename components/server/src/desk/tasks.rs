@@ -9,13 +9,13 @@ use super::commands::check_commands;
 use super::datastores::check_name;
 use super::interfaces::CHOOSING;
 use super::pools::PoolPlace;
-use crate::api::{TaskNameRequest, TaskOptions, TaskRequest, TaskView};
+use crate::api::{TaskHealth, TaskNameRequest, TaskOptions, TaskRequest, TaskView};
 use crate::clock::now_unix_ms;
 use crate::jobs::paths_of;
 use crate::recovery::SELF_BACKUP_SOURCE;
 use crate::rights::{Object, Principal, Right};
 use crate::streams::{is_external, refuse_held_key};
-use crate::{Server, ServerError};
+use crate::{Server, ServerError, health};
 
 /// Sources and patterns of one task, so that the order to the client stays one message.
 const ITEMS_MAX: usize = 1000;
@@ -54,10 +54,11 @@ impl Server {
     /// The tasks of clients that the caller may see, by name.
     pub async fn tasks(&self, who: &Principal) -> Result<Vec<TaskView>, ServerError> {
         let tasks = self.house.books.run(|catalog| catalog.tasks()).await?;
+        let health = self.health().await?;
         let mut views = Vec::new();
         for task in tasks {
             if who.may(Right::View, Object::Client(&task.settings.client)) {
-                views.push(self.task_view(task).await?);
+                views.push(self.task_view_with(task, &health).await?);
             }
         }
         if views.is_empty() {
@@ -221,7 +222,24 @@ impl Server {
         Ok(())
     }
 
+    async fn health(&self) -> Result<Vec<TaskHealth>, ServerError> {
+        self.house.books.run(|catalog| health::of_tasks(catalog, now_unix_ms())).await
+    }
+
     async fn task_view(&self, task: Task) -> Result<TaskView, ServerError> {
+        let health = self.health().await?;
+        self.task_view_with(task, &health).await
+    }
+
+    async fn task_view_with(
+        &self,
+        task: Task,
+        health: &[TaskHealth],
+    ) -> Result<TaskView, ServerError> {
+        let health = health.iter().find(|one| one.task == task.settings.name);
+        let health = health
+            .map(|one| one.health.clone())
+            .ok_or_else(|| ServerError::not_found("task", &task.settings.name))?;
         let name = task.settings.name.clone();
         let (last, stores): (_, HashMap<_, _>) = self
             .house
@@ -257,6 +275,7 @@ impl Server {
             created_unix_ms: task.created_unix_ms,
             last_job: last.as_ref().map(|job| job.number),
             last_state: last.map(|job| job.state.as_str().to_owned()),
+            health,
         })
     }
 }

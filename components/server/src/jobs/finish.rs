@@ -21,6 +21,10 @@ use crate::house::House;
 /// Brings a job to its end in the catalog. Never leaves it unclear: where even the catalog
 /// refuses, the job stays *running* there and is asked for at the next start.
 pub(crate) async fn finish(house: &House, job: &Job, running: &Arc<Running>, end: CallEnd) {
+    let drilled = match &end {
+        CallEnd::Told(result) => result.drilled.clone(),
+        _ => None,
+    };
     let end = match end {
         CallEnd::Told(result) => told(house, job, running, *result).await,
         CallEnd::Lost(error) => lost(house, job, running, error, Outcome::Failed).await,
@@ -44,6 +48,10 @@ pub(crate) async fn finish(house: &House, job: &Job, running: &Arc<Running>, end
     if let Some(error) = &end.error {
         running.log(Severity::Error, error.message.clone()).await;
     }
+    let end = match job.kind {
+        JobKind::Drill => with_evidence(house, job, running, end, drilled).await,
+        _ => end,
+    };
     let outcome = end.outcome;
     let line = match &end.saveset {
         Some(row) => format!(
@@ -101,6 +109,42 @@ pub(crate) async fn finish(house: &House, job: &Job, running: &Arc<Running>, end
                 return;
             }
         }
+    }
+}
+
+/// Keeps the evidence of a drill. One without evidence has proven nothing.
+async fn with_evidence(
+    house: &House,
+    job: &Job,
+    running: &Arc<Running>,
+    end: JobEnd,
+    drilled: Option<simsim_model::Drilled>,
+) -> JobEnd {
+    simsim_model::failpoint::hit("server.before_evidence");
+    let kept = crate::drills::keep(house, job, &end, drilled).await;
+    simsim_model::failpoint::hit("server.after_evidence");
+    match kept {
+        Ok(None) => end,
+        Ok(Some(drill)) => {
+            let word = if drill.passed { "passed" } else { "did not pass" };
+            let line = format!(
+                "the drill {word}; its evidence stands in row {} of the audit log: simsim drill evidence {}",
+                drill.audit, job.number
+            );
+            running.log(Severity::Info, line).await;
+            end
+        }
+        Err(error) => JobEnd {
+            outcome: Outcome::Failed,
+            error: Some(JobError {
+                kind: error.kind(),
+                message: format!(
+                    "the evidence of the drill cannot be kept: {}",
+                    error.full_message()
+                ),
+            }),
+            ..end
+        },
     }
 }
 

@@ -10,10 +10,10 @@ use simsim_catalog::{ClientId, Severity};
 use simsim_control::verbs::{
     CancelJob, CollectGarbage, CollectGarbageReply, FollowJob, FollowJobReply, JobPhase, JobResult,
     JobState, JobStateReply, RebuildIndex, RebuildIndexReply, Replicate, ReplicateReply,
-    RunCommand, RunCommandReply, StartBackup, StartBackupReply, StartRestore, StartRestoreReply,
-    Verb, VerifyDatastore, VerifyDatastoreReply,
+    RunCommand, RunCommandReply, RunDrill, RunDrillReply, StartBackup, StartBackupReply,
+    StartRestore, StartRestoreReply, Verb, VerifyDatastore, VerifyDatastoreReply,
 };
-use simsim_model::{Checked, Kind, limits};
+use simsim_model::{Checked, Drilled, Kind, limits};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::running::Running;
@@ -79,6 +79,32 @@ impl Ends for VerifyDatastoreReply {
     }
 }
 
+impl Ends for RunDrillReply {
+    fn into_result(self) -> JobResult {
+        self.result
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        let Some(drilled) = &self.result.drilled else { return Vec::new() };
+        let Drilled { files, bytes, files_of, bytes_of, chunks, restore_ms, compare_ms, .. } =
+            drilled;
+        let mut lines = vec![format!(
+            "restored {files} of {files_of} files, {bytes} of {bytes_of} bytes, in {restore_ms} ms; \
+             compared them with the saveset, {chunks} pieces, in {compare_ms} ms: {} differences",
+            drilled.differences_total
+        )];
+        let (same, changed) = (drilled.sources_same, drilled.sources_changed);
+        if same + changed > 0 {
+            lines.push(format!(
+                "{same} sources stand as they were backed up and are the same; {changed} were changed since, \
+                 or may not be read"
+            ));
+        }
+        lines.extend(drilled.differences.iter().cloned());
+        lines
+    }
+}
+
 impl Ends for RebuildIndexReply {
     fn into_result(self) -> JobResult {
         self.result
@@ -137,6 +163,7 @@ impl LongVerb for RebuildIndex {}
 impl LongVerb for CollectGarbage {}
 impl LongVerb for Replicate {}
 impl LongVerb for RunCommand {}
+impl LongVerb for RunDrill {}
 
 /// What became of a long call.
 pub(crate) enum CallEnd {

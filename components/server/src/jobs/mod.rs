@@ -18,6 +18,7 @@ mod backup;
 mod clock_watch;
 mod command;
 mod device_call;
+mod drill;
 mod finish;
 mod long_call;
 mod places;
@@ -32,6 +33,7 @@ mod wish;
 pub(crate) use announce::Announcer;
 pub use announce::{JobEvent, JobEventKind};
 pub(crate) use command::command_job;
+pub(crate) use drill::{check_options, drill_job};
 pub(crate) use finish::saveset_of;
 pub(crate) use long_call::CallEnd;
 pub(crate) use places::{Paused, QueueRules};
@@ -44,6 +46,6 @@ pub(crate) use transfer::{
 };
 pub(crate) use ways::{Choice, DeviceDoors};
 pub(crate) use wish::{
-    BackupWish, CollectWish, HealWish, ReadWish, ReplicateWish, RestoreWish, VerifyWish, Wish,
-    backup_of, paths_of, whole_datastore,
+    BackupWish, CollectWish, DrillWish, HealWish, ReadWish, ReplicateWish, RestoreWish, VerifyWish,
+    Wish, backup_of, paths_of, whole_datastore,
 };

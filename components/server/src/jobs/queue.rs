@@ -22,7 +22,7 @@ use super::long_call::{CallEnd, LongVerb, see_through};
 use super::places::Places;
 use super::running::Running;
 use super::wish::Wish;
-use super::{backup, command, device_call, finish, replicate, restore};
+use super::{backup, command, device_call, drill, finish, replicate, restore};
 use crate::ServerError;
 use crate::books::Books;
 use crate::clock::now_unix_ms;
@@ -363,6 +363,7 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
             Ok(Wish::Collect(wish)) => device_call::collect(&house, job, &wish, running).await,
             Ok(Wish::Replicate(wish)) => replicate::run(&house, job, &wish, running).await,
             Ok(Wish::Heal(wish)) => replicate::heal(&house, job, &wish, running).await,
+            Ok(Wish::Drill(wish)) => drill::run(&house, job, &wish, running).await,
             Ok(Wish::Command(wish)) => command::run(&house, job, &wish, running).await,
             Err(error) => CallEnd::Refused(error),
         }

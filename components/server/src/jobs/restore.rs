@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use simsim_catalog::{Job, JobStart, JobState, KeyHolder, SavesetState, Severity};
+use simsim_catalog::{Job, JobKind, JobStart, JobState, KeyHolder, SavesetState, Severity};
 use simsim_control::verbs::{DomainKeyHeld, StartRestore};
 use simsim_format::random_bytes;
 use simsim_model::{Direction, TransferId};
@@ -31,7 +31,8 @@ pub(crate) async fn run(
     }
 }
 
-async fn prepare(
+/// The order to the client, with a transfer that the device expects.
+pub(super) async fn prepare(
     house: &House,
     job: &Job,
     wish: &RestoreWish,
@@ -105,12 +106,17 @@ async fn prepare(
     };
     let granted = grant(house, &wanted, None, client.id).await?;
     running.takes(&granted);
-    let place = wish.target.as_deref().map_or("its place".to_owned(), |at| format!("'{at}'"));
+    let (what, place) = match (job.kind, wish.target.as_deref()) {
+        (JobKind::Drill, None) => ("restore drill", "a scratch place of its own".to_owned()),
+        (JobKind::Drill, Some(at)) => ("restore drill", format!("a scratch place in '{at}'")),
+        (_, None) => ("restore", "its place".to_owned()),
+        (_, Some(at)) => ("restore", format!("'{at}'")),
+    };
     running
         .log(
             Severity::Info,
             format!(
-                "restore of saveset {} ('{}' of '{}') to '{}', into {place}",
+                "{what} of saveset {} ('{}' of '{}') to '{}', into {place}",
                 saveset.saveset.short(),
                 saveset.task_name,
                 saveset.client_name,

@@ -22,6 +22,7 @@ pub(crate) enum Wish {
     Replicate(ReplicateWish),
     Heal(HealWish),
     Command(CommandWish),
+    Drill(DrillWish),
 }
 
 /// A task as it was when the job was queued: later changes do not touch the job.
@@ -95,6 +96,28 @@ pub(crate) struct CommandWish {
     pub local_name: String,
     #[serde(default)]
     pub timeout_s: Option<u32>,
+}
+
+/// Which saveset and which copy stand in the job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DrillWish {
+    /// The client whose data it is.
+    pub of_client: String,
+    pub seed: u64,
+    /// Both 0: everything.
+    pub files_max: u32,
+    pub bytes_max: u64,
+    /// Escaped; `None`: the client's own.
+    #[serde(default)]
+    pub folder: Option<String>,
+    #[serde(default)]
+    pub compare_source: bool,
+}
+
+impl DrillWish {
+    pub(crate) fn is_all(&self) -> bool {
+        self.files_max == 0 && self.bytes_max == 0
+    }
 }
 
 impl Wish {

@@ -166,8 +166,15 @@ routes! {
     Put "/tasks/{name}" "task.add" takes add_task => Make { change: Some("task.change") }, by("task.show");
     Delete "/tasks/{name}" "task.delete" takes delete_task => Does::Delete, by("task.show");
     Post "/tasks/{task}/run" "task.run" takes run_task => Job;
+    Post "/tasks/{task}/drill" "drill.run" takes run_drill => Job;
+    Get "/task-health" "task.health" takes task_health => One;
     Post "/tasks/{task}/stream" "stream.start" takes start_stream => Job;
     Post "/backups" "backup" takes backup_paths => Job;
+    "Restore drills":
+    Get "/drills" "drill.list" takes drills => turned("", ("before", "drill", Next::Same), 100, More::Full);
+    Get "/drills/{drill}" "drill.show" takes drill => One;
+    Get "/drills/{drill}/evidence" "drill.evidence" takes drill_evidence => One;
+    Post "/drill-verifications" "drill.verify" takes verify_drill => Act { makes: None };
     "Stream tokens":
     Get "/stream-tokens" "token.list" plain tokens => whole("", "name", &["task", "client", "state"]);
     Get "/stream-tokens/{name}" "token.list" plain tokens => Pick, among("token.list", "", "name");

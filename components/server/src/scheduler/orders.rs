@@ -3,6 +3,7 @@
 use simsim_catalog::{
     Catalog, CatalogError, Client, DatastoreState, JobKind, NewJob, SavesetFilter, Waiting,
 };
+use simsim_format::random_bytes;
 use simsim_model::{Kind, Level};
 use simsim_schedule::{EventKind, Place};
 
@@ -10,7 +11,8 @@ use super::programme::EventDocument;
 use crate::ServerError;
 use crate::api::VerifyDepth;
 use crate::jobs::{
-    CollectWish, ReplicateWish, VerifyWish, Wish, backup_of, command_job, whole_datastore,
+    CollectWish, ReplicateWish, VerifyWish, Wish, backup_of, command_job, drill_job,
+    whole_datastore,
 };
 
 /// Why there is no job.
@@ -76,12 +78,15 @@ pub(crate) fn order(
             enrolled(catalog.client_numbered(command.client_id)?)?;
             Ok(command_job(command, by, waiting)?)
         }
-        EventKind::RestoreDrill | EventKind::Migration | EventKind::BackupDayChange => {
-            Err(OrderError::Refused(format!(
-                "events of kind {} have no jobs in this version",
-                document.event.kind.as_str()
-            )))
+        EventKind::RestoreDrill => {
+            let seed = u64::from_le_bytes(random_bytes().map_err(ServerError::from)?) >> 12;
+            let options = document.drill.clone().unwrap_or_default();
+            Ok(drill_job(catalog, subject, None, &options, seed, by, waiting)?)
         }
+        EventKind::Migration | EventKind::BackupDayChange => Err(OrderError::Refused(format!(
+            "events of kind {} have no jobs in this version",
+            document.event.kind.as_str()
+        ))),
     }
 }
 

@@ -13,7 +13,7 @@ use simsim_schedule::{
 };
 
 use crate::ServerError;
-use crate::api::VerifyDepth;
+use crate::api::{DrillOptions, VerifyDepth};
 use crate::streams::is_external;
 
 /// When backup days change where no event says so.
@@ -42,6 +42,9 @@ pub(crate) struct EventDocument {
     /// Verifications only.
     #[serde(default)]
     pub depth: Option<VerifyDepth>,
+    /// Restore drills only.
+    #[serde(default)]
+    pub drill: Option<DrillOptions>,
 }
 
 /// One event, ready to be decided on.
@@ -244,6 +247,7 @@ impl Subjects {
             EventKind::Verification => "verify",
             EventKind::GarbageCollection => "collect",
             EventKind::Command => "command",
+            EventKind::RestoreDrill => "drill",
             _ => "",
         };
         let expected =

@@ -204,5 +204,6 @@ fn ended(outcome: Outcome, error: Option<JobError>, bytes: u64) -> CallEnd {
         started_unix_ns: 0,
         finished_unix_ns: now_unix_ms().saturating_mul(1_000_000),
         checked: None,
+        drilled: None,
     }))
 }

@@ -229,5 +229,6 @@ fn result(outcome: Outcome, error: Option<JobError>, snapshot: ProgressSnapshot)
         started_unix_ns: 0,
         finished_unix_ns: crate::clock::now_unix_ms().saturating_mul(1_000_000),
         checked: None,
+        drilled: None,
     }
 }

@@ -383,5 +383,6 @@ fn result(
         started_unix_ns: 0,
         finished_unix_ns: now_unix_ms().saturating_mul(1_000_000),
         checked: None,
+        drilled: None,
     }
 }

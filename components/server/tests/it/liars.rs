@@ -15,6 +15,7 @@ use crate::suite::{Suite, root};
 fn finished(commit: Option<CommitReply>) -> JobResult {
     JobResult {
         checked: None,
+        drilled: None,
         outcome: Outcome::Finished,
         error: None,
         snapshot: ProgressSnapshot { files_done: 5, ..ProgressSnapshot::default() },

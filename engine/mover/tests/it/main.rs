@@ -11,5 +11,6 @@ mod listing;
 mod looking;
 mod memory;
 mod names;
+mod proofs;
 mod round_trip;
 mod twins;

@@ -186,6 +186,7 @@ fn a_result_keeps_so_many_problems_and_no_more() {
             started_unix_ns: 0,
             finished_unix_ns: 0,
             checked: None,
+            drilled: None,
         };
         decode_body::<JobResult>("result", &encode_body(&result)).unwrap().problems.len()
     };

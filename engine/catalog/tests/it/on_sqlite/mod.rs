@@ -10,6 +10,8 @@ mod carrying;
 mod copies;
 #[path = "../suite/crash.rs"]
 mod crash;
+#[path = "../suite/drills.rs"]
+mod drills;
 #[path = "../suite/enrolment.rs"]
 mod enrolment;
 #[path = "../suite/events.rs"]
