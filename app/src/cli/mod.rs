@@ -33,6 +33,7 @@ mod keys;
 mod kit;
 mod lives;
 mod locations;
+pub mod notifications;
 pub mod pages;
 mod paging;
 mod paths;
@@ -121,6 +122,11 @@ pub enum Verb {
     Command {
         #[command(subcommand)]
         verb: commands::CommandVerb,
+    },
+    /// Notifications: whom the server tells what ended and what is missing
+    Notification {
+        #[command(subcommand)]
+        verb: notifications::NotificationVerb,
     },
     /// Schedules: when things run; and the plan of what will run
     Schedule {
@@ -229,6 +235,7 @@ pub fn run(verb: Verb, console: Way, common: &CommonArguments) -> Result<u8, Fai
         Verb::Event { verb } => events::run(cx, verb).await,
         Verb::Location { verb } => locations::run(cx, verb).await,
         Verb::Command { verb } => commands::run(cx, verb).await,
+        Verb::Notification { verb } => notifications::run(cx, verb).await,
         Verb::Schedule { verb } => schedules::run(cx, verb).await,
         Verb::Calendar { verb } => schedules::run_calendar(cx, verb).await,
         Verb::Queue { verb } => queue::run(cx, verb).await,

@@ -20,6 +20,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "task-group",
             "event",
             "command",
+            "notification",
             "schedule",
             "calendar",
             "token",

@@ -47,6 +47,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(16, "0016", "retention"),
     step!(17, "0017", "users"),
     step!(18, "0018", "commands"),
+    step!(19, "0019", "notifications"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

@@ -18,6 +18,7 @@ mod keys;
 mod lives;
 mod locations;
 mod needed;
+mod notifications;
 mod people;
 mod pools;
 mod ports;

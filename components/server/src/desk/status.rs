@@ -125,6 +125,8 @@ impl Server {
                 "{waiting} acts wait for a second person: see them with 'simsim approval list'"
             ));
         }
+        let undelivered = house.books.run(|catalog| catalog.next_messages()).await?;
+        warnings.extend(super::notifications::undelivered(&undelivered));
         warnings.extend(last.iter().filter_map(|job| backup_warning(job, now)));
         let count = |state| open.iter().filter(|job| job.state == state).count() as u64;
         Ok(Status {
