@@ -333,7 +333,8 @@ fn watch_of(text: &str) -> Result<Watch, Failure> {
     };
     let mut watch = Watch { subject, after_h: None, below_percent: None };
     let Some(figure) = figure else { return Ok(watch) };
-    let wrong = || invalid(format!("--watch '{text}': write hours or days as 26h or 2d, a part as 10%"));
+    let wrong =
+        || invalid(format!("--watch '{text}': write hours or days as 26h or 2d, a part as 10%"));
     if let Some(percent) = figure.strip_suffix('%') {
         watch.below_percent = Some(percent.parse().map_err(|_| wrong())?);
     } else if let Some(hours) = figure.strip_suffix('h') {
@@ -404,7 +405,10 @@ fn detail(screen: &Screen, view: &NotificationView) -> Result<(), Failure> {
         ("clients", all(&view.clients).into()),
         ("watches", watch.join(", ").into()),
         ("state", state(view)),
-        ("last told", view.last_sent_unix_ms.map_or(Text::from("never"), |at| when_exactly(at).into())),
+        (
+            "last told",
+            view.last_sent_unix_ms.map_or(Text::from("never"), |at| when_exactly(at).into()),
+        ),
     ]))?;
     for absent in &view.absent {
         screen.line(Text::from("missing: ").then(Text::from(absent.text.as_str())))?;

@@ -46,11 +46,15 @@ fn target(url: &str) -> Result<Target, NoticeError> {
     let invalid = |why: &str| NoticeError::Invalid(format!("'{}': {why}", url.escape_debug()));
     let uri: Uri = url.parse().map_err(|_| invalid("no web address"))?;
     if uri.scheme_str() != Some("https") {
-        return Err(invalid("write https://HOST/PATH: names of files and hosts do not go in clear"));
+        return Err(invalid(
+            "write https://HOST/PATH: names of files and hosts do not go in clear",
+        ));
     }
     let authority = uri.authority().ok_or_else(|| invalid("it names no host"))?;
     if authority.as_str().contains('@') {
-        return Err(invalid("a user or password does not belong into it; give a key with --secret-file"));
+        return Err(invalid(
+            "a user or password does not belong into it; give a key with --secret-file",
+        ));
     }
     let host = authority.host().trim_matches(['[', ']']).to_owned();
     let port = authority.port_u16().unwrap_or(443);
@@ -138,7 +142,10 @@ mod tests {
 
     #[test]
     fn only_https_without_secrets_is_taken() {
-        assert_eq!(target("https://[::1]:7/a?b").ok().map(|one| (one.host, one.port)), Some(("::1".to_owned(), 7)));
+        assert_eq!(
+            target("https://[::1]:7/a?b").ok().map(|one| (one.host, one.port)),
+            Some(("::1".to_owned(), 7))
+        );
         for wrong in ["http://a/", "https://", "https://u:p@a/", "a", "file:///etc"] {
             assert!(target(wrong).is_err(), "{wrong}");
         }

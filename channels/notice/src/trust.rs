@@ -12,7 +12,9 @@ pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, No
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     match read {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(NoticeError::Invalid("the authority: there is no certificate in it".to_owned())),
+        Ok(_) => {
+            Err(NoticeError::Invalid("the authority: there is no certificate in it".to_owned()))
+        }
         Err(error) => Err(NoticeError::Invalid(format!("the authority: {error}"))),
     }
 }

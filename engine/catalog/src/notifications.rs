@@ -151,7 +151,11 @@ impl Catalog {
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
                 let cells = Cells::new("results", row);
-                found.push((cells.get("task_name")?, cells.get("client_name")?, cells.get("last")?));
+                found.push((
+                    cells.get("task_name")?,
+                    cells.get("client_name")?,
+                    cells.get("last")?,
+                ));
             }
             Ok(found)
         })

@@ -134,10 +134,7 @@ impl Catalog {
         let limit = if limit == 0 { u32::MAX } else { limit };
         self.messages_where(
             "WHERE notification = ?1 OR ?1 IS NULL ORDER BY message DESC LIMIT ?2",
-            vec![
-                notification.map(str::to_owned).into(),
-                i64::from(limit).into(),
-            ],
+            vec![notification.map(str::to_owned).into(), i64::from(limit).into()],
         )
     }
 

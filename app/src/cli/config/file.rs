@@ -7,8 +7,8 @@ use simsim_server::api::{
     AddPoolRequest, AddRateRequest, AddReplicationRequest, CalendarRequest, CalendarView,
     ClientPlaceRequest, ClientView, ClientWakeRequest, CommandRequest, CommandView, DatastoreView,
     DriveGroupRequest, DriveGroupView, EventRequest, EventView, LocationRequest, LocationView,
-    NotificationRequest, NotificationView, PoolView, QueueView, RatesView, ReplicationView, ScheduleRequest, ScheduleView,
-    TaskGroupRequest, TaskGroupView, TaskRequest, TaskView,
+    NotificationRequest, NotificationView, PoolView, QueueView, RatesView, ReplicationView,
+    ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView, TaskRequest, TaskView,
 };
 
 use crate::cli::context::{Context, defect};

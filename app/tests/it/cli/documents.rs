@@ -260,7 +260,15 @@ fn every_document_is_as_its_page_says() {
     check("Location[]", &["location", "list"]);
     check("Location", &["location", "show", "berlin"]);
     check("Removed", &["location", "remove", "berlin"]);
-    let post = ["notification", "add", "ops", "--webhook", "https://ops.example/simsim", "--watch", "backup=26h,clock"];
+    let post = [
+        "notification",
+        "add",
+        "ops",
+        "--webhook",
+        "https://ops.example/simsim",
+        "--watch",
+        "backup=26h,clock",
+    ];
     check("Notification", &post);
     check("Notification[]", &["notification", "list"]);
     check("Notification", &["notification", "change", "ops", "--off"]);

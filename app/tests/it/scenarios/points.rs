@@ -18,6 +18,8 @@ pub enum During {
     Event,
     /// A backup with commands before and after it: `commands`.
     Commands,
+    /// What ended is told: `notifications`.
+    Notice,
     /// Savesets are deleted: `deletions`.
     Deletion,
     /// Another certificate authority, another TLS key: `certificates` and `tls_keys`.
@@ -61,6 +63,8 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("server.after_round", Who::Server, 0, During::Event),
     ("server.before_follow", Who::Server, 0, During::Event),
     ("server.after_follow", Who::Server, 0, During::Event),
+    ("notice.kept", Who::Server, 0, During::Notice),
+    ("notice.sent", Who::Server, 0, During::Notice),
     ("net.tls_certificate_taken", Who::Device, 0, During::Rotation),
 ];
 

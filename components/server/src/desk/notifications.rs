@@ -1,7 +1,8 @@
 //! Notifications: adding, changing, showing, trying and removing them.
 
 use simsim_catalog::{
-    Catalog, CatalogError, Message, MessageState, NewNotification, NewSecret, Notification, Put,
+    Catalog, CatalogError, JobKind, Message, MessageState, NewNotification, NewSecret,
+    Notification, Put,
 };
 use simsim_notice::{check_mail, check_post};
 
@@ -19,8 +20,6 @@ use crate::{Server, ServerError};
 const AFTER_H_MAX: u32 = 87_600;
 const SECRET_BYTES_MAX: usize = 1024;
 const MESSAGES_USUAL: u32 = 100;
-const KINDS: [&str; 8] =
-    ["backup", "restore", "verify", "rebuild", "collect", "replicate", "heal", "command"];
 
 impl Server {
     /// Adds a notification.
@@ -114,11 +113,14 @@ impl Server {
                 "the secret has at most {SECRET_BYTES_MAX} bytes"
             )));
         }
-        if let Some(kind) = request.kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
+        let is_kind = |kind: &&String| {
+            let word = serde_json::Value::String((*kind).clone());
+            serde_json::from_value::<JobKind>(word).is_ok()
+        };
+        if let Some(kind) = request.kinds.iter().find(|kind| !is_kind(kind)) {
             return Err(ServerError::invalid(format!(
-                "'{}' is no kind of job: {}",
-                kind.escape_debug(),
-                KINDS.join(", ")
+                "'{}' is no kind of job: write it as 'simsim jobs --json' does, such as backup, restore, verify, replicate",
+                kind.escape_debug()
             )));
         }
         if request.outcomes.is_empty() && request.watch.is_empty() {
@@ -257,7 +259,9 @@ impl Server {
             waiting: in_state(MessageState::Waiting).count() as u64,
             waiting_since_unix_ms: oldest.map(|one| one.made_unix_ms),
             last_error: oldest.and_then(|one| one.last_error.clone()),
-            last_sent_unix_ms: in_state(MessageState::Sent).next().and_then(|one| one.ended_unix_ms),
+            last_sent_unix_ms: in_state(MessageState::Sent)
+                .next()
+                .and_then(|one| one.ended_unix_ms),
         })
     }
 }

@@ -117,7 +117,8 @@ pub(crate) async fn send(
             let opened = house.master.open(&purpose(&request.name), sealed);
             let opened = opened.map_err(|error| NoticeError::Invalid(error.to_string()))?;
             let text = String::from_utf8(opened.to_vec());
-            let text = text.map_err(|_| NoticeError::Invalid("the secret is no text".to_owned()))?;
+            let text =
+                text.map_err(|_| NoticeError::Invalid("the secret is no text".to_owned()))?;
             Some(Zeroizing::new(text))
         }
     };

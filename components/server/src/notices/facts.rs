@@ -96,7 +96,8 @@ pub(crate) async fn gather(
     if watched(WatchSubject::Space) {
         for view in server.datastores(&Principal::local_root()).await? {
             let free = view.device.filter(|device| device.capacity_bytes > 0).map(|device| {
-                let percent = u128::from(device.free_bytes) * 100 / u128::from(device.capacity_bytes);
+                let percent =
+                    u128::from(device.free_bytes) * 100 / u128::from(device.capacity_bytes);
                 u8::try_from(percent).unwrap_or(100)
             });
             facts.space.push((view.name, free));

@@ -43,7 +43,9 @@ async fn look(
     missing_at: &mut Option<i64>,
 ) -> Result<(), ServerError> {
     let now = now_unix_ms();
-    let seen = house.books.run(|catalog| Ok((catalog.notifications()?, catalog.unnoticed_jobs(JOBS_MAX)?)));
+    let seen = house
+        .books
+        .run(|catalog| Ok((catalog.notifications()?, catalog.unnoticed_jobs(JOBS_MAX)?)));
     let (rows, jobs) = seen.await?;
     let mut requests = Vec::new();
     for row in &rows {
@@ -85,7 +87,8 @@ fn outcomes(
     let mut told = NoticeTold { notification: request.name.clone(), ..NoticeTold::default() };
     for job in jobs {
         let JobState::Ended(outcome) = job.state else { continue };
-        let fits = |list: &[String], word: &str| list.is_empty() || list.iter().any(|one| one == word);
+        let fits =
+            |list: &[String], word: &str| list.is_empty() || list.iter().any(|one| one == word);
         if request.outcomes.contains(&outcome)
             && fits(&request.kinds, job.kind.as_str())
             && fits(&request.tasks, &job.task_name)

@@ -52,7 +52,8 @@ fn of_watch(request: &NotificationRequest, watch: Watch, facts: &Facts, now: i64
                 let since = last.map_or(task.created_unix_ms, |last| last.2);
                 if late(since) {
                     let since_when = said(since, now, last.is_some());
-                    let text = format!("task '{name}' on '{client}' has no good backup {since_when}");
+                    let text =
+                        format!("task '{name}' on '{client}' has no good backup {since_when}");
                     found.push(one(name, text, since));
                 }
             }
@@ -63,7 +64,8 @@ fn of_watch(request: &NotificationRequest, watch: Watch, facts: &Facts, now: i64
                 let since = last.map_or(store.created_unix_ms, |last| last.1);
                 if late(since) {
                     let since_when = said(since, now, last.is_some());
-                    let text = format!("datastore '{}' has no good verification {since_when}", store.name);
+                    let text =
+                        format!("datastore '{}' has no good verification {since_when}", store.name);
                     found.push(one(&store.name, text, since));
                 }
             }
@@ -97,7 +99,8 @@ fn of_watch(request: &NotificationRequest, watch: Watch, facts: &Facts, now: i64
         WatchSubject::Missed => {
             for (event, subject, why, at) in &facts.not_run {
                 let when = when(*at);
-                let text = format!("event '{event}' should have run for '{subject}' at {when}: {why}");
+                let text =
+                    format!("event '{event}' should have run for '{subject}' at {when}: {why}");
                 found.push(one(&format!("{event} {subject}"), text, *at));
             }
         }
