@@ -46,9 +46,17 @@ pub struct Configuration {
 }
 
 /// A request as it is asked of the server.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Named<T>(pub T);
+
+/// Its name alone: what else it says may be a secret.
+impl<T: Serialize> std::fmt::Debug for Named<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = serde_json::to_value(&self.0).unwrap_or_default();
+        f.debug_tuple("Named").field(&value["name"]).finish()
+    }
+}
 
 impl<T: Serialize> PartialEq for Named<T> {
     fn eq(&self, other: &Self) -> bool {
