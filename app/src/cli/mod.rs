@@ -34,6 +34,7 @@ mod keys;
 mod kit;
 mod lives;
 mod locations;
+pub mod notifications;
 pub mod pages;
 mod paging;
 mod paths;
@@ -133,6 +134,10 @@ pub enum Verb {
     Drill {
         #[command(subcommand)]
         verb: drills::DrillVerb,
+    /// Notifications: whom the server tells what ended and what is missing
+    Notification {
+        #[command(subcommand)]
+        verb: notifications::NotificationVerb,
     },
     /// Schedules: when things run; and the plan of what will run
     Schedule {
@@ -244,6 +249,7 @@ pub fn run(verb: Verb, console: Way, common: &CommonArguments) -> Result<u8, Fai
         Verb::Location { verb } => locations::run(cx, verb).await,
         Verb::Command { verb } => commands::run(cx, verb).await,
         Verb::Drill { verb } => drills::run(cx, verb).await,
+        Verb::Notification { verb } => notifications::run(cx, verb).await,
         Verb::Schedule { verb } => schedules::run(cx, verb).await,
         Verb::Calendar { verb } => schedules::run_calendar(cx, verb).await,
         Verb::Queue { verb } => queue::run(cx, verb).await,

@@ -27,6 +27,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "event",
             "command",
             "drill",
+            "notification",
             "schedule",
             "calendar",
             "token",

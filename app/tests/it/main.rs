@@ -20,6 +20,7 @@ mod interfaces;
 mod locations;
 mod memory;
 mod month;
+mod notifications;
 mod outbound;
 mod own_keys;
 mod ports;

@@ -1,5 +1,6 @@
 //! The Server's configuration: the `[server]` part of the host's settings, every line optional.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub struct ServerConfig {
     pub search_interval_s: u32,
     /// Bytes of segments that one backup may put; 0: no limit.
     pub backup_bytes_max: u64,
+    /// Programs of this host that notifications may run, by local names; each an absolute path and its arguments.
+    pub notify_programs: BTreeMap<String, Vec<String>>,
     /// The port on which this host listens for its own Server, and for hosts that join. Not in a
     /// file: it follows from the listener.
     #[serde(skip)]
@@ -57,6 +60,7 @@ impl Default for ServerConfig {
             silent_grace_s: 90,
             search_interval_s: 10,
             backup_bytes_max: 0,
+            notify_programs: BTreeMap::new(),
             control_port: port_registry::SMSSH.ports.first(),
             certificates_looked_at: certificates::LOOK_INTERVAL,
         }
@@ -71,6 +75,13 @@ impl ServerConfig {
             return Err(format!(
                 "catalog: write {form}, or leave it out for a file of the state folder"
             ));
+        }
+        for (name, line) in &self.notify_programs {
+            if !line.first().is_some_and(|program| program.starts_with('/')) {
+                return Err(format!(
+                    "notify_programs.{name}: write [\"/PROGRAM\", \"ARGUMENT\", …] with an absolute path"
+                ));
+            }
         }
         let figures = [
             ("drive_jobs_max", self.drive_jobs_max, 1..=1000),

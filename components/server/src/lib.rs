@@ -50,6 +50,7 @@ mod jobs;
 mod keys;
 pub mod look;
 mod nodes;
+mod notices;
 mod people;
 mod rates;
 mod reconcile;

@@ -26,6 +26,7 @@ use crate::house::House;
 use crate::jobs::{Announcer, Jobs};
 use crate::keys::{DomainKeys, KitStore};
 use crate::nodes::{Dialers, Nodes, OwnHost};
+use crate::notices;
 use crate::rates;
 use crate::reconcile;
 use crate::retention;
@@ -167,6 +168,8 @@ impl Server {
         spawn_until(house, scheduler::run(Arc::downgrade(house)));
         spawn_until(house, reconcile::run(Arc::downgrade(house), reached));
         spawn_until(house, search::run(Arc::downgrade(house)));
+        spawn_until(house, notices::look_on(Arc::downgrade(house)));
+        spawn_until(house, notices::deliver_on(Arc::downgrade(house)));
         spawn_until(house, rates::keep_told(Arc::downgrade(house)));
         let weak = Arc::downgrade(house);
         spawn_until(house, async move {

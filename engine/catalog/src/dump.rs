@@ -60,6 +60,9 @@ pub(crate) const TABLES: &[&str] = &[
     "users",
     "api_tokens",
     "console_sessions",
+    "notifications",
+    "outbox",
+    "absences",
 ];
 
 /// What a table holds.

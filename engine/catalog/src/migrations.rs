@@ -48,6 +48,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(17, "0017", "users"),
     step!(18, "0018", "commands"),
     step!(19, "0019", "drills"),
+    step!(20, "0020", "notifications"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

@@ -83,8 +83,8 @@ const NEEDS: [Need; 19] = [
     },
 ];
 
-/// Readers of the OpenAPI document, from PyPI, in a folder of their own below `target`.
-const PYTHON_TOOLS: [&str; 2] = ["schemathesis", "openapi-spec-validator"];
+/// Readers of the OpenAPI document and a mail server, from PyPI, in a folder of their own below `target`.
+const PYTHON_TOOLS: [&str; 3] = ["schemathesis", "openapi-spec-validator", "aiosmtpd"];
 const PYTHON_FOLDER: &str = "target/python-tools";
 /// Somebody who cannot be reached holds up the tests no longer.
 const PYTHON_SECONDS: &str = "240";
@@ -116,8 +116,8 @@ fn bring_python_tools() {
     }
     for name in PYTHON_TOOLS.iter().filter(|name| !is_there(name)) {
         println!(
-            "missing: {name} (from PyPI), used for holding the console's OpenAPI document against a \
-             reader of others; the tests that need it will skip themselves"
+            "missing: {name} (from PyPI), used for holding the console's OpenAPI document and mail \
+             against programs of others; the tests that need it will skip themselves"
         );
     }
 }

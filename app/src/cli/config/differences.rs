@@ -43,6 +43,7 @@ const NOUNS: &[Noun] = &[
     noun("task group", "task-group.add", Some("task-group.change"), "task-group.remove"),
     noun("replication", "replication.add", None, "replication.remove"),
     noun("command", "command.add", Some("command.change"), "command.remove"),
+    noun("notification", "notification.add", Some("notification.change"), "notification.remove"),
     noun("event", "event.add", Some("event.change"), "event.remove"),
 ];
 
@@ -69,6 +70,7 @@ fn objects(of: &Configuration, noun: &str) -> Result<BTreeMap<String, Value>, Fa
         "task group" => by_name(&of.task_groups),
         "replication" => by_name(&of.replications),
         "command" => by_name(&of.commands),
+        "notification" => by_name(&of.notifications),
         _ => by_name(&of.events),
     }
 }

@@ -7,12 +7,12 @@ use simsim_server::api::{
     AddPoolRequest, AddRateRequest, AddReplicationRequest, CalendarRequest, CalendarView,
     ClientPlaceRequest, ClientView, ClientWakeRequest, CommandRequest, CommandView, DatastoreView,
     DriveGroupRequest, DriveGroupView, EventRequest, EventView, LocationRequest, LocationView,
-    PoolView, QueueView, RatesView, ReplicationView, ScheduleRequest, ScheduleView,
-    TaskGroupRequest, TaskGroupView, TaskRequest, TaskView,
+    NotificationRequest, NotificationView, PoolView, QueueView, RatesView, ReplicationView,
+    ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView, TaskRequest, TaskView,
 };
 
 use crate::cli::context::{Context, defect};
-use crate::cli::events;
+use crate::cli::{events, notifications};
 use crate::exit::Failure;
 
 /// The only version of the file there is.
@@ -40,14 +40,23 @@ pub struct Configuration {
     pub task_groups: Vec<Named<TaskGroupRequest>>,
     pub replications: Vec<Named<AddReplicationRequest>>,
     pub commands: Vec<Named<CommandRequest>>,
+    pub notifications: Vec<Named<NotificationRequest>>,
     pub events: Vec<Named<EventRequest>>,
     pub rates: Vec<Named<AddRateRequest>>,
 }
 
 /// A request as it is asked of the server.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Named<T>(pub T);
+
+/// Its name alone: what else it says may be a secret.
+impl<T: Serialize> std::fmt::Debug for Named<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = serde_json::to_value(&self.0).unwrap_or_default();
+        f.debug_tuple("Named").field(&value["name"]).finish()
+    }
+}
 
 impl<T: Serialize> PartialEq for Named<T> {
     fn eq(&self, other: &Self) -> bool {
@@ -143,6 +152,7 @@ impl Configuration {
         let task_groups: Vec<TaskGroupView> = cx.ask_plain("task-group.list").await?;
         let replications: Vec<ReplicationView> = cx.ask_plain("replication.list").await?;
         let commands: Vec<CommandView> = cx.ask_plain("command.list").await?;
+        let told: Vec<NotificationView> = cx.ask_plain("notification.list").await?;
         let events: Vec<EventView> = cx.ask_plain("event.list").await?;
         let rates: RatesView = cx.ask_plain("rate.list").await?;
         let queue: QueueView = cx.ask_plain("queue.show").await?;
@@ -196,6 +206,10 @@ impl Configuration {
                 .collect(),
             replications: replications.into_iter().map(|one| Named(replication_of(one))).collect(),
             commands: commands.into_iter().map(|one| Named(command_of(one))).collect(),
+            notifications: told
+                .into_iter()
+                .map(|one| Named(notifications::request_of(one)))
+                .collect(),
             events: events.into_iter().map(|one| Named(events::request_of(one))).collect(),
             rates: limits,
         })

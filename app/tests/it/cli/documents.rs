@@ -287,6 +287,21 @@ fn every_document_is_as_its_page_says() {
     check("DrillEvidence", &["drill", "evidence", &drill]);
     check("DrillVerified", &["drill", "verify-evidence", &drill]);
     check("Removed", &["event", "remove", "tests"]);
+    let post = [
+        "notification",
+        "add",
+        "ops",
+        "--webhook",
+        "https://ops.example/simsim",
+        "--watch",
+        "backup=26h,clock",
+    ];
+    check("Notification", &post);
+    check("Notification[]", &["notification", "list"]);
+    check("Notification", &["notification", "change", "ops", "--off"]);
+    check("Notification", &["notification", "show", "ops"]);
+    check("Message[]", &["notification", "messages"]);
+    check("Removed", &["notification", "remove", "ops"]);
     check("Command", &["command", "add", "sweep"]);
     check("Command[]", &["command", "list"]);
     check("Command", &["command", "change", "sweep", "--timeout", "60"]);

@@ -174,7 +174,7 @@ fn port_of(server: &Daemon) -> u16 {
 }
 
 /// A program that `cargo xtask test` brings from PyPI, or that is installed.
-fn python_tool(name: &str) -> Option<PathBuf> {
+pub fn python_tool(name: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let brought = root.join("target/python-tools/bin").join(name);
     if brought.exists() {

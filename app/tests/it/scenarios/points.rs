@@ -22,6 +22,8 @@ pub enum During {
     Search,
     /// A restore drill: `drills`.
     Drill,
+    /// What ended is told: `notifications`.
+    Notice,
     /// Savesets are deleted: `deletions`.
     Deletion,
     /// `simsim recover`: `recover::deaths`.
@@ -78,6 +80,8 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("recovery.built", Who::Server, 0, During::Recovery),
     ("recovery.files_placed", Who::Server, 0, During::Recovery),
     ("recovery.server_placed", Who::Server, 0, During::Recovery),
+    ("notice.kept", Who::Server, 0, During::Notice),
+    ("notice.sent", Who::Server, 0, During::Notice),
     ("net.tls_certificate_taken", Who::Device, 0, During::Rotation),
 ];
 

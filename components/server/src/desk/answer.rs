@@ -167,6 +167,20 @@ verbs! {
     "drill.verify" => verify_drill [DrillEvidence];
     /// Which tasks are green, and what is missing of others since when.
     "task.health" => task_health [TaskHealthRequest];
+    /// Adds a notification.
+    "notification.add" => add_notification [NotificationRequest];
+    /// Changes a notification.
+    "notification.change" => change_notification [NotificationRequest];
+    /// All notifications.
+    "notification.list" => notifications;
+    /// One notification.
+    "notification.show" => notification [NameRequest];
+    /// Sends a test by a notification, now.
+    "notification.test" => test_notification [NameRequest];
+    /// What was told and what waits, newest first.
+    "notification.messages" => messages [MessagesRequest];
+    /// Removes a notification.
+    "notification.remove" => delete_notification [NameRequest];
     /// Adds a calendar.
     "calendar.add" => add_calendar [CalendarRequest];
     /// Gives a calendar other days.

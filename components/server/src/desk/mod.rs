@@ -19,6 +19,7 @@ mod keys;
 mod lives;
 mod locations;
 mod needed;
+mod notifications;
 mod people;
 mod pools;
 mod ports;

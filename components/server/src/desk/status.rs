@@ -135,6 +135,8 @@ impl Server {
         let tasks_now =
             house.books.run(move |catalog| crate::health::of_tasks(catalog, now)).await?;
         warnings.extend(tasks_now.iter().filter_map(health_warning));
+        let undelivered = house.books.run(|catalog| catalog.next_messages()).await?;
+        warnings.extend(super::notifications::undelivered(&undelivered));
         warnings.extend(last.iter().filter_map(|job| backup_warning(job, now)));
         let count = |state| open.iter().filter(|job| job.state == state).count() as u64;
         Ok(Status {

@@ -131,6 +131,15 @@ routes! {
     Delete "/commands/{name}" "command.remove" takes delete_command
         => Does::Delete, by("command.show");
     Post "/commands/{name}/run" "command.run" takes run_command => Job;
+    "Notifications":
+    Get "/notifications" "notification.list" plain notifications => whole("", "name", &["enabled"]);
+    Get "/notifications/{name}" "notification.show" takes notification => One;
+    Put "/notifications/{name}" "notification.add" takes add_notification
+        => Make { change: Some("notification.change") }, by("notification.show");
+    Delete "/notifications/{name}" "notification.remove" takes delete_notification
+        => Does::Delete, by("notification.show");
+    Post "/notifications/{name}/test" "notification.test" takes test_notification => Act { makes: None };
+    Get "/notification-messages" "notification.messages" takes messages => One;
     "Events":
     Get "/calendars" "calendar.list" plain calendars => whole("", "name", &[]);
     Get "/calendars/{name}" "calendar.list" plain calendars => Pick, among("calendar.list", "", "name");

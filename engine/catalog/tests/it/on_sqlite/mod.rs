@@ -20,6 +20,8 @@ mod events;
 mod jobs;
 #[path = "../suite/lives.rs"]
 mod lives;
+#[path = "../suite/notices.rs"]
+mod notices;
 #[path = "../suite/opening.rs"]
 mod opening;
 #[path = "../suite/readers.rs"]
