@@ -134,6 +134,7 @@ pub enum Verb {
     Drill {
         #[command(subcommand)]
         verb: drills::DrillVerb,
+    },
     /// Notifications: whom the server tells what ended and what is missing
     Notification {
         #[command(subcommand)]

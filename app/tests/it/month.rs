@@ -431,3 +431,28 @@ fn gc12_gc13_a_month_of_backups_replication_collections_deaths_and_jumping_clock
     }
     assert_eq!((month.far.daemon.stop(), month.server.daemon.stop()), (0, 0));
 }
+
+/// The saveset is there, and its transfer was never closed: found by the month above.
+#[test]
+fn a_client_that_dies_after_its_commit_holds_up_no_collection() {
+    let scratch = tempfile::tempdir().unwrap();
+    let server = Daemon::start("server", &scratch.path().join("server"));
+    let store = json!({ "name": "main", "path": scratch.path().join("store") });
+    server.must("datastore.create", store);
+    let mut client = Daemon::start_with(
+        "client",
+        &scratch.path().join("client"),
+        &[("SIMSIM_FAILPOINTS", "mover.committed=kill")],
+    );
+    let listens = format!("127.0.0.1:{}", client.port);
+    assert_done(&server.join("web", &client.state, &["--listen", &listens]));
+    server.until_connected("web");
+    server.add_task("home", "web", &crate::hosts::tree(scratch.path()));
+    let job = server.must("task.run", json!({ "task": "home" }));
+    assert!(client.process.wait(crate::hosts::PATIENCE).is_some(), "it died");
+    client.again();
+    let ended = server.ended(&job);
+    assert_eq!(ended["state"], "finished", "the device shows its saveset: {ended:#}");
+    let job = server.must("datastore.collect", json!({ "datastore": "main" }));
+    assert_eq!(server.ended(&job)["state"], "finished");
+}

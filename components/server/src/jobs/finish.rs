@@ -29,11 +29,10 @@ pub(crate) async fn finish(house: &House, job: &Job, running: &Arc<Running>, end
         CallEnd::Told(result) => told(house, job, running, *result).await,
         CallEnd::Lost(error) => lost(house, job, running, error, Outcome::Failed).await,
         CallEnd::Forgotten(error) => lost(house, job, running, error, Outcome::Interrupted).await,
-        CallEnd::Refused(error) => {
-            withdraw(house, job).await;
-            failed(running, &error)
-        }
+        CallEnd::Refused(error) => failed(running, &error),
     };
+    // Whatever became of it: a transfer that its host did not close would hold up collections of garbage.
+    withdraw(house, job).await;
     let end = match (running.timed_out(), end.outcome) {
         (Some(timeout_s), Outcome::Cancelled) => JobEnd {
             outcome: Outcome::Failed,
@@ -166,14 +165,7 @@ async fn told(house: &House, job: &Job, running: &Arc<Running>, result: JobResul
         saveset: None,
     };
     let done = matches!(end.outcome, Outcome::Finished | Outcome::FinishedWithErrors);
-    if job.kind != JobKind::Backup {
-        if !done {
-            withdraw(house, job).await;
-        }
-        return end;
-    }
-    if !done && result.commit.is_none() {
-        withdraw(house, job).await;
+    if job.kind != JobKind::Backup || (!done && result.commit.is_none()) {
         return end;
     }
     match committed(house, job, running).await {
@@ -240,7 +232,6 @@ async fn lost(
             saveset: Some(saveset),
         };
     }
-    withdraw(house, job).await;
     let mut end = JobEnd { outcome, ..failed(running, &error) };
     if cancelled {
         end.outcome = Outcome::Cancelled;
@@ -266,7 +257,7 @@ fn failed(running: &Arc<Running>, error: &ServerError) -> JobEnd {
     }
 }
 
-/// Makes sure that nothing can be written by a job that is over.
+/// Makes sure that nothing can be written by a job that is over, and that nobody waits for it.
 async fn withdraw(house: &House, job: &Job) {
     let (number, store) = (job.number, job.store);
     let found = house

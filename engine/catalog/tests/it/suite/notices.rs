@@ -94,11 +94,8 @@ fn what_is_missing_is_kept_until_it_is_back_and_goes_with_its_notification() {
         document: "{\"a\":1}".to_owned(),
         secret: NewSecret::Keep,
     };
-    assert_eq!(
-        catalog.put_notification(Put::Change, &keep, 5).unwrap().secret,
-        Some(vec![1, 2])
-    );
-    assert_eq!(catalog.put_notification(Put::Add, &keep, 5).unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(catalog.put_notification(Put::Change, &keep, 5).unwrap().secret, Some(vec![1, 2]));
+    assert_eq!(catalog.put_notification(Put::Add, &keep, 5).err().unwrap().kind(), Kind::Invalid);
     catalog.delete_notification("ops").unwrap();
     assert_eq!(catalog.messages(None, 0).unwrap(), []);
     assert_eq!(catalog.delete_notification("ops").unwrap_err().kind(), Kind::NotFound);
