@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(health.not_green_since_unix_ms, None);
         assert_eq!(health.findings.len(), 4);
         let words = &health.findings[0].words;
-        assert_eq!(words, "the last good backup is of 1972-09-26 14:00 UTC, and counts for 48 h");
+        assert_eq!(words, "the last good backup is of 1972-09-26 14:00 UTC, and counts for 2 days");
         assert_eq!(judge(&well(), &GreenWithin::default(), NOW + H).findings, health.findings);
         // At the limit it still is, a moment later it is not.
         let at = Facts { good_backup_unix_ms: Some(NOW - 48 * H), ..well() };
