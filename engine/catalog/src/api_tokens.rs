@@ -98,7 +98,7 @@ impl Catalog {
 
     /// All tokens by name, also those that are good for nothing any more.
     pub fn api_tokens(&self) -> Result<Vec<ApiToken>, CatalogError> {
-        self.read("list API tokens", |catalog| all_tokens(catalog))
+        self.read("list API tokens", all_tokens)
     }
 
     /// One token by name. Errors: `NotFound`.

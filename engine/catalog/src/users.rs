@@ -71,7 +71,7 @@ impl Catalog {
 
     /// All users, by name.
     pub fn users(&self) -> Result<Vec<User>, CatalogError> {
-        self.read("list users", |catalog| all_users(catalog))
+        self.read("list users", all_users)
     }
 
     /// One user. Errors: `NotFound`.
