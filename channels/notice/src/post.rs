@@ -57,7 +57,9 @@ fn target(url: &str) -> Result<Target, NoticeError> {
         ));
     }
     let host = authority.host().trim_matches(['[', ']']).to_owned();
-    let port = authority.port_u16().unwrap_or(443);
+    // The usual port of a scheme is the library's to know.
+    let known = url::Url::parse(url).ok().and_then(|url| url.port_or_known_default());
+    let port = known.ok_or_else(|| invalid("it names no port"))?;
     Ok(Target { uri, host, port })
 }
 

@@ -29,7 +29,7 @@ class Mail:
         mail = message_from_bytes(envelope.content, policy=policy.default)
         take({
             "from": envelope.mail_from, "to": envelope.rcpt_tos, "subject": mail["Subject"],
-            "id": mail["Message-ID"], "text": mail.get_content(), "tls": session.ssl is not None,
+            "id": mail["Message-ID"], "text": mail.get_content(), "tls": kind == "smtps" or session.ssl is not None,
         })
         return "250 taken"
 
@@ -61,7 +61,7 @@ else:
 
     def knows(server, session, envelope, mechanism, data):
         good = data.login == b"backup" and data.password == b"open sesame 4711"
-        return AuthResult(success=good)
+        return AuthResult(success=good, handled=False)
 
     tls = {"ssl_context": context} if kind == "smtps" else {"tls_context": context, "require_starttls": True}
     Controller(
