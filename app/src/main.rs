@@ -52,7 +52,7 @@ enum Verb {
         verb: Option<ClientVerb>,
     },
     #[command(flatten)]
-    Asked(cli::Verb),
+    Asked(Box<cli::Verb>),
     /// Ports: what firewalls must let through, what is open here, what stands in the way
     Ports {
         #[command(subcommand)]
@@ -146,7 +146,7 @@ fn run(line: CommandLine) -> Result<u8, exit::Failure> {
         Verb::Client { verb: Some(ClientVerb::Asked(verb)), .. } => {
             cli::run_client(verb, cli::Way::of(common, &state()?)?, common)
         }
-        Verb::Asked(verb) => cli::run(verb, cli::Way::of(common, &state()?)?, common),
+        Verb::Asked(verb) => cli::run(*verb, cli::Way::of(common, &state()?)?, common),
         Verb::Ports { verb } => cli::ports::run_here(verb, &state()?, common),
         Verb::Catalog { verb } => cli::catalog::run(verb, &state()?, common),
         Verb::Recover(arguments) => cli::recover::run(arguments, &state()?, common),

@@ -86,7 +86,7 @@ impl Searching {
     }
 
     /// Opens the index where it is not open. Blocks.
-    fn open(&self) -> Result<Arc<Index>, SearchError> {
+    pub(crate) fn open(&self) -> Result<Arc<Index>, SearchError> {
         let mut open = self.index.lock();
         if let Some(index) = &*open {
             return Ok(Arc::clone(index));

@@ -17,6 +17,9 @@ use crate::tree::Tree;
 const BUFFER_BYTES: usize = 1 << 20;
 const CAPABILITY: &[u8] = b"security.capability";
 
+/// Whether the owner of the host lets a path be read.
+pub type MayRead<'a> = dyn Fn(&[u8]) -> bool + 'a;
+
 /// What a comparison looks at.
 pub struct Proof<'a> {
     pub tree: &'a Tree,
@@ -27,7 +30,7 @@ pub struct Proof<'a> {
     /// Owners were set, as only root can.
     pub owners: bool,
     /// May the source at this path be read? Then it is compared too, where it stands as it was.
-    pub source: Option<&'a dyn Fn(&[u8]) -> bool>,
+    pub source: Option<&'a MayRead<'a>>,
     pub progress: &'a Progress,
 }
 

@@ -48,7 +48,7 @@ fn word(random: u64) -> &'static str {
 }
 
 fn parent(task: u64, file: u64) -> String {
-    let folder = mixed(task << 40 | file / FOLDER_FILES | 1 << 60);
+    let folder = mixed((task << 40) | (file / FOLDER_FILES) | (1 << 60));
     format!(
         "/srv/{}-{:02}/{}/{}-{:06x}",
         word(folder),

@@ -235,7 +235,7 @@ impl Server {
         };
         let (absent, messages) = self.house.books.run(read).await?;
         let in_state = |state| messages.iter().filter(move |one| one.state == state);
-        let oldest = in_state(MessageState::Waiting).last();
+        let oldest = in_state(MessageState::Waiting).next_back();
         Ok(NotificationView {
             name: row.name,
             enabled: request.enabled,

@@ -2,6 +2,7 @@
 //! and of no others.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use simsim_catalog::{Domain, KeyHolder, Saveset, SavesetFilter};
 use simsim_model::{SavesetId, escape_path, unescape_path};
@@ -36,7 +37,7 @@ impl Server {
         let kind = request.kind.as_deref().map(kind_of).transpose()?;
         let after = request.after.as_deref().map(PageMark::parse).transpose().map_err(invalid)?;
         let limit = if request.limit == 0 { FOUND } else { request.limit.min(FOUND_MAX) };
-        let snapshot = self.snapshot()?;
+        let snapshot = self.snapshot().await?;
         let (client, task) = (request.client.as_deref(), request.task.as_deref());
         let wanted = |of_client: &str, of_task: &str| {
             client.is_none_or(|client| client == of_client)
@@ -100,7 +101,7 @@ impl Server {
             return Err(ServerError::invalid("give the path of a file, from the root: /srv/file"));
         };
         let parent = [b"/".as_slice(), &parents.join(&b'/')].concat();
-        let snapshot = self.snapshot()?;
+        let snapshot = self.snapshot().await?;
         let wanted = |client: &str, task: &str| {
             (client == of || task == of) && who.may(Right::Browse, Object::Client(client))
         };
@@ -163,15 +164,17 @@ impl Server {
         }
     }
 
-    fn snapshot(&self) -> Result<Snapshot, ServerError> {
+    async fn snapshot(&self) -> Result<Snapshot, ServerError> {
         if self.house.config.search_interval_s == 0 {
             return Err(ServerError::Refused(
                 "this server keeps no search index: 'search_interval_s = 10' in the [server] part of its settings turns it on".to_owned(),
             ));
         }
-        let index = self.house.search.index().ok_or_else(|| {
-            ServerError::Busy("the search index is just being opened: ask again".to_owned())
-        })?;
+        // Who asks just after a start opens it.
+        let house = Arc::clone(&self.house);
+        let opened = tokio::task::spawn_blocking(move || house.search.open()).await;
+        let opened = opened.map_err(|error| ServerError::Lost(error.to_string()))?;
+        let index = opened.map_err(|error| self.house.search.failed(error))?;
         Ok(index.snapshot())
     }
 
