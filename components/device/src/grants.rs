@@ -25,6 +25,10 @@ const WAITED: Duration = Duration::from_secs(60);
 /// How long an ended transfer or a ticket that nobody used is remembered.
 const KEPT: Duration = Duration::from_secs(3600);
 
+/// An open transfer of whose host nothing was heard for so long is given up. Whoever goes on after a cut comes
+/// back within minutes; a host that died, and whose server died with it, never does.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
 pub(crate) struct Grants {
     table: Mutex<HashMap<TransferId, Arc<Grant>>>,
     sessions_max: usize,
@@ -44,6 +48,8 @@ pub(crate) struct Grant {
     pub(crate) party: Party,
     pub(crate) counts: Counts,
     phase: Mutex<Phase>,
+    /// As [`Counts::last_heard_unix_ns`], by a clock that does not jump.
+    heard_at: Mutex<Instant>,
 }
 
 /// What the server may ask about.
@@ -86,8 +92,10 @@ impl Grants {
                 "the ticket must name a saveset, and that of a copy none",
             ));
         }
+        // Dropped without the lock, because it is declared before it: a session may have much to put away.
+        let mut forgotten: Vec<(TransferId, Arc<Grant>)> = Vec::new();
         let mut table = self.table.lock();
-        table.retain(|_, grant| !grant.is_forgotten());
+        forgotten.extend(table.extract_if(|_, grant| grant.is_forgotten()));
         if let Some(known) = table.get(&ticket.transfer) {
             let fresh = matches!(*known.phase.lock(), Phase::Granted);
             return if fresh && known.ticket == *ticket {
@@ -113,6 +121,7 @@ impl Grants {
             },
             counts: Counts::default(),
             phase: Mutex::new(Phase::Granted),
+            heard_at: Mutex::new(Instant::now()),
         };
         table.insert(ticket.transfer, Arc::new(grant));
         Ok(())
@@ -188,7 +197,10 @@ impl Grant {
                 self.has_expired()
                     && self.ticket.expires_unix_s.saturating_add(KEPT.as_secs()) < now_unix_s()
             }
-            Phase::Open(_) => false,
+            // No call holds it, and its host was not heard for long: it died, and so did who would have told.
+            Phase::Open(open) => {
+                Arc::strong_count(open) == 1 && self.heard_at.lock().elapsed() > ABANDONED
+            }
             Phase::Ended { since, .. } => since.elapsed() > KEPT,
         }
     }
@@ -251,6 +263,7 @@ impl Grant {
 
     pub(crate) fn heard(&self) {
         self.counts.last_heard_unix_ns.store(now_unix_ns(), Relaxed);
+        *self.heard_at.lock() = Instant::now();
     }
 
     pub(crate) fn state(&self) -> TransferStateReply {

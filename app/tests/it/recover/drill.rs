@@ -12,7 +12,9 @@ fn set_up(server: &Daemon) -> Value {
         all[verb] = server.must(verb, Value::Null);
     }
     for task in all["task.list"].as_array_mut().unwrap() {
-        task.as_object_mut().unwrap().retain(|name, _| !name.starts_with("last"));
+        task.as_object_mut()
+            .unwrap()
+            .retain(|name, _| !name.starts_with("last") && name != "health");
     }
     for event in all["event.list"].as_array_mut().unwrap() {
         event

@@ -91,16 +91,18 @@ impl Server {
         let ways: Vec<Way> = open.iter().map(|(granted, ..)| granted.way.clone()).collect();
         let work = move || {
             let mut transfers = Vec::new();
-            let mut trees = Vec::new();
-            for (granted, key, saveset) in open {
-                let routes = granted.routes(&ports)?;
-                let transfer = HttpTransfer::open(handle.clone(), routes, granted.ticket)?;
-                let transfer = Arc::new(transfer);
-                transfers.push(Arc::clone(&transfer));
-                trees.push(Tree::open(transfer, key, saveset).map_err(look::reading)?);
-            }
-            let looked = look(&trees);
-            drop(trees);
+            let looked = (|| {
+                let mut trees = Vec::new();
+                for (granted, key, saveset) in open {
+                    let routes = granted.routes(&ports)?;
+                    let transfer = HttpTransfer::open(handle.clone(), routes, granted.ticket)?;
+                    let transfer = Arc::new(transfer);
+                    transfers.push(Arc::clone(&transfer));
+                    trees.push(Tree::open(transfer, key, saveset).map_err(look::reading)?);
+                }
+                look(&trees)
+            })();
+            // Also where one could not be opened: one that stays open holds up collections of garbage.
             for transfer in transfers {
                 if let Err(error) = transfer.close() {
                     tracing::debug!(%error, "a transfer to look into a saveset was not closed");

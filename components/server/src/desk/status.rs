@@ -16,6 +16,9 @@ use crate::rights::{Object, Principal, Right};
 use crate::scheduler::{Setup, SetupError};
 use crate::{Server, ServerError};
 
+/// Tasks that are not green and are named one by one.
+const NOT_GREEN_MAX: usize = 5;
+
 impl Server {
     /// Counts, states, and what somebody should act on.
     pub async fn status(&self, who: &Principal) -> Result<Status, ServerError> {
@@ -134,7 +137,7 @@ impl Server {
         }
         let tasks_now =
             house.books.run(move |catalog| crate::health::of_tasks(catalog, now)).await?;
-        warnings.extend(tasks_now.iter().filter_map(health_warning));
+        warnings.extend(health_warnings(&tasks_now));
         let undelivered = house.books.run(|catalog| catalog.next_messages()).await?;
         warnings.extend(super::notifications::undelivered(&undelivered));
         warnings.extend(last.iter().filter_map(|job| backup_warning(job, now)));
@@ -203,6 +206,18 @@ fn uncovered(catalog: &Catalog) -> Result<Vec<String>, SetupError> {
             names.join(", ")
         )],
     })
+}
+
+/// What there is to say about tasks that should be green by now: of the first ones, and how many others there are.
+fn health_warnings(all: &[crate::api::TaskHealth]) -> Vec<String> {
+    let mut warnings: Vec<String> = all.iter().filter_map(health_warning).collect();
+    let others = warnings.len().saturating_sub(NOT_GREEN_MAX);
+    if others > 0 {
+        warnings.truncate(NOT_GREEN_MAX);
+        warnings
+            .push(format!("{others} further tasks are not green: 'simsim task list' says which"));
+    }
+    warnings
 }
 
 /// What there is to say about a task that should be green by now.
