@@ -26,6 +26,8 @@ pub struct Daemon {
     pub process: ChildProcess,
     pub state: PathBuf,
     pub port: u16,
+    /// For data; 0: another one at each start.
+    pub http: u16,
     role: &'static str,
 }
 
@@ -36,29 +38,40 @@ impl Daemon {
 
     /// With further environment.
     pub fn start_with(role: &'static str, state: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::start_at(role, state, 0, variables)
+    }
+
+    /// With a port for data that stays the same over restarts, too.
+    pub fn start_at(
+        role: &'static str,
+        state: &Path,
+        http: u16,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let port = simsim_testkit::free_ports(1)[0];
-        let process = Self::spawn_with(role, state, port, variables);
-        let mut daemon = Self { process, state: state.to_owned(), port, role };
+        let process = Self::spawn_with(role, state, (port, http), variables);
+        let mut daemon = Self { process, state: state.to_owned(), port, http, role };
         daemon.ready();
         daemon
     }
 
     /// One that a test started in its own way.
     pub fn of(process: ChildProcess, role: &'static str, state: &Path, port: u16) -> Self {
-        Self { process, state: state.to_owned(), port, role }
+        Self { process, state: state.to_owned(), port, http: 0, role }
     }
 
-    fn spawn(role: &str, state: &Path, port: u16) -> ChildProcess {
-        Self::spawn_with(role, state, port, &[])
-    }
-
-    fn spawn_with(role: &str, state: &Path, port: u16, more: &[(&str, &str)]) -> ChildProcess {
+    fn spawn_with(
+        role: &str,
+        state: &Path,
+        (port, http): (u16, u16),
+        more: &[(&str, &str)],
+    ) -> ChildProcess {
         let mut command = simsim();
         command.envs(more.iter().copied());
         command.arg("--state").arg(state).arg(role);
         command.args(["--listen", &format!("127.0.0.1:{port}")]);
         if role != "client" {
-            command.args(["--http", "127.0.0.1:0"]);
+            command.args(["--http", &format!("127.0.0.1:{http}")]);
         }
         if role == "server" {
             command.args(["--console", "127.0.0.1:0"]);
@@ -81,15 +94,13 @@ impl Daemon {
 
     /// Starts it anew, after it was stopped or killed.
     pub fn again(&mut self) {
-        self.process.kill();
-        self.process = Self::spawn(self.role, &self.state, self.port);
-        self.ready();
+        self.again_with(&[]);
     }
 
     /// As [`Daemon::again`], with further environment.
     pub fn again_with(&mut self, variables: &[(&str, &str)]) {
         self.process.kill();
-        self.process = Self::spawn_with(self.role, &self.state, self.port, variables);
+        self.process = Self::spawn_with(self.role, &self.state, (self.port, self.http), variables);
         self.ready();
     }
 

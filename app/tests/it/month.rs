@@ -40,7 +40,9 @@ impl Host {
         let clock = folder.join(format!("{name}.clock"));
         set(&clock, clock_ms);
         let state = folder.join(name);
-        let daemon = Daemon::start_with(role, &state, &[("SIMSIM_FAILPOINTS", &armed(&clock))]);
+        let http = if role == "client" { 0 } else { free_ports(1)[0] };
+        let variables = [("SIMSIM_FAILPOINTS", &*armed(&clock))];
+        let daemon = Daemon::start_at(role, &state, http, &variables);
         Self { daemon, clock }
     }
 
