@@ -277,9 +277,9 @@ impl Month {
     fn somebody_dies(&mut self, night: u32) {
         let wait = 30 + self.rng.below(700);
         std::thread::sleep(Duration::from_millis(wait));
-        match night % 4 {
+        match night % 8 {
             0 => self.server.dies_and_comes_back(),
-            1 => self.far.dies_and_comes_back(),
+            1 | 5 => self.far.dies_and_comes_back(),
             _ => {
                 let number = self.rng.below(CLIENTS as u64) as usize;
                 self.clients[number].dies_and_comes_back();

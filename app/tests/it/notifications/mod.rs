@@ -288,6 +288,7 @@ fn ret04_a_mail_server_that_is_away_for_a_day_holds_up_nothing_and_loses_nothing
     site.server.must("notification.add", hook);
     let attempts = || {
         let messages = site.server.must("notification.messages", json!({ "notification": "ops" }));
+        crate::cli::documents::check("Message[]", &messages);
         let oldest = messages.as_array().unwrap().last().cloned().unwrap_or_default();
         oldest["attempts"].as_i64().unwrap_or(0)
     };
