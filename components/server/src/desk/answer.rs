@@ -378,16 +378,53 @@ verbs! {
 }
 
 /// The body of a verb that takes none.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-fn read<T: DeserializeOwned>(verb: &str, body: Value) -> Result<T, ServerError> {
+fn read<T: DeserializeOwned + Serialize>(verb: &str, body: Value) -> Result<T, ServerError> {
     let body = if body.is_null() { json!({}) } else { body };
-    serde_json::from_value(body)
-        .map_err(|error| ServerError::invalid(format!("the request '{verb}': {error}")))
+    let refuse = |why: String| ServerError::invalid(format!("the request '{verb}': {why}"));
+    let given = body.clone();
+    let request: T = serde_json::from_value(body).map_err(|error| refuse(error.to_string()))?;
+    match list_for_fields(&given, &write(&request)?) {
+        None => Ok(request),
+        Some(at) => Err(refuse(format!("{at} has fields with names, and no list of values"))),
+    }
+}
+
+/// Where a list stands in the place of named fields: the reader of JSON takes their values in order, which
+/// nobody means, and no document says.
+fn list_for_fields(given: &Value, read: &Value) -> Option<String> {
+    match (given, read) {
+        (Value::Array(_), Value::Object(_)) => Some("it".to_owned()),
+        (Value::Array(given), Value::Array(read)) => {
+            given.iter().zip(read).find_map(|(given, read)| list_for_fields(given, read))
+        }
+        (Value::Object(given), Value::Object(read)) => given.iter().find_map(|(name, value)| {
+            let found = list_for_fields(value, read.get(name)?)?;
+            Some(if found == "it" { format!("'{name}'") } else { found })
+        }),
+        _ => None,
+    }
 }
 
 fn write<T: Serialize>(reply: T) -> Result<Value, ServerError> {
     serde_json::to_value(reply).map_err(|error| ServerError::Lost(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_in_the_place_of_named_fields_is_refused_wherever_it_stands() {
+        let task = json!({ "name": "a", "client": "b", "sources": ["/x"] });
+        assert!(check_request("task.add", &task).is_ok());
+        let mut listed = task.clone();
+        listed["options"] = json!([true]);
+        let error = check_request("task.add", &listed).unwrap_err().to_string();
+        assert!(error.contains("'options' has fields with names"), "{error}");
+        assert!(check_request("task.show", &json!(["a"])).is_err());
+    }
 }
