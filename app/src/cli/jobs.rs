@@ -29,6 +29,10 @@ pub struct ListArguments {
     /// Only jobs that have not ended
     #[arg(long)]
     open: bool,
+    /// Only jobs that ended like that: finished, finished_with_errors, failed, cancelled, interrupted; several
+    /// with commas between them
+    #[arg(long, value_name = "OUTCOMES", value_delimiter = ',', value_parser = outcome, conflicts_with = "open")]
+    outcome: Vec<Outcome>,
     /// Only jobs of this task
     #[arg(long)]
     task: Option<String>,
@@ -84,6 +88,10 @@ pub struct LogArguments {
     follow: bool,
 }
 
+fn outcome(text: &str) -> Result<Outcome, String> {
+    Outcome::parse(text).ok_or_else(|| "there is no such outcome".to_owned())
+}
+
 pub async fn list(cx: &Context, arguments: ListArguments) -> Result<u8, Failure> {
     let limit = arguments.limit.max(1);
     let request = JobListRequest {
@@ -91,8 +99,10 @@ pub async fn list(cx: &Context, arguments: ListArguments) -> Result<u8, Failure>
         client: arguments.client,
         event: arguments.event,
         open_only: arguments.open,
+        outcomes: arguments.outcome,
         before: arguments.before,
         limit,
+        ..JobListRequest::default()
     };
     let jobs: Vec<JobView> = cx.ask("job.list", &request).await?;
     cx.show(&jobs, |screen, jobs| {

@@ -5,7 +5,7 @@ use std::io::{BufRead, Read};
 use simsim_model::Kind;
 use simsim_server::api::{
     OneTimeReply, OneTimeRequest, OwnPasswordRequest, PasswordRequest, RoleView, UserNameRequest,
-    UserRequest, UserView,
+    UserRequest, UserView, WelcomeReply,
 };
 use simsim_server::{Granted, Right, Role};
 use zeroize::Zeroizing;
@@ -29,6 +29,8 @@ pub enum UserVerb {
         #[command(flatten)]
         grants: GrantArguments,
     },
+    /// Print a link with which the first user is made in a browser; it serves once
+    Welcome,
     /// List users
     List,
     /// Show a user
@@ -126,6 +128,14 @@ pub async fn run(cx: &Context, verb: UserVerb) -> Result<u8, Failure> {
             cx.show(&user, |screen, user| {
                 screen.line(format!("user '{}' may: {}", user.name, words(&user.grants)))?;
                 waiting(screen, user.waits_for);
+                Ok(())
+            })?;
+        }
+        UserVerb::Welcome => {
+            let made: WelcomeReply = cx.ask_plain("user.welcome").await?;
+            cx.show(&made, |screen, made| {
+                screen.line(made.url.clone())?;
+                screen.aside(format!("it serves once, until {}", when(made.expires_unix_ms)));
                 Ok(())
             })?;
         }

@@ -39,10 +39,6 @@ impl Api for ClientConsole {
         };
         Box::pin(async { owner })
     }
-
-    fn page(&self) -> String {
-        String::new()
-    }
 }
 
 impl Asker for ClientConsole {

@@ -31,6 +31,7 @@ use simsim_server::{Server, StartOptions, open_identity};
 use simsim_transfer::{
     DataPorts, DeviceGate, Entrance, FtpListener, FtpOptions, ListenOptions, TransferListener,
 };
+use simsim_web::Web;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -445,6 +446,11 @@ impl Running {
             let mut config = settings.server.clone();
             name.clone_into(&mut config.name);
             config.control_port = control_port;
+            config.console = ports.console.first().map(|one| {
+                let local = one.address.ip().is_loopback();
+                let host = if local { "localhost".to_owned() } else { host_name() };
+                format!("https://{host}:{}", one.address.port())
+            });
             if config.advertise.is_empty() {
                 config.advertise.push(host_name());
             }
@@ -466,7 +472,8 @@ impl Running {
                 doors.take_streams(server.stream_gate());
             }
             let _ = node.server.set(server.clone());
-            let api: Arc<dyn Api> = Arc::new(ServerConsole { server, name: name.to_owned() });
+            let api: Arc<dyn Api> =
+                Arc::new(ServerConsole { web: Web::new(server.clone(), name.to_owned()), server });
             simsim_console::serve_local(&state.socket(), Arc::clone(&api), ended.clone()).await?;
             let names = vec!["localhost".to_owned(), name.to_owned()];
             let tls = ConsoleIdentity::open(state.folder(), names)?;

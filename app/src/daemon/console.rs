@@ -4,11 +4,13 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 use simsim_console::api::{
-    Answering, LogIn, LoggedIn, Method, ResourceReply, ResourceRequest, SecretText,
+    Answering, DownloadReply, LogIn, LoggedIn, Method, ResourceReply, ResourceRequest, SecretText,
 };
+use simsim_console::page::{PageReply, PageRequest, Visitor};
 use simsim_console::{Api, ApiError, ApiReply, Asker, Credentials, NotKnown};
 use simsim_server::api::SessionView;
 use simsim_server::{Answer, JobFollower, Principal, Server, ServerError, Unknown};
+use simsim_web::Web;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -17,7 +19,7 @@ const EVENTS_QUEUED: usize = 64;
 
 pub struct ServerConsole {
     pub server: Server,
-    pub name: String,
+    pub web: Web,
 }
 
 impl Api for ServerConsole {
@@ -63,17 +65,8 @@ impl Api for ServerConsole {
         Box::pin(async move { self.server.log_out(secret.reveal()).await.map_err(failed) })
     }
 
-    fn page(&self) -> String {
-        let name: String = self.name.chars().filter(|c| !matches!(c, '<' | '>' | '&')).collect();
-        let version = env!("CARGO_PKG_VERSION");
-        format!(
-            "<!doctype html><html lang=en><meta charset=utf-8><title>simsim on {name}</title>\
-             <style>body{{font:16px/1.5 sans-serif;margin:3em auto;max-width:40em}}</style>\
-             <h1>simsim {version}</h1><p>The server on <b>{name}</b> is running.</p>\
-             <p>It is steered by the command line on its own host, <code>simsim status</code>, and from \
-             elsewhere with an API token: <code>simsim --server URL status</code>, or the REST interface \
-             beneath <code>/api/v1</code>, which <code>/api/v1/openapi.json</code> describes.</p>"
-        )
+    fn page(&self, request: PageRequest, visitor: Visitor) -> Answering<'_, PageReply> {
+        self.web.page(request, visitor)
     }
 }
 
@@ -91,6 +84,19 @@ impl Asker for Somebody {
                 Answer::Json(value) => Ok(ApiReply::Json(value)),
                 Answer::Events(follower) => Ok(ApiReply::Lines(lines(follower))),
             }
+        })
+    }
+
+    fn download(
+        &self,
+        saveset: String,
+        path: String,
+    ) -> Answering<'_, Result<DownloadReply, ApiError>> {
+        Box::pin(async move {
+            let found = self.server.download(&self.who, &saveset, &path).await.map_err(failed)?;
+            let kind =
+                if found.is_folder { "application/x-tar" } else { "application/octet-stream" };
+            Ok(DownloadReply { name: found.name, kind, bytes: found.parts })
         })
     }
 

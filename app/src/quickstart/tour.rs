@@ -63,8 +63,12 @@ impl Tour<'_> {
                 console = format!("https://localhost:{}/", one.address.port());
             }
         }
-        say.line(format!("  status   {console} (while this runs)"))?;
         let who = Principal::local_root();
+        // The first visit makes the first user; later ones log in.
+        if let Ok(first) = self.server.welcome(&who).await {
+            console = first.url;
+        }
+        say.line(format!("  web      {console} (while this runs)"))?;
         let datastore = self.datastore(&who).await?;
         let skipped = self.recovery_kit(&who).await?;
         let task = self.task(&who, &datastore.name).await?;

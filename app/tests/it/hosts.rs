@@ -28,6 +28,8 @@ pub struct Daemon {
     pub port: u16,
     /// For data; 0: another one at each start.
     pub http: u16,
+    /// Of a server: where it listens for browsers when it is started anew; 0: anywhere.
+    pub console: u16,
     role: &'static str,
 }
 
@@ -49,21 +51,21 @@ impl Daemon {
         variables: &[(&str, &str)],
     ) -> Self {
         let port = simsim_testkit::free_ports(1)[0];
-        let process = Self::spawn_with(role, state, (port, http), variables);
-        let mut daemon = Self { process, state: state.to_owned(), port, http, role };
+        let process = Self::spawn_with(role, state, (port, http, 0), variables);
+        let mut daemon = Self { process, state: state.to_owned(), port, http, console: 0, role };
         daemon.ready();
         daemon
     }
 
     /// One that a test started in its own way.
     pub fn of(process: ChildProcess, role: &'static str, state: &Path, port: u16) -> Self {
-        Self { process, state: state.to_owned(), port, http: 0, role }
+        Self { process, state: state.to_owned(), port, http: 0, console: 0, role }
     }
 
     fn spawn_with(
         role: &str,
         state: &Path,
-        (port, http): (u16, u16),
+        (port, http, console): (u16, u16, u16),
         more: &[(&str, &str)],
     ) -> ChildProcess {
         let mut command = simsim();
@@ -74,7 +76,7 @@ impl Daemon {
             command.args(["--http", &format!("127.0.0.1:{http}")]);
         }
         if role == "server" {
-            command.args(["--console", "127.0.0.1:0"]);
+            command.args(["--console", &format!("127.0.0.1:{console}")]);
         }
         ChildProcess::start(&mut command)
     }
@@ -100,7 +102,12 @@ impl Daemon {
     /// As [`Daemon::again`], with further environment.
     pub fn again_with(&mut self, variables: &[(&str, &str)]) {
         self.process.kill();
-        self.process = Self::spawn_with(self.role, &self.state, (self.port, self.http), variables);
+        self.process = Self::spawn_with(
+            self.role,
+            &self.state,
+            (self.port, self.http, self.console),
+            variables,
+        );
         self.ready();
     }
 

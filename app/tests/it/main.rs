@@ -37,3 +37,4 @@ mod sessions;
 mod streams;
 mod tls_keys;
 mod trees;
+mod web;

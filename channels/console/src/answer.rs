@@ -16,7 +16,8 @@ use crate::api::{
     Api, ApiError, ApiReply, Asker, Credentials, LogIn, Method, NotKnown, ResourceRequest,
     SecretText,
 };
-use crate::{body, reply};
+use crate::page::{Cookie, PageRequest, Visitor};
+use crate::{body, page, reply};
 
 /// The way of the resources.
 pub const RESOURCES: &str = "/api/v1";
@@ -53,16 +54,98 @@ impl Line {
             _ => {}
         }
         match path.as_str() {
-            "/" if get => reply::full(200, "text/html; charset=utf-8", self.api.page()),
             "/health" if get => {
                 reply::full(200, "application/json", json!({"status": "ok"}).to_string())
             }
-            "/" | "/health" => {
+            "/health" => {
                 let mut response = reply::problem(405, "invalid", "this is only read");
                 reply::set(&mut response, header::ALLOW, "GET, HEAD");
                 response
             }
-            _ => reply::problem(404, "not_found", "there is nothing here"),
+            _ => self.page(path, get, request).await,
+        }
+    }
+
+    /// A page. What a form changes is done only for a session that the form names, from our origin.
+    async fn page(
+        self,
+        path: String,
+        get: bool,
+        request: Request<Incoming>,
+    ) -> Response<reply::Body> {
+        let Some(from) = self.from else {
+            return reply::problem(404, "not_found", "pages are on the console port");
+        };
+        let post = *request.method() == hyper::Method::POST;
+        if !get && !post {
+            let mut response = reply::problem(405, "invalid", "pages are read, or sent by POST");
+            reply::set(&mut response, header::ALLOW, "GET, HEAD, POST");
+            return response;
+        }
+        if post && let Err(text) = sent_from_here(request.headers()) {
+            return reply::problem(403, "denied", text);
+        }
+        let secret = cookie(request.headers());
+        let known = match self.visitor(secret.clone(), None, from).await {
+            Ok(asker) => asker,
+            Err(why) => return turned_away(why),
+        };
+        let mut asked = PageRequest {
+            path,
+            query: request.uri().query().unwrap_or_default().to_owned(),
+            form: None,
+            from,
+            from_elsewhere: site(request.headers()) == Some("cross-site"),
+        };
+        let mut known = known;
+        if post {
+            match read_form(request).await {
+                Ok(form) => asked.form = Some(form),
+                Err(response) => return response,
+            }
+            if known.is_some() {
+                let csrf = asked.form.iter().flatten().find(|(name, _)| name == "csrf");
+                let csrf = csrf.map(|(_, text)| text.clone());
+                known = match self.visitor(secret.clone(), Some(csrf), from).await {
+                    Ok(asker) => asker,
+                    Err(why) => return turned_away(why),
+                };
+            }
+        }
+        let visitor = match (known, secret) {
+            (Some(asker), Some(secret)) => Visitor::Somebody { asker, secret },
+            _ => Visitor::Stranger,
+        };
+        let (response, cookie) = reply::page(self.api.page(asked, visitor).await);
+        let mut response = response;
+        match cookie {
+            Cookie::Leave => {}
+            Cookie::Set(secret) => set_cookie(&mut response, secret.reveal(), ""),
+            Cookie::Clear => set_cookie(&mut response, "", "; Max-Age=0"),
+        }
+        response
+    }
+
+    /// Who shows this cookie. `csrf`: something is changed.
+    async fn visitor(
+        &self,
+        secret: Option<SecretText>,
+        csrf: Option<Option<SecretText>>,
+        from: IpAddr,
+    ) -> Result<Option<Box<dyn Asker>>, NotKnown> {
+        let Some(secret) = secret else { return Ok(None) };
+        let changes = csrf.is_some();
+        let credentials = Credentials::Session { secret, csrf: csrf.flatten(), changes };
+        match self.api.know(credentials, Some(from)).await {
+            Ok(asker) => {
+                if let Some(place) = self.place.lock().take() {
+                    place.authenticated();
+                }
+                Ok(Some(asker))
+            }
+            // A session that has ended is a stranger's, who is shown the page to log in.
+            Err(NotKnown::NotProved) => Ok(None),
+            Err(why) => Err(why),
         }
     }
 
@@ -209,6 +292,48 @@ async fn read_json(request: Request<Incoming>) -> Result<Value, Response<reply::
         Ok(Some(value)) => Ok(value),
         Err(text) => Err(reply::problem(400, "invalid", &text)),
     }
+}
+
+/// What the browser says of where a request comes from.
+fn site(head: &HeaderMap) -> Option<&str> {
+    head.get("sec-fetch-site").and_then(|value| value.to_str().ok())
+}
+
+/// A form comes from a page of this origin: browsers say so, and no page can make them lie.
+fn sent_from_here(head: &HeaderMap) -> Result<(), &'static str> {
+    const ELSEWHERE: &str = "this form was sent by a page of another site";
+    match site(head) {
+        Some("same-origin") => return Ok(()),
+        Some(_) => return Err(ELSEWHERE),
+        None => {}
+    }
+    let text = |name: HeaderName| head.get(name).and_then(|value| value.to_str().ok());
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (Some(origin), Some(host)) if origin.strip_prefix("https://") == Some(host) => Ok(()),
+        (Some(_), _) => Err(ELSEWHERE),
+        (None, _) => Err("a form says where it comes from: 'Origin' or 'Sec-Fetch-Site'"),
+    }
+}
+
+/// The fields of a form.
+async fn read_form(
+    request: Request<Incoming>,
+) -> Result<Vec<(String, SecretText)>, Response<reply::Body>> {
+    let named = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    let kind = named.unwrap_or_default().split(|byte| *byte == b';').next().unwrap_or_default();
+    if !kind.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+        let text = "a form is application/x-www-form-urlencoded";
+        return Err(reply::problem(415, "invalid", text));
+    }
+    let bytes = match body::form(request.into_body()).await {
+        Ok(bytes) => bytes,
+        Err(text) => return Err(reply::problem(400, "invalid", &text)),
+    };
+    let read = std::str::from_utf8(&bytes).ok().and_then(page::fields);
+    let Some(read) = read else {
+        return Err(reply::problem(400, "invalid", "the form is not UTF-8, or cut off"));
+    };
+    Ok(read.into_iter().map(|(name, value)| (name, SecretText::new(value))).collect())
 }
 
 fn method(method: &hyper::Method) -> Method {

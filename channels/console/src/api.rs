@@ -8,6 +8,8 @@ use simsim_model::Kind;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
+use crate::page::{PageReply, PageRequest, Visitor};
+
 /// An answer that is waited for.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -91,8 +93,11 @@ pub trait Api: Send + Sync + 'static {
         Box::pin(async { Ok(()) })
     }
 
-    /// The page at `/`: plain HTML.
-    fn page(&self) -> String;
+    /// A page for browsers. Only over TLS.
+    fn page(&self, request: PageRequest, visitor: Visitor) -> Answering<'_, PageReply> {
+        let _ = (request, visitor);
+        Box::pin(async { PageReply::html(404, "there is nothing here".to_owned()) })
+    }
 }
 
 /// Somebody who is known, for one request.
@@ -106,6 +111,25 @@ pub trait Asker: Send + Sync {
         let message = "there is nothing here".to_owned();
         Box::pin(async { ResourceReply::problem(ApiError { kind: Kind::NotFound, message }) })
     }
+
+    /// Asks for a file or a folder of a saveset; `path` is escaped.
+    fn download(
+        &self,
+        saveset: String,
+        path: String,
+    ) -> Answering<'_, Result<DownloadReply, ApiError>> {
+        let _ = (saveset, path);
+        let message = "there is nothing here".to_owned();
+        Box::pin(async { Err(ApiError { kind: Kind::NotFound, message }) })
+    }
+}
+
+/// A file, or a folder packed as one, for a browser.
+pub struct DownloadReply {
+    pub name: String,
+    pub kind: &'static str,
+    /// Breaks off with an error in words.
+    pub bytes: mpsc::Receiver<Result<bytes::Bytes, String>>,
 }
 
 /// What a person types to log in.

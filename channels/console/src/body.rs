@@ -4,6 +4,9 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
 use simsim_model::limits;
+use zeroize::Zeroizing;
+
+use crate::page::FORM_BYTES_MAX;
 
 /// Reads a body; `None`: there is none.
 pub(crate) async fn read(body: Incoming) -> Result<Option<Value>, String> {
@@ -16,6 +19,16 @@ pub(crate) async fn read(body: Incoming) -> Result<Option<Value>, String> {
         return Ok(None);
     }
     parse(&bytes).map(Some)
+}
+
+/// Reads the bytes of a form; wiped when dropped.
+pub(crate) async fn form(body: Incoming) -> Result<Zeroizing<Vec<u8>>, String> {
+    let bytes = Limited::new(body, FORM_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|error| format!("the form cannot be read: {error}"))?
+        .to_bytes();
+    Ok(Zeroizing::new(bytes.to_vec()))
 }
 
 /// JSON of a stranger: not nested deeper than the limit, which is looked at first.

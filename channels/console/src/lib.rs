@@ -3,13 +3,14 @@
 //! Two listeners, one handler. The local socket is for the command line on the server's host: its
 //! file mode is its access control, and its callers have every right. Port 11401 is TLS for
 //! everybody else: programs and command lines with API tokens, browsers with sessions. Who proves
-//! nothing gets a page and a health check. See `docs/protocol/console.md`.
+//! nothing gets the page to log in and a health check. See `docs/protocol/console.md`.
 //!
 //! | room | does |
 //! |---|---|
 //! | `listen` | accepts connections, within the limits for strangers |
 //! | `answer` | from a request to its response: who asks, what for |
 //! | `body`, `reply` | JSON of strangers; documents, problems, streams |
+//! | [`page`] | pages for browsers, and the forms on them |
 //! | [`api`] | what the side behind is asked |
 //! | `local`, `remote`, `dialled` | the dialling ends |
 //! | `tls` | the certificate of the port |
@@ -21,6 +22,7 @@ mod dialled;
 mod error;
 mod listen;
 mod local;
+pub mod page;
 mod remote;
 mod reply;
 mod tls;

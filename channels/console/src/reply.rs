@@ -17,8 +17,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, interval};
 
 use crate::api::{ApiError, ResourceBody, ResourceReply, status_of};
+use crate::page::{Cookie, PageBody, PageReply};
 
-pub(crate) type Body = BoxBody<Bytes, std::convert::Infallible>;
+pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
 
 /// Below the idle time after which firewalls forget a connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -28,7 +29,7 @@ static ALWAYS: [(HeaderName, &str); 7] = [
     (hyper::header::CACHE_CONTROL, "no-store"),
     (
         hyper::header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     ),
     (hyper::header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (hyper::header::X_FRAME_OPTIONS, "DENY"),
@@ -37,8 +38,14 @@ static ALWAYS: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
+/// What pages may load, and where they may send: ours alone, and nothing that stands in a page itself.
+const OF_PAGES: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// An asset has a name of its own for each content.
+const FOR_GOOD: &str = "public, max-age=31536000, immutable";
+
 pub(crate) fn full(status: u16, kind: &'static str, text: String) -> Response<Body> {
-    dressed(status, Some(kind), Full::new(Bytes::from(text)).boxed())
+    dressed(status, Some(kind), whole(Bytes::from(text)))
 }
 
 /// A failure on the way of verbs: `{"error": {"kind": …, "message": …}}`.
@@ -83,7 +90,7 @@ pub(crate) fn lines(lines: mpsc::Receiver<Value>) -> Response<Body> {
 pub(crate) fn resource(reply: ResourceReply) -> Response<Body> {
     let ResourceReply { status, body, location, etag, allow } = reply;
     let mut response = match body {
-        ResourceBody::Empty => dressed(status, None, Full::new(Bytes::new()).boxed()),
+        ResourceBody::Empty => dressed(status, None, whole(Bytes::new())),
         ResourceBody::Json(value) => full(status, "application/json", value.to_string()),
         ResourceBody::Problem(error) => problem(status, error.kind.as_str(), &error.message),
         ResourceBody::Events(told) => {
@@ -104,11 +111,46 @@ pub(crate) fn resource(reply: ResourceReply) -> Response<Body> {
     response
 }
 
+/// A page, and what becomes of the cookie.
+pub(crate) fn page(reply: PageReply) -> (Response<Body>, Cookie) {
+    let PageReply { status, body, location, cookie } = reply;
+    let mut response = match body {
+        PageBody::Html(text) => full(status, "text/html; charset=utf-8", text),
+        PageBody::Asset { kind, bytes } => {
+            let body = whole(Bytes::from_static(bytes));
+            let mut response = dressed(status, Some(kind), body);
+            set(&mut response, hyper::header::CACHE_CONTROL, FOR_GOOD);
+            response
+        }
+        PageBody::Events(told) => {
+            let stream = Shown { told, alive: interval(KEEP_ALIVE) };
+            dressed(200, Some("text/event-stream"), BodyExt::boxed(StreamBody::new(stream)))
+        }
+        PageBody::Download { name, kind, bytes } => {
+            let body = BodyExt::boxed(StreamBody::new(Carried(bytes)));
+            let mut response = dressed(status, Some(kind), body);
+            let name = crate::page::encoded(&name);
+            let field = format!("attachment; filename*=UTF-8''{name}");
+            set(&mut response, hyper::header::CONTENT_DISPOSITION, &field);
+            response
+        }
+    };
+    set(&mut response, hyper::header::CONTENT_SECURITY_POLICY, OF_PAGES);
+    if let Some(location) = location {
+        set(&mut response, hyper::header::LOCATION, &location);
+    }
+    (response, cookie)
+}
+
 /// Sets a field; one that no field can hold is left out.
 pub(crate) fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
+}
+
+fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed()
 }
 
 fn dressed(status: u16, kind: Option<&'static str>, body: Body) -> Response<Body> {
@@ -134,7 +176,7 @@ struct Told {
 }
 
 impl futures_core::Stream for Told {
-    type Item = Result<Frame<Bytes>, std::convert::Infallible>;
+    type Item = Result<Frame<Bytes>, std::io::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let frame = |text: String| Poll::Ready(Some(Ok(Frame::data(Bytes::from(text)))));
@@ -152,6 +194,50 @@ impl futures_core::Stream for Told {
             Poll::Ready(_) => frame(":\n\n".to_owned()),
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+/// Events for a page.
+struct Shown {
+    told: mpsc::Receiver<(&'static str, String)>,
+    alive: Interval,
+}
+
+impl futures_core::Stream for Shown {
+    type Item = Result<Frame<Bytes>, std::io::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let frame = |text: String| Poll::Ready(Some(Ok(Frame::data(Bytes::from(text)))));
+        match self.told.poll_recv(context) {
+            Poll::Ready(Some((name, data))) => {
+                let mut text = format!("event: {name}\n");
+                for line in data.lines() {
+                    text.push_str("data: ");
+                    text.push_str(line);
+                    text.push('\n');
+                }
+                text.push('\n');
+                return frame(text);
+            }
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => {}
+        }
+        match self.alive.poll_tick(context) {
+            Poll::Ready(_) => frame(":\n\n".to_owned()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// A file on its way.
+struct Carried(mpsc::Receiver<Result<Bytes, String>>);
+
+impl futures_core::Stream for Carried {
+    type Item = Result<Frame<Bytes>, std::io::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = self.0.poll_recv(context);
+        next.map(|part| part.map(|part| part.map(Frame::data).map_err(std::io::Error::other)))
     }
 }
 

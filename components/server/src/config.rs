@@ -42,6 +42,10 @@ pub struct ServerConfig {
     /// file: it follows from the listener.
     #[serde(skip)]
     pub control_port: u16,
+    /// Where browsers find the console, such as `https://localhost:11401`. Not in a file: it follows from
+    /// the listeners.
+    #[serde(skip)]
+    pub console: Option<String>,
     /// How often it is looked whether a certificate is to be renewed, beside each time when a host is
     /// reached. Not in a file.
     #[serde(skip)]
@@ -62,6 +66,7 @@ impl Default for ServerConfig {
             backup_bytes_max: 0,
             notify_programs: BTreeMap::new(),
             control_port: port_registry::SMSSH.ports.first(),
+            console: None,
             certificates_looked_at: certificates::LOOK_INTERVAL,
         }
     }

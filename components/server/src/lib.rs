@@ -67,7 +67,7 @@ mod way;
 
 pub use catalogs::{CatalogMoved, move_catalog};
 pub use config::ServerConfig;
-pub use desk::{Answer, JobFollower, VERBS, right_needed};
+pub use desk::{Answer, Download, JobFollower, VERBS, check_request, right_needed};
 pub use error::ServerError;
 pub use jobs::{JobEvent, JobEventKind};
 pub use people::{Begun, Granted, Known, Role, Unknown};

@@ -133,6 +133,7 @@ impl Server {
             master: wrapping,
             authority: Default::default(),
             people: Default::default(),
+            probed: Default::default(),
             started_unix_ms: now_unix_ms(),
             silence_max: timing.dead + Duration::from_secs(u64::from(config.silent_grace_s)),
             unrevoked: Default::default(),

@@ -222,6 +222,10 @@ pub struct JobFilter {
     pub event: Option<String>,
     /// Empty: any state.
     pub states: Vec<JobState>,
+    /// Only jobs that ended at or after this instant.
+    pub ended_since_unix_ms: Option<i64>,
+    /// And before this one.
+    pub ended_until_unix_ms: Option<i64>,
     /// Only jobs with a lower number: the next page.
     pub before: Option<u64>,
     /// 0: all.

@@ -216,6 +216,14 @@ impl Catalog {
             text.push_str(&format!(" AND state IN ({marks})"));
             values.extend(filter.states.iter().map(|state| state.as_str().to_owned().into()));
         }
+        if let Some(since) = filter.ended_since_unix_ms {
+            text.push_str(" AND ended_unix_ms >= ?");
+            values.push(since.into());
+        }
+        if let Some(until) = filter.ended_until_unix_ms {
+            text.push_str(" AND ended_unix_ms < ?");
+            values.push(until.into());
+        }
         if let Some(before) = filter.before {
             text.push_str(" AND job < ?");
             values.push(count_cell(before)?.into());

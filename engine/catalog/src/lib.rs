@@ -73,6 +73,7 @@ mod sql;
 mod task_groups;
 mod tasks;
 mod tokens;
+mod trends;
 mod users;
 mod uses;
 
@@ -120,5 +121,6 @@ pub use sql::SqlError;
 pub use task_groups::TaskGroup;
 pub use tasks::{Task, TaskId, TaskSettings};
 pub use tokens::{NewToken, Token, TokenAllows};
+pub use trends::{DayAdded, DayOutcome};
 pub use users::User;
 pub use uses::Use;

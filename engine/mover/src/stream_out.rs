@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use simsim_format::{Content, DomainKey, Opener, Piece, SegmentView};
+use simsim_format::{Content, DomainKey, Entry, Opener, Piece, SegmentView};
 use simsim_model::{Name, RestoreSession, SavesetId, SegmentPlace};
 
 use crate::MoverError;
@@ -46,13 +46,26 @@ impl StreamFile {
         if !file.is_file() {
             return Err(other());
         }
+        Self::of(session, key, &tree, &file)
+    }
+
+    /// One file of a tree that is open. Blocks.
+    ///
+    /// # Errors
+    /// `Invalid` where its content was never stored; else as the session and the key say.
+    pub fn of(
+        session: Arc<dyn RestoreSession>,
+        key: DomainKey,
+        tree: &Tree,
+        file: &Entry,
+    ) -> Result<Self, MoverError> {
         let (inline, pieces) = match &file.content {
             Content::Inline(bytes) => (Bytes::copy_from_slice(bytes), Vec::new()),
             Content::Missing => {
-                let text = "the content of this stream was never stored";
+                let text = "the content of this was never stored: it could not be read when it was backed up";
                 return Err(MoverError::Target(text.to_owned()));
             }
-            _ => (Bytes::new(), tree.pieces(&file)?),
+            _ => (Bytes::new(), tree.pieces(file)?),
         };
         let lengths = pieces.iter().map(Piece::length);
         let bytes = inline.len() as u64 + lengths.sum::<u64>();

@@ -60,6 +60,12 @@ const NEEDS: [Need; 19] = [
         package: "iptables",
         used_for: "reading port plans in the form of iptables",
     },
+    Need {
+        program: "chromium",
+        package: "chromium",
+        used_for: "the pages of the console, in a real browser",
+    },
+    Need { program: "chromedriver", package: "chromium-driver", used_for: "steering that browser" },
     Need { program: "ufw", package: "ufw", used_for: "reading port plans in the form of ufw" },
     Need {
         program: "systemd-analyze",
@@ -85,6 +91,8 @@ const NEEDS: [Need; 19] = [
 
 /// Readers of the OpenAPI document and a mail server, from PyPI, in a folder of their own below `target`.
 const PYTHON_TOOLS: [&str; 3] = ["schemathesis", "openapi-spec-validator", "aiosmtpd"];
+/// A script that looks at pages as a screen reader would, from PyPI too: its package, its folder there.
+const AXE: (&str, &str) = ("axe-core-python", "axe_core_python");
 const PYTHON_FOLDER: &str = "target/python-tools";
 /// Somebody who cannot be reached holds up the tests no longer.
 const PYTHON_SECONDS: &str = "240";
@@ -98,7 +106,12 @@ pub fn bring() {
 fn bring_python_tools() {
     let folder = crate::workspace::root().join(PYTHON_FOLDER);
     let is_there = |name: &&str| folder.join("bin").join(name).exists() || step::on_path(name);
-    if PYTHON_TOOLS.iter().all(is_there) {
+    let has_axe = || {
+        let pythons = std::fs::read_dir(folder.join("lib")).into_iter().flatten().flatten();
+        let mut places = pythons.map(|one| one.path().join("site-packages").join(AXE.1));
+        places.any(|place| place.exists())
+    };
+    if PYTHON_TOOLS.iter().all(is_there) && has_axe() {
         return;
     }
     if step::on_path("python3") {
@@ -110,9 +123,19 @@ fn bring_python_tools() {
         let pip = folder.join("bin/pip");
         if made && pip.exists() {
             let mut install = Command::new("timeout");
-            install.arg(PYTHON_SECONDS).arg(pip).args(["install", "--quiet"]).args(PYTHON_TOOLS);
+            install
+                .arg(PYTHON_SECONDS)
+                .arg(pip)
+                .args(["install", "--quiet", AXE.0])
+                .args(PYTHON_TOOLS);
             quiet(&mut install);
         }
+    }
+    if !has_axe() {
+        println!(
+            "missing: {} (from PyPI): pages are not held against rules for all readers",
+            AXE.0
+        );
     }
     for name in PYTHON_TOOLS.iter().filter(|name| !is_there(name)) {
         println!(

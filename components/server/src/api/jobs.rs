@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simsim_catalog::{JobError, JobState, LogLine};
 pub use simsim_model::Checked;
-use simsim_model::{Level, Overwrite, Problem, ProgressSnapshot, SavesetId};
+use simsim_model::{Level, Outcome, Overwrite, Problem, ProgressSnapshot, SavesetId};
 
 use super::{LimitedView, TaskOptions, VerifyDepth};
 
@@ -80,6 +80,12 @@ pub struct JobListRequest {
     pub event: Option<String>,
     /// Only jobs that have not ended.
     pub open_only: bool,
+    /// Only jobs that ended like one of these; empty: any.
+    pub outcomes: Vec<Outcome>,
+    /// Only jobs that ended at or after this instant.
+    pub ended_since_unix_ms: Option<i64>,
+    /// And before this one.
+    pub ended_until_unix_ms: Option<i64>,
     /// Only jobs with a lower number: the next page.
     pub before: Option<u64>,
     /// 0: 100.

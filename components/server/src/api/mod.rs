@@ -35,6 +35,8 @@ mod search;
 mod status;
 mod streams;
 mod tasks;
+mod trends;
+mod welcome;
 
 pub use audit::*;
 pub use authority::*;
@@ -65,3 +67,5 @@ pub use search::*;
 pub use status::*;
 pub use streams::*;
 pub use tasks::*;
+pub use trends::*;
+pub use welcome::*;

@@ -104,3 +104,19 @@ impl ProbedRow {
         self.bytes_per_s = found.sample.map(rate);
     }
 }
+
+/// What was found last of each way that was tried since the Server started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbesKept {
+    pub rows: Vec<KeptProbe>,
+}
+
+/// The last finding of a way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptProbe {
+    #[serde(flatten)]
+    pub row: ProbedRow,
+    pub tried_unix_ms: i64,
+    /// When it was open last; `None`: not since the Server started.
+    pub good_unix_ms: Option<i64>,
+}

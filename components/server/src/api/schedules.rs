@@ -42,6 +42,14 @@ pub struct ScheduleRequest {
     pub line: Schedule,
 }
 
+/// A line of a schedule, to be looked at.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TryScheduleRequest {
+    #[schemars(with = "String")]
+    pub line: Schedule,
+}
+
 /// One schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScheduleView {

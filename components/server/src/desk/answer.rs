@@ -22,7 +22,7 @@ macro_rules! verbs {
             &[$(($name, $doc),)* ("job.follow", " The events of a job until it has ended.")];
 
         /// Whether a body fits a verb, as far as that can be said without asking it.
-        pub(crate) fn check_request(verb: &str, body: &Value) -> Result<(), ServerError> {
+        pub fn check_request(verb: &str, body: &Value) -> Result<(), ServerError> {
             match verb {
                 $($name => verbs!(@check verb, body $(, $request)?),)*
                 _ => Ok(()),
@@ -195,6 +195,8 @@ verbs! {
     "schedule.change" => change_schedule [ScheduleRequest];
     /// All schedules, with what comes next.
     "schedule.list" => schedules;
+    /// When a line of a schedule would run.
+    "schedule.try" => try_schedule [TryScheduleRequest];
     /// Removes a schedule.
     "schedule.remove" => delete_schedule [NameRequest];
     /// What will run, and what will not.
@@ -343,6 +345,8 @@ verbs! {
     "ports.hosts" => check_hosts;
     /// Tries every way of the plan, each from the host that dials it.
     "ports.probe" => probe_ports [ProbeRequest];
+    /// What was found last of each way that was tried.
+    "ports.last" => probes_kept;
     /// Rows of the audit log.
     "audit.list" => audit [AuditListRequest];
     /// Follows the chain of the audit log.
@@ -351,6 +355,10 @@ verbs! {
     "catalog.rebuild" => rebuild_catalog [CatalogRebuildRequest];
     /// Who asks, and what that allows.
     "who" => who;
+    /// How the last days went: outcomes, and what backups added.
+    "trends" => trends [TrendsRequest];
+    /// A link for the first user.
+    "user.welcome" => welcome;
     /// Adds a user.
     "user.add" => add_user [UserRequest];
     /// All users.

@@ -124,7 +124,7 @@ impl Server {
 }
 
 /// Why the Server cannot look into a saveset, who can, and how.
-fn no_key(saveset: &Saveset, domain: &Domain) -> ServerError {
+pub(super) fn no_key(saveset: &Saveset, domain: &Domain) -> ServerError {
     let id = saveset.saveset.short();
     match domain.key_held_by {
         KeyHolder::Nobody => ServerError::Refused(format!(

@@ -163,7 +163,7 @@ impl Server {
                 };
                 let states = match request.open_only {
                     true => vec![JobState::Queued, JobState::Running],
-                    false => Vec::new(),
+                    false => request.outcomes.iter().copied().map(JobState::Ended).collect(),
                 };
                 let filter = JobFilter {
                     kind: None,
@@ -171,6 +171,8 @@ impl Server {
                     client,
                     event: request.event.clone(),
                     states,
+                    ended_since_unix_ms: request.ended_since_unix_ms,
+                    ended_until_unix_ms: request.ended_until_unix_ms,
                     before: request.before,
                     limit: if request.limit == 0 { 100 } else { request.limit },
                 };

@@ -12,6 +12,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
     Some(match verb {
         "who" | "me.password" => return None,
         "status"
+        | "trends"
         | "client.list"
         | "interface.list"
         | "interface.authority"
@@ -33,6 +34,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "task.health"
         | "calendar.list"
         | "schedule.list"
+        | "schedule.try"
         | "schedule.preview"
         | "event.list"
         | "event.show"
@@ -59,6 +61,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "key.domains"
         | "ports.plan"
         | "ports.hosts"
+        | "ports.last"
         | "role.list" => Right::View,
         "saveset.ls" | "saveset.find" | "saveset.diff" | "search" | "search.history" => {
             Right::Browse
@@ -139,9 +142,9 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         "approval.reject" | "retention.simulate" | "retention.run" => Right::View,
         "key.kit" | "key.question" | "key.prove" | "key.domain" => Right::Keys,
         "audit.list" | "audit.verify" => Right::Audit,
-        "user.add" | "user.list" | "user.show" | "user.change" | "user.password"
-        | "user.one-time" | "user.remove" | "api-token.create" | "api-token.list"
-        | "api-token.revoke" => Right::People,
+        "user.welcome" | "user.add" | "user.list" | "user.show" | "user.change"
+        | "user.password" | "user.one-time" | "user.remove" | "api-token.create"
+        | "api-token.list" | "api-token.revoke" => Right::People,
         _ => Right::Administer,
     })
 }

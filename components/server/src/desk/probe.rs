@@ -97,6 +97,7 @@ impl Server {
                 }
             }
         }
+        self.house.probed.lock().note(&probed, request.host.is_none());
         Ok(ProbeReport { rows: probed })
     }
 

@@ -9,7 +9,7 @@ use simsim_schedule::{
 use super::datastores::check_name;
 use crate::api::{
     CalendarRequest, CalendarView, NameRequest, PlannedView, PreviewRequest, PreviewView,
-    ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView,
+    ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView, TryScheduleRequest,
 };
 use crate::clock::now_unix_ms;
 use crate::rights::{Object, Principal, Right};
@@ -144,6 +144,26 @@ impl Server {
             .await?;
         self.house.scheduler.wake();
         Ok(view)
+    }
+
+    /// When a line would run. Nothing is kept.
+    pub async fn try_schedule(
+        &self,
+        who: &Principal,
+        request: TryScheduleRequest,
+    ) -> Result<ScheduleView, ServerError> {
+        self.may_see(who, Right::View, "try a schedule", Object::Suite).await?;
+        self.ask_setup(move |catalog| {
+            let almanac = almanac(&catalog.calendars()?)?;
+            check_schedule(&almanac, &request.line)?;
+            let one = NamedText {
+                name: String::new(),
+                text: request.line.to_string(),
+                created_unix_ms: now_unix_ms(),
+            };
+            schedule_view(catalog, &almanac, one)
+        })
+        .await
     }
 
     /// All schedules, by name.

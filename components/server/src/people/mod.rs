@@ -14,6 +14,7 @@
 //! | `lock_out` | how long wrong log-ins hold up the next |
 //! | `credentials` | from what somebody shows to a principal |
 //! | `sessions` | browsers that are logged in |
+//! | `welcome` | the first user, who cannot be let in by another one |
 //! | `second_person` | changes that one person should not make alone |
 
 mod credentials;
@@ -23,6 +24,7 @@ pub(crate) mod passwords;
 mod roles;
 pub(crate) mod second_person;
 mod sessions;
+mod welcome;
 
 use simsim_transfer::WrongSecrets;
 use tokio::sync::Mutex;
@@ -41,6 +43,8 @@ pub(crate) struct People {
     /// Changes of resources: what was looked at holds until it is written. Shared by some paths, so that
     /// one that takes long holds up few others.
     changing: [Mutex<()>; 32],
+    /// The link for the first user.
+    pub welcome: Mutex<Option<welcome::Welcome>>,
 }
 
 impl People {

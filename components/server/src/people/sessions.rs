@@ -161,6 +161,24 @@ impl Server {
         self.house.books.run(move |catalog| catalog.end_console_session(&hash)).await
     }
 
+    /// Whether a session still is one. Asking does not count as use of it.
+    pub async fn session_lives(&self, secret: &str) -> bool {
+        let hash = hash_of(secret);
+        let found = self
+            .house
+            .books
+            .run(move |catalog| {
+                let Some(session) = catalog.console_session(&hash)? else { return Ok(None) };
+                let user = catalog.user(&session.user)?;
+                Ok((!user.disabled).then_some(session))
+            })
+            .await;
+        let now = now_unix_ms();
+        found.ok().flatten().is_some_and(|session| {
+            session.used_unix_ms > now - IDLE_MS && session.created_unix_ms > now - LONGEST_MS
+        })
+    }
+
     fn step_of(&self, user: &User, code: Option<&str>, now: i64) -> Result<Step, ServerError> {
         let Some(sealed) = &user.totp_sealed else { return Ok(Step::NotNeeded) };
         let code = code.unwrap_or_default();

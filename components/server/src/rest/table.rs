@@ -64,6 +64,7 @@ macro_rules! routes {
 routes! {
     "Suite":
     Get "/status" "status" plain status => One;
+    Get "/trends" "trends" takes trends => One;
     Get "/me" "who" plain who => One;
     Post "/me/password" "me.password" takes set_own_password => Act { makes: None };
     Get "/openapi.json" "who" plain who => Document;
@@ -151,6 +152,7 @@ routes! {
     Get "/schedules/{name}" "schedule.list" plain schedules => Pick, among("schedule.list", "", "name");
     Put "/schedules/{name}" "schedule.add" takes add_schedule
         => Make { change: Some("schedule.change") }, among("schedule.list", "", "name");
+    Post "/schedule-trials" "schedule.try" takes try_schedule => Act { makes: None };
     Delete "/schedules/{name}" "schedule.remove" takes delete_schedule
         => Does::Delete, among("schedule.list", "", "name");
     Get "/plan" "schedule.preview" takes preview => One;
@@ -251,6 +253,7 @@ routes! {
     Get "/keys/kit/question" "key.question" plain kit_question => One;
     Post "/keys/kit/proof" "key.prove" takes prove_kit => Act { makes: None };
     "Users":
+    Post "/welcome" "user.welcome" plain welcome => Act { makes: None };
     Get "/users" "user.list" plain users => whole("", "name", &["disabled"]);
     Get "/users/{name}" "user.show" takes user => One;
     Put "/users/{name}" "user.add" takes add_user => Make { change: Some("user.change") }, by("user.show");
@@ -267,6 +270,7 @@ routes! {
     "Ports":
     Get "/ports/plan" "ports.plan" plain port_plan => One;
     Get "/ports/hosts" "ports.hosts" plain check_hosts => whole("", "name", &[]);
+    Get "/ports/last" "ports.last" plain probes_kept => One;
     Post "/ports/probe" "ports.probe" takes probe_ports => Act { makes: None };
     "Audit and catalog":
     Get "/audit" "audit.list" takes audit

@@ -1,0 +1,269 @@
+//! From a form to the request of a verb, and to the words of a command line.
+
+use serde_json::{Map, Value, json};
+
+use super::kind::{Field, Flag, Input, Kind};
+use crate::parts::quoted;
+use crate::text::{t, tf};
+use crate::visit::{Failure, Fields};
+
+/// The request that a form means. `view`: what is changed, as it is.
+pub fn of(kind: &Kind, fields: &Fields, view: Option<&Value>) -> Result<Value, Failure> {
+    let mut document = Value::Object(Map::new());
+    if let Some(view) = view {
+        for name in kind.carried {
+            if let Some(value) = view.get(name).filter(|value| !value.is_null()) {
+                document[*name] = value.clone();
+            }
+        }
+    }
+    for field in kind.fields {
+        let value = match (field.fixed, view) {
+            (true, Some(view)) => field.of(view).clone(),
+            _ => value_of(field, fields)?,
+        };
+        // A way is a choice: what belongs to another one is left away, and so are empty secrets.
+        let optional = field.at.starts_with("via/") || matches!(field.input, Input::Secret);
+        if optional && (value.is_null() || value == json!([])) {
+            forget(field, &mut document);
+            continue;
+        }
+        if value.is_null() && view.is_none() {
+            continue;
+        }
+        field.put(&mut document, value);
+    }
+    Ok(tidied(kind, document))
+}
+
+fn forget(field: &Field, document: &mut Value) {
+    let Some((first, last)) = field.at.split_once('/') else { return };
+    if let Some(Value::Object(inner)) = document.get_mut(first) {
+        inner.remove(last);
+    }
+}
+
+/// What the server's answers have and its requests do not.
+fn tidied(kind: &Kind, mut document: Value) -> Value {
+    let Value::Object(fields) = &mut document else { return document };
+    match kind.noun {
+        "events" => {
+            // A line stands in place of a schedule's name.
+            if fields.get("at").is_some_and(Value::is_string) {
+                fields.remove("schedule");
+            } else {
+                fields.remove("at");
+            }
+            for name in ["priority", "retries", "retry_after_s", "blocking_dates"] {
+                if fields.get(name).is_some_and(Value::is_null) {
+                    fields.remove(name);
+                }
+            }
+        }
+        "tasks" | "api-tokens" | "stream-tokens" | "locations" => {
+            for (name, empty) in [("eol_days", json!(0)), ("note", json!(""))] {
+                if fields.get(name).is_some_and(Value::is_null) {
+                    fields.insert(name.to_owned(), empty);
+                }
+            }
+        }
+        _ => {}
+    }
+    fields.retain(|name, value| {
+        !(value.is_null() && ["allow", "expires_days"].contains(&name.as_str()))
+    });
+    document
+}
+
+/// What stands in one field of a form.
+fn value_of(field: &Field, fields: &Fields) -> Result<Value, Failure> {
+    let text = fields.get(field.at);
+    let number = |text: &str| {
+        text.parse::<u64>().map(Value::from).map_err(|_| {
+            Failure::invalid(tf("{}: '{}' is no whole number.", &[&t(field.label), &text]))
+        })
+    };
+    Ok(match field.input {
+        Input::Text | Input::Pick(..) | Input::Choose(_) => text.map_or(Value::Null, Value::from),
+        Input::Secret => {
+            fields.exactly(field.at).map_or(Value::Null, |secret| match secret.reveal() {
+                "" => Value::Null,
+                text => Value::from(text),
+            })
+        }
+        Input::Lines => json!(fields.lines(field.at)),
+        Input::Number => text.map_or(Ok(Value::Null), number)?,
+        Input::Box => Value::Bool(fields.has(field.at)),
+        Input::PickMany(..) => json!(fields.all(field.at).collect::<Vec<_>>()),
+        Input::PickNumbers(..) => {
+            Value::Array(fields.all(field.at).map(number).collect::<Result<_, _>>()?)
+        }
+        Input::Grants => Value::Array(
+            fields.lines(field.at).iter().map(|line| grant(line)).collect::<Result<_, _>>()?,
+        ),
+        Input::Watches => Value::Array(
+            fields.lines(field.at).iter().map(|line| watch(line)).collect::<Result<_, _>>()?,
+        ),
+    })
+}
+
+/// `operator`, `restore:alpha`, `restore@berlin`.
+fn grant(line: &str) -> Result<Value, Failure> {
+    let (what, place) = match (line.split_once(':'), line.split_once('@')) {
+        (Some((what, client)), _) => (what, json!({ "client": client.trim() })),
+        (None, Some((what, location))) => (what, json!({ "location": location.trim() })),
+        (None, None) => (line, json!({})),
+    };
+    let what = what.trim();
+    let mut grant = place;
+    let is_role = |word: &str| serde_json::from_value::<simsim_server::Role>(json!(word)).is_ok();
+    let noun = match what {
+        _ if is_role(what) => "role",
+        _ if simsim_server::Right::parse(what).is_some() => "right",
+        _ => return Err(Failure::invalid(tf("'{}' is neither a role nor a right.", &[&what]))),
+    };
+    grant[noun] = json!(what);
+    Ok(grant)
+}
+
+/// A grant as a line.
+pub fn grant_line(grant: &Value) -> String {
+    let what = grant["role"].as_str().or_else(|| grant["right"].as_str()).unwrap_or_default();
+    match (grant["client"].as_str(), grant["location"].as_str()) {
+        (Some(client), _) => format!("{what}:{client}"),
+        (_, Some(location)) => format!("{what}@{location}"),
+        _ => what.to_owned(),
+    }
+}
+
+/// `backup=26h`, `verification=30d`, `space=10%`, `missed`.
+fn watch(line: &str) -> Result<Value, Failure> {
+    let wrong = || Failure::invalid(tf("'{}': such as backup=26h, space=10% or missed.", &[&line]));
+    let Some((subject, after)) = line.split_once('=') else {
+        return Ok(json!({ "subject": line.trim() }));
+    };
+    let (subject, after) = (subject.trim(), after.trim());
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
+    if let Some(percent) = after.strip_suffix('%') {
+        return Ok(json!({ "subject": subject, "below_percent": number(percent)? }));
+    }
+    let hours = match (after.strip_suffix('h'), after.strip_suffix('d')) {
+        (Some(hours), _) => number(hours)?,
+        (_, Some(days)) => number(days)?.checked_mul(24).ok_or_else(wrong)?,
+        _ => return Err(wrong()),
+    };
+    Ok(json!({ "subject": subject, "after_h": hours }))
+}
+
+/// A watch as a line.
+pub fn watch_line(watch: &Value) -> String {
+    let subject = watch["subject"].as_str().unwrap_or_default();
+    match (watch["after_h"].as_u64(), watch["below_percent"].as_u64()) {
+        (Some(hours), _) if hours % 24 == 0 => format!("{subject}={}d", hours / 24),
+        (Some(hours), _) => format!("{subject}={hours}h"),
+        (_, Some(percent)) => format!("{subject}={percent}%"),
+        _ => subject.to_owned(),
+    }
+}
+
+/// The entries of a value, as words.
+fn words_of(field: &Field, value: &Value) -> Vec<String> {
+    match (value, &field.input) {
+        (Value::Null, _) => Vec::new(),
+        (Value::Array(list), Input::Grants) => list.iter().map(grant_line).collect(),
+        (Value::Array(list), Input::Watches) => list.iter().map(watch_line).collect(),
+        (Value::Array(list), _) => list.iter().map(super::text_of).collect(),
+        (Value::String(text), _) if text.is_empty() => Vec::new(),
+        (Value::String(text), _) => vec![text.clone()],
+        (other, _) => vec![other.to_string()],
+    }
+}
+
+/// The same request as a command line.
+pub fn command(kind: &Kind, request: &Value, view: Option<&Value>) -> String {
+    let verb = match view {
+        Some(_) if kind.adding != "set" => "change",
+        _ => kind.adding,
+    };
+    let mut words = vec![format!("{} {verb}", kind.command)];
+    let mut flags: Vec<String> = Vec::new();
+    for field in kind.fields {
+        let value = field.of(request);
+        let before = view.map(|view| field.of(view));
+        // Of a change only what differs; what is named by its place always.
+        let same = before
+            .is_some_and(|before| before == value || (is_nothing(before) && is_nothing(value)));
+        let entries = words_of(field, value);
+        match field.flag {
+            Flag::Plain => words.extend(entries.iter().map(|word| quoted(word))),
+            _ if same => {}
+            Flag::With(flag) => {
+                flags.extend(entries.iter().map(|word| format!("{flag} {}", quoted(word))))
+            }
+            Flag::Each(flag) if matches!(field.input, Input::Grants) => {
+                for (word, grant) in entries.iter().zip(value.as_array().into_iter().flatten()) {
+                    let flag = if grant["right"].is_string() { "--right" } else { flag };
+                    flags.push(format!("{flag} {}", quoted(word)));
+                }
+            }
+            Flag::Each(flag) => {
+                flags.extend(entries.iter().map(|word| format!("{flag} {}", quoted(word))))
+            }
+            Flag::Joined(flag) if !entries.is_empty() => {
+                flags.push(format!("{flag} {}", quoted(&entries.join(","))))
+            }
+            Flag::Switch(flag) if *value == Value::Bool(true) => flags.push(flag.to_owned()),
+            Flag::TrueFalse(flag)
+                if value.is_boolean() && (view.is_some() || *value == Value::Bool(true)) =>
+            {
+                flags.push(format!("{flag} {value}"));
+            }
+            _ => {}
+        }
+    }
+    if kind.noun == "rates"
+        && !flags.iter().any(|flag| flag.starts_with("--host") || flag.starts_with("--network"))
+    {
+        flags.push("--all".to_owned());
+    }
+    if kind.noun == "events" && request["enabled"] == Value::Bool(false) && view.is_none() {
+        flags.push("--disabled".to_owned());
+    }
+    words.extend(flags);
+    words.join(" ")
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Bool(set) => !set,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_and_watches_are_lines() {
+        for line in ["operator", "restore:alpha", "restore@berlin", "approve"] {
+            assert_eq!(grant_line(&grant(line).unwrap()), line);
+        }
+        assert!(grant("king").is_err());
+        for (line, shown) in [
+            ("backup=26h", "backup=26h"),
+            ("verification=30d", "verification=30d"),
+            ("host=48h", "host=2d"),
+            ("space=10%", "space=10%"),
+            ("missed", "missed"),
+        ] {
+            assert_eq!(watch_line(&watch(line).unwrap()), shown);
+        }
+        for wrong in ["backup=x", "backup=1w", "space=%"] {
+            assert!(watch(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Oneself: password and rights; and the recovery kit of the suite.
+
+use maud::{Markup, html};
+use serde_json::{Value, json};
+use simsim_server::api::{KitProofReply, KitReply, KitState, OneTimeReply, Status};
+
+use crate::parts::{Page, Place, Tone, alert, badge, command, facts, form, section};
+use crate::text::{t, tf};
+use crate::visit::{Shown, Visit};
+use crate::words::when;
+
+pub async fn show(visit: &Visit) -> Shown {
+    let mut told = html! {};
+    if let Some(fields) = visit.sent() {
+        if fields.has("one-time") {
+            let request =
+                json!({ "name": visit.session.user, "on": fields.get("one-time") == Some("on") });
+            let made: OneTimeReply = visit.ask("user.one-time", request).await?;
+            told = match (&made.secret, &made.uri) {
+                (Some(secret), Some(uri)) => alert(
+                    Tone::Good,
+                    html! {
+                        p { (t("Type this secret into your authenticator now: it is not shown again.")) }
+                        p.mono { (secret) } p { a href=(uri) { (t("Open it in an authenticator on this device")) } }
+                    },
+                ),
+                _ => alert(
+                    Tone::Good,
+                    html! { p { (t("No one-time passwords are asked for any more.")) } },
+                ),
+            };
+        } else {
+            let text = |name: &str| {
+                fields.exactly(name).map(|text| text.reveal().to_owned()).unwrap_or_default()
+            };
+            if text("password") == text("again") {
+                let request = json!({ "old": text("old"), "password": text("password") });
+                let _: Value = visit.ask("me.password", request).await?;
+                return Ok(crate::visit::Answer::See("/log-in".to_owned()));
+            }
+            told = alert(Tone::Bad, html! { p { (t("The two new passwords differ.")) } });
+        }
+    }
+    let session = &visit.session;
+    let rights: Vec<String> = session
+        .grants
+        .iter()
+        .map(|grant| match &grant.client {
+            Some(client) => format!("{} ({client})", grant.right.as_str()),
+            None => grant.right.as_str().to_owned(),
+        })
+        .collect();
+    let body = html! {
+        h1 { (session.user) }
+        (told)
+        (section(t("Your session"), facts(vec![
+            (t("Ends unused at"), when(session.idle_until_unix_ms)),
+            (t("Ends in any case at"), when(session.until_unix_ms)),
+            (t("You may"), html! { (rights.join(", ")) }),
+        ])))
+        (section(t("Another password"), form(visit, "/me", html! {
+            div.fields {
+                div.field { label for="old" { (t("The password of now")) } input #old type="password" name="old" autocomplete="current-password" required; }
+                div.field { label for="password" { (t("The new one")) } input #password type="password" name="password" autocomplete="new-password" minlength="12" required aria-describedby="password-help"; p.help #password-help { (t("12 characters or more. Your sessions end, and you log in again.")) } }
+                div.field { label for="again" { (t("Once more")) } input #again type="password" name="again" autocomplete="new-password" required; }
+                div.acts { button.first type="submit" { (t("Change it")) } }
+            }
+        })))
+        (section(t("One-time passwords"), html! {
+            p { (t("With them a stolen password alone opens nothing.")) }
+            (form(visit, "/me", html! { input type="hidden" name="one-time" value="on"; button type="submit" { (t("Make a new secret")) } }))
+        }))
+    };
+    Ok(Page::new(&*session.user, Place::Me, body).into())
+}
+
+/// The recovery kit: made, printed, proved.
+pub async fn kit(visit: &Visit) -> Shown {
+    let mut shown: Option<KitReply> = None;
+    let mut proof: Option<KitProofReply> = None;
+    if let Some(fields) = visit.sent() {
+        if fields.has("make") {
+            shown = Some(visit.look("key.kit").await?);
+        } else {
+            let groups: Vec<String> =
+                fields.all("group").map(|group| group.trim().to_owned()).collect();
+            proof = Some(visit.ask("key.prove", json!({ "groups": groups })).await?);
+        }
+    }
+    let status: Status = visit.look("status").await?;
+    let asked: Vec<usize> = match (&shown, &status.kit) {
+        (Some(kit), _) => kit.asked.clone(),
+        (None, KitState::Unproven) => {
+            visit.glance("key.question", Value::Null).await?.unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let body = html! {
+        h1 { (t("Recovery kit")) }
+        p { (t("With this page and a copy of a datastore everything can be restored, also when this server is gone. Whoever has both can read everything: keep it like the key of a safe, and not on this server.")) }
+        p { @match &status.kit {
+            KitState::None => (badge(Tone::Bad, t("there is none"))),
+            KitState::Unproven => (badge(Tone::Warn, t("printed, and nobody has shown that it is kept"))),
+            KitState::Proven { proven_unix_ms } => { (badge(Tone::Good, t("kept"))) " " (t("shown ")) (when(*proven_unix_ms)) }
+        } }
+        @if let Some(proof) = &proof {
+            @if proof.proven { (alert(Tone::Good, html! { p { (t("That is right: the kit is kept.")) } })) } @else { (alert(Tone::Bad, html! { p { (t("That is not what stands on the kit. Other groups are asked for now.")) } })) }
+        }
+        @if let Some(kit) = &shown { (groups(kit)) }
+        @if !asked.is_empty() && !proof.as_ref().is_some_and(|proof| proof.proven) { (question(visit, &asked)) }
+        (section(t("A new kit"), html! {
+            p { (t("The kit before it serves no more for keys that are made from now on; keep both until the new one is proved.")) }
+            (form(visit, "/kit", html! { input type="hidden" name="make" value="1"; button type="submit" { (t("Make a recovery kit")) } }))
+            (command("simsim key kit new"))
+        }))
+    };
+    Ok(Page::new(t("Recovery kit"), Place::SetUp, body).into())
+}
+
+fn groups(kit: &KitReply) -> Markup {
+    section(
+        t("Print this page now: it is not shown again"),
+        html! {
+            p { (kit.name) @if let Some(fingerprint) = &kit.fingerprint { " " span.mono { (fingerprint) } } }
+            ol.kit.mono { @for (at, group) in kit.groups.iter().enumerate() { li { small { (at + 1) } (group) } } }
+            p.quiet { (tf("It opens the keys of {} domains.", &[&kit.domains])) }
+            @for name in &kit.pending { p { (badge(Tone::Warn, t("follows"))) " " (name) } }
+        },
+    )
+}
+
+fn question(visit: &Visit, asked: &[usize]) -> Markup {
+    section(
+        t("Show that it is kept"),
+        form(
+            visit,
+            "/kit",
+            html! {
+                p { (t("Type these groups from the paper, not from the screen.")) }
+                div.fields {
+                    @for (at, number) in asked.iter().enumerate() {
+                        div.field { label for=(format!("group-{at}")) { (tf("Group {}", &[number])) } input.mono id=(format!("group-{at}")) name="group" autocomplete="off" required; }
+                    }
+                    div.acts { button.first type="submit" { (t("This stands there")) } }
+                }
+            },
+        ),
+    )
+}

@@ -1,0 +1,88 @@
+//! Who may do what: users, roles, tokens.
+
+use maud::html;
+use serde_json::{Value, json};
+use simsim_server::Right;
+use simsim_server::api::{ApiTokenView, ApprovalView, RoleView, UserView};
+
+use crate::parts::{Page, Place, Tone, badge, link, section, table};
+use crate::text::t;
+use crate::visit::{Shown, Visit};
+use crate::words::{when, when_or};
+
+/// Grants in words.
+pub fn grants(granted: &[simsim_server::Granted]) -> String {
+    let words = granted.iter().map(|one| {
+        let what = match (&one.role, &one.right) {
+            (Some(role), _) => role_word(*role),
+            (_, Some(right)) => right.as_str().to_owned(),
+            _ => String::new(),
+        };
+        match (&one.client, &one.location) {
+            (Some(client), _) => format!("{what}:{client}"),
+            (_, Some(location)) => format!("{what}@{location}"),
+            _ => what,
+        }
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn role_word(role: simsim_server::Role) -> String {
+    serde_json::to_value(role)
+        .ok()
+        .and_then(|word| word.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+pub async fn show(visit: &Visit) -> Shown {
+    let users: Option<Vec<UserView>> = visit.glance("user.list", Value::Null).await?;
+    let tokens: Option<Vec<ApiTokenView>> = visit.glance("api-token.list", Value::Null).await?;
+    let roles: Option<Vec<RoleView>> = visit.glance("role.list", Value::Null).await?;
+    let approvals: Option<Vec<ApprovalView>> = visit.glance("approval.list", json!({})).await?;
+    let approvals = approvals.unwrap_or_default();
+    let body = html! {
+        h1 { (t("People")) }
+        @if !approvals.is_empty() {
+            (section(t("Waits for a second person"), html! { ul.plain { @for one in &approvals { li { a href=(format!("/approvals/{}", one.approval)) { (one.about) } " " span.quiet { (one.asked_by) ", " (when(one.asked_unix_ms)) } } } } }))
+        }
+        p { a href="/approvals?all=1" { (t("All approvals")) } }
+        @if let Some(users) = users {
+            (section(t("Users"), html! {
+                @if visit.may(Right::People) { div.acts { a.button.first href="/set-up/users/new" { (t("Add a user")) } } }
+                @let rows = users.iter().map(|one| vec![
+                    html! { a href=(link(&["set-up", "users", "change", &one.name])) { (one.name) } @if one.disabled { " " (badge(Tone::Quiet, t("not let in"))) } @if one.waits_for.is_some() { " " (badge(Tone::Warn, t("waits for a second person"))) } },
+                    html! { (grants(&one.grants)) },
+                    html! { @if one.one_time_passwords { (badge(Tone::Good, t("yes"))) } @else { (badge(Tone::Warn, t("no"))) } },
+                    when_or(one.seen_unix_ms, t("never")),
+                    html! { @if let Some(until) = one.locked_until_unix_ms { (badge(Tone::Bad, t("locked out"))) " " (when(until)) } },
+                ]).collect();
+                (table(t("Users"), &[t("Name"), t("May"), t("One-time passwords"), t("Logged in"), t("Lock-out")], rows))
+            }))
+        }
+        @if let Some(tokens) = tokens {
+            (section(t("API tokens"), html! {
+                @if visit.may(Right::People) { div.acts { a.button.first href="/set-up/api-tokens/new" { (t("Make a token")) } } }
+                @let rows = tokens.iter().map(|one| vec![
+                    html! { a href=(link(&["set-up", "api-tokens", "change", &one.name])) { (one.name) } },
+                    html! { (badge(if one.state == "valid" { Tone::Good } else { Tone::Quiet }, &one.state)) },
+                    html! { (one.user.as_deref().unwrap_or("–")) },
+                    html! { (grants(&one.grants)) },
+                    when_or(one.expires_unix_ms, t("never")),
+                    when_or(one.used_unix_ms, t("never")),
+                ]).collect();
+                @if tokens.is_empty() { p.quiet { (t("None yet. Programs use them in place of passwords.")) } }
+                @else { (table(t("API tokens"), &[t("Name"), t("State"), t("Of"), t("May"), t("Until"), t("Used")], rows)) }
+            }))
+        }
+        @if let Some(roles) = roles {
+            (section(t("Roles"), html! {
+                @let rows = roles.iter().map(|one| vec![
+                    html! { (role_word(one.role)) },
+                    html! { (one.rights.iter().map(|right| right.as_str()).collect::<Vec<_>>().join(", ")) },
+                ]).collect();
+                (table(t("Roles"), &[t("Role"), t("Gives the rights")], rows))
+            }))
+        }
+    };
+    Ok(Page::new(t("People"), Place::People, body).into())
+}
