@@ -39,4 +39,5 @@ mod visit;
 mod web;
 mod words;
 
+pub use objects::command_line;
 pub use web::Web;

@@ -28,6 +28,8 @@ mod drills;
 mod drive_groups;
 mod events;
 pub mod follow;
+#[cfg(test)]
+mod forms;
 mod interfaces;
 mod jobs;
 mod keys;

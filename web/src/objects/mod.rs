@@ -323,3 +323,8 @@ pub async fn check(visit: &Visit, noun: &str) -> Shown {
     let reply = simsim_console::page::PageReply::html(200, piece.into_string());
     Ok(Answer::Reply(Box::new(reply)))
 }
+
+/// A request for an object of a kind as a command line; `view`: what it changes, as it is.
+pub fn command_line(noun: &str, request: &Value, view: Option<&Value>) -> Option<String> {
+    KINDS.iter().find(|kind| kind.noun == noun).map(|kind| request::command(kind, request, view))
+}

@@ -317,6 +317,7 @@ fn every_document_is_as_its_page_says() {
     check("Token[]", &["token", "list"]);
     check("Token", &["token", "revoke", "tool"]);
     check("Role[]", &["user", "roles"]);
+    check("Welcome", &["user", "welcome"]);
     check("User[]", &["user", "list"]);
     check("ApiTokenCreated", &["api-token", "create", "ci", "--role", "backup:web"]);
     check("ApiToken[]", &["api-token", "list"]);

@@ -119,6 +119,11 @@ fn every_page_in_both_themes_and_on_a_narrow_screen_can_be_read_by_everybody() {
     let browser = logged_in(&port, "anna");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pictures");
     let mut wrong = Vec::new();
+    // What looks for faults finds one.
+    browser.go("/me");
+    browser.run("document.querySelector('label[for=old]').remove()");
+    let found = browser.findings(&axe);
+    assert!(found.iter().any(|one| one.starts_with("label:")), "{found:?}");
     for (name, path) in &pages {
         for theme in ["light", "dark"] {
             browser.theme(theme);
