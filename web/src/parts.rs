@@ -135,7 +135,7 @@ pub fn table(caption: &str, heads: &[&str], rows: Vec<Vec<Markup>>) -> Markup {
                     @for row in rows {
                         tr {
                             @for (at, cell) in row.into_iter().enumerate() {
-                                td data-label=(heads.get(at).copied().unwrap_or_default()) { (cell) }
+                                td data-label=(heads.get(at).copied().unwrap_or_default()) { div { (cell) } }
                             }
                         }
                     }

@@ -6,8 +6,6 @@ use serde_json::Value;
 use simsim_model::limits;
 use zeroize::Zeroizing;
 
-use crate::page::FORM_BYTES_MAX;
-
 /// Reads a body; `None`: there is none.
 pub(crate) async fn read(body: Incoming) -> Result<Option<Value>, String> {
     let bytes = Limited::new(body, limits::JSON_BYTES_MAX)
@@ -23,7 +21,7 @@ pub(crate) async fn read(body: Incoming) -> Result<Option<Value>, String> {
 
 /// Reads the bytes of a form; wiped when dropped.
 pub(crate) async fn form(body: Incoming) -> Result<Zeroizing<Vec<u8>>, String> {
-    let bytes = Limited::new(body, FORM_BYTES_MAX)
+    let bytes = Limited::new(body, limits::FORM_BYTES_MAX)
         .collect()
         .await
         .map_err(|error| format!("the form cannot be read: {error}"))?

@@ -11,9 +11,6 @@ use tokio::sync::mpsc;
 
 use crate::api::{Asker, SecretText};
 
-/// Bytes of a form at most.
-pub const FORM_BYTES_MAX: usize = 64 * 1024;
-
 /// What a browser asks for.
 pub struct PageRequest {
     /// As it was sent, from the first `/` to before the `?`.

@@ -58,6 +58,8 @@ pub const XATTRS_BYTES_MAX: usize = 1 << 20;
 pub const SYMLINK_BYTES_MAX: usize = 4096;
 /// One JSON document from outside.
 pub const JSON_BYTES_MAX: usize = 1 << 20;
+/// A form of a page on the console port.
+pub const FORM_BYTES_MAX: usize = 64 << 10;
 /// Nesting of a JSON document from outside.
 pub const JSON_DEPTH_MAX: usize = 32;
 /// Memory that one connection may hold.

@@ -12,6 +12,7 @@ mod example;
 mod limits;
 mod measure;
 mod options;
+mod pages;
 mod peers;
 mod report;
 mod simsim;
@@ -67,6 +68,9 @@ pub trait Tool {
 }
 
 pub fn run(arguments: &[String]) -> Result<()> {
+    if arguments.first().is_some_and(|verb| verb == "pages") {
+        return pages::run();
+    }
     if let Some(done) = example::run(arguments) {
         return done;
     }

@@ -12,13 +12,15 @@ cargo xtask bench index [MILLIONS] [--place DIR]
 cargo xtask bench listing [MILLIONS] [--place DIR]
 cargo xtask bench gc [MILLIONS] [--place DIR]
 cargo xtask bench search [MILLIONS] [--place DIR]
+cargo xtask bench pages
 
 The second one fills the index of a datastore with synthetic names (default: 100 millions, about
 4 GB in /var/tmp and twice that while it merges) and measures it. The third one makes a saveset of
 so many entries (default: 100 millions, one folder of a million among them) and lists folders of it,
 as `simsim ls` does. The fourth one collects garbage among so many small chunks (default: 10
 millions), by itself and beside a session that writes. The fifth one fills the search index with so
-many versions of files (default: 50 millions, in 10,000 savesets, about 4 GB) and searches. The first one:
+many versions of files (default: 50 millions, in 10,000 savesets, about 4 GB) and searches. `bench pages` times the
+pages of the console with 1,000 clients, 10,000 savesets and 100,000 jobs. The first one:
 
   --corpus NAMES    of src, vm, mixed, separated by commas; default: all three. They are made on
                     first use (about 12 GB, needs ../shared/bench/make-corpus.py)

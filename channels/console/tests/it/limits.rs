@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use simsim_console::api::Answering;
+use simsim_console::page::{PageReply, PageRequest, Visitor};
 use simsim_console::{
     Api, ApiError, ApiReply, Asker, Credentials, NotKnown, TlsIdentity, serve_local, serve_tls,
 };
@@ -39,8 +40,8 @@ impl Api for Measure {
         })
     }
 
-    fn page(&self) -> String {
-        "a page".into()
+    fn page(&self, _: PageRequest, _: Visitor) -> Answering<'_, PageReply> {
+        Box::pin(async { PageReply::html(200, "a page".into()) })
     }
 }
 

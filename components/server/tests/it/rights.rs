@@ -105,6 +105,7 @@ async fn somebody_without_grants_sees_and_does_nothing() {
         ("calendar.change", r#"{"name":"x","days":"2026-12-25"}"#),
         ("calendar.remove", r#"{"name":"x"}"#),
         ("schedule.add", r#"{"name":"x","line":"daily 22:00"}"#),
+        ("schedule.try", r#"{"line":"daily 22:00"}"#),
         ("schedule.change", r#"{"name":"x","line":"daily 22:00"}"#),
         ("schedule.remove", r#"{"name":"x"}"#),
         ("event.add", r#"{"name":"x","all":true}"#),
