@@ -59,7 +59,8 @@ pub fn run() -> Result<()> {
     let root = workspace::root();
     let mut build = step::cargo();
     step::run(build.args(["build", "--release", "--locked"]).current_dir(&root))?;
-    let folder = PathBuf::from("/var/tmp").join(format!("simsim-bench-pages-{}", std::process::id()));
+    let folder =
+        PathBuf::from("/var/tmp").join(format!("simsim-bench-pages-{}", std::process::id()));
     std::fs::create_dir_all(folder.join("tree"))?;
     let result = measure(&root, &folder);
     simsim_testkit::remove_tree(&folder)?;
@@ -113,7 +114,9 @@ fn measure(root: &Path, folder: &Path) -> Result<()> {
     let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: "));
     let cookie = cookie.and_then(|line| line.split(';').next()).context("nobody is logged in")?;
     let cookie = format!("Cookie: {cookie}");
-    println!("{CLIENTS} clients, {SAVESETS} savesets, {JOBS} jobs, {TASKS} tasks; median of {ROUNDS}");
+    println!(
+        "{CLIENTS} clients, {SAVESETS} savesets, {JOBS} jobs, {TASKS} tasks; median of {ROUNDS}"
+    );
     println!("{:<44} {:>9} {:>9} {:>9}", "page", "median", "most", "bytes");
     let mut slow = Vec::new();
     for page in PAGES {

@@ -1,7 +1,7 @@
 //! A real Chromium, by the W3C WebDriver protocol: as much of it as the tests need. (The client crate
 //! for it stands on one whose licence the suite does not take.)
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -102,11 +102,8 @@ impl Browser {
             text.len()
         );
         stream.write_all(head.as_bytes()).map_err(|error| error.to_string())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).map_err(|error| error.to_string())?;
-        let answer = String::from_utf8_lossy(&answer);
-        let (_, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
-        let mut value: Value = serde_json::from_str(body).map_err(|error| error.to_string())?;
+        let body = answer_of(&mut stream).map_err(|error| error.to_string())?;
+        let mut value: Value = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
         let value = value["value"].take();
         match value["error"].as_str() {
             Some(error) => {
@@ -316,6 +313,28 @@ impl Drop for Browser {
             let _ = self.try_call("DELETE", "", &Value::Null);
         }
     }
+}
+
+/// The body of an answer. The connection stays open: its length is in its head.
+fn answer_of(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Err(std::io::Error::other("no answer"));
+        }
+        let line = line.trim_end().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(told) = line.strip_prefix("content-length:") {
+            length = told.trim().parse().map_err(std::io::Error::other)?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    Ok(body)
 }
 
 /// The script of axe-core, where `cargo xtask test` has brought it.
