@@ -85,7 +85,7 @@ pub enum EventVerb {
 
 #[derive(clap::Args, Debug, Default)]
 pub struct EventArguments {
-    /// What it acts on: tasks; datastores for garbage-collection and verification; replications
+    /// What it acts on: tasks; datastores for garbage-collection and verification; replications; migrations
     #[arg(value_name = "SUBJECT")]
     subjects: Vec<String>,
     /// All tasks of this task group, too; may be repeated
@@ -153,6 +153,8 @@ pub enum KindChoice {
     Backup,
     /// Runs replications
     Replication,
+    /// Runs migrations
+    Migration,
     /// Checks datastores, or the newest savesets of tasks
     Verification,
     /// Restores samples of tasks for a test
@@ -170,6 +172,7 @@ impl KindChoice {
         match self {
             KindChoice::Backup => EventKind::Backup,
             KindChoice::Replication => EventKind::Replication,
+            KindChoice::Migration => EventKind::Migration,
             KindChoice::Verification => EventKind::Verification,
             KindChoice::RestoreDrill => EventKind::RestoreDrill,
             KindChoice::GarbageCollection => EventKind::GarbageCollection,

@@ -19,6 +19,7 @@ mod identity;
 mod interfaces;
 mod locations;
 mod memory;
+mod migrations;
 mod month;
 mod notifications;
 mod outbound;

@@ -19,6 +19,7 @@ mod join;
 mod manifest;
 mod node;
 mod probe;
+mod prove;
 mod rates;
 mod recovery;
 mod replicate;
@@ -37,6 +38,7 @@ pub use join::*;
 pub use manifest::*;
 pub use node::*;
 pub use probe::*;
+pub use prove::*;
 pub use rates::*;
 pub use recovery::*;
 pub use replicate::*;
@@ -260,6 +262,8 @@ verbs! {
     94 "delete-savesets" DeleteSavesets => DeleteSavesetsReply;
     /// When did the server come back from a backup of itself last?
     95 "server-recovered" ServerRecovered => ServerRecoveredReply;
+    /// Device: which of these savesets are whole?
+    96 "prove-savesets" ProveSavesets => ProveSavesetsReply;
     /// Client: restores into a scratch place and compares.
     100 "run-drill" RunDrill => RunDrillReply;
     /// Client: runs a command of its owner.

@@ -22,6 +22,8 @@ pub enum JobKind {
     Collect,
     /// Copies savesets into another datastore.
     Replicate,
+    /// Copies savesets into another datastore, proves the copies, and may let the originals go.
+    Migrate,
     /// Brings what a datastore has lost from a copy.
     Heal,
     /// Runs a command of a client's owner.
@@ -39,6 +41,7 @@ impl JobKind {
             JobKind::Rebuild => "rebuild",
             JobKind::Collect => "collect",
             JobKind::Replicate => "replicate",
+            JobKind::Migrate => "migrate",
             JobKind::Heal => "heal",
             JobKind::Command => "command",
             JobKind::Drill => "drill",
@@ -53,6 +56,7 @@ impl JobKind {
             JobKind::Rebuild,
             JobKind::Collect,
             JobKind::Replicate,
+            JobKind::Migrate,
             JobKind::Heal,
             JobKind::Command,
             JobKind::Drill,

@@ -31,6 +31,7 @@ mod stream_in;
 mod stream_out;
 pub mod tree;
 mod verify;
+mod whole;
 
 pub use backup::{BackupJob, BackupReport, Base, backup};
 pub use changes::{OnChange, changes};
@@ -45,3 +46,4 @@ pub use sample::{SAMPLE_FILES_MAX, Sample, Sampler, can_be_drilled};
 pub use stream_in::{backup_stream, stream_name};
 pub use stream_out::{StreamFile, StreamReader};
 pub use verify::{Verified, VerifyReport, check_segment, verify};
+pub use whole::{Covered, WholeReport, whole};

@@ -266,6 +266,12 @@ fn every_document_is_as_its_page_says() {
     check("Replication", &[&add[..], &["--limit", "mon-fri 08:00-18:00 5MB/s"]].concat());
     check("Replication[]", &["replication", "list"]);
     check("Replication", &["replication", "show", "twice"]);
+    let add = ["migration", "add", "old", "--by", "twice", "--older-than", "30", "--level", "full"];
+    check("Migration", &add);
+    check("Migration[]", &["migration", "list"]);
+    check("Migration", &["migration", "change", "old", "--keep-originals", "--eol", "400"]);
+    check("Migration", &["migration", "show", "old"]);
+    check("Removed", &["migration", "remove", "old"]);
     check("Replication", &["replication", "remove", "twice"]);
     check("DriveGroup", &["drive-group", "add", "any", "1", "2"]);
     check("DriveGroup[]", &["drive-group", "list"]);

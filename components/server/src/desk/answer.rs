@@ -329,6 +329,18 @@ verbs! {
     "replication.run" => run_replication [ReplicationRequest];
     /// Brings what a datastore has lost from its copies.
     "replication.heal" => heal [HealRequest];
+    /// Adds a migration.
+    "migration.add" => add_migration [MigrationRequest];
+    /// Replaces all of a migration but its name.
+    "migration.change" => change_migration [MigrationRequest];
+    /// All migrations.
+    "migration.list" => migrations;
+    /// One migration.
+    "migration.show" => migration [NameRequest];
+    /// Removes a migration; what it moved stays where it is.
+    "migration.remove" => delete_migration [NameRequest];
+    /// Runs a migration now.
+    "migration.run" => run_migration [NameRequest];
     /// Makes a recovery kit.
     "key.kit" => create_kit;
     /// Groups of the kit that a proof asks for.

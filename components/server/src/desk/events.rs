@@ -176,9 +176,6 @@ impl Server {
 fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
     let name = &request.name;
     let refuse = |why: String| Err(ServerError::invalid(format!("event '{name}': {why}")));
-    if request.kind == EventKind::Migration {
-        return refuse("this version has no migrations yet".to_owned());
-    }
     let is_drill = request.kind == EventKind::RestoreDrill;
     if request.drill.is_some() && !is_drill {
         return refuse("only restore drills have options of a drill".to_owned());
@@ -325,6 +322,7 @@ fn uses_of(document: &EventDocument) -> Vec<Use> {
     let noun = match event.kind {
         EventKind::Backup | EventKind::RestoreDrill => "task",
         EventKind::Replication => "replication",
+        EventKind::Migration => "migration",
         EventKind::GarbageCollection => "datastore",
         EventKind::Command => "command",
         // A datastore or a task; which one is seen when it runs.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use simsim_catalog::{ClientId, Severity};
 use simsim_control::verbs::{
     CancelJob, CollectGarbage, CollectGarbageReply, FollowJob, FollowJobReply, JobPhase, JobResult,
-    JobState, JobStateReply, RebuildIndex, RebuildIndexReply, Replicate, ReplicateReply,
+    JobState, JobStateReply, ProveSavesets, ProveSavesetsReply, RebuildIndex, RebuildIndexReply, Replicate, ReplicateReply,
     RunCommand, RunCommandReply, RunDrill, RunDrillReply, StartBackup, StartBackupReply,
     StartRestore, StartRestoreReply, Verb, VerifyDatastore, VerifyDatastoreReply,
 };
@@ -54,7 +54,7 @@ macro_rules! ends {
     };
 }
 
-ends!(StartBackupReply, StartRestoreReply, FollowJobReply, RunCommandReply);
+ends!(StartBackupReply, StartRestoreReply, FollowJobReply, RunCommandReply, ProveSavesetsReply);
 
 impl Ends for VerifyDatastoreReply {
     fn into_result(self) -> JobResult {
@@ -162,6 +162,7 @@ impl LongVerb for VerifyDatastore {}
 impl LongVerb for RebuildIndex {}
 impl LongVerb for CollectGarbage {}
 impl LongVerb for Replicate {}
+impl LongVerb for ProveSavesets {}
 impl LongVerb for RunCommand {}
 impl LongVerb for RunDrill {}
 

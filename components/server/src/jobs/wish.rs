@@ -20,6 +20,7 @@ pub(crate) enum Wish {
     Rebuild,
     Collect(CollectWish),
     Replicate(ReplicateWish),
+    Migrate(MigrateWish),
     Heal(HealWish),
     Command(CommandWish),
     Drill(DrillWish),
@@ -80,6 +81,12 @@ pub(crate) struct CollectWish {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReplicateWish {
     pub replication: String,
+}
+
+/// What the migration says when the job begins counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MigrateWish {
+    pub migration: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -245,6 +245,13 @@ routes! {
         => Does::Delete, by("replication.show");
     Post "/replications/{name}/run" "replication.run" takes run_replication => Job;
     Post "/replications/{name}/heal" "replication.heal" takes heal => Job;
+    Get "/migrations" "migration.list" plain migrations => whole("", "name", &["source", "target"]);
+    Get "/migrations/{name}" "migration.show" takes migration => One;
+    Put "/migrations/{name}" "migration.add" takes add_migration
+        => Make { change: Some("migration.change") }, by("migration.show");
+    Delete "/migrations/{name}" "migration.remove" takes delete_migration
+        => Does::Delete, by("migration.show");
+    Post "/migrations/{name}/run" "migration.run" takes run_migration => Job;
     "Keys":
     Get "/keys/domains" "key.domains" plain domains
         => whole("", "domain", &["datastore", "owner", "key_held_by"]);

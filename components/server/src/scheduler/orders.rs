@@ -11,7 +11,7 @@ use super::programme::EventDocument;
 use crate::ServerError;
 use crate::api::VerifyDepth;
 use crate::jobs::{
-    CollectWish, ReplicateWish, VerifyWish, Wish, backup_of, command_job, drill_job,
+    CollectWish, ReplicateWish, VerifyWish, Wish, backup_of, command_job, drill_job, migration_job,
     whole_datastore,
 };
 
@@ -83,7 +83,8 @@ pub(crate) fn order(
             let options = document.drill.clone().unwrap_or_default();
             Ok(drill_job(catalog, subject, None, &options, seed, by, waiting)?)
         }
-        EventKind::Migration | EventKind::BackupDayChange => Err(OrderError::Refused(format!(
+        EventKind::Migration => Ok(migration_job(catalog, subject, by, waiting)?),
+        EventKind::BackupDayChange => Err(OrderError::Refused(format!(
             "events of kind {} have no jobs in this version",
             document.event.kind.as_str()
         ))),

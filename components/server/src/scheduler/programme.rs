@@ -194,6 +194,7 @@ struct Subjects {
     groups: HashMap<String, Vec<String>>,
     datastores: Vec<String>,
     replications: Vec<String>,
+    migrations: Vec<String>,
     commands: Vec<String>,
     /// Seconds, by kind and name.
     durations: HashMap<(String, String), u64>,
@@ -217,6 +218,7 @@ impl Subjects {
             groups: groups.map(|group| (group.name, group.tasks)).collect(),
             datastores: datastores.map(|one| one.name).collect(),
             replications: catalog.replications()?.into_iter().map(|one| one.name).collect(),
+            migrations: catalog.migrations()?.into_iter().map(|one| one.name).collect(),
             commands: catalog.commands()?.into_iter().map(|one| one.name).collect(),
             durations: durations.map(|(kind, name, s)| ((kind, name), s)).collect(),
         })
@@ -236,7 +238,8 @@ impl Subjects {
                 EventKind::Verification | EventKind::GarbageCollection => self.datastores.clone(),
                 EventKind::Replication => self.replications.clone(),
                 EventKind::Command => self.commands.clone(),
-                EventKind::Migration | EventKind::BackupDayChange => Vec::new(),
+                EventKind::Migration => self.migrations.clone(),
+                EventKind::BackupDayChange => Vec::new(),
             });
         }
         let mut seen = std::collections::HashSet::new();
@@ -244,6 +247,7 @@ impl Subjects {
         let kind = match event.kind {
             EventKind::Backup => "backup",
             EventKind::Replication => "replicate",
+            EventKind::Migration => "migrate",
             EventKind::Verification => "verify",
             EventKind::GarbageCollection => "collect",
             EventKind::Command => "command",
