@@ -11,6 +11,7 @@ mod daemons;
 mod documents;
 mod drills;
 mod events;
+mod failover;
 mod families;
 mod flushes;
 mod ftp;

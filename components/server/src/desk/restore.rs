@@ -70,6 +70,7 @@ impl Server {
             owners: request.owners.unwrap_or(true),
             dry_run: request.dry_run,
             interfaces: request.interfaces,
+            only_copy: request.copy.is_some(),
         });
         self.queue(NewJob {
             kind: JobKind::Restore,

@@ -55,6 +55,9 @@ pub(crate) struct RestoreWish {
     pub dry_run: bool,
     #[serde(default)]
     pub interfaces: Vec<String>,
+    /// Somebody names the copy: no other one is read.
+    #[serde(default)]
+    pub only_copy: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +122,9 @@ pub(crate) struct DrillWish {
     pub folder: Option<String>,
     #[serde(default)]
     pub compare_source: bool,
+    /// Somebody names the copy: no other one is read.
+    #[serde(default)]
+    pub only_copy: bool,
 }
 
 impl DrillWish {
