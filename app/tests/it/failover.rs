@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use simsim_testkit::{compare_trees, free_ports};
 
 use crate::hosts::{Daemon, assert_done, until};

@@ -33,6 +33,7 @@ mod refusals;
 mod replications;
 mod restarts;
 mod scenarios;
+mod scrubs;
 mod search;
 mod services;
 mod sessions;

@@ -23,6 +23,7 @@ mod prove;
 mod rates;
 mod recovery;
 mod replicate;
+mod scrub;
 mod transfer;
 
 pub use ask::*;
@@ -42,6 +43,7 @@ pub use prove::*;
 pub use rates::*;
 pub use recovery::*;
 pub use replicate::*;
+pub use scrub::*;
 pub use transfer::*;
 
 use minicbor::{Decode, Encode};
@@ -264,6 +266,8 @@ verbs! {
     95 "server-recovered" ServerRecovered => ServerRecoveredReply;
     /// Device: which of these savesets are whole?
     96 "prove-savesets" ProveSavesets => ProveSavesetsReply;
+    /// Device: checks what was checked longest ago.
+    97 "scrub-datastore" ScrubDatastore => ScrubDatastoreReply;
     /// Client: restores into a scratch place and compares.
     100 "run-drill" RunDrill => RunDrillReply;
     /// Client: runs a command of its owner.

@@ -13,7 +13,7 @@ use simsim_control::verbs::{
     SetDrivesReply, SetRatesReply,
 };
 use simsim_control::{Job, JobBook, VerbError};
-use simsim_datastore::CollectReport;
+use simsim_datastore::{CheckedUntil, CollectReport};
 use simsim_format::KeySlots;
 use simsim_model::{Kind, limits, port_registry};
 use simsim_net::tls::{Pin, TlsIdentity};
@@ -163,6 +163,17 @@ impl Device {
                 self.run(number, JobKind::Verify, work, events)
                     .await
                     .map(|(result, found)| found.reply(result).into())
+            }
+            Request::ScrubDatastore(request) => {
+                let (device, request) = (Arc::clone(self), request.clone());
+                let (number, threads) = (request.job, self.options.threads);
+                let work = move |job: &Arc<Job>, until: &mut CheckedUntil| {
+                    let lease = device.shelf.lend(request.store)?;
+                    check::scrub(&lease, &request, job, threads, until)
+                };
+                self.run(number, JobKind::Verify, work, events)
+                    .await
+                    .map(|(result, until)| check::scrub_reply(until, result).into())
             }
             Request::ProveSavesets(request) => {
                 let (device, request) = (Arc::clone(self), request.clone());

@@ -16,6 +16,8 @@ pub enum JobKind {
     Backup,
     Restore,
     Verify,
+    /// Checks of a datastore what was checked longest ago, up to a budget. It says nothing about all of it.
+    Scrub,
     /// Makes a datastore's index again from its packs.
     Rebuild,
     /// Removes what no saveset of a datastore needs.
@@ -38,6 +40,7 @@ impl JobKind {
             JobKind::Backup => "backup",
             JobKind::Restore => "restore",
             JobKind::Verify => "verify",
+            JobKind::Scrub => "scrub",
             JobKind::Rebuild => "rebuild",
             JobKind::Collect => "collect",
             JobKind::Replicate => "replicate",
@@ -53,6 +56,7 @@ impl JobKind {
             JobKind::Backup,
             JobKind::Restore,
             JobKind::Verify,
+            JobKind::Scrub,
             JobKind::Rebuild,
             JobKind::Collect,
             JobKind::Replicate,

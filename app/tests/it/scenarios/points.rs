@@ -28,6 +28,8 @@ pub enum During {
     Deletion,
     /// Savesets move to another datastore: `migrations`.
     Migration,
+    /// What was checked longest ago is checked: `scrubs`.
+    Scrub,
     /// `simsim recover`: `recover::deaths`.
     Recovery,
     /// Another certificate authority, another TLS key: `certificates` and `tls_keys`.
@@ -74,6 +76,7 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("server.migration_copied", Who::Server, 0, During::Migration),
     ("server.migration_proven", Who::Server, 0, During::Migration),
     ("server.migration_decided", Who::Server, 0, During::Migration),
+    ("datastore.scrubbed", Who::Device, 1, During::Scrub),
     ("device.saveset_proven", Who::Device, 1, During::Migration),
     ("server.authority_kept", Who::Server, 0, During::Rotation),
     ("server.search_read", Who::Server, 0, During::Search),

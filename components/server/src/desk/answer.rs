@@ -115,6 +115,8 @@ verbs! {
     "datastore.rebuild-index" => rebuild_index [RebuildIndexRequest];
     /// Removes what no saveset of a datastore needs.
     "datastore.collect" => collect_garbage [CollectGarbageRequest];
+    /// Checks of a datastore what was checked longest ago.
+    "datastore.scrub" => scrub [ScrubRequest];
     /// Adds a drive to a datastore.
     "drive.add" => add_drive [AddDriveRequest];
     /// Adds a drive group.

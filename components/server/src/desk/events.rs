@@ -7,6 +7,7 @@ use simsim_schedule::{
 };
 
 use super::datastores::check_name;
+use super::restore::check_budget;
 use super::schedules::{check_schedule, gone};
 use crate::api::{EventRequest, EventView, NameRequest, RunListRequest, RunView, StartedView};
 use crate::clock::now_unix_ms;
@@ -200,6 +201,12 @@ fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
     if request.depth.is_some() && request.kind != EventKind::Verification {
         return refuse("only verifications have a depth".to_owned());
     }
+    if let Some(budget) = &request.scrub {
+        if request.kind != EventKind::Verification || request.depth == Some(crate::api::VerifyDepth::Bytes) {
+            return refuse("only verifications are scrubs, and those read no plaintext".to_owned());
+        }
+        check_budget(budget)?;
+    }
     if request.retries > RETRIES_MAX {
         return refuse(format!("at most {RETRIES_MAX} retries"));
     }
@@ -232,6 +239,7 @@ fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
         retry_after_s: request.retry_after_s,
         timeout_s: request.timeout_s,
         depth: request.depth,
+        scrub: request.scrub,
         drill: request.drill.clone(),
     })
 }
@@ -399,6 +407,7 @@ fn view(catalog: &Catalog, setup: &Setup, number: usize) -> Result<EventView, Se
         drive_group,
         interface: event.interface,
         depth: document.depth,
+        scrub: document.scrub,
         drill: document.drill.clone(),
         retries: document.retries,
         retry_after_s: document.retry_after_s,

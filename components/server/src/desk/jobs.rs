@@ -366,6 +366,7 @@ impl Server {
                 | Wish::Collect(_)
                 | Wish::Replicate(_)
                 | Wish::Migrate(_)
+                | Wish::Scrub(_)
                 | Wish::Heal(_)
                 | Wish::Command(_),
             )

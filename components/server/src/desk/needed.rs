@@ -75,6 +75,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         "datastore.verify"
         | "datastore.rebuild-index"
         | "datastore.collect"
+        | "datastore.scrub"
         | "replication.heal"
         | "ports.probe"
         | "queue.pause"

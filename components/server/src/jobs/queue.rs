@@ -362,6 +362,7 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
             Ok(Wish::Backup(wish)) => backup::run(&house, job, &wish, running).await,
             Ok(Wish::Restore(wish)) => restore::run(&house, job, &wish, running).await,
             Ok(Wish::Verify(wish)) => device_call::verify(&house, job, &wish, running).await,
+            Ok(Wish::Scrub(wish)) => device_call::scrub(&house, job, &wish, running).await,
             Ok(Wish::Rebuild) => device_call::rebuild(&house, job, running).await,
             Ok(Wish::Collect(wish)) => device_call::collect(&house, job, &wish, running).await,
             Ok(Wish::Replicate(wish)) => replicate::run(&house, job, &wish, running).await,

@@ -6,7 +6,7 @@ use simsim_catalog::{Datastore, Job, JobKind, NewJob, Task, Waiting};
 use simsim_model::{Level, Overwrite, StoreId, TargetKind, escape_path};
 
 use crate::ServerError;
-use crate::api::{TaskOptions, VerifyDepth};
+use crate::api::{ScrubOptions, TaskOptions, VerifyDepth};
 
 /// One wish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,7 @@ pub(crate) enum Wish {
     /// Another tool reads a raw stream.
     Read(ReadWish),
     Verify(VerifyWish),
+    Scrub(ScrubWish),
     Rebuild,
     Collect(CollectWish),
     Replicate(ReplicateWish),
@@ -70,6 +71,11 @@ pub(crate) struct ReadWish {
 pub(crate) struct VerifyWish {
     pub depth: VerifyDepth,
     pub keys_to_device: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ScrubWish {
+    pub budget: ScrubOptions,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

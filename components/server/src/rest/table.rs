@@ -105,6 +105,7 @@ routes! {
     Post "/datastores/{datastore}/verify" "datastore.verify" takes verify => Job;
     Post "/datastores/{datastore}/rebuild-index" "datastore.rebuild-index" takes rebuild_index => Job;
     Post "/datastores/{datastore}/collect" "datastore.collect" takes collect_garbage => Job;
+    Post "/datastores/{datastore}/scrub" "datastore.scrub" takes scrub => Job;
     "Drive groups":
     Get "/drive-groups" "drive-group.list" plain drive_groups => whole("", "name", &[]);
     Get "/drive-groups/{name}" "drive-group.show" takes drive_group => One;

@@ -11,7 +11,7 @@ use super::programme::EventDocument;
 use crate::ServerError;
 use crate::api::VerifyDepth;
 use crate::jobs::{
-    CollectWish, ReplicateWish, VerifyWish, Wish, backup_of, command_job, drill_job, migration_job,
+    CollectWish, ReplicateWish, ScrubWish, VerifyWish, Wish, backup_of, command_job, drill_job, migration_job,
     whole_datastore,
 };
 
@@ -155,7 +155,16 @@ fn verification(
         keys_to_device: false,
     });
     if catalog.datastores()?.iter().any(|one| one.name == subject) {
+        if let Some(budget) = document.scrub {
+            let wish = Wish::Scrub(ScrubWish { budget });
+            return whole(catalog, JobKind::Scrub, subject, &wish, waiting, by);
+        }
         return whole(catalog, JobKind::Verify, subject, &wish, waiting, by);
+    }
+    if document.scrub.is_some() {
+        return Err(OrderError::Refused(format!(
+            "a scrub is of a datastore, and there is none '{subject}'"
+        )));
     }
     let filter =
         SavesetFilter { task_name: Some(subject.to_owned()), limit: 1, ..SavesetFilter::default() };

@@ -13,7 +13,7 @@ use simsim_schedule::{
 };
 
 use crate::ServerError;
-use crate::api::{DrillOptions, VerifyDepth};
+use crate::api::{DrillOptions, ScrubOptions, VerifyDepth};
 use crate::streams::is_external;
 
 /// When backup days change where no event says so.
@@ -42,6 +42,9 @@ pub(crate) struct EventDocument {
     /// Verifications only.
     #[serde(default)]
     pub depth: Option<VerifyDepth>,
+    /// Verifications of datastores only.
+    #[serde(default)]
+    pub scrub: Option<ScrubOptions>,
     /// Restore drills only.
     #[serde(default)]
     pub drill: Option<DrillOptions>,

@@ -157,6 +157,7 @@ async fn somebody_without_grants_sees_and_does_nothing() {
         ("replication.remove", r#"{"name":"x"}"#),
         ("replication.run", r#"{"name":"x"}"#),
         ("replication.heal", r#"{"name":"x","datastore":"main"}"#),
+        ("datastore.scrub", r#"{}"#),
         ("migration.add", r#"{"name":"x","replication":"x"}"#),
         ("migration.change", r#"{"name":"x","replication":"x"}"#),
         ("migration.show", r#"{"name":"x"}"#),

@@ -13,6 +13,7 @@ mod losses;
 mod many;
 mod reread;
 mod rot;
+mod scrub;
 mod share;
 mod silent;
 mod sizes;

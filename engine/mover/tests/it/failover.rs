@@ -157,7 +157,7 @@ fn a_copy_whose_device_dies_at_any_point_is_gone_on_without() {
     }
     let store = Arc::new(Memory::default());
     back_up(&store, &from, 1, None);
-    for lives in 0..12 {
+    for lives in 0..5 {
         let copies =
             [Copy::new(&store, 1, NOTHING, lives), Copy::new(&store, 2, NOTHING, FOR_EVER)];
         let session = together(&copies);
