@@ -178,6 +178,8 @@ fn every_document_is_as_its_page_says() {
     check("JobDetail", &["verify", "--bytes", "home"]);
     check("JobDetail", &["datastore", "rebuild-index"]);
     check("JobDetail", &["datastore", "collect"]);
+    check("JobDetail", &["datastore", "scrub", "--size", "1GB"]);
+    check("Datastore", &["datastore", "show", "main"]);
     check("CatalogRebuilt", &["datastore", "rebuild-catalog"]);
     check("Job[]", &["jobs"]);
     check("Job[]", &["jobs", "--open", "--task", "home"]);

@@ -11,6 +11,7 @@ mod index;
 mod kit;
 mod losses;
 mod many;
+mod repair;
 mod reread;
 mod rot;
 mod scrub;
