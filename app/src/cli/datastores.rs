@@ -195,7 +195,9 @@ pub async fn run(cx: &Context, verb: DatastoreVerb) -> Result<u8, Failure> {
             let Some(found) = datastores.into_iter().find(|one| one.name == name) else {
                 return Err(Failure::new(
                     Kind::NotFound,
-                    format!("there is no datastore '{name}': 'simsim datastore list' shows those that are there"),
+                    format!(
+                        "there is no datastore '{name}': 'simsim datastore list' shows those that are there"
+                    ),
                 ));
             };
             cx.show(&found, detail)?;

@@ -12,7 +12,7 @@ use super::schedules;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
 use super::text::{Style, Text};
-use super::words::{lasting_roughly, when, when_exactly, parse_size};
+use super::words::{lasting_roughly, parse_size, when, when_exactly};
 use crate::exit::{self, Failure};
 
 #[derive(clap::Subcommand, Debug)]

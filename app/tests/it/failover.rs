@@ -90,7 +90,11 @@ fn a_restore_and_a_drill_that_meet_damage_have_the_rest_from_the_next_copy() {
     flipped(&world.target("first"));
     let request = json!({ "task": "home", "target": world.target("both") });
     let job = world.server.ended(&world.server.must("restore", request));
-    assert_eq!((&job["state"], &job["datastore"]), (&json!("finished"), &json!("first")), "{job:#}");
+    assert_eq!(
+        (&job["state"], &job["datastore"]),
+        (&json!("finished"), &json!("first")),
+        "{job:#}"
+    );
     world.came_back(&world.target("both"), "from both");
     let text = job.to_string();
     for said in ["datastore 'first' gave", "could not be had there", "datastore 'second' gave"] {

@@ -43,8 +43,10 @@ impl World {
             "name": "home", "client": own, "sources": [source], "datastore": "main"
         });
         server.must("task.add", task);
-        server
-            .must("replication.add", json!({ "name": "twice", "source": "main", "target": "copies" }));
+        server.must(
+            "replication.add",
+            json!({ "name": "twice", "source": "main", "target": "copies" }),
+        );
         let world = Self { scratch, server, far };
         for number in 0..BACKUPS {
             let noise = simsim_testkit::Rng::new(number + 1).bytes(1 << 20);

@@ -17,8 +17,8 @@ use simsim_model::{
 use tokio::sync::{broadcast, watch};
 
 use crate::verbs::{
-    ProvenSavesets, CancelJobReply, Event, FINISHED_JOBS_KEPT, JobError, JobKind, JobPhase, JobResult,
-    JobStateReply, RunningJob,
+    CancelJobReply, Event, FINISHED_JOBS_KEPT, JobError, JobKind, JobPhase, JobResult,
+    JobStateReply, ProvenSavesets, RunningJob,
 };
 
 /// How often a follower hears the counters.

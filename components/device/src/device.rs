@@ -9,8 +9,8 @@ use parking_lot::{Mutex, RwLock};
 use simsim_control::verbs::{
     CreateDatastoreReply, DataEndpoint, DetachDatastoreReply, Event, FollowJobReply,
     GetKeySlotsReply, GrantTransferReply, JobError, JobKind, JobResult, ListDatastoresReply,
-    ListDomainsReply, ProveSavesetsReply, PutKeySlotsReply, Reply, Request, RevokeTransferReply, RunningJob,
-    SetDrivesReply, SetRatesReply,
+    ListDomainsReply, ProveSavesetsReply, PutKeySlotsReply, Reply, Request, RevokeTransferReply,
+    RunningJob, SetDrivesReply, SetRatesReply,
 };
 use simsim_control::{Job, JobBook, VerbError};
 use simsim_datastore::{CheckedUntil, CollectReport};

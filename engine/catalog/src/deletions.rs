@@ -192,7 +192,9 @@ impl Catalog {
                             )?;
                             for table in ["copies", "copy_lives", "copy_checks"] {
                                 transaction.execute(
-                                    &format!("DELETE FROM {table} WHERE saveset = ?1 AND store = ?2"),
+                                    &format!(
+                                        "DELETE FROM {table} WHERE saveset = ?1 AND store = ?2"
+                                    ),
                                     params![id, store],
                                 )?;
                             }

@@ -8,8 +8,8 @@ use simsim_model::{Checked, Outcome, SavesetId, StoreId};
 
 use crate::backups::{Hold, MadeFor};
 use crate::catalog::Catalog;
-use crate::copy_lives::copy_lives;
 use crate::cells::{Cells, count_cell};
+use crate::copy_lives::copy_lives;
 use crate::deletions::{self, Deletion, NewDeletion};
 use crate::pools::{self, Pool};
 use crate::savesets::{self, Saveset};

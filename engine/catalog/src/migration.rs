@@ -41,7 +41,8 @@ pub struct Migration {
 impl Migration {
     /// Whether it is about a saveset of its source, as far as names and level go.
     pub fn is_about(&self, saveset: &Saveset) -> bool {
-        let fits = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|it| it == name);
+        let fits =
+            |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|it| it == name);
         fits(&self.client_name, &saveset.client_name)
             && fits(&self.task_name, &saveset.task_name)
             && (self.levels.is_empty() || self.levels.contains(&saveset.level))

@@ -101,9 +101,7 @@ impl Catalog {
 
     /// One replication. Errors: `NotFound`.
     pub fn replication(&self, name: &str) -> Result<Replication, CatalogError> {
-        self.read("look up a replication", |catalog| {
-            there(catalog, name)
-        })
+        self.read("look up a replication", |catalog| there(catalog, name))
     }
 
     /// Removes a replication; the copies that it made stay. Errors: `NotFound`.

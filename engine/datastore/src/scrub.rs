@@ -87,7 +87,8 @@ impl Datastore {
             let mut taken = Vec::new();
             for pack in batch {
                 let fits = budget.bytes.is_none_or(|most| bytes.saturating_add(pack.1) <= most);
-                if !fits && !(checked.is_empty() && taken.is_empty()) {
+                let is_first = checked.is_empty() && taken.is_empty();
+                if !(fits || is_first) {
                     break;
                 }
                 bytes = bytes.saturating_add(pack.1);
@@ -142,11 +143,7 @@ impl Datastore {
         packs
     }
 
-    fn save_seen(
-        &self,
-        packs: &[(Name, u64)],
-        but: &HashSet<Name>,
-    ) -> Result<(), DatastoreError> {
+    fn save_seen(&self, packs: &[(Name, u64)], but: &HashSet<Name>) -> Result<(), DatastoreError> {
         if !but.is_empty() {
             quarantine::write(&self.inner)?;
         }
@@ -239,7 +236,8 @@ mod tests {
 
     #[test]
     fn fuzz_dates_of_checks() {
-        let dates = HashMap::from([1, 2].map(|at| (Name([at; 32]), Seen { turn: at.into(), unix_s: 5 })));
+        let dates =
+            HashMap::from([1, 2].map(|at| (Name([at; 32]), Seen { turn: at.into(), unix_s: 5 })));
         let list = encode(&dates);
         assert_eq!(decode(&list), Some(dates));
         let body = list[..list.len() - 32].to_vec();

@@ -102,7 +102,8 @@ impl Failover {
             State::GivenUp(error) => return Err(error.clone()),
             State::Closed(_) => {}
         }
-        let State::Closed(open) = std::mem::replace(&mut *state, State::GivenUp(none_left())) else {
+        let State::Closed(open) = std::mem::replace(&mut *state, State::GivenUp(none_left()))
+        else {
             return Err(none_left());
         };
         let opened = open().and_then(|session| {
@@ -142,7 +143,8 @@ impl Failover {
             if left.is_empty() {
                 break;
             }
-            let wanted: Vec<Name> = left.iter().filter_map(|one| names.get(*one)).copied().collect();
+            let wanted: Vec<Name> =
+                left.iter().filter_map(|one| names.get(*one)).copied().collect();
             let found = self.opened(at).and_then(|(session, _)| session.locate(&wanted));
             let found = match found {
                 Ok(found) => found,

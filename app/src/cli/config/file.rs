@@ -7,8 +7,9 @@ use simsim_server::api::{
     AddPoolRequest, AddRateRequest, AddReplicationRequest, CalendarRequest, CalendarView,
     ClientPlaceRequest, ClientView, ClientWakeRequest, CommandRequest, CommandView, DatastoreView,
     DriveGroupRequest, DriveGroupView, EventRequest, EventView, LocationRequest, LocationView,
-    MigrationRequest, MigrationView, NotificationRequest, NotificationView, PoolView, QueueView, RatesView, ReplicationView,
-    ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView, TaskRequest, TaskView,
+    MigrationRequest, MigrationView, NotificationRequest, NotificationView, PoolView, QueueView,
+    RatesView, ReplicationView, ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView,
+    TaskRequest, TaskView,
 };
 
 use crate::cli::context::{Context, defect};
@@ -207,10 +208,7 @@ impl Configuration {
                 .map(|one| Named(TaskGroupRequest { name: one.name, tasks: one.tasks }))
                 .collect(),
             replications: replications.into_iter().map(|one| Named(replication_of(one))).collect(),
-            migrations: moves
-                .into_iter()
-                .map(|one| Named(migrations::request_of(one)))
-                .collect(),
+            migrations: moves.into_iter().map(|one| Named(migrations::request_of(one))).collect(),
             commands: commands.into_iter().map(|one| Named(command_of(one))).collect(),
             notifications: told
                 .into_iter()

@@ -3,8 +3,8 @@
 //! A job outlives the session that started it. A server that restarted, or a line that was cut,
 //! asks `JobState` and attaches again with `FollowJob`.
 
-use minicbor::{Decode, Encode};
 use super::ProvenSavesets;
+use minicbor::{Decode, Encode};
 use simsim_model::{
     Checked, CommitReply, DIFFERENCES_KEPT_MAX, Drilled, Kind, Outcome, Problem, ProgressSnapshot,
 };

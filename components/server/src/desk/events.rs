@@ -202,7 +202,9 @@ fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
         return refuse("only verifications have a depth".to_owned());
     }
     if let Some(budget) = &request.scrub {
-        if request.kind != EventKind::Verification || request.depth == Some(crate::api::VerifyDepth::Bytes) {
+        if request.kind != EventKind::Verification
+            || request.depth == Some(crate::api::VerifyDepth::Bytes)
+        {
             return refuse("only verifications are scrubs, and those read no plaintext".to_owned());
         }
         check_budget(budget)?;

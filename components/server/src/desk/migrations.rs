@@ -120,9 +120,10 @@ impl Server {
         let name = request.name;
         self.may_do(who, Right::Backup, "migration.run", Object::Suite, name.clone()).await?;
         let by = who.name().to_owned();
-        let ordered = self.house.books.run(move |catalog| {
-            Ok(migration_job(catalog, &name, by, Waiting::default()))
-        });
+        let ordered = self
+            .house
+            .books
+            .run(move |catalog| Ok(migration_job(catalog, &name, by, Waiting::default())));
         self.queue(ordered.await??).await
     }
 }

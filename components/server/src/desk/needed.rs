@@ -69,8 +69,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
             Right::Browse
         }
         "task.run" | "stream.start" | "backup" | "job.cancel" | "job.hold" | "event.run"
-        | "command.run" | "client.wake" | "replication.run"
-        | "migration.run" => Right::Backup,
+        | "command.run" | "client.wake" | "replication.run" | "migration.run" => Right::Backup,
         "restore" | "drill.run" => Right::Restore,
         "datastore.verify"
         | "datastore.rebuild-index"

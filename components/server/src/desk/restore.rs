@@ -3,9 +3,12 @@
 use simsim_catalog::{Datastore, DatastoreState, JobKind, NewJob, Saveset, Waiting};
 
 use crate::api::{
-    CollectGarbageRequest, JobReply, RebuildIndexRequest, RestoreRequest, ScrubOptions, ScrubRequest, VerifyRequest,
+    CollectGarbageRequest, JobReply, RebuildIndexRequest, RestoreRequest, ScrubOptions,
+    ScrubRequest, VerifyRequest,
 };
-use crate::jobs::{CollectWish, RestoreWish, ScrubWish, VerifyWish, Wish, paths_of, whole_datastore};
+use crate::jobs::{
+    CollectWish, RestoreWish, ScrubWish, VerifyWish, Wish, paths_of, whole_datastore,
+};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use simsim_catalog::{
-    AuditEntry, Catalog, CatalogError, Job, JobFilter, JobKind, JobStart, JobState, KeyHolder, NewJob,
-    Severity, Waiting,
+    AuditEntry, Catalog, CatalogError, Job, JobFilter, JobKind, JobStart, JobState, KeyHolder,
+    NewJob, Severity, Waiting,
 };
 use simsim_control::verbs::{
     CollectGarbage, DomainKey, RebuildIndex, ScrubDatastore, VerifyDatastore, VerifyMode,
@@ -96,7 +96,8 @@ pub(crate) async fn scrub(
                 .to_owned(),
             Ok(jobs) => {
                 house.jobs.wake();
-                let jobs: Vec<String> = jobs.iter().map(|(job, by)| format!("{job} ('{by}')")).collect();
+                let jobs: Vec<String> =
+                    jobs.iter().map(|(job, by)| format!("{job} ('{by}')")).collect();
                 format!("jobs that heal it from copies are queued: {}", jobs.join(", "))
             }
             Err(error) => format!("it could not be healed: {}", error.full_message()),

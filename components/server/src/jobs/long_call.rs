@@ -9,9 +9,10 @@ use std::time::Duration;
 use simsim_catalog::{ClientId, Severity};
 use simsim_control::verbs::{
     CancelJob, CollectGarbage, CollectGarbageReply, FollowJob, FollowJobReply, JobPhase, JobResult,
-    JobState, JobStateReply, ProveSavesets, ProveSavesetsReply, RebuildIndex, RebuildIndexReply, Replicate, ReplicateReply,
-    RunCommand, RunCommandReply, ScrubDatastore, ScrubDatastoreReply, RunDrill, RunDrillReply, StartBackup, StartBackupReply,
-    StartRestore, StartRestoreReply, Verb, VerifyDatastore, VerifyDatastoreReply,
+    JobState, JobStateReply, ProveSavesets, ProveSavesetsReply, RebuildIndex, RebuildIndexReply,
+    Replicate, ReplicateReply, RunCommand, RunCommandReply, RunDrill, RunDrillReply,
+    ScrubDatastore, ScrubDatastoreReply, StartBackup, StartBackupReply, StartRestore,
+    StartRestoreReply, Verb, VerifyDatastore, VerifyDatastoreReply,
 };
 use simsim_model::{Checked, Drilled, Kind, limits};
 use tokio::time::{Instant, MissedTickBehavior};

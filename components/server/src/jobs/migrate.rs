@@ -15,9 +15,7 @@ use simsim_catalog::{
     Catalog, CopyCheck, Job, JobKind, JobStart, JobState, LastCheck, Life, LifeBooks, Migration,
     NewJob, Replication, SavesetCopy, Severity, Waiting,
 };
-use simsim_control::verbs::{
-    DomainKey, JobResult, PROVE_SAVESETS_MAX, ProveSavesets, Replicate,
-};
+use simsim_control::verbs::{DomainKey, JobResult, PROVE_SAVESETS_MAX, ProveSavesets, Replicate};
 use simsim_format::random_bytes;
 use simsim_model::failpoint;
 use simsim_model::{DomainId, Outcome, SavesetId};
@@ -57,11 +55,8 @@ impl Candidates {
             .filter(|life| life.store == relation.target)
             .map(|life| (life.saveset.saveset, life))
             .collect();
-        let mut found = Self {
-            savesets: Vec::new(),
-            missing: HashSet::new(),
-            unproven: HashSet::new(),
-        };
+        let mut found =
+            Self { savesets: Vec::new(), missing: HashSet::new(), unproven: HashSet::new() };
         for life in books.lives.iter().filter(|life| life.store == relation.source) {
             let id = life.saveset.saveset;
             let there = at_target.get(&id);

@@ -48,6 +48,6 @@ pub(crate) use transfer::{
 };
 pub(crate) use ways::{Choice, DeviceDoors};
 pub(crate) use wish::{
-    BackupWish, CollectWish, DrillWish, HealWish, ReadWish, ReplicateWish, RestoreWish, ScrubWish, VerifyWish,
-    Wish, backup_of, paths_of, whole_datastore,
+    BackupWish, CollectWish, DrillWish, HealWish, ReadWish, ReplicateWish, RestoreWish, ScrubWish,
+    VerifyWish, Wish, backup_of, paths_of, whole_datastore,
 };

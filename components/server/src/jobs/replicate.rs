@@ -107,11 +107,7 @@ impl Way {
     }
 
     /// What the relation is about, by domain, in the order of the source.
-    async fn savesets(
-        &self,
-        house: &House,
-        heals: bool,
-    ) -> Result<Meant, ServerError> {
+    async fn savesets(&self, house: &House, heals: bool) -> Result<Meant, ServerError> {
         let (source, target) = (self.source.store, self.target.store);
         let (found, there) = house
             .books
@@ -332,11 +328,7 @@ async fn prepare(
 }
 
 /// Leaves out what the catalog knows to be in the target, then what is too much for one request.
-async fn cut(
-    house: &House,
-    way: &Way,
-    domains: &mut Meant,
-) -> Result<(), ServerError> {
+async fn cut(house: &House, way: &Way, domains: &mut Meant) -> Result<(), ServerError> {
     let target = way.target.store;
     let there = house.books.run(move |catalog| catalog.savesets_in(target)).await?;
     let there: HashSet<SavesetId> = there.into_iter().map(|(_, one)| one.saveset).collect();

@@ -5,9 +5,7 @@
 //! policy goes with the copy; a lock, a hold, being the newest restorable saveset of its task, and a clock in doubt
 //! are. All of it is read and decided in one transaction, and once more before a device is told.
 
-use simsim_catalog::{
-    LastCheck, Life, LifeBooks, LifeChange, Migration, NewDeletion, Replication,
-};
+use simsim_catalog::{LastCheck, Life, LifeBooks, LifeChange, Migration, NewDeletion, Replication};
 use simsim_model::StoreId;
 use simsim_retention::{Verdict, Why};
 

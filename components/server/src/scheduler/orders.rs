@@ -11,8 +11,8 @@ use super::programme::EventDocument;
 use crate::ServerError;
 use crate::api::VerifyDepth;
 use crate::jobs::{
-    CollectWish, ReplicateWish, ScrubWish, VerifyWish, Wish, backup_of, command_job, drill_job, migration_job,
-    whole_datastore,
+    CollectWish, ReplicateWish, ScrubWish, VerifyWish, Wish, backup_of, command_job, drill_job,
+    migration_job, whole_datastore,
 };
 
 /// Why there is no job.

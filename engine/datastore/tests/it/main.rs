@@ -1,5 +1,6 @@
 mod apart;
 mod backup;
+mod beside;
 mod copies;
 mod crash;
 mod full;

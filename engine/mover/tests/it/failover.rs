@@ -15,18 +15,21 @@ use tempfile::tempdir;
 use crate::memory::Memory;
 use crate::round_trip::{assert_same, back_up, below, key, noise, saveset};
 
+/// Which segments cannot be read.
+type Lost = fn(u64) -> bool;
+
 /// One copy: its packs have another name, and some of its segments cannot be read.
 struct Copy {
     store: Arc<Memory>,
     pack: Name,
-    lost: fn(u64) -> bool,
+    lost: Lost,
     /// So many segments are given before its device dies.
     lives: AtomicI64,
     gave: AtomicU64,
 }
 
 impl Copy {
-    fn new(store: &Arc<Memory>, number: u8, lost: fn(u64) -> bool, lives: i64) -> Arc<Self> {
+    fn new(store: &Arc<Memory>, number: u8, lost: Lost, lives: i64) -> Arc<Self> {
         let (store, pack) = (Arc::clone(store), Name([number; 32]));
         Arc::new(Self { store, pack, lost, lives: AtomicI64::new(lives), gave: AtomicU64::new(0) })
     }
@@ -76,10 +79,7 @@ fn together(copies: &[Arc<Copy>]) -> Arc<Failover> {
     Arc::new(Failover::new(saveset(1), all.collect()))
 }
 
-fn brought(
-    session: Arc<Failover>,
-    to: &std::path::Path,
-) -> Result<RestoreReport, MoverError> {
+fn brought(session: Arc<Failover>, to: &std::path::Path) -> Result<RestoreReport, MoverError> {
     let options = SinkOptions { overwrite: Overwrite::Never, owners: true, specials: true };
     let sink = FsSink::open(to, options).unwrap();
     let job = RestoreJob {
@@ -95,7 +95,7 @@ fn brought(
     restore(job, &sink)
 }
 
-const NOTHING: fn(u64) -> bool = |_| false;
+const NOTHING: Lost = |_| false;
 const FOR_EVER: i64 = i64::MAX;
 
 #[test]
@@ -112,15 +112,14 @@ fn what_one_copy_has_lost_is_had_from_the_next_whatever_it_is() {
     fs::write(from.join("large"), noise(9, 9 << 20)).unwrap();
     let store = Arc::new(Memory::default());
     back_up(&store, &from, 1, None);
-    let all: [(fn(u64) -> bool, fn(u64) -> bool); 4] = [
+    let all: [(Lost, Lost); 4] = [
         (|at| at % 2 == 0, |at| at % 2 == 1),
         (|at| at % 2 == 1, |at| at % 2 == 0),
         (|_| true, NOTHING),
         (|at| at > 2, NOTHING),
     ];
     for (number, (lost, other)) in all.into_iter().enumerate() {
-        let copies =
-            [Copy::new(&store, 1, lost, FOR_EVER), Copy::new(&store, 2, other, FOR_EVER)];
+        let copies = [Copy::new(&store, 1, lost, FOR_EVER), Copy::new(&store, 2, other, FOR_EVER)];
         let session = together(&copies);
         let to = folder.path().join(format!("to-{number}"));
         let report = brought(Arc::clone(&session), &to).unwrap();
@@ -134,7 +133,7 @@ fn what_one_copy_has_lost_is_had_from_the_next_whatever_it_is() {
         assert!(said[1].starts_with("datastore 'copy 1' gave"), "{number}: {said:?}");
     }
     // What all of them have lost is named, and nothing is asked for without end.
-    let lost: fn(u64) -> bool = |at| at == 0;
+    let lost: Lost = |at| at == 0;
     let copies = [1, 2, 3].map(|number| Copy::new(&store, number, lost, FOR_EVER));
     let to = folder.path().join("to-lost");
     let report = brought(together(&copies), &to).unwrap();

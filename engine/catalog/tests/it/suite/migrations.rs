@@ -1,8 +1,8 @@
 //! Migrations as objects, how long copies live, and which checks prove which copy.
 
 use simsim_catalog::{
-    Catalog, Client, CopyCheck, Datastore, DatastoreState, JobEnd, JobKind, JobStart, LastCheck, Life,
-    LifeChange, Migration, NewDeletion, NewJob, Pool, Put, Replication, Saveset, Told,
+    Catalog, Client, CopyCheck, Datastore, DatastoreState, JobEnd, JobKind, JobStart, LastCheck,
+    Life, LifeChange, Migration, NewDeletion, NewJob, Pool, Put, Replication, Saveset, Told,
 };
 use simsim_model::{Checked, Kind, Level, Outcome, ProgressSnapshot, SavesetId, StoreId};
 
@@ -126,11 +126,7 @@ fn a_migration_is_kept_as_it_was_given_and_what_it_names_is_in_use() {
     let error = catalog.delete_replication("away").unwrap_err();
     assert!(error.to_string().contains("migration 'old'"), "{error}");
     // One whose job has not ended stays.
-    let new = NewJob {
-        kind: JobKind::Migrate,
-        task_name: "old".to_owned(),
-        ..backup_job(&client)
-    };
+    let new = NewJob { kind: JobKind::Migrate, task_name: "old".to_owned(), ..backup_job(&client) };
     let job = catalog.queue_job(&new, 1).unwrap();
     assert_eq!(job.kind, JobKind::Migrate);
     assert_eq!(catalog.delete_migration("old").unwrap_err().kind(), Kind::Busy);
