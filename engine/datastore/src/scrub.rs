@@ -97,6 +97,8 @@ impl Datastore {
             if taken.is_empty() {
                 break;
             }
+            // What did not fit comes first the next time; nothing behind it is taken in its place.
+            let is_last = taken.len() < batch.len();
             let went_on = self.look_at(&taken, threads, check, progress, &found)?;
             let report = found.report.lock();
             if report.damages > damages {
@@ -113,6 +115,9 @@ impl Datastore {
             if unsaved.len() >= SAVE_AFTER {
                 self.save_seen(&unsaved, &damaged)?;
                 unsaved.clear();
+            }
+            if is_last {
+                break;
             }
         }
         let report = self.conclude(found, None)?;

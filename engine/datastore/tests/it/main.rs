@@ -12,7 +12,6 @@ mod index;
 mod kit;
 mod losses;
 mod many;
-mod repair;
 mod reread;
 mod rot;
 mod scrub;
