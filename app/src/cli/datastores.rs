@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use simsim_model::CutParameters;
+use simsim_model::{CutParameters, Kind};
 use simsim_server::api::{
     AddDriveRequest, AttachDatastoreRequest, CatalogRebuildReply, CatalogRebuildRequest,
     CollectGarbageRequest, CreateDatastoreRequest, DatastoreRequest, DatastoreView, DriveView,
-    JobReply, RebuildIndexRequest,
+    JobReply, RebuildIndexRequest, ScrubOptions, ScrubRequest,
 };
 
 use super::context::Context;
@@ -14,9 +14,9 @@ use super::follow;
 use super::kit;
 use super::paths;
 use super::screen::Screen;
-use super::table::{Column, Table};
+use super::table::{Column, Table, facts};
 use super::text::{Style, Text};
-use super::words::{count, counted, parse_size, size};
+use super::words::{count, counted, parse_size, size, when_exactly};
 use crate::exit::{self, Failure};
 
 #[derive(clap::Subcommand, Debug)]
@@ -66,6 +66,26 @@ pub enum DatastoreVerb {
         /// Do not wait for the end
         #[arg(long)]
         detach: bool,
+    },
+    /// Check what was checked longest ago, without keys: run by run everything comes round. What is damaged is healed from
+    /// copies where a replication knows the datastore
+    Scrub {
+        /// The datastore [default: the only one]
+        name: Option<String>,
+        /// At most so much of it, such as 200GB [default: all]
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        size: Option<u64>,
+        /// At most so long
+        #[arg(long, value_name = "NUMBER")]
+        minutes: Option<u32>,
+        /// Do not wait for the end
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Show a datastore: its drives, what its device says, and since when everything in it was checked
+    Show {
+        /// The datastore
+        name: String,
     },
     /// Remove what no saveset needs: what broken backups left, and what only deleted savesets had
     Collect {
@@ -164,6 +184,25 @@ pub async fn run(cx: &Context, verb: DatastoreVerb) -> Result<u8, Failure> {
             let reply: JobReply = cx.ask("datastore.rebuild-index", &request).await?;
             follow::run_to_end(cx, reply, detach).await
         }
+        DatastoreVerb::Scrub { name, size, minutes, detach } => {
+            let budget = ScrubOptions { bytes_max: size, minutes_max: minutes };
+            let request = ScrubRequest { datastore: name, budget };
+            let reply: JobReply = cx.ask("datastore.scrub", &request).await?;
+            follow::run_to_end(cx, reply, detach).await
+        }
+        DatastoreVerb::Show { name } => {
+            let datastores: Vec<DatastoreView> = cx.ask_plain("datastore.list").await?;
+            let Some(found) = datastores.into_iter().find(|one| one.name == name) else {
+                return Err(Failure::new(
+                    Kind::NotFound,
+                    format!(
+                        "there is no datastore '{name}': 'simsim datastore list' shows those that are there"
+                    ),
+                ));
+            };
+            cx.show(&found, detail)?;
+            Ok(exit::DONE)
+        }
         DatastoreVerb::Collect { name, over_budget, detach } => {
             let request = CollectGarbageRequest { datastore: name, over_budget };
             let reply: JobReply = cx.ask("datastore.collect", &request).await?;
@@ -191,6 +230,23 @@ fn folder_on(folder: &std::path::Path, node: Option<&str>) -> Result<String, Fai
 fn one(cx: &Context, datastore: DatastoreView) -> Result<u8, Failure> {
     cx.show(&datastore, |screen, datastore| list_text(screen, std::slice::from_ref(datastore)))?;
     Ok(exit::DONE)
+}
+
+fn detail(screen: &Screen, datastore: &DatastoreView) -> Result<(), Failure> {
+    list_text(screen, std::slice::from_ref(datastore))?;
+    let Some(device) = &datastore.device else { return Ok(()) };
+    let checked = match (device.packs, device.packs_never_checked, device.checked_since_unix_ms) {
+        (0, _, _) => "there is nothing to check yet".to_owned(),
+        (_, 0, Some(since)) => format!("everything since {}", when_exactly(since)),
+        (packs, never, Some(since)) => format!(
+            "{} of {} since {}; the others never",
+            count(packs - never.min(packs)),
+            counted(packs, "pack"),
+            when_exactly(since)
+        ),
+        (packs, ..) => format!("none of {}: 'simsim datastore scrub' does", counted(packs, "pack")),
+    };
+    screen.lines(facts(&[("checked", checked.into())]))
 }
 
 fn list_text(screen: &Screen, datastores: &[DatastoreView]) -> Result<(), Failure> {

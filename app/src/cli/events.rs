@@ -12,7 +12,7 @@ use super::schedules;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
 use super::text::{Style, Text};
-use super::words::{lasting_roughly, when, when_exactly};
+use super::words::{lasting_roughly, parse_size, when, when_exactly};
 use crate::exit::{self, Failure};
 
 #[derive(clap::Subcommand, Debug)]
@@ -85,7 +85,7 @@ pub enum EventVerb {
 
 #[derive(clap::Args, Debug, Default)]
 pub struct EventArguments {
-    /// What it acts on: tasks; datastores for garbage-collection and verification; replications
+    /// What it acts on: tasks; datastores for garbage-collection and verification; replications; migrations
     #[arg(value_name = "SUBJECT")]
     subjects: Vec<String>,
     /// All tasks of this task group, too; may be repeated
@@ -118,6 +118,12 @@ pub struct EventArguments {
     /// Verifications: read every byte
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", require_equals = true)]
     bytes: Option<bool>,
+    /// Verifications of datastores: only what was checked longest ago, at most so much a run, such as 200GB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    scrub_size: Option<u64>,
+    /// The same, at most so many minutes a run
+    #[arg(long, value_name = "NUMBER")]
+    scrub_minutes: Option<u32>,
     #[command(flatten)]
     drill: DrillArguments,
     /// It never runs, and suppresses events of lower priority as if it did
@@ -153,6 +159,8 @@ pub enum KindChoice {
     Backup,
     /// Runs replications
     Replication,
+    /// Runs migrations
+    Migration,
     /// Checks datastores, or the newest savesets of tasks
     Verification,
     /// Restores samples of tasks for a test
@@ -170,6 +178,7 @@ impl KindChoice {
         match self {
             KindChoice::Backup => EventKind::Backup,
             KindChoice::Replication => EventKind::Replication,
+            KindChoice::Migration => EventKind::Migration,
             KindChoice::Verification => EventKind::Verification,
             KindChoice::RestoreDrill => EventKind::RestoreDrill,
             KindChoice::GarbageCollection => EventKind::GarbageCollection,
@@ -268,6 +277,7 @@ fn empty(name: String, kind: EventKind) -> EventRequest {
         drive_group: None,
         interface: None,
         depth: None,
+        scrub: None,
         drill: None,
         retries: 0,
         retry_after_s: 0,
@@ -301,6 +311,7 @@ pub fn request_of(view: EventView) -> EventRequest {
         drive_group: view.drive_group,
         interface: view.interface,
         depth: view.depth,
+        scrub: view.scrub,
         drill: view.drill,
         retries: view.retries,
         retry_after_s: view.retry_after_s,
@@ -347,6 +358,11 @@ impl EventArguments {
         if let Some(bytes) = self.bytes {
             let depth = if bytes { VerifyDepth::Bytes } else { VerifyDepth::Structure };
             request.depth = Some(depth);
+        }
+        if self.scrub_size.is_some() || self.scrub_minutes.is_some() {
+            let budget = request.scrub.get_or_insert_default();
+            budget.bytes_max = self.scrub_size.or(budget.bytes_max);
+            budget.minutes_max = self.scrub_minutes.or(budget.minutes_max);
         }
         if self.drill.is_given() {
             self.drill.apply(request.drill.get_or_insert_default())?;

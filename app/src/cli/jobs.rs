@@ -317,7 +317,7 @@ fn problems(screen: &Screen, detail: &JobDetail, most: usize) -> Result<(), Fail
 /// What was moved, in one or two lines.
 fn figures(job: &JobView) -> Vec<String> {
     let done = &job.progress;
-    if matches!(job.kind.as_str(), "replicate" | "heal") {
+    if matches!(job.kind.as_str(), "replicate" | "migrate" | "heal") {
         return match (done.bytes_wire, done.files_done) {
             (0, 0) if job.state == JobState::Ended(Outcome::Finished) => {
                 vec!["nothing was missing".to_owned()]

@@ -36,6 +36,7 @@ mod keys;
 mod kit;
 mod lives;
 mod locations;
+mod migrations;
 pub mod notifications;
 pub mod pages;
 mod paging;
@@ -202,6 +203,11 @@ pub enum Verb {
         #[command(subcommand)]
         verb: replications::ReplicationVerb,
     },
+    /// Migrations: savesets that move to another pool or datastore
+    Migration {
+        #[command(subcommand)]
+        verb: migrations::MigrationVerb,
+    },
     /// Configuration as a file: print it, compare it, apply it
     Config {
         #[command(subcommand)]
@@ -265,6 +271,7 @@ pub fn run(verb: Verb, console: Way, common: &CommonArguments) -> Result<u8, Fai
         Verb::Interface { verb } => interfaces::run(cx, verb).await,
         Verb::Rate { verb } => rates::run(cx, verb).await,
         Verb::Replication { verb } => replications::run(cx, verb).await,
+        Verb::Migration { verb } => migrations::run(cx, verb).await,
         Verb::Config { verb } => config::run(cx, verb).await,
         Verb::Key { verb } => keys::run(cx, verb).await,
         Verb::User { verb } => users::run(cx, verb).await,

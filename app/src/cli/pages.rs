@@ -42,6 +42,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "interface",
             "rate",
             "replication",
+            "migration",
             "config",
             "key",
             "user",

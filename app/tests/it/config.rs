@@ -84,6 +84,11 @@ fn furnish(site: &Site, source: &Path) {
     let replication =
         json!({ "name": "away", "source": "main", "target": "copy", "limits": ["20MB/s"] });
     server.must("replication.add", replication);
+    let migration = json!({
+        "name": "old", "replication": "away", "levels": ["full"], "older_than_days": 30,
+        "pool": "short", "eol_days": 400
+    });
+    server.must("migration.add", migration);
     // By name the second one comes first, and it needs the first one.
     server.must("event.add", json!({ "name": "z", "kind": "replication", "subjects": ["away"] }));
     let event = json!({
@@ -116,7 +121,7 @@ fn an_exported_configuration_makes_an_empty_server_the_same_and_a_second_time_no
 
     let would = other.changes(&["diff", file]);
     assert!(would.iter().all(|(change, _)| change == "add" || change == "change"), "{would:#?}");
-    assert_eq!(would.len(), 17, "{would:#?}");
+    assert_eq!(would.len(), 18, "{would:#?}");
     assert_eq!(other.server.must("task.list", Value::Null), json!([]), "a look changes nothing");
     assert_eq!(other.changes(&["apply", file, "--dry-run"]), would);
     assert_eq!(other.changes(&["apply", file]), would);

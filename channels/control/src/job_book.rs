@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::verbs::{
     CancelJobReply, Event, FINISHED_JOBS_KEPT, JobError, JobKind, JobPhase, JobResult,
-    JobStateReply, RunningJob,
+    JobStateReply, ProvenSavesets, RunningJob,
 };
 
 /// How often a follower hears the counters.
@@ -55,6 +55,7 @@ pub struct Job {
     pace: Mutex<(Option<Instant>, u32)>,
     checked: Mutex<Option<Checked>>,
     drilled: Mutex<Option<Drilled>>,
+    proven: Mutex<Option<ProvenSavesets>>,
     result: watch::Sender<Option<JobResult>>,
 }
 
@@ -221,6 +222,7 @@ impl Job {
             pace: Mutex::new((None, 0)),
             checked: Mutex::default(),
             drilled: Mutex::default(),
+            proven: Mutex::default(),
             result: watch::Sender::new(None),
         }
     }
@@ -246,6 +248,11 @@ impl Job {
     /// Says what a restore drill came to; it stands in the result.
     pub fn drilled(&self, drilled: Drilled) {
         *lock(&self.drilled) = Some(drilled);
+    }
+
+    /// Which savesets a check found whole.
+    pub fn proven(&self, proven: ProvenSavesets) {
+        *lock(&self.proven) = Some(proven);
     }
 
     /// Reports a problem. Every kind but a note makes the outcome *finished with errors*.
@@ -314,6 +321,7 @@ impl Job {
             finished_unix_ns: now_unix_ns(),
             checked: *lock(&self.checked),
             drilled: lock(&self.drilled).clone(),
+            proven: lock(&self.proven).clone(),
         };
         result.snapshot.current.clear();
         result.fit();

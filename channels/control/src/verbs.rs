@@ -19,9 +19,11 @@ mod join;
 mod manifest;
 mod node;
 mod probe;
+mod prove;
 mod rates;
 mod recovery;
 mod replicate;
+mod scrub;
 mod transfer;
 
 pub use ask::*;
@@ -37,9 +39,11 @@ pub use join::*;
 pub use manifest::*;
 pub use node::*;
 pub use probe::*;
+pub use prove::*;
 pub use rates::*;
 pub use recovery::*;
 pub use replicate::*;
+pub use scrub::*;
 pub use transfer::*;
 
 use minicbor::{Decode, Encode};
@@ -260,6 +264,10 @@ verbs! {
     94 "delete-savesets" DeleteSavesets => DeleteSavesetsReply;
     /// When did the server come back from a backup of itself last?
     95 "server-recovered" ServerRecovered => ServerRecoveredReply;
+    /// Device: which of these savesets are whole?
+    96 "prove-savesets" ProveSavesets => ProveSavesetsReply;
+    /// Device: checks what was checked longest ago.
+    97 "scrub-datastore" ScrubDatastore => ScrubDatastoreReply;
     /// Client: restores into a scratch place and compares.
     100 "run-drill" RunDrill => RunDrillReply;
     /// Client: runs a command of its owner.

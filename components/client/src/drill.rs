@@ -15,8 +15,7 @@ use simsim_mover::tree::Tree;
 use simsim_mover::{Chosen, Proof, RestoreJob, Sampler, Selection, can_be_drilled, prove};
 use simsim_source::{Beneath, FsSink, SinkOptions};
 
-use crate::backup::end;
-use crate::restore::transfer;
+use crate::reading::Reading;
 use crate::{Client, ClientError};
 
 pub(crate) fn run(client: &Client, request: &RunDrill, job: &Arc<Job>) -> Result<(), ClientError> {
@@ -30,10 +29,10 @@ pub(crate) fn run(client: &Client, request: &RunDrill, job: &Arc<Job>) -> Result
     let policy = client.policy()?;
     let key = client.domain_key(restore.domain_key.as_ref(), ticket.store, ticket.domain)?;
     let scratch = client.scratches.make(ticket.job, &restore.target, &policy)?;
-    let transfer = transfer(client, restore, Some(job))?;
+    let reading = Reading::open(client, restore, job)?;
     let done = (|| {
         let progress = job.progress();
-        let tree = Tree::open(Arc::clone(&transfer) as _, key.clone(), restore.saveset)?;
+        let tree = Tree::open(reading.session(), key.clone(), restore.saveset)?;
         let (selection, mut drilled) = sample(&tree, request, job)?;
         let chosen = Chosen::new(&selection)?;
         let root = rustix::process::geteuid().is_root();
@@ -43,7 +42,7 @@ pub(crate) fn run(client: &Client, request: &RunDrill, job: &Arc<Job>) -> Result
         let hear = Arc::clone(&told);
         let began = Instant::now();
         let work = RestoreJob {
-            session: Arc::clone(&transfer) as _,
+            session: reading.session(),
             key: key.clone(),
             saveset: restore.saveset,
             selection,
@@ -81,7 +80,7 @@ pub(crate) fn run(client: &Client, request: &RunDrill, job: &Arc<Job>) -> Result
         drilled.compare_ms = ms(began.elapsed());
         Ok(drilled)
     })();
-    end(&transfer, done.as_ref().err().map(|error: &ClientError| error.to_string()));
+    reading.end(job, done.as_ref().err().map(|error: &ClientError| error.to_string()));
     let place = scratch.path.clone();
     let removed = scratch.remove();
     let drilled = done?;

@@ -24,6 +24,7 @@ mod own;
 mod plan;
 mod policy;
 mod probe;
+mod reading;
 mod restore;
 mod scratch;
 mod stream;

@@ -13,8 +13,9 @@ use simsim_source::{FsSink, SinkOptions};
 use simsim_transfer::HttpTransfer;
 
 use crate::addresses::routes_of;
-use crate::backup::{end, opened, patient};
+use crate::backup::{opened, patient};
 use crate::client::on_problem;
+use crate::reading::Reading;
 use crate::{Client, ClientError, Policy, plan};
 
 /// Where an empty target restores to: every path to its own place.
@@ -42,9 +43,9 @@ pub(crate) fn run(
         target => target,
     };
     let target = Path::new(OsStr::from_bytes(target));
-    let transfer = transfer(client, request, Some(job))?;
+    let reading = Reading::open(client, request, job)?;
     let work = RestoreJob {
-        session: Arc::clone(&transfer) as _,
+        session: reading.session(),
         key,
         saveset: request.saveset,
         selection,
@@ -70,7 +71,7 @@ pub(crate) fn run(
         };
         sink.and_then(|sink| Ok(simsim_mover::restore(work, &sink).map(drop)?))
     };
-    end(&transfer, done.as_ref().err().map(ToString::to_string));
+    reading.end(job, done.as_ref().err().map(ToString::to_string));
     done.map(|()| None)
 }
 

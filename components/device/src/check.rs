@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use simsim_control::Job;
 use simsim_control::verbs::{
-    CollectGarbage, CollectGarbageReply, RebuildIndex, RebuildIndexReply, VerifyDatastore,
-    VerifyDatastoreReply, VerifyMode,
+    CollectGarbage, CollectGarbageReply, RebuildIndex, RebuildIndexReply, ScrubDatastore,
+    ScrubDatastoreReply, VerifyDatastore, VerifyDatastoreReply, VerifyMode,
 };
-use simsim_datastore::{CollectOptions, CollectReport, CollectStage, DatastoreError};
+use simsim_datastore::{
+    CheckedUntil, CollectOptions, CollectReport, CollectStage, DatastoreError, ScrubBudget,
+    VerifyReport,
+};
 use simsim_format::{DomainKey, Manifest, Opener, SegmentKind, SegmentView};
 use simsim_model::{Checked, DomainId, Kind, Problem, ProblemKind, RestoreSession, SavesetId};
 use simsim_mover::{MoverError, Verified, verify};
@@ -199,6 +203,49 @@ fn packs(
         progress.bytes_read.fetch_max(at.bytes, Relaxed);
         !progress.is_cancelled()
     })?;
+    tell(report, job, found);
+    if progress.is_cancelled() { Err(MoverError::Cancelled.into()) } else { Ok(()) }
+}
+
+/// Checks what was checked longest ago. One that is cancelled has checked what it has.
+pub(crate) fn scrub(
+    lease: &Lease,
+    request: &ScrubDatastore,
+    job: &Arc<Job>,
+    threads: usize,
+    until: &mut CheckedUntil,
+) -> Result<(), DeviceError> {
+    let progress = job.progress();
+    let seconds = Duration::from_secs(request.seconds_max);
+    let budget = ScrubBudget {
+        bytes: (request.bytes_max > 0).then_some(request.bytes_max),
+        until: (request.seconds_max > 0).then(|| Instant::now().checked_add(seconds)).flatten(),
+    };
+    let mut found = Found::default();
+    let report = lease.datastore.scrub(&budget, threads, &|_| Ok(()), &|at| {
+        progress.bytes_read.fetch_max(at.bytes, Relaxed);
+        !progress.is_cancelled()
+    })?;
+    tell(report, job, &mut found);
+    job.checked(found.checked());
+    *until = lease.datastore.checked_until();
+    if progress.is_cancelled() { Err(MoverError::Cancelled.into()) } else { Ok(()) }
+}
+
+pub(crate) fn scrub_reply(
+    until: CheckedUntil,
+    result: simsim_control::verbs::JobResult,
+) -> ScrubDatastoreReply {
+    ScrubDatastoreReply {
+        result,
+        packs: until.packs,
+        packs_never: until.never,
+        oldest_unix_s: until.oldest_unix_s,
+    }
+}
+
+/// What a check of packs found, for the job.
+fn tell(report: VerifyReport, job: &Arc<Job>, found: &mut Found) {
     found.packs += report.packs;
     found.segments += report.segments;
     found.chunks += report.items;
@@ -225,7 +272,6 @@ fn packs(
             format!("{} more reads came out right only when made again", report.misreads - named);
         job.problem(Problem::new(*b"packs", ProblemKind::Note, text));
     }
-    if progress.is_cancelled() { Err(MoverError::Cancelled.into()) } else { Ok(()) }
 }
 
 /// One saveset's tree and chunks, opened and checked by name.

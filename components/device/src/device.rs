@@ -9,11 +9,11 @@ use parking_lot::{Mutex, RwLock};
 use simsim_control::verbs::{
     CreateDatastoreReply, DataEndpoint, DetachDatastoreReply, Event, FollowJobReply,
     GetKeySlotsReply, GrantTransferReply, JobError, JobKind, JobResult, ListDatastoresReply,
-    ListDomainsReply, PutKeySlotsReply, Reply, Request, RevokeTransferReply, RunningJob,
-    SetDrivesReply, SetRatesReply,
+    ListDomainsReply, ProveSavesetsReply, PutKeySlotsReply, Reply, Request, RevokeTransferReply,
+    RunningJob, SetDrivesReply, SetRatesReply,
 };
 use simsim_control::{Job, JobBook, VerbError};
-use simsim_datastore::CollectReport;
+use simsim_datastore::{CheckedUntil, CollectReport};
 use simsim_format::KeySlots;
 use simsim_model::{Kind, limits, port_registry};
 use simsim_net::tls::{Pin, TlsIdentity};
@@ -25,7 +25,7 @@ use crate::check::{self, Found};
 use crate::copies::Copied;
 use crate::grants::Grants;
 use crate::shelf::{LIST, Shelf};
-use crate::{DeviceError, copies, deletion, manifests, rates};
+use crate::{DeviceError, copies, deletion, manifests, prove, rates};
 
 /// How a device works.
 #[derive(Debug, Clone)]
@@ -163,6 +163,28 @@ impl Device {
                 self.run(number, JobKind::Verify, work, events)
                     .await
                     .map(|(result, found)| found.reply(result).into())
+            }
+            Request::ScrubDatastore(request) => {
+                let (device, request) = (Arc::clone(self), request.clone());
+                let (number, threads) = (request.job, self.options.threads);
+                let work = move |job: &Arc<Job>, until: &mut CheckedUntil| {
+                    let lease = device.shelf.lend(request.store)?;
+                    check::scrub(&lease, &request, job, threads, until)
+                };
+                self.run(number, JobKind::Verify, work, events)
+                    .await
+                    .map(|(result, until)| check::scrub_reply(until, result).into())
+            }
+            Request::ProveSavesets(request) => {
+                let (device, request) = (Arc::clone(self), request.clone());
+                let (number, threads) = (request.job, self.options.threads);
+                let work = move |job: &Arc<Job>, (): &mut ()| {
+                    let lease = device.shelf.lend(request.store)?;
+                    prove::run(&lease, &request, job, threads)
+                };
+                self.run(number, JobKind::Prove, work, events)
+                    .await
+                    .map(|(result, ())| ProveSavesetsReply { result }.into())
             }
             Request::RebuildIndex(request) => {
                 let (device, request) = (Arc::clone(self), request.clone());

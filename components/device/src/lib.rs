@@ -8,7 +8,7 @@
 //! `shelf` keeps the datastores and their list; `grants` the tickets; `session` is a transfer at
 //! work; `streams` cuts, seals and opens plain streams here; `manifests` and
 //! `check` answer the longer verbs; `copies` dials another device and copies savesets from one
-//! datastore to the other, as fast as `pace` lets it. `deletion` deletes savesets. `rates` takes in how fast all transfers may go.
+//! datastore to the other, as fast as `pace` lets it. `deletion` deletes savesets; `prove` checks them one by one. `rates` takes in how fast all transfers may go.
 
 mod check;
 mod copies;
@@ -18,6 +18,7 @@ mod error;
 mod grants;
 mod manifests;
 mod pace;
+mod prove;
 mod rates;
 mod session;
 mod shelf;

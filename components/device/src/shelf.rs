@@ -389,6 +389,9 @@ fn state_of(record: &Record, open: Result<Open, String>) -> DatastoreStateReply 
         chunks: 0,
         generation: 0,
         state: String::new(),
+        packs: 0,
+        packs_never_checked: 0,
+        checked_since_unix_s: None,
     };
     match open {
         Err(why) => reply.state = format!("not served: {why}"),
@@ -400,6 +403,10 @@ fn state_of(record: &Record, open: Result<Open, String>) -> DatastoreStateReply 
             reply.savesets = state.savesets;
             reply.chunks = state.chunks;
             reply.generation = state.generation;
+            let checked = open.datastore.checked_until();
+            reply.packs = checked.packs;
+            reply.packs_never_checked = checked.never;
+            reply.checked_since_unix_s = checked.oldest_unix_s;
             reply.state = match state.read_only {
                 Some(why) => format!("read-only: {why}"),
                 None => "ready".to_owned(),

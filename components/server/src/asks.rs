@@ -217,6 +217,8 @@ async fn read_own(
     let granted = grant(house, &wish, None, client.id).await?;
     tracing::info!(client = %client.name, saveset = %saveset.saveset, "reads its own saveset");
     Ok(StartRestore {
+        other_copies: Vec::new(),
+        datastore: String::new(),
         device_addresses: granted.urls,
         device_keys: granted.device_keys,
         client_keys: granted.client_keys,

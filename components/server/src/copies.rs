@@ -59,7 +59,7 @@ impl House {
     }
 
     /// In service, and its device is reached now.
-    fn is_served(&self, datastore: &Datastore) -> bool {
+    pub(crate) fn is_served(&self, datastore: &Datastore) -> bool {
         let line = self.nodes.status(datastore.device).and_then(|status| status.line);
         datastore.state == DatastoreState::Active && line.is_some_and(|line| !line.is_lost())
     }

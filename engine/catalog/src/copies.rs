@@ -6,12 +6,12 @@
 use rusqlite::params;
 use simsim_model::{SavesetId, StoreId};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, next_number};
 use crate::cells::{Cells, count_cell};
 use crate::deletions;
 use crate::domains;
 use crate::savesets::{self, put_saveset, saveset_by_id};
-use crate::sql::Session;
+use crate::sql::{Optional, Session};
 use crate::{CatalogError, Domain, Saveset, SavesetState};
 
 /// A copy of a saveset.
@@ -21,6 +21,8 @@ pub struct SavesetCopy {
     pub store: StoreId,
     /// Position among all savesets of that datastore.
     pub sequence: u64,
+    /// Of this listing: a copy that is deleted and made again has another one.
+    pub number: u64,
 }
 
 impl Catalog {
@@ -141,11 +143,26 @@ fn put_copy(
     store: StoreId,
     sequence: u64,
 ) -> Result<(), CatalogError> {
-    transaction.execute(
-        "INSERT INTO copies (saveset, store, sequence) VALUES (?1, ?2, ?3)
-         ON CONFLICT (saveset, store) DO UPDATE SET sequence = excluded.sequence",
-        params![saveset.as_bytes(), store.as_bytes(), count_cell(sequence)?],
-    )?;
+    let sequence = count_cell(sequence)?;
+    let known: Option<i64> = transaction
+        .query_row(
+            "SELECT sequence FROM copies WHERE saveset = ?1 AND store = ?2",
+            params![saveset.as_bytes(), store.as_bytes()],
+            |row| row.get(0),
+        )
+        .optional()?;
+    // At another place of the datastore's order it is another copy: what was proven of the former one is
+    // not proven of it.
+    if known != Some(sequence) {
+        let number = next_number(transaction, "copy")?;
+        transaction.execute(
+            "INSERT INTO copies (saveset, store, sequence, number, after_job)
+             VALUES (?1, ?2, ?3, ?4, COALESCE((SELECT last_value FROM counters WHERE name = 'job'), 0))
+             ON CONFLICT (saveset, store) DO UPDATE SET sequence = excluded.sequence,
+                 number = excluded.number, after_job = excluded.after_job",
+            params![saveset.as_bytes(), store.as_bytes(), sequence, number],
+        )?;
+    }
     deletions::is_there_again(transaction, saveset, store)
 }
 
@@ -173,5 +190,6 @@ fn from_row(cells: &Cells<'_>) -> Result<SavesetCopy, CatalogError> {
         saveset: cells.id("saveset")?,
         store: cells.id("store")?,
         sequence: cells.count("sequence")?,
+        number: cells.count("number")?,
     })
 }

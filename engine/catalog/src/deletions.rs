@@ -40,6 +40,8 @@ pub struct Deletion {
     pub asked_by: String,
     /// The second person's approval, where it took one.
     pub approval: Option<u64>,
+    /// Of a migration: the datastore with the copy that lets it go.
+    pub copy_in: Option<StoreId>,
     pub decided_unix_ms: i64,
     pub told_unix_ms: Option<i64>,
     pub done_unix_ms: Option<i64>,
@@ -65,6 +67,8 @@ pub struct NewDeletion {
     pub why: String,
     pub asked_by: String,
     pub approval: Option<u64>,
+    /// Of a migration: the datastore with the copy that lets it go.
+    pub copy_in: Option<StoreId>,
 }
 
 /// What a device is to be told.
@@ -186,10 +190,14 @@ impl Catalog {
                                  WHERE saveset = ?1 AND store = ?2",
                                 params![id, store],
                             )?;
-                            transaction.execute(
-                                "DELETE FROM copies WHERE saveset = ?1 AND store = ?2",
-                                params![id, store],
-                            )?;
+                            for table in ["copies", "copy_lives", "copy_checks"] {
+                                transaction.execute(
+                                    &format!(
+                                        "DELETE FROM {table} WHERE saveset = ?1 AND store = ?2"
+                                    ),
+                                    params![id, store],
+                                )?;
+                            }
                         }
                     }
                     Told::Busy(why) => {
@@ -236,14 +244,15 @@ pub(crate) fn decide(
     now_unix_ms: i64,
 ) -> Result<(), CatalogError> {
     transaction.execute(
-        "INSERT INTO deletions (saveset, store, why, asked_by, approval, decided_unix_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (saveset, store) DO NOTHING",
+        "INSERT INTO deletions (saveset, store, why, asked_by, approval, copy_in, decided_unix_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (saveset, store) DO NOTHING",
         params![
             new.saveset.as_bytes(),
             new.store.as_bytes(),
             new.why,
             new.asked_by,
             new.approval.map(count_cell).transpose()?,
+            new.copy_in.as_ref().map(StoreId::as_bytes),
             now_unix_ms
         ],
     )?;
@@ -341,6 +350,7 @@ fn from_row(cells: &Cells<'_>) -> Result<Deletion, CatalogError> {
         why: cells.get("why")?,
         asked_by: cells.get("asked_by")?,
         approval: approval.map(i64::unsigned_abs),
+        copy_in: cells.id_or_none("copy_in")?,
         decided_unix_ms: cells.get("decided_unix_ms")?,
         told_unix_ms: cells.get("told_unix_ms")?,
         done_unix_ms: cells.get("done_unix_ms")?,

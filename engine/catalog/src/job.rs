@@ -16,12 +16,16 @@ pub enum JobKind {
     Backup,
     Restore,
     Verify,
+    /// Checks of a datastore what was checked longest ago, up to a budget. It says nothing about all of it.
+    Scrub,
     /// Makes a datastore's index again from its packs.
     Rebuild,
     /// Removes what no saveset of a datastore needs.
     Collect,
     /// Copies savesets into another datastore.
     Replicate,
+    /// Copies savesets into another datastore, proves the copies, and may let the originals go.
+    Migrate,
     /// Brings what a datastore has lost from a copy.
     Heal,
     /// Runs a command of a client's owner.
@@ -36,9 +40,11 @@ impl JobKind {
             JobKind::Backup => "backup",
             JobKind::Restore => "restore",
             JobKind::Verify => "verify",
+            JobKind::Scrub => "scrub",
             JobKind::Rebuild => "rebuild",
             JobKind::Collect => "collect",
             JobKind::Replicate => "replicate",
+            JobKind::Migrate => "migrate",
             JobKind::Heal => "heal",
             JobKind::Command => "command",
             JobKind::Drill => "drill",
@@ -50,9 +56,11 @@ impl JobKind {
             JobKind::Backup,
             JobKind::Restore,
             JobKind::Verify,
+            JobKind::Scrub,
             JobKind::Rebuild,
             JobKind::Collect,
             JobKind::Replicate,
+            JobKind::Migrate,
             JobKind::Heal,
             JobKind::Command,
             JobKind::Drill,

@@ -9,6 +9,7 @@ use simsim_model::{Checked, Outcome, SavesetId, StoreId};
 use crate::backups::{Hold, MadeFor};
 use crate::catalog::Catalog;
 use crate::cells::{Cells, count_cell};
+use crate::copy_lives::copy_lives;
 use crate::deletions::{self, Deletion, NewDeletion};
 use crate::pools::{self, Pool};
 use crate::savesets::{self, Saveset};
@@ -43,6 +44,8 @@ pub struct Life {
     pub made_for: MadeFor,
     pub pool: String,
     pub eol_unix_s: Option<i64>,
+    /// A copy whose pool or EOL a migration gave it: its task's EOL is not its.
+    pub own_life: bool,
     /// Of manifest and extension the later one; 0: none.
     pub lock_until_unix_s: u64,
     pub hold: Option<Hold>,
@@ -235,6 +238,7 @@ impl Catalog {
 
 fn lives(catalog: &Session<'_>) -> Result<Vec<Life>, CatalogError> {
     let checks = Checks::read(catalog)?;
+    let own = copy_lives(catalog)?;
     let mut pending: HashMap<(SavesetId, StoreId), Deletion> = HashMap::new();
     for deletion in deletions::pending(catalog)? {
         pending.insert((deletion.saveset, deletion.store), deletion);
@@ -244,10 +248,11 @@ fn lives(catalog: &Session<'_>) -> Result<Vec<Life>, CatalogError> {
         backups.pool, backups.eol_unix_s, backups.lock_until_unix_s AS extended_until,
         backups.hold_by, backups.hold_why, backups.hold_since_unix_ms";
     let mut ask = catalog.prepare_cached(&format!(
-        "SELECT savesets.*, savesets.store AS there, {BACKUP} FROM savesets
+        "SELECT savesets.*, savesets.store AS there, -1 AS copy, 0 AS after_job, {BACKUP} FROM savesets
              JOIN backups ON backups.saveset = savesets.saveset WHERE state = 'present'
          UNION ALL
-         SELECT savesets.*, copies.store AS there, {BACKUP} FROM copies
+         SELECT savesets.*, copies.store AS there, copies.number AS copy, copies.after_job AS after_job,
+                 {BACKUP} FROM copies
              JOIN savesets ON savesets.saveset = copies.saveset
              JOIN backups ON backups.saveset = copies.saveset
          ORDER BY number, there"
@@ -268,9 +273,19 @@ fn lives(catalog: &Session<'_>) -> Result<Vec<Life>, CatalogError> {
             }),
             None => None,
         };
-        let (check, checked_unix_ms) =
-            checks.of(saveset.saveset, store, saveset.committed_unix_ns.div_euclid(1_000_000));
+        let copy: i64 = cells.get("copy")?;
+        let since = match u64::try_from(copy) {
+            Ok(number) => Since::Copy { number, after_job: cells.count("after_job")? },
+            Err(_) => Since::Commit(saveset.committed_unix_ns.div_euclid(1_000_000)),
+        };
+        let (check, checked_unix_ms) = checks.of(saveset.saveset, store, since);
         let pool: Option<String> = cells.get("pool")?;
+        let mut eol_unix_s: Option<i64> = cells.get("eol_unix_s")?;
+        // What stands beside a copy is of the copy only while it is one.
+        let own = own.get(&(saveset.saveset, store)).filter(|_| copy >= 0);
+        let pool = own.and_then(|own| own.pool.clone()).or(pool);
+        // Of an EOL that a person gave the backup, and that of the copy, the later one counts.
+        eol_unix_s = eol_unix_s.max(own.and_then(|own| own.eol_unix_s));
         lives.push(Life {
             store,
             number: cells.count("number")?,
@@ -278,7 +293,8 @@ fn lives(catalog: &Session<'_>) -> Result<Vec<Life>, CatalogError> {
             found: cells.get("found")?,
             made_for: cells.word("made_for", MadeFor::parse)?,
             pool: pool.unwrap_or_else(|| pools::DEFAULT_POOL.to_owned()),
-            eol_unix_s: cells.get("eol_unix_s")?,
+            eol_unix_s,
+            own_life: own.is_some(),
             lock_until_unix_s: saveset.lock_until_unix_s.max(cells.count("extended_until")?),
             hold,
             check,
@@ -293,10 +309,30 @@ fn lives(catalog: &Session<'_>) -> Result<Vec<Life>, CatalogError> {
 /// What verifications have found, the newest of each kind.
 #[derive(Default)]
 struct Checks {
-    /// Of whole datastores: when they began, and whether all was sound.
-    whole: HashMap<StoreId, (i64, bool)>,
-    /// Of single savesets: when, and whether it was whole.
-    single: HashMap<(SavesetId, StoreId), (i64, bool)>,
+    /// Of whole datastores.
+    whole: HashMap<StoreId, Found>,
+    /// Of single savesets.
+    single: HashMap<(SavesetId, StoreId), Found>,
+    /// Of copies, by migrations: the number of the copy, when, and whether it was whole.
+    copies: HashMap<(SavesetId, StoreId), (u64, i64, bool)>,
+}
+
+/// One finding: when the check began, whether all was sound, and the job.
+#[derive(Clone, Copy)]
+struct Found {
+    at: i64,
+    sound: bool,
+    job: u64,
+}
+
+/// Since when something lies in a datastore.
+#[derive(Clone, Copy)]
+enum Since {
+    /// The instant of its commit.
+    Commit(i64),
+    /// A copy: its listing, and the last job that was queued before that. The instant in its manifest is
+    /// that of the original.
+    Copy { number: u64, after_job: u64 },
 }
 
 impl Checks {
@@ -319,6 +355,7 @@ impl Checks {
             let outcome = cells.word("outcome", Outcome::parse)?;
             let store = cells.id("store")?;
             let at = cells.get("started_unix_ms")?;
+            let job = cells.count("job")?;
             // One that was cancelled or failed says nothing.
             if !matches!(outcome, Outcome::Finished | Outcome::FinishedWithErrors) {
                 continue;
@@ -326,12 +363,12 @@ impl Checks {
             let sound = checked.damaged == 0;
             match cells.id_or_none::<SavesetId>("saveset")? {
                 Some(saveset) => {
-                    checks.single.insert((saveset, store), (at, sound));
+                    checks.single.insert((saveset, store), Found { at, sound, job });
                 }
                 None => {
-                    checks.whole.insert(store, (at, sound));
+                    checks.whole.insert(store, Found { at, sound, job });
                     if !sound {
-                        unclear.push((cells.count("job")?, store, at));
+                        unclear.push((job, store, at));
                     }
                 }
             }
@@ -339,25 +376,51 @@ impl Checks {
         drop(rows);
         for (job, store, at) in unclear {
             for saveset in named_by(catalog, job)? {
-                let of = checks.single.entry((saveset, store)).or_insert((at, false));
-                if of.0 <= at {
-                    *of = (at, false);
+                let found = Found { at, sound: false, job };
+                let of = checks.single.entry((saveset, store)).or_insert(found);
+                if of.at <= at {
+                    *of = found;
                 }
             }
+        }
+        let mut ask = catalog.prepare_cached("SELECT * FROM copy_checks")?;
+        let mut rows = ask.query([])?;
+        while let Some(row) = rows.next()? {
+            let cells = Cells::new("copy_checks", row);
+            let whole = cells.get::<i64>("whole")? != 0;
+            let found = (cells.count("copy")?, cells.get("checked_unix_ms")?, whole);
+            checks.copies.insert((cells.id("saveset")?, cells.id("store")?), found);
         }
         Ok(checks)
     }
 
-    /// The newest check of a saveset that began after it was committed.
-    fn of(&self, saveset: SavesetId, store: StoreId, committed: i64) -> (LastCheck, Option<i64>) {
-        let single = self
-            .single
-            .get(&(saveset, store))
-            .map(|(at, sound)| (*at, if *sound { LastCheck::Whole } else { LastCheck::Damaged }));
+    /// The newest check of a saveset that began after it came there.
+    fn of(&self, saveset: SavesetId, store: StoreId, since: Since) -> (LastCheck, Option<i64>) {
+        let verdict = |sound| if sound { LastCheck::Whole } else { LastCheck::Damaged };
+        let is_later = |found: &Found| match since {
+            Since::Commit(_) => true,
+            Since::Copy { after_job, .. } => found.job > after_job,
+        };
+        // That an earlier copy was damaged counts until the one of now is proven.
+        let single = self.single.get(&(saveset, store));
+        let single = single.filter(|found| !found.sound || is_later(found));
+        let single = single.map(|found| (found.at, verdict(found.sound)));
         // One of all that found damage does not say that this one is sound.
-        let whole = self.whole.get(&store).filter(|(at, sound)| *sound && *at > committed);
-        let whole = whole.map(|(at, _)| (*at, LastCheck::Whole));
-        match single.into_iter().chain(whole).max() {
+        let whole = self.whole.get(&store).filter(|found| {
+            found.sound
+                && match since {
+                    Since::Commit(committed) => found.at > committed,
+                    Since::Copy { .. } => is_later(found),
+                }
+        });
+        let whole = whole.map(|found| (found.at, LastCheck::Whole));
+        let copy = match (since, self.copies.get(&(saveset, store))) {
+            (Since::Copy { number, .. }, Some((copy, at, whole))) if *copy == number => {
+                Some((*at, verdict(*whole)))
+            }
+            _ => None,
+        };
+        match single.into_iter().chain(whole).chain(copy).max() {
             Some((at, check)) => (check, Some(at)),
             None => (LastCheck::NotYet, None),
         }

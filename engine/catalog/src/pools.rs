@@ -99,6 +99,7 @@ impl Catalog {
             }
             // Backups whose savesets are all gone do not hold it.
             transaction.execute("UPDATE backups SET pool = NULL WHERE pool = ?1", [name])?;
+            transaction.execute("DELETE FROM copy_lives WHERE pool = ?1", [name])?;
             transaction.execute("DELETE FROM pools WHERE name = ?1", [name])?;
             Ok(pool)
         })
@@ -125,13 +126,26 @@ fn users(catalog: &Session<'_>, name: &str) -> Result<Vec<String>, CatalogError>
         "SELECT saveset FROM backups WHERE COALESCE(pool, 'default') = ?1
              AND (EXISTS (SELECT 1 FROM savesets
                      WHERE savesets.saveset = backups.saveset AND state = 'present')
-                 OR EXISTS (SELECT 1 FROM copies WHERE copies.saveset = backups.saveset))
+                 OR EXISTS (SELECT 1 FROM copies WHERE copies.saveset = backups.saveset
+                     AND NOT EXISTS (SELECT 1 FROM copy_lives
+                         WHERE copy_lives.saveset = copies.saveset
+                             AND copy_lives.store = copies.store AND copy_lives.pool IS NOT NULL)))
          ORDER BY number DESC",
     )?;
     let mut rows = ask.query([name])?;
     while let Some(row) = rows.next()? {
         let saveset: SavesetId = Cells::new("backups", row).id("saveset")?;
         users.push(format!("saveset {}", saveset.short()));
+    }
+    let mut ask = catalog.prepare_cached(
+        "SELECT copies.saveset AS saveset FROM copies JOIN copy_lives
+             ON copy_lives.saveset = copies.saveset AND copy_lives.store = copies.store
+         WHERE copy_lives.pool = ?1 ORDER BY copies.number DESC",
+    )?;
+    let mut rows = ask.query([name])?;
+    while let Some(row) = rows.next()? {
+        let saveset: SavesetId = Cells::new("copies", row).id("saveset")?;
+        users.push(format!("the copy of saveset {}", saveset.short()));
     }
     Ok(users)
 }

@@ -101,9 +101,7 @@ impl Catalog {
 
     /// One replication. Errors: `NotFound`.
     pub fn replication(&self, name: &str) -> Result<Replication, CatalogError> {
-        self.read("look up a replication", |catalog| {
-            by_name(catalog, name)?.ok_or_else(|| CatalogError::not_found("replication", name))
-        })
+        self.read("look up a replication", |catalog| there(catalog, name))
     }
 
     /// Removes a replication; the copies that it made stay. Errors: `NotFound`.
@@ -116,6 +114,10 @@ impl Catalog {
             }
         })
     }
+}
+
+pub(crate) fn there(catalog: &Session<'_>, name: &str) -> Result<Replication, CatalogError> {
+    by_name(catalog, name)?.ok_or_else(|| CatalogError::not_found("replication", name))
 }
 
 fn by_name(catalog: &Session<'_>, name: &str) -> Result<Option<Replication>, CatalogError> {

@@ -29,6 +29,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("task group", "task_groups", "name"),
     ("datastore", "datastores", "name"),
     ("replication", "replications", "name"),
+    ("migration", "migrations", "name"),
     ("command", "commands", "name"),
     ("drive group", "drive_groups", "name"),
     ("media pool", "pools", "name"),

@@ -39,6 +39,7 @@ mod rebuild;
 mod reread;
 mod room;
 mod root;
+mod scrub;
 mod slots;
 mod state;
 mod tombstones;
@@ -55,6 +56,7 @@ pub use rebuild::RebuildReport;
 pub use room::{
     NAME_BYTES, NAMES_OWN, NAMES_SHARED, Room, WAITING_BYTES_MAX, WAITING_OF_ONE_BYTES_MAX,
 };
+pub use scrub::{CheckedUntil, ScrubBudget};
 pub use state::DatastoreState;
 pub use verify::{Damage, SegmentCheck, VerifyProgress, VerifyReport};
 pub use write_session::{SessionOptions, WriteSession};

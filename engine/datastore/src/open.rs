@@ -20,6 +20,7 @@ use crate::pack_table::pack_key;
 use crate::reread::Doubtful;
 use crate::room::Room;
 use crate::root::{Root, name_fits, read_copies};
+use crate::scrub::Dates;
 use crate::tombstones::Tombstones;
 use crate::write_session::{SessionOptions, WriteSession};
 use crate::{DatastoreError, ReadSession, fence, quarantine};
@@ -94,6 +95,8 @@ pub(crate) struct Inner {
     pub(crate) slots: Mutex<()>,
     /// Held while the list of what is lost is written.
     pub(crate) quarantine: Mutex<()>,
+    /// When each pack was checked last.
+    pub(crate) dates: Dates,
     /// Held while the generation is raised late.
     raising: Mutex<()>,
     pub(crate) read_only: Mutex<Option<(Kind, String)>>,
@@ -200,6 +203,7 @@ impl Datastore {
             sealing: RwLock::new(()),
             slots: Mutex::new(()),
             quarantine: Mutex::new(()),
+            dates: Dates::default(),
             raising: Mutex::new(()),
             read_only: Mutex::new(None),
             damaged_packs: Mutex::new(findings.damaged_packs),

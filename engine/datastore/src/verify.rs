@@ -77,8 +77,8 @@ impl VerifyReport {
 
 /// What all threads of a check have found.
 #[derive(Default)]
-struct Found {
-    report: Mutex<VerifyReport>,
+pub(crate) struct Found {
+    pub(crate) report: Mutex<VerifyReport>,
     /// Segments that are out of dedup and can be read.
     sound: Mutex<Vec<(Name, PackSegment)>>,
     /// Something refers to what is not there, or not relied on.
@@ -167,25 +167,42 @@ impl Datastore {
         check: SegmentCheck<'_>,
         progress: &(dyn Fn(VerifyProgress) -> bool + Sync),
     ) -> Result<VerifyReport, DatastoreError> {
+        let losses = self.inner.index.losses();
+        let packs = self.inner.index.packs();
+        let found = Found::default();
+        if !self.look_at(&packs, threads, check, progress, &found)? {
+            return Err(DatastoreError::invalid("the check was stopped before its end"));
+        }
+        let report = self.conclude(found, Some(losses))?;
+        self.note_checked(&packs, &HashSet::new())?;
+        Ok(report)
+    }
+
+    /// Looks at every segment of these packs, in their order. Whether it was not stopped before its end.
+    pub(crate) fn look_at(
+        &self,
+        packs: &[(Name, u64)],
+        threads: usize,
+        check: SegmentCheck<'_>,
+        progress: &(dyn Fn(VerifyProgress) -> bool + Sync),
+        found: &Found,
+    ) -> Result<bool, DatastoreError> {
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
             threads => threads,
         };
-        let losses = self.inner.index.losses();
-        let packs = self.inner.index.packs();
         let stopped = AtomicBool::new(false);
-        let found = Found::default();
-        let line = Line { packs: &packs, place: Mutex::default() };
+        let line = Line { packs, place: Mutex::default() };
         let work = || -> Result<(), DatastoreError> {
             while !stopped.load(Ordering::Relaxed) {
-                let Some((pack, segment)) = self.next_segment(&line, &found)? else { break };
+                let Some((pack, segment)) = self.next_segment(&line, found)? else { break };
                 if let Some(segment) = segment {
-                    self.verify_segment(&pack, segment, check, &found)?;
+                    self.verify_segment(&pack, segment, check, found)?;
                     if pack.left.fetch_sub(1, Ordering::AcqRel) > 1 {
                         continue;
                     }
                 }
-                self.end_pack(&pack, &found);
+                self.end_pack(&pack, found);
                 let done = {
                     let mut report = found.report.lock();
                     report.packs += 1;
@@ -212,20 +229,32 @@ impl Datastore {
                 });
             }
         });
-        if let Some(error) = found.failed.into_inner() {
-            return Err(error);
+        match found.failed.lock().take() {
+            Some(error) => Err(error),
+            None => Ok(!stopped.load(Ordering::Relaxed)),
         }
-        if stopped.load(Ordering::Relaxed) {
-            return Err(DatastoreError::invalid("the check was stopped before its end"));
-        }
+    }
+
+    /// What follows from what was seen: segments that are sound again, nodes above what is lost, manifests. `losses`:
+    /// everything was looked at, and so many losses were known when it began.
+    pub(crate) fn conclude(
+        &self,
+        found: Found,
+        losses: Option<u64>,
+    ) -> Result<VerifyReport, DatastoreError> {
         let mut report = found.report.into_inner();
         let mut changed = found.changed.into_inner();
         changed |= self.trust_again(found.sound.into_inner())?;
-        if report.damages > 0 || found.dangling.into_inner() {
-            self.distrust_above(&packs, &mut report)?;
+        // What an earlier run found may not have come so far.
+        let known = losses.is_none() && !self.inner.index.distrusted().is_empty();
+        if report.damages > 0 || found.dangling.into_inner() || known {
+            self.distrust_above(&self.inner.index.packs(), &mut report)?;
         }
         self.verify_manifests(&mut report)?;
-        if report.damages == 0 && self.inner.check_writable().is_ok() {
+        if let Some(losses) = losses
+            && report.damages == 0
+            && self.inner.check_writable().is_ok()
+        {
             changed |= self.inner.index.settle_losses(losses)?;
         }
         if report.damages > 0 || changed {

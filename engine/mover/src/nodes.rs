@@ -55,6 +55,29 @@ impl NodeReader {
             .next()
             .flatten()
             .ok_or_else(missing)?;
+        let mut place = place;
+        loop {
+            let read = self.read_at(&mut inner, place, name);
+            let error = match read {
+                Ok(node) => return Ok(node),
+                Err(error @ MoverError::Session(_)) => return Err(error),
+                Err(error) => error,
+            };
+            // Another copy may have it.
+            match self.session.elsewhere(std::slice::from_ref(name), place)?.first() {
+                Some(Some(other)) => place = *other,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    fn read_at(
+        &self,
+        inner: &mut Inner,
+        place: SegmentPlace,
+        name: &Name,
+    ) -> Result<Node, MoverError> {
+        let missing = || MoverError::Missing { what: "the node", name: name.to_string() };
         let bytes = self.session.get(&[place])?.into_iter().next().flatten().ok_or_else(missing)?;
         let view = SegmentView::parse(bytes)?;
         let nodes = inner.opener.open_nodes(&view)?;

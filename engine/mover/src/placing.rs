@@ -1,6 +1,6 @@
 //! The hands of a restore: segments fetched, opened and checked, files written and placed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -244,12 +244,46 @@ impl<'a> Shared<'a> {
         (left > 0).then_some(note).into_iter().collect()
     }
 
-    fn segment(&self, opener: &mut Opener, place: SegmentPlace, uses: Vec<(Name, Use<'_>)>) {
+    /// Writes what is wanted of a segment; what cannot be had from it, from other copies.
+    fn segment<'u>(&self, opener: &mut Opener, place: SegmentPlace, uses: Vec<(Name, Use<'u>)>) {
+        let mut open = vec![(place, uses)];
+        while let Some((place, uses)) = open.pop() {
+            let lacking = self.of_segment(opener, place, uses);
+            if lacking.is_empty() || self.failed.lock().is_some() {
+                continue;
+            }
+            let names: Vec<Name> = lacking.iter().map(|(name, _, _)| *name).collect();
+            let others = match self.job.session.elsewhere(&names, place) {
+                Ok(others) => others,
+                Err(error) => {
+                    self.failed.lock().get_or_insert(error.into());
+                    return;
+                }
+            };
+            let mut again: BTreeMap<SegmentPlace, Vec<(Name, Use<'u>)>> = BTreeMap::new();
+            let others = others.into_iter().chain(std::iter::repeat(None));
+            for ((name, at, reason), other) in lacking.into_iter().zip(others) {
+                match other {
+                    Some(other) => again.entry(other).or_default().push((name, at)),
+                    None => self.lost(&at.file, reason),
+                }
+            }
+            open.extend(again);
+        }
+    }
+
+    /// Writes what one segment gives. Answers what it does not, and why.
+    fn of_segment<'u>(
+        &self,
+        opener: &mut Opener,
+        place: SegmentPlace,
+        uses: Vec<(Name, Use<'u>)>,
+    ) -> Vec<(Name, Use<'u>, String)> {
         let fetched = match self.job.session.get(&[place]) {
             Ok(mut answer) => answer.pop().flatten(),
             Err(error) => {
                 self.failed.lock().get_or_insert(error.into());
-                return;
+                return Vec::new();
             }
         };
         let opened = fetched
@@ -264,38 +298,35 @@ impl<'a> Shared<'a> {
                     .collect();
                 Ok((plaintext, ranges))
             });
-        match opened {
-            Err(reason) => {
-                for (_, at) in &uses {
-                    self.lost(&at.file, reason.clone());
-                }
+        let (plaintext, ranges) = match opened {
+            Ok(opened) => opened,
+            Err(why) => {
+                return uses.into_iter().map(|(name, at)| (name, at, why.clone())).collect();
             }
-            Ok((plaintext, ranges)) => {
-                for (name, at) in uses {
-                    if self.failed.lock().is_some() {
-                        return;
-                    }
-                    let chunk = ranges.get(&name).and_then(|range| plaintext.get(range.clone()));
-                    match chunk {
-                        // Two contents of one name: seen where they differ in length (IDX11).
-                        Some(chunk) if chunk.len() != at.length as usize => {
-                            let (found, wanted) = (chunk.len(), at.length);
-                            let reason = format!(
-                                "chunk {name} has {found} bytes in the datastore and {wanted} in the \
-                                 file: it is another content of the same name"
-                            );
-                            self.lost(&at.file, reason);
-                        }
-                        Some(chunk) if opener.check_chunk(&name, chunk).is_ok() => {
-                            self.write(&at, chunk);
-                        }
-                        _ => {
-                            self.lost(&at.file, format!("chunk {name} is damaged"));
-                        }
-                    }
+        };
+        let mut lacking = Vec::new();
+        for (name, at) in uses {
+            if self.failed.lock().is_some() {
+                return Vec::new();
+            }
+            let chunk = ranges.get(&name).and_then(|range| plaintext.get(range.clone()));
+            match chunk {
+                // Two contents of one name: seen where they differ in length (IDX11).
+                Some(chunk) if chunk.len() != at.length as usize => {
+                    let (found, wanted) = (chunk.len(), at.length);
+                    let reason = format!(
+                        "chunk {name} has {found} bytes in the datastore and {wanted} in the \
+                         file: it is another content of the same name"
+                    );
+                    lacking.push((name, at, reason));
                 }
+                Some(chunk) if opener.check_chunk(&name, chunk).is_ok() => {
+                    self.write(&at, chunk);
+                }
+                _ => lacking.push((name, at, format!("chunk {name} is damaged"))),
             }
         }
+        lacking
     }
 
     fn write(&self, at: &Use<'_>, chunk: &[u8]) {

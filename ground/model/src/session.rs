@@ -150,6 +150,16 @@ pub trait RestoreSession: Send + Sync {
     /// Whole segments, in order; `None` where one cannot be read any more.
     /// At most `limits::PLACES_PER_REQUEST_MAX` places.
     fn get(&self, places: &[SegmentPlace]) -> Result<Vec<Option<Bytes>>, SessionError>;
+
+    /// For each name, in order: where it lies in another copy than the segment that it was not had from; `None`:
+    /// there is none that was not tried. A session of one datastore knows no other.
+    fn elsewhere(
+        &self,
+        names: &[Name],
+        _not_in: SegmentPlace,
+    ) -> Result<Vec<Option<SegmentPlace>>, SessionError> {
+        Ok(vec![None; names.len()])
+    }
 }
 
 impl<T: BackupSession + ?Sized> BackupSession for std::sync::Arc<T> {
@@ -185,5 +195,12 @@ impl<T: RestoreSession + ?Sized> RestoreSession for std::sync::Arc<T> {
     }
     fn get(&self, places: &[SegmentPlace]) -> Result<Vec<Option<Bytes>>, SessionError> {
         (**self).get(places)
+    }
+    fn elsewhere(
+        &self,
+        names: &[Name],
+        not_in: SegmentPlace,
+    ) -> Result<Vec<Option<SegmentPlace>>, SessionError> {
+        (**self).elsewhere(names, not_in)
     }
 }

@@ -268,7 +268,8 @@ fn eol(saveset: &Saveset, policies: &Policies) -> Option<(Timestamp, EolOf)> {
     if let Some(until) = saveset.eol {
         return Some((until, EolOf::Saveset));
     }
-    let of_task = policies.task_eol_days.get(&saveset.task).map(|days| (*days, EolOf::Task));
+    let of_task = policies.task_eol_days.get(&saveset.task).filter(|_| !saveset.own_life);
+    let of_task = of_task.map(|days| (*days, EolOf::Task));
     let of_pool = || Some((policies.pools.get(&saveset.pool)?.eol_days()?, EolOf::Pool));
     let (days, of) = of_task.or_else(of_pool)?;
     let days = SignedDuration::from_hours(i64::from(days) * 24);

@@ -51,6 +51,8 @@ pub struct Saveset {
     pub check: Check,
     /// Set by a person for this saveset, in place of the EOL of its task or pool.
     pub eol: Option<Timestamp>,
+    /// A copy that was given a life of its own: the EOL of its task is not its.
+    pub own_life: bool,
     /// See [`extend_lock`](crate::extend_lock).
     pub locked_until: Option<Timestamp>,
     /// Who holds it and why, as it is to be shown.

@@ -7,12 +7,13 @@ use simsim_server::api::{
     AddPoolRequest, AddRateRequest, AddReplicationRequest, CalendarRequest, CalendarView,
     ClientPlaceRequest, ClientView, ClientWakeRequest, CommandRequest, CommandView, DatastoreView,
     DriveGroupRequest, DriveGroupView, EventRequest, EventView, LocationRequest, LocationView,
-    NotificationRequest, NotificationView, PoolView, QueueView, RatesView, ReplicationView,
-    ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView, TaskRequest, TaskView,
+    MigrationRequest, MigrationView, NotificationRequest, NotificationView, PoolView, QueueView,
+    RatesView, ReplicationView, ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView,
+    TaskRequest, TaskView,
 };
 
 use crate::cli::context::{Context, defect};
-use crate::cli::{events, notifications};
+use crate::cli::{events, migrations, notifications};
 use crate::exit::Failure;
 
 /// The only version of the file there is.
@@ -39,6 +40,7 @@ pub struct Configuration {
     pub tasks: Vec<Named<TaskRequest>>,
     pub task_groups: Vec<Named<TaskGroupRequest>>,
     pub replications: Vec<Named<AddReplicationRequest>>,
+    pub migrations: Vec<Named<MigrationRequest>>,
     pub commands: Vec<Named<CommandRequest>>,
     pub notifications: Vec<Named<NotificationRequest>>,
     pub events: Vec<Named<EventRequest>>,
@@ -151,6 +153,7 @@ impl Configuration {
         let tasks: Vec<TaskView> = cx.ask_plain("task.list").await?;
         let task_groups: Vec<TaskGroupView> = cx.ask_plain("task-group.list").await?;
         let replications: Vec<ReplicationView> = cx.ask_plain("replication.list").await?;
+        let moves: Vec<MigrationView> = cx.ask_plain("migration.list").await?;
         let commands: Vec<CommandView> = cx.ask_plain("command.list").await?;
         let told: Vec<NotificationView> = cx.ask_plain("notification.list").await?;
         let events: Vec<EventView> = cx.ask_plain("event.list").await?;
@@ -205,6 +208,7 @@ impl Configuration {
                 .map(|one| Named(TaskGroupRequest { name: one.name, tasks: one.tasks }))
                 .collect(),
             replications: replications.into_iter().map(|one| Named(replication_of(one))).collect(),
+            migrations: moves.into_iter().map(|one| Named(migrations::request_of(one))).collect(),
             commands: commands.into_iter().map(|one| Named(command_of(one))).collect(),
             notifications: told
                 .into_iter()

@@ -178,6 +178,8 @@ fn every_document_is_as_its_page_says() {
     check("JobDetail", &["verify", "--bytes", "home"]);
     check("JobDetail", &["datastore", "rebuild-index"]);
     check("JobDetail", &["datastore", "collect"]);
+    check("JobDetail", &["datastore", "scrub", "--size", "1GB"]);
+    check("Datastore", &["datastore", "show", "main"]);
     check("CatalogRebuilt", &["datastore", "rebuild-catalog"]);
     check("Job[]", &["jobs"]);
     check("Job[]", &["jobs", "--open", "--task", "home"]);
@@ -266,6 +268,12 @@ fn every_document_is_as_its_page_says() {
     check("Replication", &[&add[..], &["--limit", "mon-fri 08:00-18:00 5MB/s"]].concat());
     check("Replication[]", &["replication", "list"]);
     check("Replication", &["replication", "show", "twice"]);
+    let add = ["migration", "add", "old", "--by", "twice", "--older-than", "30", "--level", "full"];
+    check("Migration", &add);
+    check("Migration[]", &["migration", "list"]);
+    check("Migration", &["migration", "change", "old", "--keep-originals", "--eol", "400"]);
+    check("Migration", &["migration", "show", "old"]);
+    check("Removed", &["migration", "remove", "old"]);
     check("Replication", &["replication", "remove", "twice"]);
     check("DriveGroup", &["drive-group", "add", "any", "1", "2"]);
     check("DriveGroup[]", &["drive-group", "list"]);

@@ -26,6 +26,10 @@ pub enum During {
     Notice,
     /// Savesets are deleted: `deletions`.
     Deletion,
+    /// Savesets move to another datastore: `migrations`.
+    Migration,
+    /// What was checked longest ago is checked: `scrubs`.
+    Scrub,
     /// `simsim recover`: `recover::deaths`.
     Recovery,
     /// Another certificate authority, another TLS key: `certificates` and `tls_keys`.
@@ -68,6 +72,12 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("server.deletions_answered", Who::Server, 0, During::Deletion),
     ("datastore.savesets_buried", Who::Device, 0, During::Deletion),
     ("device.savesets_deleted", Who::Device, 0, During::Deletion),
+    ("server.migration_planned", Who::Server, 0, During::Migration),
+    ("server.migration_copied", Who::Server, 0, During::Migration),
+    ("server.migration_proven", Who::Server, 0, During::Migration),
+    ("server.migration_decided", Who::Server, 0, During::Migration),
+    ("datastore.scrubbed", Who::Device, 1, During::Scrub),
+    ("device.saveset_proven", Who::Device, 1, During::Migration),
     ("server.authority_kept", Who::Server, 0, During::Rotation),
     ("server.search_read", Who::Server, 0, During::Search),
     ("server.search_committed", Who::Server, 0, During::Search),

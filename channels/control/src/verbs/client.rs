@@ -153,6 +153,38 @@ pub struct StartRestore {
     #[n(13)]
     #[cbor(default, with = "crate::wire::byte_strings")]
     pub client_keys: Vec<Vec<u8>>,
+    /// Other copies, in the order in which they are asked for what this one cannot give.
+    #[n(14)]
+    #[cbor(default)]
+    pub other_copies: Vec<OtherCopy>,
+    /// The name of the datastore, for people.
+    #[n(15)]
+    #[cbor(default)]
+    pub datastore: String,
+}
+
+/// Another copy of what is restored, with a ticket of its own.
+#[derive(Debug, Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct OtherCopy {
+    /// The name of its datastore, for people.
+    #[n(0)]
+    #[cbor(default)]
+    pub datastore: String,
+    #[n(1)]
+    pub ticket: Ticket,
+    #[n(2)]
+    #[cbor(default)]
+    pub device_addresses: Vec<String>,
+    #[n(3)]
+    #[cbor(default, with = "crate::wire::byte_strings")]
+    pub device_keys: Vec<Vec<u8>>,
+    #[n(4)]
+    #[cbor(default)]
+    pub outbound: bool,
+    #[n(5)]
+    #[cbor(default, with = "crate::wire::byte_strings")]
+    pub client_keys: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Encode, Decode)]

@@ -110,6 +110,16 @@ pub struct DatastoreStateReply {
     #[n(9)]
     #[cbor(default)]
     pub state: String,
+    #[n(10)]
+    #[cbor(default)]
+    pub packs: u64,
+    /// Packs that no check has seen yet.
+    #[n(11)]
+    #[cbor(default)]
+    pub packs_never_checked: u64,
+    /// Everything else was checked after this, by the device's clock; seconds since 1970.
+    #[n(12)]
+    pub checked_since_unix_s: Option<u64>,
 }
 
 /// Every datastore that the device serves.

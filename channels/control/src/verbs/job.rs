@@ -3,6 +3,7 @@
 //! A job outlives the session that started it. A server that restarted, or a line that was cut,
 //! asks `JobState` and attaches again with `FollowJob`.
 
+use super::ProvenSavesets;
 use minicbor::{Decode, Encode};
 use simsim_model::{
     Checked, CommitReply, DIFFERENCES_KEPT_MAX, Drilled, Kind, Outcome, Problem, ProgressSnapshot,
@@ -36,6 +37,9 @@ pub enum JobKind {
     Command,
     #[n(7)]
     Drill,
+    /// Savesets are checked one by one.
+    #[n(8)]
+    Prove,
     /// A kind that came with a later version.
     #[default]
     #[n(255)]
@@ -53,6 +57,7 @@ impl JobKind {
             JobKind::CollectGarbage => "collect-garbage",
             JobKind::Command => "command",
             JobKind::Drill => "drill",
+            JobKind::Prove => "prove",
             JobKind::Other => "other",
         }
     }
@@ -108,6 +113,9 @@ pub struct JobResult {
     /// What a restore drill came to.
     #[n(9)]
     pub drilled: Option<Drilled>,
+    /// Which savesets a check found whole, one by one.
+    #[n(10)]
+    pub proven: Option<ProvenSavesets>,
 }
 
 impl JobResult {
@@ -235,6 +243,7 @@ mod tests {
             finished_unix_ns: 0,
             checked: None,
             drilled: None,
+            proven: None,
         };
         result.fit();
         assert_eq!(result.problems_total, 400);

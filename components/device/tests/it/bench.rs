@@ -218,6 +218,8 @@ impl Bench {
 
     pub fn start_restore(&self, ticket: &Ticket, target: &Path) -> StartRestore {
         StartRestore {
+            other_copies: Vec::new(),
+            datastore: String::new(),
             device_keys: Vec::new(),
             client_keys: Vec::new(),
             outbound: false,

@@ -91,4 +91,9 @@ pub struct DeviceView {
     pub chunks: u64,
     /// Its condition in words.
     pub condition: String,
+    pub packs: u64,
+    /// Packs that no check has seen yet.
+    pub packs_never_checked: u64,
+    /// Everything else was checked since then.
+    pub checked_since_unix_ms: Option<i64>,
 }

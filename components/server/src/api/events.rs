@@ -6,7 +6,7 @@ use simsim_catalog::RunFate;
 use simsim_model::Level;
 use simsim_schedule::{DaySet, EventKind, FollowUps, Priority, Schedule};
 
-use super::{DrillOptions, VerifyDepth};
+use super::{DrillOptions, ScrubOptions, VerifyDepth};
 
 /// Adds an event, or replaces all of one but its name.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +62,9 @@ pub struct EventRequest {
     /// Verifications; default: every byte.
     #[serde(default)]
     pub depth: Option<VerifyDepth>,
+    /// Verifications of datastores: a scrub, of what was checked longest ago, up to this budget.
+    #[serde(default)]
+    pub scrub: Option<ScrubOptions>,
     /// Restore drills; default: a sample of each task's newest saveset.
     #[serde(default)]
     pub drill: Option<DrillOptions>,
@@ -110,6 +113,7 @@ pub struct EventView {
     pub drive_group: Option<String>,
     pub interface: Option<String>,
     pub depth: Option<VerifyDepth>,
+    pub scrub: Option<ScrubOptions>,
     pub drill: Option<DrillOptions>,
     pub retries: u8,
     pub retry_after_s: u32,

@@ -67,4 +67,8 @@ pub struct CopyView {
     pub datastore: String,
     /// Position in that datastore.
     pub sequence: u64,
+    /// The pool that a migration gave it; `None`: that of its backup.
+    pub pool: Option<String>,
+    /// The EOL that a migration gave it.
+    pub eol_unix_s: Option<i64>,
 }

@@ -62,3 +62,21 @@ pub struct VerifyRequest {
     /// device does not learn keys by being asked for a check.
     pub keys_to_device: bool,
 }
+
+/// How much one scrub reads. Nothing: everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScrubOptions {
+    /// At most so many bytes of packs, and one pack at least.
+    pub bytes_max: Option<u64>,
+    pub minutes_max: Option<u32>,
+}
+
+/// Checks of a datastore what was checked longest ago, without keys.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScrubRequest {
+    /// `None`: the only one there is.
+    pub datastore: Option<String>,
+    pub budget: ScrubOptions,
+}

@@ -115,6 +115,8 @@ verbs! {
     "datastore.rebuild-index" => rebuild_index [RebuildIndexRequest];
     /// Removes what no saveset of a datastore needs.
     "datastore.collect" => collect_garbage [CollectGarbageRequest];
+    /// Checks of a datastore what was checked longest ago.
+    "datastore.scrub" => scrub [ScrubRequest];
     /// Adds a drive to a datastore.
     "drive.add" => add_drive [AddDriveRequest];
     /// Adds a drive group.
@@ -329,6 +331,18 @@ verbs! {
     "replication.run" => run_replication [ReplicationRequest];
     /// Brings what a datastore has lost from its copies.
     "replication.heal" => heal [HealRequest];
+    /// Adds a migration.
+    "migration.add" => add_migration [MigrationRequest];
+    /// Replaces all of a migration but its name.
+    "migration.change" => change_migration [MigrationRequest];
+    /// All migrations.
+    "migration.list" => migrations;
+    /// One migration.
+    "migration.show" => migration [NameRequest];
+    /// Removes a migration; what it moved stays where it is.
+    "migration.remove" => delete_migration [NameRequest];
+    /// Runs a migration now.
+    "migration.run" => run_migration [NameRequest];
     /// Makes a recovery kit.
     "key.kit" => create_kit;
     /// Groups of the kit that a proof asks for.

@@ -262,6 +262,11 @@ impl Server {
                     savesets: state.savesets,
                     chunks: state.chunks,
                     condition: state.state,
+                    packs: state.packs,
+                    packs_never_checked: state.packs_never_checked,
+                    checked_since_unix_ms: state
+                        .checked_since_unix_s
+                        .and_then(|at| i64::try_from(at).ok()?.checked_mul(1000)),
                 };
                 (Some(view), None)
             }

@@ -7,6 +7,7 @@ use simsim_schedule::{
 };
 
 use super::datastores::check_name;
+use super::restore::check_budget;
 use super::schedules::{check_schedule, gone};
 use crate::api::{EventRequest, EventView, NameRequest, RunListRequest, RunView, StartedView};
 use crate::clock::now_unix_ms;
@@ -176,9 +177,6 @@ impl Server {
 fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
     let name = &request.name;
     let refuse = |why: String| Err(ServerError::invalid(format!("event '{name}': {why}")));
-    if request.kind == EventKind::Migration {
-        return refuse("this version has no migrations yet".to_owned());
-    }
     let is_drill = request.kind == EventKind::RestoreDrill;
     if request.drill.is_some() && !is_drill {
         return refuse("only restore drills have options of a drill".to_owned());
@@ -202,6 +200,14 @@ fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
     }
     if request.depth.is_some() && request.kind != EventKind::Verification {
         return refuse("only verifications have a depth".to_owned());
+    }
+    if let Some(budget) = &request.scrub {
+        if request.kind != EventKind::Verification
+            || request.depth == Some(crate::api::VerifyDepth::Bytes)
+        {
+            return refuse("only verifications are scrubs, and those read no plaintext".to_owned());
+        }
+        check_budget(budget)?;
     }
     if request.retries > RETRIES_MAX {
         return refuse(format!("at most {RETRIES_MAX} retries"));
@@ -235,6 +241,7 @@ fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
         retry_after_s: request.retry_after_s,
         timeout_s: request.timeout_s,
         depth: request.depth,
+        scrub: request.scrub,
         drill: request.drill.clone(),
     })
 }
@@ -325,6 +332,7 @@ fn uses_of(document: &EventDocument) -> Vec<Use> {
     let noun = match event.kind {
         EventKind::Backup | EventKind::RestoreDrill => "task",
         EventKind::Replication => "replication",
+        EventKind::Migration => "migration",
         EventKind::GarbageCollection => "datastore",
         EventKind::Command => "command",
         // A datastore or a task; which one is seen when it runs.
@@ -401,6 +409,7 @@ fn view(catalog: &Catalog, setup: &Setup, number: usize) -> Result<EventView, Se
         drive_group,
         interface: event.interface,
         depth: document.depth,
+        scrub: document.scrub,
         drill: document.drill.clone(),
         retries: document.retries,
         retry_after_s: document.retry_after_s,

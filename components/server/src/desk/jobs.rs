@@ -324,6 +324,7 @@ impl Server {
                 | JobKind::Restore
                 | JobKind::Drill
                 | JobKind::Replicate
+                | JobKind::Migrate
                 | JobKind::Heal
         );
         if job.state != JobState::Running || !moves {
@@ -364,6 +365,8 @@ impl Server {
                 Wish::Rebuild
                 | Wish::Collect(_)
                 | Wish::Replicate(_)
+                | Wish::Migrate(_)
+                | Wish::Scrub(_)
                 | Wish::Heal(_)
                 | Wish::Command(_),
             )

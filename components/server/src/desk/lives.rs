@@ -270,7 +270,12 @@ fn eol_of(
     let before = judged.verdicts()?;
     let zone = judged.almanac.zone(None).map_err(zone_error)?;
     for at in judged.places(id) {
-        let after = judged.verdict_with(at, |saveset| saveset.eol = Some(eol))?;
+        let own_life = judged.lives.get(at).is_some_and(|life| life.own_life);
+        let after = judged.verdict_with(at, |saveset| {
+            // The EOL of a copy stays where it is the later one.
+            let own = saveset.eol.filter(|_| own_life);
+            saveset.eol = own.max(Some(eol));
+        })?;
         let (Some((_, before)), Some(after)) = (before.verdicts.get(at), after) else { continue };
         if is_shorter(before, &after) {
             let kept = judged.savesets.get(at).map(|one| explain(one, before, &zone));

@@ -19,6 +19,7 @@ mod join;
 mod keys;
 mod lives;
 mod locations;
+mod migrations;
 mod needed;
 mod notifications;
 mod people;

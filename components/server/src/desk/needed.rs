@@ -58,6 +58,8 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "approval.show"
         | "replication.list"
         | "replication.show"
+        | "migration.list"
+        | "migration.show"
         | "key.domains"
         | "ports.plan"
         | "ports.hosts"
@@ -67,11 +69,12 @@ pub fn right_needed(verb: &str) -> Option<Right> {
             Right::Browse
         }
         "task.run" | "stream.start" | "backup" | "job.cancel" | "job.hold" | "event.run"
-        | "command.run" | "client.wake" | "replication.run" => Right::Backup,
+        | "command.run" | "client.wake" | "replication.run" | "migration.run" => Right::Backup,
         "restore" | "drill.run" => Right::Restore,
         "datastore.verify"
         | "datastore.rebuild-index"
         | "datastore.collect"
+        | "datastore.scrub"
         | "replication.heal"
         | "ports.probe"
         | "queue.pause"
@@ -128,6 +131,9 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "token.revoke"
         | "replication.add"
         | "replication.remove"
+        | "migration.add"
+        | "migration.change"
+        | "migration.remove"
         | "pool.add"
         | "pool.change"
         | "pool.remove"

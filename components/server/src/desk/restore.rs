@@ -3,9 +3,12 @@
 use simsim_catalog::{Datastore, DatastoreState, JobKind, NewJob, Saveset, Waiting};
 
 use crate::api::{
-    CollectGarbageRequest, JobReply, RebuildIndexRequest, RestoreRequest, VerifyRequest,
+    CollectGarbageRequest, JobReply, RebuildIndexRequest, RestoreRequest, ScrubOptions,
+    ScrubRequest, VerifyRequest,
 };
-use crate::jobs::{CollectWish, RestoreWish, VerifyWish, Wish, paths_of, whole_datastore};
+use crate::jobs::{
+    CollectWish, RestoreWish, ScrubWish, VerifyWish, Wish, paths_of, whole_datastore,
+};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -70,6 +73,7 @@ impl Server {
             owners: request.owners.unwrap_or(true),
             dry_run: request.dry_run,
             interfaces: request.interfaces,
+            only_copy: request.copy.is_some(),
         });
         self.queue(NewJob {
             kind: JobKind::Restore,
@@ -165,6 +169,22 @@ impl Server {
         Ok(())
     }
 
+    /// Queues a check of what was checked longest ago.
+    pub async fn scrub(
+        &self,
+        who: &Principal,
+        request: ScrubRequest,
+    ) -> Result<JobReply, ServerError> {
+        let datastore = self.house.datastore(request.datastore).await?;
+        let object = Object::Datastore(&datastore.name);
+        self.may_do(who, Right::Maintain, "datastore.scrub", object, "").await?;
+        active(&datastore)?;
+        check_budget(&request.budget)?;
+        let wish = Wish::Scrub(ScrubWish { budget: request.budget });
+        let (kind, by) = (JobKind::Scrub, who.name().to_owned());
+        self.queue(whole_datastore(&datastore, kind, &wish, by, Waiting::default())?).await
+    }
+
     /// Queues making a datastore's index again from its packs.
     pub async fn rebuild_index(
         &self,
@@ -195,6 +215,16 @@ impl Server {
         let (kind, by) = (JobKind::Collect, who.name().to_owned());
         self.queue(whole_datastore(&datastore, kind, &wish, by, Waiting::default())?).await
     }
+}
+
+/// A budget of nothing checks nothing.
+pub(super) fn check_budget(budget: &ScrubOptions) -> Result<(), ServerError> {
+    if budget.bytes_max == Some(0) || budget.minutes_max == Some(0) {
+        return Err(ServerError::invalid(
+            "a scrub of no byte or no minute checks nothing; leave the limit out to check everything",
+        ));
+    }
+    Ok(())
 }
 
 fn active(datastore: &Datastore) -> Result<(), ServerError> {

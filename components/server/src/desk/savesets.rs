@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use simsim_catalog::{
-    Catalog, CatalogError, DeletionStage, Saveset, SavesetCopy, SavesetFilter, StoreNames,
+    Catalog, CatalogError, CopyLife, DeletionStage, Saveset, SavesetCopy, SavesetFilter, StoreNames,
 };
 use simsim_model::{SavesetId, StoreId};
 
@@ -177,6 +177,7 @@ fn nearest_names(wanted: &str, names: impl Iterator<Item = String>) -> Vec<Strin
 struct Stores {
     names: StoreNames,
     copies: HashMap<SavesetId, Vec<SavesetCopy>>,
+    lives: HashMap<(SavesetId, StoreId), CopyLife>,
     deletions: HashMap<(SavesetId, StoreId), DeletionStage>,
 }
 
@@ -188,7 +189,8 @@ impl Stores {
         }
         let deletions = catalog.deletions()?.into_iter();
         let deletions = deletions.map(|one| ((one.saveset, one.store), one.stage())).collect();
-        Ok(Self { names: catalog.datastore_names()?, copies, deletions })
+        let (names, lives) = (catalog.datastore_names()?, catalog.copy_lives()?);
+        Ok(Self { names, copies, lives, deletions })
     }
 
     fn name(&self, store: StoreId) -> String {
@@ -208,7 +210,15 @@ impl Stores {
         let copies = self.copies.get(&saveset).into_iter().flatten();
         copies
             .filter(|copy| !self.deletions.contains_key(&(copy.saveset, copy.store)))
-            .map(|copy| CopyView { datastore: self.name(copy.store), sequence: copy.sequence })
+            .map(|copy| {
+                let life = self.lives.get(&(copy.saveset, copy.store));
+                CopyView {
+                    datastore: self.name(copy.store),
+                    sequence: copy.sequence,
+                    pool: life.and_then(|life| life.pool.clone()),
+                    eol_unix_s: life.and_then(|life| life.eol_unix_s),
+                }
+            })
             .collect()
     }
 }

@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
-use simsim_catalog::{AuditEntry, Job, JobStart, JobState, KeyHolder, Severity};
-use simsim_control::verbs::{CollectGarbage, DomainKey, RebuildIndex, VerifyDatastore, VerifyMode};
+use simsim_catalog::{
+    AuditEntry, Catalog, CatalogError, Job, JobFilter, JobKind, JobStart, JobState, KeyHolder,
+    NewJob, Severity, Waiting,
+};
+use simsim_control::verbs::{
+    CollectGarbage, DomainKey, RebuildIndex, ScrubDatastore, VerifyDatastore, VerifyMode,
+};
+use simsim_model::StoreId;
 
 use super::long_call::{CallEnd, see_through};
 use super::running::Running;
-use super::wish::{CollectWish, VerifyWish};
+use super::wish::{CollectWish, HealWish, ScrubWish, VerifyWish, Wish};
 use crate::ServerError;
 use crate::api::VerifyDepth;
 use crate::clock::now_unix_ms;
@@ -56,6 +62,90 @@ pub(crate) async fn verify(
         }
         Err(error) => CallEnd::Refused(error),
     }
+}
+
+/// Checks of a datastore what was checked longest ago. What it finds is healed by each replication that knows the
+/// datastore: such a job is queued.
+pub(crate) async fn scrub(
+    house: &House,
+    job: &Job,
+    wish: &ScrubWish,
+    running: &Arc<Running>,
+) -> CallEnd {
+    if let Err(error) = begin(house, job, running).await {
+        return CallEnd::Refused(error);
+    }
+    let verb = ScrubDatastore {
+        store: job.store,
+        job: job.number,
+        bytes_max: wish.budget.bytes_max.unwrap_or(0),
+        seconds_max: u64::from(wish.budget.minutes_max.unwrap_or(0)) * 60,
+    };
+    let end = see_through(&house.nodes, running, job.client, Some(verb), house.silence_max).await;
+    let damaged = match &end {
+        CallEnd::Told(result) => result.checked.is_some_and(|checked| checked.damaged > 0),
+        _ => false,
+    };
+    if damaged {
+        let (store, by) = (job.store, job.requested_by.clone());
+        let queued =
+            house.books.run(move |catalog| heal_jobs(catalog, store, &by, now_unix_ms())).await;
+        let line = match queued {
+            Ok(jobs) if jobs.is_empty() => "no replication knows this datastore: what is damaged \
+                is healed by the next backup, as far as it lies there still"
+                .to_owned(),
+            Ok(jobs) => {
+                house.jobs.wake();
+                let jobs: Vec<String> =
+                    jobs.iter().map(|(job, by)| format!("{job} ('{by}')")).collect();
+                format!("jobs that heal it from copies are queued: {}", jobs.join(", "))
+            }
+            Err(error) => format!("it could not be healed: {}", error.full_message()),
+        };
+        running.log(Severity::Warning, line).await;
+    }
+    end
+}
+
+/// Queues a healing by each replication of a datastore that none waits or runs for.
+fn heal_jobs(
+    catalog: &Catalog,
+    store: StoreId,
+    by: &str,
+    now_unix_ms: i64,
+) -> Result<Vec<(u64, String)>, CatalogError> {
+    let filter = JobFilter {
+        kind: Some(JobKind::Heal),
+        states: vec![JobState::Queued, JobState::Running],
+        ..JobFilter::default()
+    };
+    let open = catalog.jobs(&filter)?;
+    let mut queued = Vec::new();
+    for relation in catalog.replications()? {
+        let is_its = [relation.source, relation.target].contains(&store);
+        if !is_its || open.iter().any(|job| job.task_name == relation.name) {
+            continue;
+        }
+        let wish = Wish::Heal(HealWish { replication: relation.name.clone(), damaged: store });
+        let Ok(request) = wish.to_text() else { continue };
+        let new = NewJob {
+            kind: JobKind::Heal,
+            task: None,
+            task_name: relation.name.clone(),
+            client: catalog.datastore_with_id(relation.dialler())?.device,
+            store: relation.dialled(),
+            domain: None,
+            drive: Some(relation.drive),
+            level: None,
+            saveset: None,
+            pool: None,
+            request,
+            requested_by: by.to_owned(),
+            waiting: Waiting::default(),
+        };
+        queued.push((catalog.queue_job(&new, now_unix_ms)?.number, relation.name));
+    }
+    Ok(queued)
 }
 
 /// Makes the index of a datastore again from its packs.

@@ -110,6 +110,7 @@ pub(crate) fn drill_job(
         bytes_max: if options.all { 0 } else { options.bytes.unwrap_or(BYTES_DEFAULT) },
         folder: options.folder.clone(),
         compare_source: options.compare_source,
+        only_copy: options.copy.is_some(),
     });
     Ok(NewJob {
         kind: JobKind::Drill,
@@ -144,9 +145,10 @@ pub(crate) async fn run(
         owners: false,
         dry_run: false,
         interfaces: Vec::new(),
+        only_copy: wish.only_copy,
     };
     match restore::prepare(house, job, &as_restore, running).await {
-        Ok(restore) => {
+        Ok((restore, spare)) => {
             let verb = RunDrill {
                 restore,
                 seed: wish.seed,
@@ -154,7 +156,10 @@ pub(crate) async fn run(
                 bytes_max: wish.bytes_max,
                 compare_source: wish.compare_source,
             };
-            see_through(&house.nodes, running, job.client, Some(verb), house.silence_max).await
+            let silence_max = house.silence_max;
+            let end = see_through(&house.nodes, running, job.client, Some(verb), silence_max).await;
+            restore::withdraw(house, spare).await;
+            end
         }
         Err(error) => CallEnd::Refused(error),
     }

@@ -9,9 +9,10 @@ use std::time::Duration;
 use simsim_catalog::{ClientId, Severity};
 use simsim_control::verbs::{
     CancelJob, CollectGarbage, CollectGarbageReply, FollowJob, FollowJobReply, JobPhase, JobResult,
-    JobState, JobStateReply, RebuildIndex, RebuildIndexReply, Replicate, ReplicateReply,
-    RunCommand, RunCommandReply, RunDrill, RunDrillReply, StartBackup, StartBackupReply,
-    StartRestore, StartRestoreReply, Verb, VerifyDatastore, VerifyDatastoreReply,
+    JobState, JobStateReply, ProveSavesets, ProveSavesetsReply, RebuildIndex, RebuildIndexReply,
+    Replicate, ReplicateReply, RunCommand, RunCommandReply, RunDrill, RunDrillReply,
+    ScrubDatastore, ScrubDatastoreReply, StartBackup, StartBackupReply, StartRestore,
+    StartRestoreReply, Verb, VerifyDatastore, VerifyDatastoreReply,
 };
 use simsim_model::{Checked, Drilled, Kind, limits};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -54,7 +55,7 @@ macro_rules! ends {
     };
 }
 
-ends!(StartBackupReply, StartRestoreReply, FollowJobReply, RunCommandReply);
+ends!(StartBackupReply, StartRestoreReply, FollowJobReply, RunCommandReply, ProveSavesetsReply);
 
 impl Ends for VerifyDatastoreReply {
     fn into_result(self) -> JobResult {
@@ -75,6 +76,30 @@ impl Ends for VerifyDatastoreReply {
             "checked {packs} packs, {segments} segments, {chunks} chunks, {bytes} bytes; {damaged} damaged"
         )];
         lines.extend(self.damaged.iter().cloned());
+        lines
+    }
+}
+
+impl Ends for ScrubDatastoreReply {
+    fn into_result(self) -> JobResult {
+        self.result
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(checked) = &self.result.checked {
+            lines.push(format!(
+                "checked {} of {} packs, {} bytes; {} damaged",
+                checked.packs, self.packs, checked.bytes, checked.damaged
+            ));
+        }
+        if self.packs_never > 0 {
+            lines.push(format!("{} packs were never checked", self.packs_never));
+        } else if let Some(at) = self.oldest_unix_s.and_then(|at| i64::try_from(at).ok())
+            && let Ok(at) = jiff::Timestamp::from_second(at)
+        {
+            lines.push(format!("everything was checked since {at}"));
+        }
         lines
     }
 }
@@ -160,8 +185,10 @@ impl LongVerb for StartBackup {}
 impl LongVerb for StartRestore {}
 impl LongVerb for VerifyDatastore {}
 impl LongVerb for RebuildIndex {}
+impl LongVerb for ScrubDatastore {}
 impl LongVerb for CollectGarbage {}
 impl LongVerb for Replicate {}
+impl LongVerb for ProveSavesets {}
 impl LongVerb for RunCommand {}
 impl LongVerb for RunDrill {}
 

@@ -21,6 +21,7 @@ mod device_call;
 mod drill;
 mod finish;
 mod long_call;
+mod migrate;
 mod places;
 mod queue;
 mod replicate;
@@ -36,6 +37,7 @@ pub(crate) use command::command_job;
 pub(crate) use drill::{check_options, drill_job};
 pub(crate) use finish::saveset_of;
 pub(crate) use long_call::CallEnd;
+pub(crate) use migrate::{Candidates, fits, migration_job};
 pub(crate) use places::{Paused, QueueRules};
 pub(crate) use queue::Jobs;
 pub(crate) use replicate::is_about;
@@ -46,6 +48,6 @@ pub(crate) use transfer::{
 };
 pub(crate) use ways::{Choice, DeviceDoors};
 pub(crate) use wish::{
-    BackupWish, CollectWish, DrillWish, HealWish, ReadWish, ReplicateWish, RestoreWish, VerifyWish,
-    Wish, backup_of, paths_of, whole_datastore,
+    BackupWish, CollectWish, DrillWish, HealWish, ReadWish, ReplicateWish, RestoreWish, ScrubWish,
+    VerifyWish, Wish, backup_of, paths_of, whole_datastore,
 };

@@ -22,7 +22,7 @@ use super::long_call::{CallEnd, LongVerb, see_through};
 use super::places::Places;
 use super::running::Running;
 use super::wish::Wish;
-use super::{backup, command, device_call, drill, finish, replicate, restore};
+use super::{backup, command, device_call, drill, finish, migrate, replicate, restore};
 use crate::ServerError;
 use crate::books::Books;
 use crate::clock::now_unix_ms;
@@ -342,7 +342,10 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
         running
             .log(Severity::Warning, "the server was restarted; asking what became of the job")
             .await;
-        let end = follow(&house, job, running).await;
+        let end = match Wish::of(job) {
+            Ok(Wish::Migrate(wish)) => migrate::go_on(&house, job, &wish, running).await,
+            _ => follow(&house, job, running).await,
+        };
         if let Ok(Wish::Replicate(wish)) = Wish::of(job) {
             replicate::after(&house, &wish.replication, running).await;
         }
@@ -359,9 +362,11 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
             Ok(Wish::Backup(wish)) => backup::run(&house, job, &wish, running).await,
             Ok(Wish::Restore(wish)) => restore::run(&house, job, &wish, running).await,
             Ok(Wish::Verify(wish)) => device_call::verify(&house, job, &wish, running).await,
+            Ok(Wish::Scrub(wish)) => device_call::scrub(&house, job, &wish, running).await,
             Ok(Wish::Rebuild) => device_call::rebuild(&house, job, running).await,
             Ok(Wish::Collect(wish)) => device_call::collect(&house, job, &wish, running).await,
             Ok(Wish::Replicate(wish)) => replicate::run(&house, job, &wish, running).await,
+            Ok(Wish::Migrate(wish)) => migrate::run(&house, job, &wish, running).await,
             Ok(Wish::Heal(wish)) => replicate::heal(&house, job, &wish, running).await,
             Ok(Wish::Drill(wish)) => drill::run(&house, job, &wish, running).await,
             Ok(Wish::Command(wish)) => command::run(&house, job, &wish, running).await,

@@ -32,17 +32,20 @@ use crate::house::House;
 use crate::reconcile::list_new;
 
 /// From where to where one job copies.
-struct Way {
-    relation: Replication,
-    source: Datastore,
-    target: Datastore,
+pub(super) struct Way {
+    pub(super) relation: Replication,
+    pub(super) source: Datastore,
+    pub(super) target: Datastore,
     /// The device that works.
-    dialler: Client,
+    pub(super) dialler: Client,
 }
+
+/// Savesets to copy, by domain, in the order of the source.
+pub(super) type Meant = BTreeMap<DomainId, Vec<SavesetId>>;
 
 impl Way {
     /// `target`: another datastore than the relation's, to heal it.
-    async fn of(
+    pub(super) async fn of(
         house: &House,
         relation: &str,
         target: Option<StoreId>,
@@ -104,11 +107,7 @@ impl Way {
     }
 
     /// What the relation is about, by domain, in the order of the source.
-    async fn savesets(
-        &self,
-        house: &House,
-        heals: bool,
-    ) -> Result<BTreeMap<DomainId, Vec<SavesetId>>, ServerError> {
+    async fn savesets(&self, house: &House, heals: bool) -> Result<Meant, ServerError> {
         let (source, target) = (self.source.store, self.target.store);
         let (found, there) = house
             .books
@@ -118,7 +117,7 @@ impl Way {
         // What was deleted in the target does not come there again by itself.
         let deleted = house.books.run(move |catalog| catalog.deleted_in(target)).await?;
         let deleted: HashSet<SavesetId> = deleted.into_iter().collect();
-        let mut domains: BTreeMap<DomainId, Vec<SavesetId>> = BTreeMap::new();
+        let mut domains = Meant::new();
         for (_, saveset) in found {
             let is_meant = match heals {
                 true => there.contains(&saveset.saveset),
@@ -147,7 +146,10 @@ pub(crate) async fn run(
     running: &Arc<Running>,
 ) -> CallEnd {
     let end = match Way::of(house, &wish.replication, None).await {
-        Ok(way) => copy(house, job, &way, false, running).await,
+        Ok(way) => match way.savesets(house, false).await {
+            Ok(meant) => copy(house, job, &way, meant, running).await,
+            Err(error) => CallEnd::Refused(error),
+        },
         Err(error) => CallEnd::Refused(error),
     };
     after(house, &wish.replication, running).await;
@@ -166,7 +168,11 @@ pub(crate) async fn heal(
         Err(error) => return CallEnd::Refused(error),
     };
     let done = |outcome| matches!(outcome, Outcome::Finished | Outcome::FinishedWithErrors);
-    match copy(house, job, &way, true, running).await {
+    let meant = match way.savesets(house, true).await {
+        Ok(meant) => meant,
+        Err(error) => return CallEnd::Refused(error),
+    };
+    match copy(house, job, &way, meant, running).await {
         CallEnd::Told(result) if done(result.outcome) => {}
         end => return end,
     }
@@ -188,8 +194,7 @@ pub(crate) async fn heal(
 pub(crate) async fn after(house: &House, relation: &str, running: &Running) {
     let listed = async {
         let way = Way::of(house, relation, None).await?;
-        let line = house.nodes.line(way.target.device, DEVICE_PATIENCE).await?;
-        list_new(house, &line, way.target.store).await
+        listed(house, &way).await
     };
     if let Err(error) = listed.await {
         let line = format!(
@@ -200,9 +205,22 @@ pub(crate) async fn after(house: &House, relation: &str, running: &Running) {
     }
 }
 
-async fn copy(house: &House, job: &Job, way: &Way, heals: bool, running: &Arc<Running>) -> CallEnd {
+/// Brings the rows of copies in the target up to date.
+pub(super) async fn listed(house: &House, way: &Way) -> Result<usize, ServerError> {
+    let line = house.nodes.line(way.target.device, DEVICE_PATIENCE).await?;
+    list_new(house, &line, way.target.store).await
+}
+
+/// Copies these savesets. The job is started, unless it runs already.
+pub(super) async fn copy(
+    house: &House,
+    job: &Job,
+    way: &Way,
+    meant: Meant,
+    running: &Arc<Running>,
+) -> CallEnd {
     let mut granted = Vec::new();
-    let end = match prepare(house, job, way, heals, running, &mut granted).await {
+    let end = match prepare(house, job, way, meant, running, &mut granted).await {
         Ok(verb) => {
             let silence_max = house.silence_max;
             see_through(&house.nodes, running, way.dialler.id, Some(verb), silence_max).await
@@ -221,11 +239,10 @@ async fn prepare(
     house: &House,
     job: &Job,
     way: &Way,
-    heals: bool,
+    mut domains: Meant,
     running: &Arc<Running>,
     granted: &mut Vec<TransferId>,
 ) -> Result<Replicate, ServerError> {
-    let mut domains = way.savesets(house, heals).await?;
     let first = TransferId(random_bytes()?);
     let start = JobStart {
         drive: Some(running.drive),
@@ -234,10 +251,12 @@ async fn prepare(
         saveset: None,
         level: None,
     };
-    let number = job.number;
-    house.books.run(move |catalog| catalog.start_job(number, &start, now_unix_ms())).await?;
-    running.tell_state(JobState::Running);
-    simsim_model::failpoint::hit("server.job_started");
+    if job.state == JobState::Queued {
+        let number = job.number;
+        house.books.run(move |catalog| catalog.start_job(number, &start, now_unix_ms())).await?;
+        running.tell_state(JobState::Running);
+        simsim_model::failpoint::hit("server.job_started");
+    }
     let all: usize = domains.values().map(Vec::len).sum();
     let line = format!(
         "{all} savesets of datastore '{}' into '{}'; '{}' dials '{}' by drive {}",
@@ -309,11 +328,7 @@ async fn prepare(
 }
 
 /// Leaves out what the catalog knows to be in the target, then what is too much for one request.
-async fn cut(
-    house: &House,
-    way: &Way,
-    domains: &mut BTreeMap<DomainId, Vec<SavesetId>>,
-) -> Result<(), ServerError> {
+async fn cut(house: &House, way: &Way, domains: &mut Meant) -> Result<(), ServerError> {
     let target = way.target.store;
     let there = house.books.run(move |catalog| catalog.savesets_in(target)).await?;
     let there: HashSet<SavesetId> = there.into_iter().map(|(_, one)| one.saveset).collect();

@@ -2,18 +2,25 @@
 
 use std::sync::Arc;
 
-use simsim_catalog::{Job, JobKind, JobStart, JobState, KeyHolder, SavesetState, Severity};
-use simsim_control::verbs::{DomainKeyHeld, StartRestore};
+use simsim_catalog::{
+    Client, ClientId, Job, JobKind, JobStart, JobState, KeyHolder, Saveset, SavesetState, Severity,
+};
+use simsim_control::verbs::{DomainKeyHeld, OtherCopy, StartRestore};
 use simsim_format::random_bytes;
 use simsim_model::{Direction, TransferId};
 
 use super::long_call::{CallEnd, see_through};
 use super::running::Running;
-use super::transfer::{DEVICE_PATIENCE, TransferWish, grant};
+use super::transfer::{
+    COPY_TICKET_S, DEVICE_PATIENCE, TransferWish, grant, grant_for, withdraw_transfer,
+};
 use super::wish::{RestoreWish, paths_of};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
+
+/// Other copies of one restore at most.
+const OTHERS_MAX: usize = 3;
 
 /// Prepares the transfer, starts the client and sees it through.
 pub(crate) async fn run(
@@ -23,21 +30,91 @@ pub(crate) async fn run(
     running: &Arc<Running>,
 ) -> CallEnd {
     match prepare(house, job, wish, running).await {
-        Ok(verb) => {
+        Ok((verb, spare)) => {
             let silence_max = house.silence_max;
-            see_through(&house.nodes, running, job.client, Some(verb), silence_max).await
+            let end = see_through(&house.nodes, running, job.client, Some(verb), silence_max).await;
+            withdraw(house, spare).await;
+            end
         }
         Err(error) => CallEnd::Refused(error),
     }
 }
 
-/// The order to the client, with a transfer that the device expects.
+/// Transfers of other copies, each at its device.
+pub(super) type Spare = Vec<(ClientId, TransferId)>;
+
+/// Nobody needs the tickets of other copies any more.
+pub(super) async fn withdraw(house: &House, spare: Spare) {
+    for (device, transfer) in spare {
+        withdraw_transfer(house, device, transfer).await;
+    }
+}
+
+/// Other copies that the client may go on with: those whose device is there now. What is named by a person stands
+/// alone.
+async fn others(
+    house: &House,
+    job: &Job,
+    saveset: &Saveset,
+    client: &Client,
+    interfaces: &[String],
+    running: &Arc<Running>,
+) -> Result<(Vec<OtherCopy>, Spare), ServerError> {
+    let mut stores = house.stores_of(saveset).await?;
+    stores.retain(|one| one.store != job.store && house.is_served(one));
+    stores.truncate(OTHERS_MAX);
+    let drives = house.books.run(|catalog| catalog.drives()).await?;
+    let (mut others, mut spare) = (Vec::new(), Spare::new());
+    for datastore in &stores {
+        let own = drives.iter().filter(|drive| drive.store == datastore.store);
+        let Some(drive) = own.map(|drive| drive.number).min() else { continue };
+        let wish = TransferWish {
+            transfer: TransferId(random_bytes()?),
+            job: job.number,
+            client: &client.name,
+            drive,
+            datastore,
+            domain: saveset.domain,
+            direction: Direction::Restore,
+            saveset: saveset.saveset,
+            bytes_max: 0,
+            interfaces,
+            by_server: false,
+            stream_key: None,
+            seen_from: None,
+        };
+        match grant_for(house, &wish, None, client.id, Some(COPY_TICKET_S)).await {
+            Ok(granted) => {
+                spare.push((datastore.device, wish.transfer));
+                others.push(OtherCopy {
+                    datastore: datastore.name.clone(),
+                    ticket: granted.ticket,
+                    device_addresses: granted.urls,
+                    device_keys: granted.device_keys,
+                    outbound: granted.outbound,
+                    client_keys: granted.client_keys,
+                });
+            }
+            Err(error) => {
+                let line = format!(
+                    "the copy in '{}' is not there to go on with: {}",
+                    datastore.name,
+                    error.full_message()
+                );
+                running.log(Severity::Info, line).await;
+            }
+        }
+    }
+    Ok((others, spare))
+}
+
+/// The order to the client, with a transfer that the device expects, and those of other copies.
 pub(super) async fn prepare(
     house: &House,
     job: &Job,
     wish: &RestoreWish,
     running: &Arc<Running>,
-) -> Result<StartRestore, ServerError> {
+) -> Result<(StartRestore, Spare), ServerError> {
     let saveset =
         job.saveset.ok_or_else(|| ServerError::invalid("a restore needs a saveset to read"))?;
     let (client_id, store) = (job.client, job.store);
@@ -132,7 +209,13 @@ pub(super) async fn prepare(
         Some(target) => paths_of(std::slice::from_ref(target))?.into_iter().next(),
         None => None,
     };
-    Ok(StartRestore {
+    let (other_copies, spare) = match wish.only_copy {
+        true => (Vec::new(), Spare::new()),
+        false => others(house, job, &saveset, &client, &wish.interfaces, running).await?,
+    };
+    let verb = StartRestore {
+        other_copies,
+        datastore: datastore.name,
         device_addresses: granted.urls,
         device_keys: granted.device_keys,
         client_keys: granted.client_keys,
@@ -147,5 +230,6 @@ pub(super) async fn prepare(
         specials: wish.specials,
         owners: wish.owners,
         dry_run: wish.dry_run,
-    })
+    };
+    Ok((verb, spare))
 }

@@ -28,7 +28,7 @@ pub(crate) const DEVICE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// A ticket for copies lives so long: one domain waits for those before it. It is revoked when its
 /// job ends.
-const COPY_TICKET_S: u64 = 7 * 86_400;
+pub(super) const COPY_TICKET_S: u64 = 7 * 86_400;
 
 /// What a ticket is for.
 pub(crate) struct TransferWish<'a> {
@@ -101,12 +101,23 @@ pub(crate) async fn grant(
     backup: Option<BackupGrant>,
     to: ClientId,
 ) -> Result<Granted, ServerError> {
+    grant_for(house, wish, backup, to, None).await
+}
+
+/// As [`grant`], with a ticket that is good for so many seconds: what another copy is needed for comes late, if ever.
+pub(super) async fn grant_for(
+    house: &House,
+    wish: &TransferWish<'_>,
+    backup: Option<BackupGrant>,
+    to: ClientId,
+    valid_s: Option<u64>,
+) -> Result<Granted, ServerError> {
     let device = house.nodes.line(wish.datastore.device, DEVICE_PATIENCE).await?;
     let device_unix_s = clock_of(&device).await?;
-    let valid_s = match wish.direction.is_copy() {
+    let valid_s = valid_s.unwrap_or(match wish.direction.is_copy() {
         true => COPY_TICKET_S,
         false => u64::from(house.config.ticket_minutes) * 60,
-    };
+    });
     let valid_s = valid_s + backup.as_ref().map_or(0, |grant| u64::from(grant.first_s));
     let ticket = Ticket {
         transfer: wish.transfer,

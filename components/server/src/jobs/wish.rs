@@ -6,7 +6,7 @@ use simsim_catalog::{Datastore, Job, JobKind, NewJob, Task, Waiting};
 use simsim_model::{Level, Overwrite, StoreId, TargetKind, escape_path};
 
 use crate::ServerError;
-use crate::api::{TaskOptions, VerifyDepth};
+use crate::api::{ScrubOptions, TaskOptions, VerifyDepth};
 
 /// One wish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,9 +17,11 @@ pub(crate) enum Wish {
     /// Another tool reads a raw stream.
     Read(ReadWish),
     Verify(VerifyWish),
+    Scrub(ScrubWish),
     Rebuild,
     Collect(CollectWish),
     Replicate(ReplicateWish),
+    Migrate(MigrateWish),
     Heal(HealWish),
     Command(CommandWish),
     Drill(DrillWish),
@@ -54,6 +56,9 @@ pub(crate) struct RestoreWish {
     pub dry_run: bool,
     #[serde(default)]
     pub interfaces: Vec<String>,
+    /// Somebody names the copy: no other one is read.
+    #[serde(default)]
+    pub only_copy: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +74,11 @@ pub(crate) struct VerifyWish {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ScrubWish {
+    pub budget: ScrubOptions,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CollectWish {
     pub over_budget: bool,
     /// First deletes what is expired, wherever it lies.
@@ -80,6 +90,12 @@ pub(crate) struct CollectWish {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReplicateWish {
     pub replication: String,
+}
+
+/// What the migration says when the job begins counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MigrateWish {
+    pub migration: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +128,9 @@ pub(crate) struct DrillWish {
     pub folder: Option<String>,
     #[serde(default)]
     pub compare_source: bool,
+    /// Somebody names the copy: no other one is read.
+    #[serde(default)]
+    pub only_copy: bool,
 }
 
 impl DrillWish {

@@ -105,6 +105,7 @@ routes! {
     Post "/datastores/{datastore}/verify" "datastore.verify" takes verify => Job;
     Post "/datastores/{datastore}/rebuild-index" "datastore.rebuild-index" takes rebuild_index => Job;
     Post "/datastores/{datastore}/collect" "datastore.collect" takes collect_garbage => Job;
+    Post "/datastores/{datastore}/scrub" "datastore.scrub" takes scrub => Job;
     "Drive groups":
     Get "/drive-groups" "drive-group.list" plain drive_groups => whole("", "name", &[]);
     Get "/drive-groups/{name}" "drive-group.show" takes drive_group => One;
@@ -245,6 +246,13 @@ routes! {
         => Does::Delete, by("replication.show");
     Post "/replications/{name}/run" "replication.run" takes run_replication => Job;
     Post "/replications/{name}/heal" "replication.heal" takes heal => Job;
+    Get "/migrations" "migration.list" plain migrations => whole("", "name", &["source", "target"]);
+    Get "/migrations/{name}" "migration.show" takes migration => One;
+    Put "/migrations/{name}" "migration.add" takes add_migration
+        => Make { change: Some("migration.change") }, by("migration.show");
+    Delete "/migrations/{name}" "migration.remove" takes delete_migration
+        => Does::Delete, by("migration.show");
+    Post "/migrations/{name}/run" "migration.run" takes run_migration => Job;
     "Keys":
     Get "/keys/domains" "key.domains" plain domains
         => whole("", "domain", &["datastore", "owner", "key_held_by"]);

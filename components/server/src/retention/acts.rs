@@ -377,6 +377,7 @@ fn weigh_deletion(
                 why: why.to_owned(),
                 asked_by: asked_by.to_owned(),
                 approval,
+                copy_in: None,
             }));
             done.deletions.push((*id, life.store));
         }

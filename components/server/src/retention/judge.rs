@@ -124,6 +124,7 @@ fn saveset(life: &Life, now_unix_ms: i64) -> Saveset {
             LastCheck::Damaged => Check::Damaged,
         },
         eol: life.eol_unix_s.map(second),
+        own_life: life.own_life,
         locked_until: (lock > 0).then(|| second(lock)),
         legal_hold: life.hold.as_ref().map(|hold| format!("{} ({})", hold.why, hold.by)),
         bytes: row.bytes_stored,

@@ -18,6 +18,7 @@
 mod acts;
 mod clock;
 mod judge;
+mod let_go;
 mod run;
 mod telling;
 
@@ -26,6 +27,7 @@ use crate::house::House;
 pub(crate) use acts::{Act, Came, keep, perform, read_act};
 pub(crate) use clock::{Confirmed, Known, instant};
 pub(crate) use judge::{Judged, label, policies, zone_error};
+pub(crate) use let_go::let_go;
 pub(crate) use run::decide_all;
 pub(crate) use telling::{carry_out, carry_out_all};
 

@@ -86,6 +86,7 @@ fn deletion(life: &Life, by: &str) -> LifeChange {
         why: format!("expired by the policy of pool '{}'", life.pool),
         asked_by: by.to_owned(),
         approval: None,
+        copy_in: None,
     })
 }
 

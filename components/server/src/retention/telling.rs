@@ -14,6 +14,7 @@ use simsim_model::{Kind, SavesetId, StoreId};
 
 use super::clock::keep_known;
 use super::judge::Judged;
+use super::let_go::stays;
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
@@ -126,12 +127,17 @@ async fn take_back(house: &House, store: StoreId) -> Result<Vec<SavesetId>, Serv
             if decision.frozen.is_some() {
                 return Ok(Vec::new());
             }
-            let verdicts = judged.lives.iter().zip(&decision.verdicts);
-            let kept = verdicts.filter(|(life, (_, verdict))| {
-                let alone = life.deletion.as_ref().is_some_and(|one| one.approval.is_none());
-                life.store == store && alone && verdict.is_kept()
+            let verdicts = judged.lives.iter().zip(&decision.verdicts).enumerate();
+            let kept = verdicts.filter(|(at, (life, (_, verdict)))| {
+                let alone = life.deletion.as_ref().filter(|one| one.approval.is_none());
+                life.store == store
+                    && alone.is_some_and(|one| match one.copy_in {
+                        // What it was moved by must still be there, and as good as it was.
+                        Some(target) => stays(&judged, &decision, *at, target).is_some(),
+                        None => verdict.is_kept(),
+                    })
             });
-            Ok(kept.map(|(life, _)| life.saveset.saveset).collect())
+            Ok(kept.map(|(_, (life, _))| life.saveset.saveset).collect())
         };
         match kept() {
             Ok(kept) => {

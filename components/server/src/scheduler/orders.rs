@@ -11,8 +11,8 @@ use super::programme::EventDocument;
 use crate::ServerError;
 use crate::api::VerifyDepth;
 use crate::jobs::{
-    CollectWish, ReplicateWish, VerifyWish, Wish, backup_of, command_job, drill_job,
-    whole_datastore,
+    CollectWish, ReplicateWish, ScrubWish, VerifyWish, Wish, backup_of, command_job, drill_job,
+    migration_job, whole_datastore,
 };
 
 /// Why there is no job.
@@ -83,7 +83,8 @@ pub(crate) fn order(
             let options = document.drill.clone().unwrap_or_default();
             Ok(drill_job(catalog, subject, None, &options, seed, by, waiting)?)
         }
-        EventKind::Migration | EventKind::BackupDayChange => Err(OrderError::Refused(format!(
+        EventKind::Migration => Ok(migration_job(catalog, subject, by, waiting)?),
+        EventKind::BackupDayChange => Err(OrderError::Refused(format!(
             "events of kind {} have no jobs in this version",
             document.event.kind.as_str()
         ))),
@@ -154,7 +155,16 @@ fn verification(
         keys_to_device: false,
     });
     if catalog.datastores()?.iter().any(|one| one.name == subject) {
+        if let Some(budget) = document.scrub {
+            let wish = Wish::Scrub(ScrubWish { budget });
+            return whole(catalog, JobKind::Scrub, subject, &wish, waiting, by);
+        }
         return whole(catalog, JobKind::Verify, subject, &wish, waiting, by);
+    }
+    if document.scrub.is_some() {
+        return Err(OrderError::Refused(format!(
+            "a scrub is of a datastore, and there is none '{subject}'"
+        )));
     }
     let filter =
         SavesetFilter { task_name: Some(subject.to_owned()), limit: 1, ..SavesetFilter::default() };

@@ -13,7 +13,7 @@ use simsim_schedule::{
 };
 
 use crate::ServerError;
-use crate::api::{DrillOptions, VerifyDepth};
+use crate::api::{DrillOptions, ScrubOptions, VerifyDepth};
 use crate::streams::is_external;
 
 /// When backup days change where no event says so.
@@ -42,6 +42,9 @@ pub(crate) struct EventDocument {
     /// Verifications only.
     #[serde(default)]
     pub depth: Option<VerifyDepth>,
+    /// Verifications of datastores only.
+    #[serde(default)]
+    pub scrub: Option<ScrubOptions>,
     /// Restore drills only.
     #[serde(default)]
     pub drill: Option<DrillOptions>,
@@ -194,6 +197,7 @@ struct Subjects {
     groups: HashMap<String, Vec<String>>,
     datastores: Vec<String>,
     replications: Vec<String>,
+    migrations: Vec<String>,
     commands: Vec<String>,
     /// Seconds, by kind and name.
     durations: HashMap<(String, String), u64>,
@@ -217,6 +221,7 @@ impl Subjects {
             groups: groups.map(|group| (group.name, group.tasks)).collect(),
             datastores: datastores.map(|one| one.name).collect(),
             replications: catalog.replications()?.into_iter().map(|one| one.name).collect(),
+            migrations: catalog.migrations()?.into_iter().map(|one| one.name).collect(),
             commands: catalog.commands()?.into_iter().map(|one| one.name).collect(),
             durations: durations.map(|(kind, name, s)| ((kind, name), s)).collect(),
         })
@@ -236,7 +241,8 @@ impl Subjects {
                 EventKind::Verification | EventKind::GarbageCollection => self.datastores.clone(),
                 EventKind::Replication => self.replications.clone(),
                 EventKind::Command => self.commands.clone(),
-                EventKind::Migration | EventKind::BackupDayChange => Vec::new(),
+                EventKind::Migration => self.migrations.clone(),
+                EventKind::BackupDayChange => Vec::new(),
             });
         }
         let mut seen = std::collections::HashSet::new();
@@ -244,6 +250,7 @@ impl Subjects {
         let kind = match event.kind {
             EventKind::Backup => "backup",
             EventKind::Replication => "replicate",
+            EventKind::Migration => "migrate",
             EventKind::Verification => "verify",
             EventKind::GarbageCollection => "collect",
             EventKind::Command => "command",

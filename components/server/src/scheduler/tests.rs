@@ -118,6 +118,7 @@ impl World {
             retry_after_s: 0,
             timeout_s: None,
             depth: None,
+            scrub: None,
             drill: None,
         };
         more(&mut document);

@@ -205,5 +205,6 @@ fn ended(outcome: Outcome, error: Option<JobError>, bytes: u64) -> CallEnd {
         finished_unix_ns: now_unix_ms().saturating_mul(1_000_000),
         checked: None,
         drilled: None,
+        proven: None,
     }))
 }

@@ -230,5 +230,6 @@ fn result(outcome: Outcome, error: Option<JobError>, snapshot: ProgressSnapshot)
         finished_unix_ns: crate::clock::now_unix_ms().saturating_mul(1_000_000),
         checked: None,
         drilled: None,
+        proven: None,
     }
 }

@@ -384,5 +384,6 @@ fn result(
         finished_unix_ns: now_unix_ms().saturating_mul(1_000_000),
         checked: None,
         drilled: None,
+        proven: None,
     }
 }

@@ -16,6 +16,7 @@ fn finished(commit: Option<CommitReply>) -> JobResult {
     JobResult {
         checked: None,
         drilled: None,
+        proven: None,
         outcome: Outcome::Finished,
         error: None,
         snapshot: ProgressSnapshot { files_done: 5, ..ProgressSnapshot::default() },

@@ -1,5 +1,6 @@
 mod apart;
 mod backup;
+mod beside;
 mod copies;
 mod crash;
 mod full;
@@ -13,6 +14,7 @@ mod losses;
 mod many;
 mod reread;
 mod rot;
+mod scrub;
 mod share;
 mod silent;
 mod sizes;

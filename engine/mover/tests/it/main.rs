@@ -2,6 +2,7 @@
 
 mod changes;
 mod choosing;
+mod failover;
 mod hostile;
 mod killed;
 mod lies;

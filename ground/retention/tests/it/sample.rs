@@ -37,6 +37,7 @@ pub fn saveset(number: u64, stamped: Timestamp) -> Saveset {
         outcome: Outcome::Finished,
         check: Check::NotYet,
         eol: None,
+        own_life: false,
         locked_until: None,
         legal_hold: None,
         bytes: 1000 + number,

@@ -187,6 +187,7 @@ fn a_result_keeps_so_many_problems_and_no_more() {
             finished_unix_ns: 0,
             checked: None,
             drilled: None,
+            proven: None,
         };
         decode_body::<JobResult>("result", &encode_body(&result)).unwrap().problems.len()
     };

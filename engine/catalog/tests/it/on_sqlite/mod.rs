@@ -20,6 +20,8 @@ mod events;
 mod jobs;
 #[path = "../suite/lives.rs"]
 mod lives;
+#[path = "../suite/migrations.rs"]
+mod migrations;
 #[path = "../suite/notices.rs"]
 mod notices;
 #[path = "../suite/opening.rs"]

@@ -59,6 +59,7 @@ fn delete(saveset: SavesetId, store: StoreId) -> LifeChange {
         why: "expired".to_owned(),
         asked_by: "local:root".to_owned(),
         approval: None,
+        copy_in: None,
     })
 }
 

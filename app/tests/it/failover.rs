@@ -1,0 +1,138 @@
+//! Restores and drills that meet damage, or a device that dies, and go on with another copy: real daemons.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use simsim_testkit::{compare_trees, free_ports};
+
+use crate::hosts::{Daemon, assert_done, until};
+
+struct World {
+    scratch: tempfile::TempDir,
+    server: Daemon,
+    far: Daemon,
+    source: PathBuf,
+}
+
+impl World {
+    /// Task "home" of the server's host in datastore "first" on the RDS "far", with a copy in "second" on the
+    /// server.
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = |name: &str| scratch.path().join(name);
+        for (name, drive) in [("server", 2), ("far", 1)] {
+            // The drive's number is added to the base.
+            let base = free_ports(1)[0] - drive;
+            fs::create_dir_all(folder(name)).unwrap();
+            let settings = format!("[listen]\ndrive = [\"127.0.0.1:{base}\"]\n");
+            fs::write(folder(name).join("simsim.toml"), settings).unwrap();
+        }
+        let server = Daemon::start("server", &folder("server"));
+        let far = Daemon::start("rds", &folder("far"));
+        assert_done(&server.join("far", &far.state, &[]));
+        server.until_connected("far");
+        let first = json!({ "name": "first", "node": "far", "path": folder("first") });
+        server.must("datastore.create", first);
+        server.must("datastore.create", json!({ "name": "second", "path": folder("second") }));
+        let source = folder("source");
+        fs::create_dir_all(source.join("sub/empty")).unwrap();
+        for number in 0..6u64 {
+            let noise = simsim_testkit::Rng::new(number + 1).bytes(2 << 20);
+            fs::write(source.join(format!("sub/{number}")), noise).unwrap();
+        }
+        for number in 0..50u64 {
+            let text = format!("file {number}\n").repeat(400);
+            fs::write(source.join(format!("small-{number}")), text).unwrap();
+        }
+        let own = server.own_name();
+        let task = json!({
+            "name": "home", "client": own, "sources": [source], "datastore": "first"
+        });
+        server.must("task.add", task);
+        let add = json!({ "name": "twice", "source": "first", "target": "second" });
+        server.must("replication.add", add);
+        let world = Self { scratch, server, far, source };
+        assert_eq!(world.server.backup("home")["state"], "finished");
+        let copied = world.server.must("replication.run", json!({ "name": "twice" }));
+        assert_eq!(world.server.ended(&copied)["state"], "finished");
+        world
+    }
+
+    fn target(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn came_back(&self, target: &Path, what: &str) {
+        let copy = target.join(self.source.strip_prefix("/").unwrap());
+        assert_eq!(compare_trees(&self.source, &copy), [], "{what}");
+    }
+}
+
+/// Flips a byte in each pack of a datastore.
+fn flipped(datastore: &Path) {
+    for entry in fs::read_dir(datastore.join("packs")).unwrap() {
+        for pack in fs::read_dir(entry.unwrap().path()).unwrap() {
+            let path = pack.unwrap().path();
+            let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+            let at = file.metadata().unwrap().len() / 3;
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_restore_and_a_drill_that_meet_damage_have_the_rest_from_the_next_copy() {
+    let world = World::new();
+    flipped(&world.target("first"));
+    let request = json!({ "task": "home", "target": world.target("both") });
+    let job = world.server.ended(&world.server.must("restore", request));
+    assert_eq!(
+        (&job["state"], &job["datastore"]),
+        (&json!("finished"), &json!("first")),
+        "{job:#}"
+    );
+    world.came_back(&world.target("both"), "from both");
+    let text = job.to_string();
+    for said in ["datastore 'first' gave", "could not be had there", "datastore 'second' gave"] {
+        assert!(text.contains(said), "{said}: {job:#}");
+    }
+    assert_eq!(job["progress"]["files_done"], 56, "each file once: {job:#}");
+    let drill = json!({ "task": "home", "options": { "all": true } });
+    let job = world.server.ended(&world.server.must("drill.run", drill));
+    assert_eq!(job["state"], "finished", "{job:#}");
+    assert!(job.to_string().contains("datastore 'second' gave"), "{job:#}");
+    assert_eq!(world.server.must("drill.show", json!({ "drill": job["job"] }))["passed"], true);
+    // Who names a copy means that one, and is told of its damage.
+    let request = json!({ "task": "home", "target": world.target("one"), "copy": "first" });
+    let job = world.server.ended(&world.server.must("restore", request));
+    assert_eq!(job["state"], "finished_with_errors", "{job:#}");
+    let drill = json!({ "task": "home", "options": { "all": true, "copy": "first" } });
+    let job = world.server.ended(&world.server.must("drill.run", drill));
+    assert_eq!(job["state"], "failed", "{job:#}");
+}
+
+#[test]
+fn a_restore_whose_device_dies_midway_goes_on_with_the_next_copy() {
+    let mut world = World::new();
+    world.server.must("rate.add", json!({ "host": "far", "rates": ["2MB/s"] }));
+    let request = json!({ "task": "home", "target": world.target("both") });
+    let job = world.server.must("restore", request);
+    until("some of it is there", || {
+        let shown = world.server.must("job.show", json!({ "job": job["job"] }));
+        assert!(shown["ended_unix_ms"].is_null(), "too fast: {shown:#}");
+        shown["progress"]["files_done"].as_u64().unwrap() > 5
+    });
+    world.far.process.kill();
+    let job = world.server.ended(&job);
+    assert_eq!(job["state"], "finished", "{job:#}");
+    world.came_back(&world.target("both"), "from both");
+    let text = job.to_string();
+    for said in ["datastore 'first' gave", "it was given up", "datastore 'second' gave"] {
+        assert!(text.contains(said), "{said}: {job:#}");
+    }
+    assert_eq!(job["progress"]["files_done"], 56, "each file once: {job:#}");
+}
