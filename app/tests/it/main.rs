@@ -1,5 +1,6 @@
 //! The binary as a user runs it.
 
+mod ages;
 mod catalogs;
 mod certificates;
 mod cli;
@@ -18,6 +19,7 @@ mod hosts;
 mod identity;
 mod interfaces;
 mod locations;
+mod logs;
 mod memory;
 mod month;
 mod notifications;
@@ -30,6 +32,7 @@ mod recovery;
 mod refusals;
 mod replications;
 mod restarts;
+mod scale;
 mod scenarios;
 mod search;
 mod services;
@@ -37,4 +40,5 @@ mod sessions;
 mod streams;
 mod tls_keys;
 mod trees;
+mod watched;
 mod web;

@@ -292,7 +292,7 @@ fn lives(catalog: &Session<'_>) -> Result<Vec<Life>, CatalogError> {
 
 /// What verifications have found, the newest of each kind.
 #[derive(Default)]
-struct Checks {
+pub(crate) struct Checks {
     /// Of whole datastores: when they began, and whether all was sound.
     whole: HashMap<StoreId, (i64, bool)>,
     /// Of single savesets: when, and whether it was whole.
@@ -300,7 +300,7 @@ struct Checks {
 }
 
 impl Checks {
-    fn read(catalog: &Session<'_>) -> Result<Self, CatalogError> {
+    pub(crate) fn read(catalog: &Session<'_>) -> Result<Self, CatalogError> {
         let mut ask = catalog.prepare_cached(
             "SELECT results.job AS job, jobs.store AS store, jobs.saveset AS saveset,
                  results.outcome AS outcome, results.started_unix_ms AS started_unix_ms,
@@ -349,7 +349,12 @@ impl Checks {
     }
 
     /// The newest check of a saveset that began after it was committed.
-    fn of(&self, saveset: SavesetId, store: StoreId, committed: i64) -> (LastCheck, Option<i64>) {
+    pub(crate) fn of(
+        &self,
+        saveset: SavesetId,
+        store: StoreId,
+        committed: i64,
+    ) -> (LastCheck, Option<i64>) {
         let single = self
             .single
             .get(&(saveset, store))

@@ -49,6 +49,8 @@ pub(crate) const STEPS: &[Step] = &[
     step!(18, "0018", "commands"),
     step!(19, "0019", "drills"),
     step!(20, "0020", "notifications"),
+    step!(21, "0023", "totals"),
+    step!(22, "0024", "ages"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (
