@@ -1,7 +1,6 @@
 //! `simsim`, the one binary: reads the command line, composes what runs here, maps what happened
 //! to an exit status.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,13 +14,12 @@ mod cli;
 mod daemon;
 mod exit;
 mod kit;
+mod log;
 mod quickstart;
 mod state;
 
 /// Tests name points here at which a debug build dies or stops; release builds ignore it.
 const FAILPOINTS_VARIABLE: &str = "SIMSIM_FAILPOINTS";
-/// What is logged, as `tracing` filters: `info`, `simsim_device=debug`, …
-const LOG_VARIABLE: &str = "SIMSIM_LOG";
 
 /// Open network backup suite: Server, Remote Device Server and Client in one binary.
 #[derive(Parser)]
@@ -163,23 +161,12 @@ fn run(line: CommandLine) -> Result<u8, exit::Failure> {
     }
 }
 
-/// Log, failpoints, and nothing of this process's memory for others. A daemon tells what it does;
-/// a verb only what is wrong.
+/// The log of a verb, failpoints, and nothing of this process's memory for others. A daemon's log begins when its
+/// settings are read.
 fn prepare(is_daemon: bool) -> Result<(), exit::Failure> {
     let invalid = |text: String| exit::Failure::new(simsim_model::Kind::Invalid, text);
-    let usual = if is_daemon { "info,russh=warn" } else { "warn,russh=error" };
-    let filter = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| usual.to_owned());
-    let filter = tracing_subscriber::EnvFilter::try_new(&filter)
-        .map_err(|error| invalid(format!("{LOG_VARIABLE}: {error}")))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-    // The journal has clocks and names of its own.
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        log.without_time().init();
-    } else {
-        log.init();
+    if !is_daemon {
+        log::begin_for_verb()?;
     }
     daemon::hide_memory();
     if let Ok(points) = std::env::var(FAILPOINTS_VARIABLE) {

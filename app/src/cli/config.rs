@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use simsim_model::Kind;
+use simsim_server::api::NotificationView;
 
 use self::differences::{Change, carry_out, changes};
 use self::file::Configuration;
@@ -81,11 +82,25 @@ pub async fn run(cx: &Context, verb: ConfigVerb) -> Result<u8, Failure> {
             let found = changes(&there, &wanted, prune)?;
             if !dry_run {
                 carry_out(cx, &wanted, &found).await?;
+                say_what_lacks_a_secret(cx).await?;
             }
             report(cx, !dry_run, found)?;
         }
     }
     Ok(exit::DONE)
+}
+
+/// No secret is in the file: who applied it gives them.
+async fn say_what_lacks_a_secret(cx: &Context) -> Result<(), Failure> {
+    let told: Vec<NotificationView> = cx.ask_plain("notification.list").await?;
+    for one in told.iter().filter(|one| one.secret_missing) {
+        let name = &one.name;
+        cx.screen.aside(format!(
+            "notification '{name}' tells nothing before its secret is given: simsim notification change {name} \
+             --secret-file FILE"
+        ));
+    }
+    Ok(())
 }
 
 fn report(cx: &Context, applied: bool, changes: Vec<Change>) -> Result<(), Failure> {

@@ -72,6 +72,8 @@ pub enum JobVerb {
         /// The job's number
         job: u64,
     },
+    /// Print a job's log, as 'simsim logs' does
+    Log(LogArguments),
     /// Follow a job to its end; with --json, each event as a document on a line
     Follow {
         /// The job's number
@@ -149,6 +151,7 @@ pub async fn run(cx: &Context, verb: JobVerb) -> Result<u8, Failure> {
         }
         JobVerb::Hold { job } => hold(cx, job, true).await,
         JobVerb::Release { job } => hold(cx, job, false).await,
+        JobVerb::Log(arguments) => logs(cx, arguments).await,
         JobVerb::Follow { job } if cx.screen.is_json() => follow::events(cx, job).await,
         JobVerb::Follow { job } => follow::to_end(cx, job).await,
     }

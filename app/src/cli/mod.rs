@@ -48,6 +48,7 @@ mod rates;
 pub mod recover;
 mod reference;
 mod replications;
+mod report;
 pub mod rescue;
 mod restore;
 mod retention;
@@ -79,6 +80,8 @@ use crate::exit::Failure;
 pub enum Verb {
     /// Show how the suite is, and what somebody should act on
     Status,
+    /// Report what ran, failed and did not come, and what is not well
+    Report(report::Arguments),
     /// Back up a task, or paths, and follow it to the end
     Backup(backup::Arguments),
     /// List savesets, the newest first
@@ -239,6 +242,7 @@ pub enum Verb {
 pub fn run(verb: Verb, console: Way, common: &CommonArguments) -> Result<u8, Failure> {
     asking(console, common, async |cx| match verb {
         Verb::Status => status::run(cx).await,
+        Verb::Report(arguments) => report::run(cx, arguments).await,
         Verb::Backup(arguments) => backup::run(cx, arguments).await,
         Verb::Savesets(arguments) => savesets::list(cx, arguments).await,
         Verb::Saveset(arguments) => savesets::saveset(cx, arguments).await,

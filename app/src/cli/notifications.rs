@@ -96,10 +96,13 @@ pub struct Arguments {
     /// Only these clients; 'all': any
     #[arg(long, value_name = "CLIENTS", value_delimiter = ',')]
     client: Vec<String>,
-    /// Tell what is missing: backup=26h, verification=30d, host=2d, space=10%, missed, clock, approval,
-    /// delivery; 'none': nothing
+    /// Tell what is missing: backup=26h, verification=30d, drill=90d, green=1d, self-backup=2d, host=2d,
+    /// space=10%, missed, clock, approval, delivery; 'none': nothing
     #[arg(long, value_name = "WATCHES", value_delimiter = ',')]
     watch: Vec<String>,
+    /// Tell the report at these times, such as 'daily at 07:00'; 'none': never
+    #[arg(long, value_name = "SCHEDULE")]
+    report: Option<String>,
     /// Tell nothing until --on
     #[arg(long, conflicts_with = "on")]
     off: bool,
@@ -117,11 +120,13 @@ pub async fn run(cx: &Context, verb: NotificationVerb) -> Result<u8, Failure> {
                 enabled: true,
                 via,
                 secret: None,
+                has_secret: false,
                 outcomes: bad_outcomes(),
                 kinds: Vec::new(),
                 tasks: Vec::new(),
                 clients: Vec::new(),
                 watch: Vec::new(),
+                report: None,
             };
             let request = arguments.onto(request)?;
             let view: NotificationView = cx.ask("notification.add", &request).await?;
@@ -180,11 +185,13 @@ pub fn request_of(view: NotificationView) -> NotificationRequest {
         enabled: view.enabled,
         via: view.via,
         secret: None,
+        has_secret: view.has_secret,
         outcomes: view.outcomes,
         kinds: view.kinds,
         tasks: view.tasks,
         clients: view.clients,
         watch: view.watch,
+        report: view.report,
     }
 }
 
@@ -296,6 +303,9 @@ impl Arguments {
             let watch = self.watch.iter().filter(|word| *word != "none");
             request.watch = watch.map(|text| watch_of(text)).collect::<Result<_, _>>()?;
         }
+        if let Some(line) = &self.report {
+            request.report = Some(line.clone()).filter(|line| line != "none");
+        }
         if self.on || self.off {
             request.enabled = self.on;
         }
@@ -326,7 +336,8 @@ fn watch_of(text: &str) -> Result<Watch, Failure> {
         Some((word, figure)) => (word, Some(figure)),
         None => (text, None),
     };
-    let known = WatchSubject::ALL.into_iter().find(|subject| subject.as_str() == word);
+    let known =
+        WatchSubject::ALL.into_iter().find(|subject| subject.as_str() == word.replace('-', "_"));
     let Some(subject) = known else {
         let words = WatchSubject::ALL.map(WatchSubject::as_str).join(", ");
         return Err(invalid(format!("--watch '{text}': {words}")));
@@ -348,11 +359,11 @@ fn watch_of(text: &str) -> Result<Watch, Failure> {
 }
 
 fn watch_text(watch: &Watch) -> String {
-    let word = watch.subject.as_str();
+    let word = watch.subject.as_str().replace('_', "-");
     match (watch.after_h, watch.below_percent) {
         (Some(hours), _) => format!("{word}={hours}h"),
         (_, Some(percent)) => format!("{word}={percent}%"),
-        _ => word.to_owned(),
+        _ => word,
     }
 }
 
@@ -370,6 +381,14 @@ fn state(view: &NotificationView) -> Text {
         (None, 0) if !view.enabled => Text::styled(Style::Dim, "off"),
         (None, 0) => Text::from("all told"),
         (None, waiting) => Text::from(format!("{waiting} about to go")),
+    }
+}
+
+fn secret(view: &NotificationView) -> Text {
+    match (view.has_secret, view.secret_missing) {
+        (_, true) => Text::styled(Style::Warn, "not given yet: --secret-file"),
+        (true, false) => "kept, sealed".into(),
+        (false, false) => "none".into(),
     }
 }
 
@@ -398,12 +417,13 @@ fn detail(screen: &Screen, view: &NotificationView) -> Result<(), Failure> {
     screen.line(Text::new().bold("Notification ").bold(&view.name))?;
     screen.lines(facts(&[
         ("tells", goes_to(&view.via).into()),
-        ("secret", if view.has_secret { "kept, sealed" } else { "none" }.into()),
+        ("secret", secret(view)),
         ("outcomes", outcomes.join(", ").into()),
         ("kinds", all(&view.kinds).into()),
         ("tasks", all(&view.tasks).into()),
         ("clients", all(&view.clients).into()),
         ("watches", watch.join(", ").into()),
+        ("report", view.report.as_deref().unwrap_or("never").into()),
         ("state", state(view)),
         (
             "last told",

@@ -16,7 +16,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         "Look",
         &[
             "savesets", "saveset", "ls", "find", "search", "history", "diff", "jobs", "job",
-            "logs", "queue",
+            "logs", "queue", "report",
         ],
     ),
     (

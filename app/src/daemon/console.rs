@@ -65,6 +65,10 @@ impl Api for ServerConsole {
         Box::pin(async move { self.server.log_out(secret.reveal()).await.map_err(failed) })
     }
 
+    fn not_ready(&self) -> Answering<'_, Vec<&'static str>> {
+        Box::pin(self.server.not_ready())
+    }
+
     fn page(&self, request: PageRequest, visitor: Visitor) -> Answering<'_, PageReply> {
         self.web.page(request, visitor)
     }
@@ -98,6 +102,10 @@ impl Asker for Somebody {
                 if found.is_folder { "application/x-tar" } else { "application/octet-stream" };
             Ok(DownloadReply { name: found.name, kind, bytes: found.parts })
         })
+    }
+
+    fn metrics(&self, open_metrics: bool) -> Answering<'_, Result<String, ApiError>> {
+        Box::pin(async move { self.server.metrics(&self.who, open_metrics).await.map_err(failed) })
     }
 
     fn resource(&self, request: ResourceRequest) -> Answering<'_, ResourceReply> {

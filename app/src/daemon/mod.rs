@@ -132,12 +132,16 @@ impl ServerArguments {
 
 /// Runs a daemon to its end.
 pub fn run(role: Role, state: &State, arguments: ServerArguments) -> Result<u8, Failure> {
+    state.make()?;
+    let settings = arguments.settings(state)?;
+    crate::log::begin_for_daemon(&settings.log)?;
+    if let Some(file) = &settings.file {
+        tracing::info!(file = %file.display(), "settings");
+    }
     process::raise_open_files();
     if role != Role::Client {
         crate::allocator::give_back_what_is_free()?;
     }
-    state.make()?;
-    let settings = arguments.settings(state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(serve(role, state, &settings));
     runtime.shutdown_timeout(Duration::from_secs(2));

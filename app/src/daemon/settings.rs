@@ -19,6 +19,7 @@ use simsim_transfer::{DataPorts, DataPortsError};
 
 use super::compose::Role;
 use crate::exit::Failure;
+use crate::log::LogSettings;
 use crate::state::State;
 
 /// The settings of the host's own installation.
@@ -34,6 +35,7 @@ pub struct Settings {
     /// The file that said so, if one did.
     #[serde(skip)]
     pub file: Option<PathBuf>,
+    pub log: LogSettings,
     pub listen: ListenSettings,
     pub ftp: FtpSettings,
     pub client: ClientSettings,
@@ -202,7 +204,6 @@ impl Settings {
         for place in places {
             match read(place) {
                 Ok(text) => {
-                    tracing::info!(file = %place.display(), "settings");
                     let settings = Self::parse(place, &text)?;
                     return Ok(Self { file: Some(place.to_owned()), ..settings });
                 }

@@ -100,6 +100,13 @@ fn furnish(site: &Site, source: &Path) {
     server.must("rate.add", json!({ "rates": ["mon-fri 08:00-18:00 5MB/s", "50MB/s"] }));
     server.must("rate.add", json!({ "host": own, "rates": ["9MB/s"] }));
     server.must("queue.limit", json!({ "jobs_max": 6 }));
+    let mail = json!({
+        "kind": "mail", "server": "mail.example.org", "user": "backup", "from": "a@example.org",
+        "to": ["b@example.org"],
+    });
+    let ops =
+        json!({ "name": "ops", "via": mail, "secret": "open sesame", "report": "daily at 07:00" });
+    server.must("notification.add", ops);
     server.must("queue.limit", json!({ "client": own, "jobs_max": 2 }));
 }
 
@@ -122,11 +129,27 @@ fn an_exported_configuration_makes_an_empty_server_the_same_and_a_second_time_no
     let would = other.changes(&["diff", file]);
     assert!(would.iter().all(|(change, _)| change == "add" || change == "change"), "{would:#?}");
     assert_eq!(would.len(), 18, "{would:#?}");
+    assert!(!exported.contains("open sesame"), "{exported}");
     assert_eq!(other.server.must("task.list", Value::Null), json!([]), "a look changes nothing");
     assert_eq!(other.changes(&["apply", file, "--dry-run"]), would);
     assert_eq!(other.changes(&["apply", file]), would);
     assert_eq!(other.done(&["export"]), elsewhere(&exported), "the same server");
+    // No secret is in the file: it is said which one is to be given.
+    let again = other.config(&["apply", file]);
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert!(said.contains("notification 'ops' tells nothing before its secret is given"), "{said}");
+    let warned = other.server.must("status", Value::Null)["warnings"].to_string();
+    assert!(warned.contains("notification 'ops' tells nothing"), "{warned}");
+    let error = other.server.ask("notification.test", json!({ "name": "ops" })).unwrap_err();
+    assert!(error.to_string().contains("its secret was not given"), "{error}");
     assert_eq!(other.changes(&["apply", file]), [], "a second time");
+    let mut ops = one.server.must("notification.show", json!({ "name": "ops" }));
+    ops.as_object_mut().unwrap().retain(|field, _| field == "name" || field == "via");
+    ops["secret"] = json!("open sesame");
+    ops["report"] = json!("daily at 07:00");
+    let shown = other.server.must("notification.change", ops);
+    assert_eq!((&shown["has_secret"], &shown["secret_missing"]), (&json!(true), &json!(false)));
+    assert_eq!(other.changes(&["apply", file]), [], "its secret is there");
     assert_eq!(other.server.backup("pooled")["state"], "finished");
 
     // What differs is changed, what is not named is kept, and with --prune it goes.

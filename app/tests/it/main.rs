@@ -1,5 +1,6 @@
 //! The binary as a user runs it.
 
+mod ages;
 mod catalogs;
 mod certificates;
 mod cli;
@@ -19,6 +20,7 @@ mod hosts;
 mod identity;
 mod interfaces;
 mod locations;
+mod logs;
 mod memory;
 mod migrations;
 mod month;
@@ -32,6 +34,7 @@ mod recovery;
 mod refusals;
 mod replications;
 mod restarts;
+mod scale;
 mod scenarios;
 mod scrubs;
 mod search;
@@ -40,4 +43,5 @@ mod sessions;
 mod streams;
 mod tls_keys;
 mod trees;
+mod watched;
 mod web;

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::{Request, Response};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use simsim_net::Admitted;
 
 use crate::api::{
@@ -53,17 +53,10 @@ impl Line {
             }
             _ => {}
         }
-        match path.as_str() {
-            "/health" if get => {
-                reply::full(200, "application/json", json!({"status": "ok"}).to_string())
-            }
-            "/health" => {
-                let mut response = reply::problem(405, "invalid", "this is only read");
-                reply::set(&mut response, header::ALLOW, "GET, HEAD");
-                response
-            }
-            _ => self.page(path, get, request).await,
+        if let Some(response) = self.watched(&path, &request).await {
+            return response;
         }
+        self.page(path, get, request).await
     }
 
     /// A page. What a form changes is done only for a session that the form names, from our origin.
@@ -150,7 +143,11 @@ impl Line {
     }
 
     /// Who asks. The first who is known frees the place among strangers.
-    async fn know(&self, head: &HeaderMap, changes: bool) -> Result<Box<dyn Asker>, NotKnown> {
+    pub(crate) async fn know(
+        &self,
+        head: &HeaderMap,
+        changes: bool,
+    ) -> Result<Box<dyn Asker>, NotKnown> {
         let credentials = match self.from {
             None => Credentials::Local,
             Some(_) => credentials(head, changes).ok_or(NotKnown::NotProved)?,
@@ -378,7 +375,7 @@ fn log_in(body: Value) -> Result<LogIn, &'static str> {
     Ok(LogIn { user, password: SecretText::new(password), code })
 }
 
-fn turned_away(why: NotKnown) -> Response<reply::Body> {
+pub(crate) fn turned_away(why: NotKnown) -> Response<reply::Body> {
     let mut response = match why {
         NotKnown::NotProved => reply::not_proved(),
         NotKnown::TooOften { seconds } => reply::too_often(seconds),

@@ -93,6 +93,11 @@ pub trait Api: Send + Sync + 'static {
         Box::pin(async { Ok(()) })
     }
 
+    /// Parts that do not do what they should, by name; empty: all is well. Told to everybody.
+    fn not_ready(&self) -> Answering<'_, Vec<&'static str>> {
+        Box::pin(async { Vec::new() })
+    }
+
     /// A page for browsers. Only over TLS.
     fn page(&self, request: PageRequest, visitor: Visitor) -> Answering<'_, PageReply> {
         let _ = (request, visitor);
@@ -104,6 +109,13 @@ pub trait Api: Send + Sync + 'static {
 pub trait Asker: Send + Sync {
     /// Asks a verb by name, as in the path `/v1/<verb>`.
     fn verb(&self, verb: String, body: Value) -> Answering<'_, Result<ApiReply, ApiError>>;
+
+    /// All figures as text, of OpenMetrics or in the older format of Prometheus.
+    fn metrics(&self, open_metrics: bool) -> Answering<'_, Result<String, ApiError>> {
+        let _ = open_metrics;
+        let message = "there are no figures here".to_owned();
+        Box::pin(async { Err(ApiError { kind: Kind::NotFound, message }) })
+    }
 
     /// Asks for a resource, beneath `/api/v1`.
     fn resource(&self, request: ResourceRequest) -> Answering<'_, ResourceReply> {

@@ -3,7 +3,7 @@
 //! Two listeners, one handler. The local socket is for the command line on the server's host: its
 //! file mode is its access control, and its callers have every right. Port 11401 is TLS for
 //! everybody else: programs and command lines with API tokens, browsers with sessions. Who proves
-//! nothing gets the page to log in and a health check. See `docs/protocol/console.md`.
+//! nothing gets the page to log in and the health checks. See `docs/protocol/console.md`.
 //!
 //! | room | does |
 //! |---|---|
@@ -13,6 +13,7 @@
 //! | [`page`] | pages for browsers, and the forms on them |
 //! | [`api`] | what the side behind is asked |
 //! | `local`, `remote`, `dialled` | the dialling ends |
+//! | `watched` | health and figures |
 //! | `tls` | the certificate of the port |
 
 mod answer;
@@ -26,6 +27,7 @@ pub mod page;
 mod remote;
 mod reply;
 mod tls;
+mod watched;
 
 pub use answer::RESOURCES;
 pub use api::{Api, ApiError, ApiReply, Asker, Credentials, NotKnown, SecretText};

@@ -10,6 +10,8 @@ pub struct Letter {
     /// One line.
     pub subject: String,
     pub text: String,
+    /// The same for people, as a page, where there is one: mail has both.
+    pub html: Option<String>,
     /// The same for programs.
     pub document: Value,
 }

@@ -1,7 +1,7 @@
 //! Mail by SMTP (RFC 5321), with TLS from the first byte (RFC 8314) or by STARTTLS (RFC 3207). Where TLS is asked for there is
 //! no way without it, and a password never goes over a line in clear.
 
-use lettre::message::{Mailbox, header};
+use lettre::message::{Mailbox, MultiPart, header};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
@@ -126,14 +126,16 @@ impl Mail<'_> {
             .from(mailbox(self.from)?)
             .subject(one_line(&letter.subject))
             .message_id(Some(format!("<{}@{}>", letter.id, self.greets_as)))
-            .header(header::ContentType::TEXT_PLAIN)
             .date_now();
         for address in self.to {
             builder = builder.to(mailbox(address)?);
         }
-        builder
-            .body(letter.text.clone())
-            .map_err(|error| NoticeError::Invalid(format!("the mail cannot be written: {error}")))
+        let text = letter.text.clone();
+        let made = match &letter.html {
+            Some(html) => builder.multipart(MultiPart::alternative_plain_html(text, html.clone())),
+            None => builder.header(header::ContentType::TEXT_PLAIN).body(text),
+        };
+        made.map_err(|error| NoticeError::Invalid(format!("the mail cannot be written: {error}")))
     }
 }
 

@@ -8,6 +8,7 @@ use simsim_catalog::PostgresPlace;
 use simsim_model::port_registry;
 
 use crate::certificates;
+use crate::prune::KeepConfig;
 
 /// Settings of the Server. What a file leaves out has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ pub struct ServerConfig {
     pub backup_bytes_max: u64,
     /// Programs of this host that notifications may run, by local names; each an absolute path and its arguments.
     pub notify_programs: BTreeMap<String, Vec<String>>,
+    /// How long what is only history is kept.
+    pub keep: KeepConfig,
     /// The port on which this host listens for its own Server, and for hosts that join. Not in a
     /// file: it follows from the listener.
     #[serde(skip)]
@@ -65,6 +68,7 @@ impl Default for ServerConfig {
             search_interval_s: 10,
             backup_bytes_max: 0,
             notify_programs: BTreeMap::new(),
+            keep: KeepConfig::default(),
             control_port: port_registry::SMSSH.ports.first(),
             console: None,
             certificates_looked_at: certificates::LOOK_INTERVAL,
@@ -99,7 +103,7 @@ impl ServerConfig {
                 return Err(format!("{name}: from {} to {}", range.start(), range.end()));
             }
         }
-        Ok(())
+        self.keep.check()
     }
 
     /// The name for people.
@@ -137,7 +141,12 @@ mod tests {
 
     #[test]
     fn figures_outside_their_range_are_refused() {
-        for text in ["drive_jobs_max = 0", "join_code_minutes = 16", "ticket_minutes = 0"] {
+        for text in [
+            "drive_jobs_max = 0",
+            "join_code_minutes = 16",
+            "ticket_minutes = 0",
+            "keep.jobs_days = 36501",
+        ] {
             let key = text.split(' ').next().unwrap();
             let config: ServerConfig = toml::from_str(text).unwrap();
             let error = config.check().unwrap_err();

@@ -5,8 +5,7 @@
 
 use std::collections::HashMap;
 
-use simsim_catalog::{Catalog, CatalogError, LastCheck, Life, LifeBooks, Replication, Task};
-use simsim_model::StoreId;
+use simsim_catalog::{Catalog, CatalogError, Replication, Saved, SavedTask, Task};
 
 use crate::api::{Aspect, GreenWithin, Health, HealthFinding, TaskHealth, TaskOptions};
 use crate::clock::lasting_ms;
@@ -154,15 +153,33 @@ pub(crate) fn of_tasks(
     catalog: &Catalog,
     now_unix_ms: i64,
 ) -> Result<Vec<TaskHealth>, CatalogError> {
-    let tasks = catalog.tasks()?;
-    let books = catalog.life_books()?;
+    with(catalog, &catalog.saved(now_unix_ms)?, now_unix_ms)
+}
+
+/// The same, of what is known of their savesets already.
+pub(crate) fn with(
+    catalog: &Catalog,
+    saved: &Saved,
+    now_unix_ms: i64,
+) -> Result<Vec<TaskHealth>, CatalogError> {
     let relations = catalog.replications()?;
-    let names = Names::read(catalog, &books, &tasks)?;
+    let mut drills: HashMap<Key, (Option<i64>, Option<i64>)> = HashMap::new();
+    for (client, task, passed, ended) in catalog.last_drills()? {
+        let last = drills.entry((client, task)).or_default();
+        match passed {
+            true => last.0 = Some(ended),
+            false => last.1 = Some(ended),
+        }
+    }
+    let nothing = SavedTask::default();
     let mut all = Vec::new();
-    for task in tasks {
+    for task in catalog.tasks()? {
+        let key = (task.settings.client.clone(), task.settings.name.clone());
         // What cannot be read has its defaults: it is no reason to be green.
         let options: TaskOptions = serde_json::from_str(&task.settings.options).unwrap_or_default();
-        let mut facts = facts_of(&task, &names, &relations);
+        let mut facts = facts_of(&task, saved.tasks.get(&key).unwrap_or(&nothing), &relations);
+        (facts.drill_passed_unix_ms, facts.drill_failed_unix_ms) =
+            drills.get(&key).copied().unwrap_or_default();
         facts.external = crate::streams::is_external(task.settings.kind, &options);
         all.push(TaskHealth {
             health: judge(&facts, &options.green, now_unix_ms),
@@ -186,78 +203,28 @@ pub(crate) fn not_green(
 /// Client and task.
 type Key = (String, String);
 
-/// What the catalog knows, by task.
-struct Names<'a> {
-    lives: HashMap<Key, Vec<&'a Life>>,
-    drills: HashMap<Key, (Option<i64>, Option<i64>)>,
-}
-
-impl<'a> Names<'a> {
-    fn read(catalog: &Catalog, books: &'a LifeBooks, tasks: &[Task]) -> Result<Self, CatalogError> {
-        let mut lives: HashMap<Key, Vec<&Life>> =
-            tasks.iter().map(|task| (key_of(task), Vec::new())).collect();
-        for life in books.lives.iter().filter(|life| life.deletion.is_none()) {
-            let key = (life.saveset.client_name.clone(), life.saveset.task_name.clone());
-            if let Some(of_task) = lives.get_mut(&key) {
-                of_task.push(life);
-            }
-        }
-        let mut drills: HashMap<Key, (Option<i64>, Option<i64>)> = HashMap::new();
-        for (client, task, passed, ended) in catalog.last_drills()? {
-            let last = drills.entry((client, task)).or_default();
-            match passed {
-                true => last.0 = Some(ended),
-                false => last.1 = Some(ended),
-            }
-        }
-        Ok(Self { lives, drills })
-    }
-}
-
-fn key_of(task: &Task) -> Key {
-    (task.settings.client.clone(), task.settings.name.clone())
-}
-
-fn facts_of(task: &Task, names: &Names<'_>, relations: &[Replication]) -> Facts {
-    let key = key_of(task);
-    let none = Vec::new();
-    let lives = names.lives.get(&key).unwrap_or(&none);
-    let stamps = |wanted: &dyn Fn(&Life) -> bool| {
-        lives.iter().filter(|life| wanted(life)).map(|life| life.stamped_unix_ms).max()
-    };
-    let good = |life: &Life| life.saveset.problems == 0 && life.check != LastCheck::Damaged;
-    let good_backup_unix_ms = stamps(&good);
-    let newest = stamps(&|_| true);
+fn facts_of(task: &Task, saved: &SavedTask, relations: &[Replication]) -> Facts {
+    let newest = saved.newest_unix_ms;
     let mut replications = Vec::new();
-    for relation in relations.iter().filter(|one| takes(one, task, lives)) {
-        let there = stamps(&|life| life.store == relation.target);
-        replications.push((relation.name.clone(), there));
+    for relation in relations.iter().filter(|one| takes(one, task, saved)) {
+        let there = saved.newest_in.iter().find(|(store, _)| *store == relation.target);
+        replications.push((relation.name.clone(), there.map(|(_, stamped)| *stamped)));
     }
-    let whole = lives.iter().filter(|life| life.check == LastCheck::Whole);
-    let damaged = lives.iter().filter(|life| life.check == LastCheck::Damaged);
-    let damaged = damaged.max_by_key(|life| life.checked_unix_ms);
-    let (passed, failed) = names.drills.get(&key).copied().unwrap_or_default();
     Facts {
         created_unix_ms: task.created_unix_ms,
-        good_backup_unix_ms,
-        flawed_backup_unix_ms: newest.filter(|newest| Some(*newest) > good_backup_unix_ms),
+        good_backup_unix_ms: saved.good_unix_ms,
+        flawed_backup_unix_ms: newest.filter(|newest| Some(*newest) > saved.good_unix_ms),
         replications,
-        whole_unix_ms: whole.filter_map(|life| life.checked_unix_ms).max(),
-        damaged: damaged.map(|life| {
-            (life.saveset.saveset.short().to_string(), life.checked_unix_ms.unwrap_or_default())
-        }),
-        drill_passed_unix_ms: passed,
-        drill_failed_unix_ms: failed,
-        external: false,
+        whole_unix_ms: saved.whole_unix_ms,
+        damaged: saved.damaged.map(|(saveset, at)| (saveset.short().to_string(), at)),
+        ..Facts::default()
     }
 }
 
 /// Does a replication take the savesets of this task? From where the task goes, or where its newest one lies.
-fn takes(relation: &Replication, task: &Task, lives: &[&Life]) -> bool {
+fn takes(relation: &Replication, task: &Task, saved: &SavedTask) -> bool {
     let named = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|it| it == name);
-    let newest = lives.iter().filter(|life| life.is_original()).max_by_key(|life| life.number);
-    let from: StoreId = newest.map_or(task.settings.store, |life| life.store);
-    relation.source == from
+    relation.source == saved.home.unwrap_or(task.settings.store)
         && named(&relation.client_name, &task.settings.client)
         && named(&relation.task_name, &task.settings.name)
 }

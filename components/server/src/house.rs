@@ -18,8 +18,10 @@ use crate::books::Books;
 use crate::config::ServerConfig;
 use crate::jobs::Jobs;
 use crate::keys::{DomainKeys, KitStore};
+use crate::metrics::Figures;
 use crate::nodes::Nodes;
 use crate::people::People;
+use crate::readiness::Readiness;
 use crate::scheduler::Scheduler;
 use crate::search::Searching;
 use crate::streams::Arrivals;
@@ -52,6 +54,9 @@ pub(crate) struct House {
     pub authority: AuthorityKeeper,
     /// Those who ask over the console port.
     pub people: People,
+    /// For collectors.
+    pub figures: Figures,
+    pub readiness: Readiness,
     pub started_unix_ms: i64,
     /// How long a job waits for a silent node, from the first moment of silence.
     pub silence_max: Duration,

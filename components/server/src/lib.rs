@@ -49,12 +49,16 @@ mod house;
 mod jobs;
 mod keys;
 pub mod look;
+mod metrics;
 mod nodes;
 mod notices;
 mod people;
+mod prune;
 mod rates;
+mod readiness;
 mod reconcile;
 mod recovery;
+mod report;
 mod rest;
 mod retention;
 mod rights;
@@ -71,6 +75,7 @@ pub use desk::{Answer, Download, JobFollower, VERBS, check_request, right_needed
 pub use error::ServerError;
 pub use jobs::{JobEvent, JobEventKind};
 pub use people::{Begun, Granted, Known, Role, Unknown};
+pub use prune::KeepConfig;
 pub use recovery::{
     DatastoreHead, KeptFile, RecoverInto, Recovered, SELF_BACKUP_SOURCE, SelfBackup, SelfBackupHead,
 };

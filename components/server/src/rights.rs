@@ -39,10 +39,12 @@ pub enum Right {
     Approve,
     /// Add, change and remove users and API tokens; nobody gives more than they have.
     People,
+    /// Read the figures for collectors, which name tasks, hosts and datastores.
+    Metrics,
 }
 
 impl Right {
-    pub const ALL: [Right; 13] = [
+    pub const ALL: [Right; 14] = [
         Right::View,
         Right::Browse,
         Right::Backup,
@@ -56,6 +58,7 @@ impl Right {
         Right::Delete,
         Right::Approve,
         Right::People,
+        Right::Metrics,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -73,6 +76,7 @@ impl Right {
             Right::Delete => "delete",
             Right::Approve => "approve",
             Right::People => "people",
+            Right::Metrics => "metrics",
         }
     }
 

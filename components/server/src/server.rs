@@ -27,6 +27,7 @@ use crate::jobs::{Announcer, Jobs};
 use crate::keys::{DomainKeys, KitStore};
 use crate::nodes::{Dialers, Nodes, OwnHost};
 use crate::notices;
+use crate::prune;
 use crate::rates;
 use crate::reconcile;
 use crate::retention;
@@ -134,6 +135,8 @@ impl Server {
             authority: Default::default(),
             people: Default::default(),
             probed: Default::default(),
+            figures: Default::default(),
+            readiness: Default::default(),
             started_unix_ms: now_unix_ms(),
             silence_max: timing.dead + Duration::from_secs(u64::from(config.silent_grace_s)),
             unrevoked: Default::default(),
@@ -171,6 +174,7 @@ impl Server {
         spawn_until(house, search::run(Arc::downgrade(house)));
         spawn_until(house, notices::look_on(Arc::downgrade(house)));
         spawn_until(house, notices::deliver_on(Arc::downgrade(house)));
+        spawn_until(house, prune::run(Arc::downgrade(house)));
         spawn_until(house, rates::keep_told(Arc::downgrade(house)));
         let weak = Arc::downgrade(house);
         spawn_until(house, async move {

@@ -39,6 +39,7 @@ pub(crate) const TABLES: &[&str] = &[
     "savesets",
     "copies",
     "results",
+    "job_totals",
     "audit",
     "audit_head",
     "settings",

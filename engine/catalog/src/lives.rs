@@ -308,7 +308,7 @@ fn lives(catalog: &Session<'_>) -> Result<Vec<Life>, CatalogError> {
 
 /// What verifications have found, the newest of each kind.
 #[derive(Default)]
-struct Checks {
+pub(crate) struct Checks {
     /// Of whole datastores.
     whole: HashMap<StoreId, Found>,
     /// Of single savesets.
@@ -327,7 +327,7 @@ struct Found {
 
 /// Since when something lies in a datastore.
 #[derive(Clone, Copy)]
-enum Since {
+pub(crate) enum Since {
     /// The instant of its commit.
     Commit(i64),
     /// A copy: its listing, and the last job that was queued before that. The instant in its manifest is
@@ -336,7 +336,7 @@ enum Since {
 }
 
 impl Checks {
-    fn read(catalog: &Session<'_>) -> Result<Self, CatalogError> {
+    pub(crate) fn read(catalog: &Session<'_>) -> Result<Self, CatalogError> {
         let mut ask = catalog.prepare_cached(
             "SELECT results.job AS job, jobs.store AS store, jobs.saveset AS saveset,
                  results.outcome AS outcome, results.started_unix_ms AS started_unix_ms,
@@ -395,7 +395,12 @@ impl Checks {
     }
 
     /// The newest check of a saveset that began after it came there.
-    fn of(&self, saveset: SavesetId, store: StoreId, since: Since) -> (LastCheck, Option<i64>) {
+    pub(crate) fn of(
+        &self,
+        saveset: SavesetId,
+        store: StoreId,
+        since: Since,
+    ) -> (LastCheck, Option<i64>) {
         let verdict = |sound| if sound { LastCheck::Whole } else { LastCheck::Damaged };
         let is_later = |found: &Found| match since {
             Since::Commit(_) => true,

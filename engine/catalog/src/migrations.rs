@@ -50,6 +50,8 @@ pub(crate) const STEPS: &[Step] = &[
     step!(19, "0019", "drills"),
     step!(20, "0020", "notifications"),
     step!(21, "0021", "migrations"),
+    step!(22, "0022", "totals"),
+    step!(23, "0023", "ages"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

@@ -17,6 +17,8 @@ pub struct Notification {
     /// Sealed by the Server.
     pub secret: Option<Vec<u8>>,
     pub created_unix_ms: i64,
+    /// The occurrence up to which its report was told; `None`: it has told none yet.
+    pub reported_unix_ms: Option<i64>,
 }
 
 /// What becomes of the secret of a notification that is kept.
@@ -224,5 +226,6 @@ fn from_row(cells: &Cells<'_>) -> Result<Notification, CatalogError> {
         document: cells.get("document")?,
         secret: cells.get("secret")?,
         created_unix_ms: cells.get("created_unix_ms")?,
+        reported_unix_ms: cells.get("reported_unix_ms")?,
     })
 }

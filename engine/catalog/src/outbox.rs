@@ -14,8 +14,6 @@ use crate::{Absence, CatalogError, Job};
 
 /// A message names so many notices; of more it says how many.
 pub const NOTICES_MAX: usize = 200;
-/// Messages that were sent or given up are kept so long.
-const KEPT_MS: i64 = 30 * 86_400_000;
 
 /// How far a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +66,8 @@ pub struct Told {
     pub absent: Vec<Absence>,
     /// Subjects that are not missing any more.
     pub back: Vec<String>,
+    /// The occurrence up to which its report is told with this; `None`: as before.
+    pub reported_unix_ms: Option<i64>,
 }
 
 /// What one look of the Server found.
@@ -176,7 +176,7 @@ impl Catalog {
         })
     }
 
-    /// What came of it: sent, or why not and when it is tried again (`None`: never). Old ones that ended are removed.
+    /// What came of it: sent, or why not and when it is tried again (`None`: never).
     pub fn message_ended(
         &self,
         number: u64,
@@ -201,10 +201,6 @@ impl Catalog {
                     params![number, why, now_unix_ms],
                 )?,
             };
-            transaction.execute(
-                "DELETE FROM outbox WHERE state <> 'waiting' AND ended_unix_ms < ?1",
-                [now_unix_ms.saturating_sub(KEPT_MS)],
-            )?;
             Ok(())
         })
     }
@@ -233,6 +229,12 @@ fn keep_told(
                 absence.since_unix_ms,
                 absence.told_unix_ms
             ],
+        )?;
+    }
+    if let Some(reported) = told.reported_unix_ms {
+        transaction.execute(
+            "UPDATE notifications SET reported_unix_ms = ?2 WHERE name = ?1",
+            params![told.notification, reported],
         )?;
     }
     if told.notices.is_empty() {

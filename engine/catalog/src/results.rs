@@ -45,23 +45,7 @@ impl Catalog {
             let mut rows = ask.query(params![saveset.as_ref().map(SavesetId::as_bytes), limit])?;
             let mut results = Vec::new();
             while let Some(row) = rows.next()? {
-                let cells = Cells::new("results", row);
-                results.push(JobResultRow {
-                    job: cells.count("job")?,
-                    saveset: cells.id_or_none("saveset")?,
-                    kind: cells.get("kind")?,
-                    task_name: cells.get("task_name")?,
-                    client_name: cells.get("client_name")?,
-                    level: cells.word_or_none("level", Level::parse)?,
-                    outcome: cells.word("outcome", Outcome::parse)?,
-                    started_unix_ms: cells.get("started_unix_ms")?,
-                    ended_unix_ms: cells.get("ended_unix_ms")?,
-                    files: cells.count("files")?,
-                    bytes: cells.count("bytes")?,
-                    bytes_new: cells.count("bytes_new")?,
-                    bytes_wire: cells.count("bytes_wire")?,
-                    problems: cells.count("problems")?,
-                });
+                results.push(from_row(&Cells::new("results", row))?);
             }
             Ok(results)
         })
@@ -115,5 +99,88 @@ pub(crate) fn add_result(
             end.checked.as_ref().map(json_cell).transpose()?,
         ],
     )?;
+    add_to_totals(transaction, job, end)
+}
+
+/// Sums of jobs that ended, all since the catalog was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobTotal {
+    pub kind: String,
+    pub outcome: Outcome,
+    pub jobs: u64,
+    pub files: u64,
+    pub bytes: u64,
+    pub bytes_new: u64,
+    pub bytes_wire: u64,
+    pub problems: u64,
+}
+
+impl Catalog {
+    /// What jobs came to, by kind and outcome. They stay when results are removed.
+    pub fn job_totals(&self) -> Result<Vec<JobTotal>, CatalogError> {
+        self.read("sum up its jobs", |catalog| {
+            let mut ask =
+                catalog.prepare_cached("SELECT * FROM job_totals ORDER BY kind, outcome")?;
+            let mut rows = ask.query([])?;
+            let mut totals = Vec::new();
+            while let Some(row) = rows.next()? {
+                totals.push(total_from_row(&Cells::new("job_totals", row))?);
+            }
+            Ok(totals)
+        })
+    }
+}
+
+fn add_to_totals(transaction: &Session<'_>, job: &Job, end: &JobEnd) -> Result<(), CatalogError> {
+    transaction.execute(
+        "INSERT INTO job_totals (kind, outcome, jobs, files, bytes, bytes_new, bytes_wire, problems)
+         VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (kind, outcome) DO UPDATE SET jobs = job_totals.jobs + 1,
+             files = job_totals.files + excluded.files, bytes = job_totals.bytes + excluded.bytes,
+             bytes_new = job_totals.bytes_new + excluded.bytes_new,
+             bytes_wire = job_totals.bytes_wire + excluded.bytes_wire,
+             problems = job_totals.problems + excluded.problems",
+        params![
+            job.kind.as_str(),
+            end.outcome.as_str(),
+            count_cell(end.progress.files_done)?,
+            count_cell(end.progress.bytes_done)?,
+            count_cell(end.progress.bytes_new)?,
+            count_cell(end.progress.bytes_wire)?,
+            count_cell(end.problems_total)?,
+        ],
+    )?;
     Ok(())
+}
+
+pub(crate) fn total_from_row(cells: &Cells<'_>) -> Result<JobTotal, CatalogError> {
+    Ok(JobTotal {
+        kind: cells.get("kind")?,
+        outcome: cells.word("outcome", Outcome::parse)?,
+        jobs: cells.count("jobs")?,
+        files: cells.count("files")?,
+        bytes: cells.count("bytes")?,
+        bytes_new: cells.count("bytes_new")?,
+        bytes_wire: cells.count("bytes_wire")?,
+        problems: cells.count("problems")?,
+    })
+}
+
+pub(crate) fn from_row(cells: &Cells<'_>) -> Result<JobResultRow, CatalogError> {
+    Ok(JobResultRow {
+        job: cells.count("job")?,
+        saveset: cells.id_or_none("saveset")?,
+        kind: cells.get("kind")?,
+        task_name: cells.get("task_name")?,
+        client_name: cells.get("client_name")?,
+        level: cells.word_or_none("level", Level::parse)?,
+        outcome: cells.word("outcome", Outcome::parse)?,
+        started_unix_ms: cells.get("started_unix_ms")?,
+        ended_unix_ms: cells.get("ended_unix_ms")?,
+        files: cells.count("files")?,
+        bytes: cells.count("bytes")?,
+        bytes_new: cells.count("bytes_new")?,
+        bytes_wire: cells.count("bytes_wire")?,
+        problems: cells.count("problems")?,
+    })
 }

@@ -369,7 +369,7 @@ fn put_runs(
     Ok(jobs)
 }
 
-fn from_row(cells: &Cells<'_>) -> Result<Run, CatalogError> {
+pub(crate) fn from_row(cells: &Cells<'_>) -> Result<Run, CatalogError> {
     Ok(Run {
         run: cells.count("run")?,
         event: cells.get("event")?,

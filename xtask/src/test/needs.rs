@@ -13,7 +13,7 @@ struct Need {
     used_for: &'static str,
 }
 
-const NEEDS: [Need; 19] = [
+const NEEDS: [Need; 22] = [
     Need {
         program: "ssh",
         package: "openssh-client",
@@ -83,6 +83,11 @@ const NEEDS: [Need; 19] = [
         used_for: "the order in which a real process flushes what it keeps",
     },
     Need {
+        program: "promtool",
+        package: "prometheus",
+        used_for: "holding the metrics against a collector's own checks",
+    },
+    Need {
         program: "setpriv",
         package: "util-linux",
         used_for: "a client with the rights of its service",
@@ -93,6 +98,8 @@ const NEEDS: [Need; 19] = [
 const PYTHON_TOOLS: [&str; 3] = ["schemathesis", "openapi-spec-validator", "aiosmtpd"];
 /// A script that looks at pages as a screen reader would, from PyPI too: its package, its folder there.
 const AXE: (&str, &str) = ("axe-core-python", "axe_core_python");
+/// A library of Python that a test imports, and its name there: a reader of OpenMetrics.
+const PYTHON_LIBRARY: (&str, &str) = ("prometheus-client", "prometheus_client");
 const PYTHON_FOLDER: &str = "target/python-tools";
 /// Somebody who cannot be reached holds up the tests no longer.
 const PYTHON_SECONDS: &str = "240";
@@ -111,7 +118,11 @@ fn bring_python_tools() {
         let mut places = pythons.map(|one| one.path().join("site-packages").join(AXE.1));
         places.any(|place| place.exists())
     };
-    if PYTHON_TOOLS.iter().all(is_there) && has_axe() {
+    let has_library = || {
+        let import = format!("import {}", PYTHON_LIBRARY.1);
+        quiet(Command::new(folder.join("bin/python3")).args(["-c", &import]))
+    };
+    if PYTHON_TOOLS.iter().all(is_there) && has_axe() && has_library() {
         return;
     }
     if step::on_path("python3") {
@@ -126,7 +137,7 @@ fn bring_python_tools() {
             install
                 .arg(PYTHON_SECONDS)
                 .arg(pip)
-                .args(["install", "--quiet", AXE.0])
+                .args(["install", "--quiet", AXE.0, PYTHON_LIBRARY.0])
                 .args(PYTHON_TOOLS);
             quiet(&mut install);
         }

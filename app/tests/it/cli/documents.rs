@@ -91,6 +91,8 @@ fn every_document_is_as_its_page_says() {
         page.check(&format!("simsim {}", arguments.join(" ")), kind, &value);
         value
     };
+    check("Reported", &["report"]);
+    check("Reported", &["report", "--day", "2026-01-01", "--html"]);
     let status = check("Status", &["status"]);
     let own = status["own_client"].as_str().unwrap().to_owned();
     check("Datastore", &["datastore", "create", "main", &store]);

@@ -68,6 +68,11 @@ impl Port {
     pub fn start() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let server = Daemon::start("server", &scratch.path().join("server"));
+        Self::of(scratch, server)
+    }
+
+    /// Of a server that a test started in its own way.
+    pub fn of(scratch: tempfile::TempDir, server: Daemon) -> Self {
         let port = port_of(&server);
         Self { scratch, server, port }
     }

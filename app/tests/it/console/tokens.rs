@@ -68,7 +68,7 @@ fn a_token_of_a_user_never_may_more_than_the_user() {
     let token = made["secret"].as_str().unwrap();
     let who = port.get(token, "/api/v1/me").is(200).json();
     assert_eq!(who["name"], "user:anna/api-token:annas");
-    assert_eq!(who["grants"].as_array().unwrap().len(), 2, "{who}");
+    assert_eq!(who["grants"].as_array().unwrap().len(), 3, "{who}");
     port.get(token, "/api/v1/users").fails(403, "'people'");
     // With the user, the token changes.
     let more = json!({ "name": "anna", "grants": [{ "role": "administrator" }] });

@@ -1,6 +1,9 @@
 //! What the server tells people: a mail server and a web server of others (Python's), a program, deaths in between, a mail
 //! server that is away for a day, and what is missing by a clock that the test sets.
 
+mod absences;
+mod reports;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;

@@ -22,6 +22,11 @@ def refuses():
     return os.path.exists(f"{folder}/refuse")
 
 
+def part(mail, kind):
+    found = mail.get_body((kind,))
+    return found.get_content() if found else None
+
+
 class Mail:
     async def handle_DATA(self, server, session, envelope):
         if refuses():
@@ -29,7 +34,7 @@ class Mail:
         mail = message_from_bytes(envelope.content, policy=policy.default)
         take({
             "from": envelope.mail_from, "to": envelope.rcpt_tos, "subject": mail["Subject"],
-            "id": mail["Message-ID"], "text": mail.get_content(), "tls": kind == "smtps" or session.ssl is not None,
+            "id": mail["Message-ID"], "text": part(mail, "plain"), "html": part(mail, "html"), "tls": kind == "smtps" or session.ssl is not None,
         })
         return "250 taken"
 

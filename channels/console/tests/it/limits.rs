@@ -214,7 +214,16 @@ async fn a_stranger_is_answered_in_short_before_a_body_is_read() {
 #[tokio::test]
 async fn every_answer_keeps_browsers_from_doing_more_with_it() {
     let port = Port::start().await;
-    for path in ["/", "/health", "/nothing", "/v1/any", "/api/v1/any"] {
+    for path in [
+        "/",
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/nothing",
+        "/v1/any",
+        "/api/v1/any",
+    ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let told = answer(&port, &request).await.to_lowercase();
         for field in [

@@ -18,6 +18,10 @@ pub struct NotificationRequest {
     /// stays, unless it would go to another host; empty: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
+    /// It has a secret. Without one that is given now or was before, nothing goes out until somebody gives it: so a
+    /// configuration without secrets can be applied.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_secret: bool,
     #[serde(default = "bad_outcomes")]
     pub outcomes: Vec<Outcome>,
     /// Kinds of jobs, such as `backup`; empty: all.
@@ -29,6 +33,9 @@ pub struct NotificationRequest {
     pub clients: Vec<String>,
     #[serde(default)]
     pub watch: Vec<Watch>,
+    /// When it tells the report: the line of a schedule, such as `daily at 07:00`; `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
 }
 
 fn yes() -> bool {
@@ -95,6 +102,12 @@ pub enum WatchSubject {
     Backup,
     /// A datastore without a verification that *finished* for `after_h` hours.
     Verification,
+    /// A task without a restore drill that passed for `after_h` hours.
+    Drill,
+    /// A task that is not green for `after_h` hours.
+    Green,
+    /// The server itself without a backup for `after_h` hours.
+    SelfBackup,
     /// A host that was not reached for `after_h` hours.
     Host,
     /// A datastore with less than `below_percent` of its room free.
@@ -110,9 +123,12 @@ pub enum WatchSubject {
 }
 
 impl WatchSubject {
-    pub const ALL: [WatchSubject; 8] = [
+    pub const ALL: [WatchSubject; 11] = [
         WatchSubject::Backup,
         WatchSubject::Verification,
+        WatchSubject::Drill,
+        WatchSubject::Green,
+        WatchSubject::SelfBackup,
         WatchSubject::Host,
         WatchSubject::Space,
         WatchSubject::Missed,
@@ -125,6 +141,9 @@ impl WatchSubject {
         match self {
             WatchSubject::Backup => "backup",
             WatchSubject::Verification => "verification",
+            WatchSubject::Drill => "drill",
+            WatchSubject::Green => "green",
+            WatchSubject::SelfBackup => "self_backup",
             WatchSubject::Host => "host",
             WatchSubject::Space => "space",
             WatchSubject::Missed => "missed",
@@ -136,7 +155,15 @@ impl WatchSubject {
 
     /// Whether it is missing after a time.
     pub const fn takes_hours(self) -> bool {
-        matches!(self, WatchSubject::Backup | WatchSubject::Verification | WatchSubject::Host)
+        matches!(
+            self,
+            WatchSubject::Backup
+                | WatchSubject::Verification
+                | WatchSubject::Drill
+                | WatchSubject::Green
+                | WatchSubject::SelfBackup
+                | WatchSubject::Host
+        )
     }
 }
 
@@ -158,11 +185,15 @@ pub struct NotificationView {
     pub enabled: bool,
     pub via: Via,
     pub has_secret: bool,
+    /// It has one that nobody gave yet: nothing goes out.
+    pub secret_missing: bool,
     pub outcomes: Vec<Outcome>,
     pub kinds: Vec<String>,
     pub tasks: Vec<String>,
     pub clients: Vec<String>,
     pub watch: Vec<Watch>,
+    /// When it tells the report.
+    pub report: Option<String>,
     pub created_unix_ms: i64,
     /// What it said is missing now.
     pub absent: Vec<AbsenceView>,
@@ -195,6 +226,8 @@ pub enum NoticeKind {
     Absence,
     /// It is not missing any more.
     Recovery,
+    /// The report.
+    Report,
     /// A person tries the way.
     Test,
 }
@@ -222,6 +255,9 @@ pub struct Notice {
     pub client: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// What a report says, for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<super::Report>>,
 }
 
 /// Asks for messages, newest first.

@@ -71,6 +71,8 @@ macro_rules! verbs {
 verbs! {
     /// Counts, states, and what somebody should act on.
     "status" => status;
+    /// What ran, failed and did not come, and what is not well.
+    "report.show" => report [ReportRequest];
     /// Enrolled hosts.
     "client.list" => clients;
     /// A one-time code with which a host can join.

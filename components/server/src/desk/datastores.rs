@@ -156,9 +156,16 @@ impl Server {
     /// All datastores, with what their devices say.
     pub async fn datastores(&self, who: &Principal) -> Result<Vec<DatastoreView>, ServerError> {
         self.may_see(who, Right::View, "list datastores", Object::Suite).await?;
-        let mut views = Vec::new();
+        // All at once: several devices that are away are waited for no longer than one.
+        let mut asked = Vec::new();
         for datastore in self.house.books.run(|catalog| catalog.datastores()).await? {
-            views.push(self.datastore_view(datastore, LIST_PATIENCE).await?);
+            let server = self.clone();
+            let view = async move { server.datastore_view(datastore, LIST_PATIENCE).await };
+            asked.push(tokio::spawn(view));
+        }
+        let mut views = Vec::new();
+        for view in asked {
+            views.push(view.await.map_err(|error| ServerError::Lost(error.to_string()))??);
         }
         Ok(views)
     }

@@ -13,6 +13,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         "who" | "me.password" => return None,
         "status"
         | "trends"
+        | "report.show"
         | "client.list"
         | "interface.list"
         | "interface.authority"

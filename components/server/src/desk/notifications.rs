@@ -55,7 +55,10 @@ impl Server {
         let rows = self.house.books.run(|catalog| catalog.notifications()).await?;
         let there = rows.into_iter().find(|row| row.name == name && put == Put::Change);
         let secret = match request.secret.take() {
-            Some(secret) if secret.is_empty() => NewSecret::None,
+            Some(secret) if secret.is_empty() => {
+                request.has_secret = false;
+                NewSecret::None
+            }
             Some(secret) => {
                 let secret = zeroize::Zeroizing::new(secret);
                 let sealed = self.house.master.seal(&notices::purpose(&name), secret.as_bytes())?;
@@ -68,12 +71,12 @@ impl Server {
                 NewSecret::Keep
             }
         };
-        let has_secret = match &secret {
+        request.has_secret |= match &secret {
             NewSecret::Sealed(_) => true,
             NewSecret::None => false,
             NewSecret::Keep => there.is_some_and(|there| there.secret.is_some()),
         };
-        if matches!(&request.via, Via::Mail { user: Some(_), .. }) && !has_secret {
+        if matches!(&request.via, Via::Mail { user: Some(_), .. }) && !request.has_secret {
             return Err(ServerError::invalid(
                 "a user of the mail server needs a password: give it as the secret (--secret-file)",
             ));
@@ -123,11 +126,12 @@ impl Server {
                 kind.escape_debug()
             )));
         }
-        if request.outcomes.is_empty() && request.watch.is_empty() {
+        if request.outcomes.is_empty() && request.watch.is_empty() && request.report.is_none() {
             return Err(ServerError::invalid(
-                "it would never tell anything: name outcomes, or something to watch",
+                "it would never tell anything: name outcomes, something to watch, or when it tells the report",
             ));
         }
+        request.report.as_deref().map(crate::report::check).transpose()?;
         request.watch.iter().try_for_each(check_watch)
     }
 
@@ -177,6 +181,7 @@ impl Server {
             task: None,
             client: None,
             outcome: None,
+            report: None,
         };
         let notice =
             serde_json::to_value(notice).map_err(|error| ServerError::Lost(error.to_string()))?;
@@ -240,12 +245,14 @@ impl Server {
             name: row.name,
             enabled: request.enabled,
             via: request.via,
-            has_secret: row.secret.is_some(),
+            has_secret: row.secret.is_some() || request.has_secret,
+            secret_missing: request.has_secret && row.secret.is_none(),
             outcomes: request.outcomes,
             kinds: request.kinds,
             tasks: request.tasks,
             clients: request.clients,
             watch: request.watch,
+            report: request.report,
             created_unix_ms: row.created_unix_ms,
             absent: absent
                 .into_iter()
@@ -338,6 +345,22 @@ fn stays_with_its_host(
          (--secret-file), or none (an empty one)"
             .to_owned(),
     ))
+}
+
+/// What `status` says of those whose secret nobody gave.
+pub(super) fn without_secret(rows: &[Notification]) -> Vec<String> {
+    let lacks = rows.iter().filter(|row| {
+        row.secret.is_none() && notices::request_of(row).is_ok_and(|request| request.has_secret)
+    });
+    lacks
+        .map(|row| {
+            format!(
+                "notification '{0}' tells nothing, because its secret was not given: 'simsim notification change {0} \
+                 --secret-file FILE'",
+                row.name
+            )
+        })
+        .collect()
 }
 
 /// What `status` says of it.

@@ -138,6 +138,8 @@ impl Server {
         let tasks_now =
             house.books.run(move |catalog| crate::health::of_tasks(catalog, now)).await?;
         warnings.extend(health_warnings(&tasks_now));
+        let told = house.books.run(|catalog| catalog.notifications()).await?;
+        warnings.extend(super::notifications::without_secret(&told));
         let undelivered = house.books.run(|catalog| catalog.next_messages()).await?;
         warnings.extend(super::notifications::undelivered(&undelivered));
         warnings.extend(last.iter().filter_map(|job| backup_warning(job, now)));

@@ -112,6 +112,12 @@ pub(crate) async fn send(
     letter: &Letter,
 ) -> Result<(), NoticeError> {
     let secret = match sealed {
+        None if request.has_secret => {
+            return Err(NoticeError::Invalid(format!(
+                "its secret was not given: 'simsim notification change {} --secret-file FILE'",
+                request.name
+            )));
+        }
         None => None,
         Some(sealed) => {
             let opened = house.master.open(&purpose(&request.name), sealed);

@@ -1,14 +1,16 @@
 //! What is known of what may be missing: the results in the catalog, the nodes, the clock.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use simsim_catalog::{Catalog, CatalogError, Client, Datastore, DatastoreState, Message, Task};
 
 use super::deliver::is_undelivered;
-use crate::api::{NotificationRequest, WatchSubject};
+use crate::api::{NotificationRequest, TaskHealth, WatchSubject};
 use crate::house::House;
+use crate::recovery::newest_self_backup;
 use crate::rights::Principal;
-use crate::{Server, ServerError};
+use crate::{Server, ServerError, health};
 
 /// A host that is reached is written down as seen so often.
 const SEEN_INTERVAL_MS: i64 = 600_000;
@@ -21,6 +23,14 @@ pub(crate) struct Facts {
     pub backups: Vec<(String, String, i64)>,
     pub stores: Vec<Datastore>,
     pub verified: Vec<(String, i64)>,
+    /// Tasks whose data no drill of the suite restores.
+    pub external: HashSet<String>,
+    /// Client, task, and when its newest drill ended that passed.
+    pub drilled: Vec<(String, String, i64)>,
+    /// Tasks that are not green; read where somebody watches it.
+    pub not_green: Vec<TaskHealth>,
+    /// The newest backup of the server itself, and since when there should be one.
+    pub self_backup: Option<(Option<i64>, i64)>,
     /// Hosts that are enrolled, and whether each is reached now.
     pub hosts: Vec<(Client, bool)>,
     /// Datastore, percent that are free; `None`: its device did not say.
@@ -48,13 +58,30 @@ pub(crate) async fn gather(
     let watched = |subject| {
         requests.iter().any(|request| request.watch.iter().any(|watch| watch.subject == subject))
     };
+    let green = watched(WatchSubject::Green);
     let read = move |catalog: &Catalog| -> Result<Facts, CatalogError> {
         let mut stores = catalog.datastores()?;
         stores.retain(|store| store.state == DatastoreState::Active);
         let approvals = catalog.approvals(true)?;
         let waiting = catalog.waiting_messages()?;
+        let tasks = catalog.tasks()?;
+        let is_external = |task: &&Task| {
+            let options = serde_json::from_str(&task.settings.options).unwrap_or_default();
+            crate::streams::is_external(task.settings.kind, &options)
+        };
+        let external = tasks.iter().filter(is_external);
+        let passed = catalog.last_drills()?.into_iter().filter(|one| one.2 && one.3 <= now);
+        let first = stores.iter().map(|store| store.created_unix_ms).min();
+        let newest = newest_self_backup(catalog)?.filter(|at| *at <= now);
         Ok(Facts {
-            tasks: catalog.tasks()?,
+            external: external.map(|task| task.settings.name.clone()).collect(),
+            drilled: passed.map(|(client, task, _, at)| (client, task, at)).collect(),
+            not_green: match green {
+                true => health::not_green(catalog, now)?,
+                false => Vec::new(),
+            },
+            self_backup: first.map(|since| (newest, since)),
+            tasks,
             backups: catalog.last_good("backup", now)?,
             stores,
             verified: catalog.last_verified(now)?,

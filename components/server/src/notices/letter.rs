@@ -7,6 +7,7 @@ use simsim_notice::Letter;
 use super::missing::when;
 use crate::ServerError;
 use crate::api::{Notice, NoticeKind};
+use crate::report::{page, words};
 
 /// A subject names so many characters of the only notice.
 const SUBJECT_CHARS_MAX: usize = 120;
@@ -23,6 +24,7 @@ pub(crate) fn letter_of(server: &str, message: &Message) -> Result<Letter, Serve
                 (count(NoticeKind::Outcome), "jobs ended"),
                 (count(NoticeKind::Absence), "missing"),
                 (count(NoticeKind::Recovery), "good again"),
+                (count(NoticeKind::Report), "report"),
             ];
             let parts = parts.iter().filter(|(count, _)| *count > 0);
             parts.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
@@ -34,6 +36,7 @@ pub(crate) fn letter_of(server: &str, message: &Message) -> Result<Letter, Serve
             (NoticeKind::Absence, true) => "still missing: ",
             (NoticeKind::Absence, false) => "missing: ",
             (NoticeKind::Recovery, _) => "good again: ",
+            (NoticeKind::Report, _) => "report: ",
             (NoticeKind::Outcome | NoticeKind::Test, _) => "",
         };
         text.push_str(&format!("{}  {mark}{}\r\n", when(notice.at_unix_ms), notice.text));
@@ -41,6 +44,12 @@ pub(crate) fn letter_of(server: &str, message: &Message) -> Result<Letter, Serve
     if message.left_out > 0 {
         text.push_str(&format!("and {} more: 'simsim jobs' has them\r\n", message.left_out));
     }
+    let beside: Vec<String> = text.lines().map(str::to_owned).collect();
+    let report = notices.iter().rev().find_map(|notice| notice.report.as_deref());
+    if let Some(report) = report {
+        text.push_str(&format!("\r\n{}", words(report).replace('\n', "\r\n")));
+    }
+    let html = report.map(|report| page(report, &beside));
     text.push_str(&format!(
         "\r\nThis is notification '{}' of the simsim server '{server}', message {}.\r\n",
         message.notification, message.number
@@ -55,7 +64,7 @@ pub(crate) fn letter_of(server: &str, message: &Message) -> Result<Letter, Serve
         "notices": notices,
         "left_out": message.left_out,
     });
-    Ok(Letter { id, subject: format!("[simsim {server}] {subject}"), text, document })
+    Ok(Letter { id, subject: format!("[simsim {server}] {subject}"), text, html, document })
 }
 
 /// The notices of a message.

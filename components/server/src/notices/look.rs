@@ -10,10 +10,12 @@ use simsim_model::Outcome;
 use super::facts::{Facts, gather};
 use super::missing::missing;
 use super::request_of;
+use crate::Server;
 use crate::ServerError;
 use crate::api::{Notice, NoticeKind, NotificationRequest};
 use crate::clock::{lasting_ms, now_unix_ms};
 use crate::house::House;
+use crate::report::{self, Due};
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 /// How often it is looked what is missing.
@@ -67,9 +69,18 @@ async fn look(
         }
     }
     if due {
+        for (request, told) in requests.iter().zip(&mut told) {
+            let row = rows.iter().find(|row| row.name == request.name);
+            if let (Some(line), Some(row)) = (&request.report, row) {
+                reports(house, line, row.reported_unix_ms, now, told).await?;
+            }
+        }
         *missing_at = Some(now);
     }
-    told.retain(|one| !(one.notices.is_empty() && one.absent.is_empty() && one.back.is_empty()));
+    told.retain(|one| {
+        let quiet = one.notices.is_empty() && one.absent.is_empty() && one.back.is_empty();
+        !quiet || one.reported_unix_ms.is_some()
+    });
     if told.is_empty() && jobs.is_empty() {
         return Ok(());
     }
@@ -130,6 +141,7 @@ fn ended(job: &Job, outcome: Outcome, now: i64) -> Notice {
         task: Some(job.task_name.clone()).filter(|name| !name.is_empty()),
         client: Some(job.client_name.clone()),
         outcome: Some(outcome),
+        report: None,
     }
 }
 
@@ -176,6 +188,32 @@ fn absences(
     Ok(())
 }
 
+/// The report, where it is due.
+async fn reports(
+    house: &std::sync::Arc<House>,
+    line: &str,
+    before: Option<i64>,
+    now: i64,
+    told: &mut NoticeTold,
+) -> Result<(), ServerError> {
+    let (from, until) = match report::due(line, before, now)? {
+        Due::NotYet => return Ok(()),
+        Due::From(at) => {
+            told.reported_unix_ms = Some(at);
+            return Ok(());
+        }
+        Due::Tell(from, until) => (from, until),
+    };
+    let server = Server { house: std::sync::Arc::clone(house) };
+    let report = report::gather(&server, from, until).await?;
+    let mut notice = about(NoticeKind::Report, "report", report.headline.clone(), false, now);
+    notice.subject = None;
+    notice.report = Some(Box::new(report));
+    told.notices.push(value(&notice)?);
+    told.reported_unix_ms = Some(until);
+    Ok(())
+}
+
 fn about(notice: NoticeKind, subject: &str, text: String, again: bool, now: i64) -> Notice {
     Notice {
         notice,
@@ -188,6 +226,7 @@ fn about(notice: NoticeKind, subject: &str, text: String, again: bool, now: i64)
         task: None,
         client: None,
         outcome: None,
+        report: None,
     }
 }
 

@@ -70,6 +70,55 @@ fn of_watch(request: &NotificationRequest, watch: Watch, facts: &Facts, now: i64
                 }
             }
         }
+        WatchSubject::Drill => {
+            for task in &facts.tasks {
+                let (name, client) = (&task.settings.name, &task.settings.client);
+                let counts = fits(&request.tasks, name) && fits(&request.clients, client);
+                if !counts || facts.external.contains(name) {
+                    continue;
+                }
+                let last = facts.drilled.iter().find(|last| last.0 == *client && last.1 == *name);
+                let since = last.map_or(task.created_unix_ms, |last| last.2);
+                if late(since) {
+                    let since_when = said(since, now, last.is_some());
+                    let text = format!(
+                        "task '{name}' on '{client}' has no restore drill that passed {since_when}"
+                    );
+                    found.push(one(name, text, since));
+                }
+            }
+        }
+        WatchSubject::Green => {
+            for task in &facts.not_green {
+                let counts =
+                    fits(&request.tasks, &task.task) && fits(&request.clients, &task.client);
+                let Some(since) = task.health.not_green_since_unix_ms.filter(|_| counts) else {
+                    continue;
+                };
+                if late(since) {
+                    let bad = task.health.findings.iter().filter(|finding| !finding.good);
+                    let words: Vec<_> = bad.map(|finding| finding.words.as_str()).collect();
+                    let text = format!(
+                        "task '{}' on '{}' is not green since {}: {}",
+                        task.task,
+                        task.client,
+                        when(since),
+                        words.join("; ")
+                    );
+                    found.push(one(&task.task, text, since));
+                }
+            }
+        }
+        WatchSubject::SelfBackup => {
+            if let Some((newest, first)) = facts.self_backup {
+                let since = newest.unwrap_or(first);
+                if late(since) {
+                    let since_when = said(since, now, newest.is_some());
+                    let text = format!("the server itself has no backup {since_when}");
+                    found.push(one("server", text, since));
+                }
+            }
+        }
         WatchSubject::Host => {
             for (client, reached) in &facts.hosts {
                 if *reached || !fits(&request.clients, &client.name) {

@@ -70,11 +70,12 @@ impl Role {
                 Right::Delete,
                 Right::Approve,
                 Right::People,
+                Right::Metrics,
             ],
-            Role::Operator => &[Right::View, Right::Backup, Right::Maintain],
+            Role::Operator => &[Right::View, Right::Backup, Right::Maintain, Right::Metrics],
             Role::Backup => &[Right::View, Right::Backup],
             Role::Restore => &[Right::View, Right::Browse, Right::Restore, Right::RestoreElsewhere],
-            Role::Auditor => &[Right::View, Right::Audit],
+            Role::Auditor => &[Right::View, Right::Audit, Right::Metrics],
         }
     }
 }
@@ -258,7 +259,7 @@ mod tests {
             unfold(&[role(Role::Backup, None), role(Role::Operator, None)], &ClientPlaces::new())
                 .unwrap();
         let rights: Vec<Right> = grants.iter().map(|grant| grant.right).collect();
-        assert_eq!(rights, [Right::View, Right::Backup, Right::Maintain]);
+        assert_eq!(rights, [Right::View, Right::Backup, Right::Maintain, Right::Metrics]);
         let one = unfold(&[role(Role::Backup, Some("web"))], &ClientPlaces::new()).unwrap();
         assert!(one.iter().all(|grant| grant.client.as_deref() == Some("web")));
         let right = Granted { right: Some(Right::RestoreToOther), ..Granted::default() };

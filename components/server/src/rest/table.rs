@@ -65,6 +65,7 @@ routes! {
     "Suite":
     Get "/status" "status" plain status => One;
     Get "/trends" "trends" takes trends => One;
+    Get "/report" "report.show" takes report => One;
     Get "/me" "who" plain who => One;
     Post "/me/password" "me.password" takes set_own_password => Act { makes: None };
     Get "/openapi.json" "who" plain who => Document;

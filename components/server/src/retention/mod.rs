@@ -26,7 +26,7 @@ use crate::house::House;
 
 pub(crate) use acts::{Act, Came, keep, perform, read_act};
 pub(crate) use clock::{Confirmed, Known, instant};
-pub(crate) use judge::{Judged, label, policies, zone_error};
+pub(crate) use judge::{Judged, almanac, label, policies, zone_error};
 pub(crate) use let_go::let_go;
 pub(crate) use run::decide_all;
 pub(crate) use telling::{carry_out, carry_out_all};

@@ -19,7 +19,7 @@ mod round;
 mod tests;
 
 use std::sync::Weak;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -44,12 +44,18 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(20);
 pub(crate) struct Scheduler {
     wake: Notify,
     trouble: Mutex<Vec<String>>,
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Scheduler {
     /// Something changed: look at the events.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// Whether a round was ended well so lately.
+    pub(crate) fn looked_within(&self, age: Duration) -> bool {
+        self.looked.lock().is_some_and(|at| at.elapsed() < age)
     }
 
     /// What somebody should act on, as of the last round.
@@ -93,6 +99,7 @@ async fn look(house: &House) -> Duration {
             return LOOK_INTERVAL;
         }
     };
+    *house.scheduler.looked.lock() = Some(Instant::now());
     for job in &done.jobs {
         house.jobs.announcer().tell(job.number, JobEventKind::State { state: job.state });
     }

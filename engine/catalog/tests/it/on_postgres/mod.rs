@@ -26,12 +26,16 @@ mod migrations;
 mod notices;
 #[path = "../suite/opening.rs"]
 mod opening;
+#[path = "../suite/prune.rs"]
+mod prune;
 #[path = "../suite/readers.rs"]
 mod readers;
 #[path = "../suite/rebuild.rs"]
 mod rebuild;
 #[path = "../suite/records.rs"]
 mod records;
+#[path = "../suite/saved.rs"]
+mod saved;
 #[path = "../suite/tokens.rs"]
 mod tokens;
 #[path = "../suite/users.rs"]
