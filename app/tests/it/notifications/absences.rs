@@ -115,5 +115,9 @@ fn ret04_every_absence_is_found_and_taken_back() {
     change["watch"][6]["below_percent"] = json!(1);
     server.must("notification.change", change);
     site.shift(100 * DAY_MS + HOUR_MS);
-    until("nothing is missing", || missing(&site).is_empty());
+    until_within("nothing is missing", PATIENCE * 3, || {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        println!("still missing: {:?}", missing(&site));
+        missing(&site).is_empty()
+    });
 }
