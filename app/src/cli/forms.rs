@@ -141,7 +141,7 @@ fn every_form_says_a_command_line_that_is_one() {
     let mail = json!({
         "name": "mail", "via": {"kind": "mail", "server": "mx", "security": "tls", "user": "u", "from": "a@b", "to": ["c@d", "e@f"]},
         "outcomes": ["failed", "interrupted"], "tasks": ["home"], "clients": ["web"], "kinds": ["backup"],
-        "watch": [{"subject": "backup", "after_h": 26}, {"subject": "space", "below_percent": 10}, {"subject": "missed"}], "enabled": true,
+        "watch": [{"subject": "backup", "after_h": 26}, {"subject": "space", "below_percent": 10}, {"subject": "missed"}, {"subject": "self_backup", "after_h": 48}], "report": "daily at 07:00", "enabled": true,
     });
     form("notifications", mail.clone(), None);
     form("notifications", mail, Some(json!({"name": "mail"})));

@@ -1,8 +1,9 @@
 """Fills the catalog of a server that does not run: TASKS tasks like 'home', SAVESETS savesets of them, JOBS jobs that ended.
-Arguments: CATALOG TASKS SAVESETS JOBS"""
+Arguments: CATALOG TASKS SAVESETS JOBS [CLIENTS]"""
 import hashlib, json, sqlite3, sys
 
-file, tasks, savesets, jobs = sys.argv[1], *map(int, sys.argv[2:])
+file, (tasks, savesets, jobs, *more) = sys.argv[1], map(int, sys.argv[2:])
+clients = more[0] if more else 0
 db = sqlite3.connect(file)
 db.row_factory = sqlite3.Row
 
@@ -55,6 +56,19 @@ def ended(n):
 rows = [ended(n) for n in range(jobs)]
 put("jobs", (row[0] for row in rows))
 put("results", (row[1] for row in rows))
+if clients:
+    client = one("clients", "1 = 1 ORDER BY client")
+    first = db.execute("SELECT MAX(client) FROM clients").fetchone()[0] + 1
+    unique = {"fingerprint", "host_key", "public_key", "key"}
+    rows = []
+    for n in range(clients):
+        row = {**client, "client": first + n, "name": f"client-{n}"}
+        for name, value in row.items():
+            if name in unique and isinstance(value, bytes):
+                row[name] = hashlib.sha256(f"{name} {n}".encode()).digest()[:len(value)].ljust(len(value), b"0")
+        rows.append(row)
+    put("clients", rows)
+    last("client", first + clients)
 last("task", first_task + tasks)
 last("job", first_job + jobs)
 last("backup", 1000 + savesets)

@@ -60,8 +60,10 @@ fn tidied(kind: &Kind, mut document: Value) -> Value {
                 }
             }
         }
-        "tasks" | "api-tokens" | "stream-tokens" | "locations" => {
-            for (name, empty) in [("eol_days", json!(0)), ("note", json!(""))] {
+        "tasks" | "migrations" | "locations" => {
+            let empties =
+                [("eol_days", json!(0)), ("older_than_days", json!(0)), ("note", json!(""))];
+            for (name, empty) in empties {
                 if fields.get(name).is_some_and(Value::is_null) {
                     fields.insert(name.to_owned(), empty);
                 }
@@ -139,6 +141,8 @@ pub fn grant_line(grant: &Value) -> String {
 /// `backup=26h`, `verification=30d`, `space=10%`, `missed`.
 fn watch(line: &str) -> Result<Value, Failure> {
     let wrong = || Failure::invalid(tf("'{}': such as backup=26h, space=10% or missed.", &[&line]));
+    let line = line.replace("self-backup", "self_backup");
+    let line = line.as_str();
     let Some((subject, after)) = line.split_once('=') else {
         return Ok(json!({ "subject": line.trim() }));
     };
@@ -157,12 +161,12 @@ fn watch(line: &str) -> Result<Value, Failure> {
 
 /// A watch as a line.
 pub fn watch_line(watch: &Value) -> String {
-    let subject = watch["subject"].as_str().unwrap_or_default();
+    let subject = watch["subject"].as_str().unwrap_or_default().replace('_', "-");
     match (watch["after_h"].as_u64(), watch["below_percent"].as_u64()) {
         (Some(hours), _) if hours % 24 == 0 => format!("{subject}={}d", hours / 24),
         (Some(hours), _) => format!("{subject}={hours}h"),
         (_, Some(percent)) => format!("{subject}={percent}%"),
-        _ => subject.to_owned(),
+        _ => subject,
     }
 }
 

@@ -33,15 +33,14 @@ pub async fn show(visit: &Visit) -> Shown {
     });
     let found: Vec<JobView> = visit.ask("job.list", request).await?;
     let queue: Option<QueueView> = visit.glance("queue.show", Value::Null).await?;
+    let older = found.last().filter(|_| found.len() == PAGE).map(|last| {
+        let before = last.job.to_string();
+        asked("/jobs", &query.pairs_with("before", &before))
+    });
     let live = html! {
         @if let Some(queue) = &queue { (waiting(visit, queue)) }
         @if found.is_empty() { (empty(t("No job fits."), None)) } @else { (list(&found)) }
-        @if let (PAGE.., Some(last)) = (found.len(), found.last()) {
-            @let mut pairs = query.pairs_with("before", "");
-            @let before = last.job.to_string();
-            @if let Some(pair) = pairs.last_mut() { @let _ = { pair.1 = before.as_str(); }; }
-            p { a href=(asked("/jobs", &pairs)) { (t("Older jobs")) } }
-        }
+        @if let Some(older) = &older { p { a href=(older) { (t("Older jobs")) } } }
     };
     let body = html! {
         h1 { (t("Jobs")) }

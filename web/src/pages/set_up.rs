@@ -13,7 +13,7 @@ pub async fn show(visit: &Visit) -> Shown {
         (t("Where backups go"), &["datastores", "drive-groups", "pools"]),
         (t("What is backed up"), &["tasks", "task-groups", "commands"]),
         (t("When it runs"), &["events", "schedules", "calendars"]),
-        (t("Copies and ways"), &["replications", "interfaces", "rates", "locations"]),
+        (t("Copies and ways"), &["replications", "migrations", "interfaces", "rates", "locations"]),
         (t("Who is told, who may"), &["notifications", "users", "api-tokens", "stream-tokens"]),
     ];
     let body = html! {

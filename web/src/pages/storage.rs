@@ -4,8 +4,8 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 use simsim_server::Right;
 use simsim_server::api::{
-    DatastoreView, JobReply, JobView, ReplicationView, RetentionRunReply, RetentionRunRequest,
-    SavesetView,
+    DatastoreView, JobReply, JobView, MigrationView, ReplicationView, RetentionRunReply,
+    RetentionRunRequest, SavesetView,
 };
 
 use crate::pages::jobs::lately;
@@ -15,7 +15,7 @@ use crate::parts::{
 };
 use crate::text::{t, tf};
 use crate::visit::{Answer, Failure, Shown, Visit};
-use crate::words::{count, size, when};
+use crate::words::{count, size, when, when_or};
 
 fn room(store: &DatastoreView) -> Markup {
     html! {
@@ -49,6 +49,9 @@ pub async fn list(visit: &Visit) -> Shown {
             html! { (store.device.as_ref().map_or("", |device| device.condition.as_str())) },
         ]
     });
+    let migrations: Option<Vec<MigrationView>> =
+        visit.glance("migration.list", Value::Null).await?;
+    let moves = migrations.unwrap_or_default();
     let copies = replications.iter().map(|one| {
         vec![
             html! { a href=(link(&["set-up", "replications", "change", &one.name])) { (one.name) } },
@@ -75,6 +78,17 @@ pub async fn list(visit: &Visit) -> Shown {
             @if replications.is_empty() { (empty(t("Nothing is copied to another datastore yet."), Some(("/set-up/replications/new", t("Add a replication"))))) }
             @else { (table(t("Replications"), &[t("Name"), t("Way"), t("Savesets"), t("Copies")], copies.collect())) }
         }))
+        @if !moves.is_empty() {
+            (section(t("Migrations"), html! {
+                @let rows = moves.iter().map(|one| vec![
+                    html! { a href=(link(&["set-up", "migrations", "change", &one.name])) { (one.name) } },
+                    html! { (one.source) " → " (one.target) },
+                    html! { (count(one.savesets)) },
+                    html! { (tf("{} not copied, {} not proven", &[&count(one.missing), &count(one.unproven)])) },
+                ]).collect();
+                (table(t("Migrations"), &[t("Name"), t("Way"), t("Savesets"), t("To do")], rows))
+            }))
+        }
     };
     Ok(Page::new(t("Storage"), Place::Storage, body).into())
 }
@@ -129,6 +143,10 @@ fn about(store: &DatastoreView) -> Vec<(&'static str, Markup)> {
         pairs.push((t("Takes"), html! { (size(device.packs_bytes)) }));
         pairs.push((t("Chunks"), html! { (count(device.chunks)) }));
         pairs.push((t("Condition"), html! { (device.condition) }));
+        pairs.push((t("All checked since"), html! {
+            @if device.packs_never_checked > 0 { (badge(Tone::Warn, &tf("{} of {} packs never", &[&count(device.packs_never_checked), &count(device.packs)]))) " " }
+            (when_or(device.checked_since_unix_ms, t("never")))
+        }));
     }
     pairs.push((t("Made"), when(store.created_unix_ms)));
     pairs
@@ -143,6 +161,7 @@ fn acts(visit: &Visit, store: &DatastoreView, replications: &[ReplicationView]) 
             div.acts {
                 (button(visit, &way("check"), t("Check its structure"), "first"))
                 (button(visit, &way("check-bytes"), t("Check every byte"), ""))
+                (button(visit, &way("scrub"), t("Scrub for ten minutes"), ""))
                 (button(visit, &way("collect"), t("Collect garbage"), ""))
                 @for one in healers { (button(visit, &asked(&way("heal"), &[("by", &one.name)]), &tf("Heal it by {}", &[&one.name]), "")) }
             }
@@ -166,6 +185,14 @@ pub async fn act(visit: &Visit, name: &str, act: &str) -> Shown {
         "check" => visit.ask("datastore.verify", json!({ "datastore": name })).await?,
         "check-bytes" => {
             visit.ask("datastore.verify", json!({ "datastore": name, "depth": "bytes" })).await?
+        }
+        "scrub" => {
+            visit
+                .ask(
+                    "datastore.scrub",
+                    json!({ "datastore": name, "budget": { "minutes_max": 10 } }),
+                )
+                .await?
         }
         "collect" => visit.ask("datastore.collect", json!({ "datastore": name })).await?,
         "rebuild" => visit.ask("datastore.rebuild-index", json!({ "datastore": name })).await?,
