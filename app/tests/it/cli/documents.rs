@@ -300,6 +300,10 @@ fn every_document_is_as_its_page_says() {
     check("DrillEvidence", &["drill", "evidence", &drill]);
     check("DrillVerified", &["drill", "verify-evidence", &drill]);
     check("Removed", &["event", "remove", "tests"]);
+    let scrub =
+        ["event", "add", "scrubs", "main", "--kind", "verification", "--scrub-size", "200GB"];
+    check("Event", &scrub);
+    check("Removed", &["event", "remove", "scrubs"]);
     let post = [
         "notification",
         "add",
