@@ -201,18 +201,14 @@ pub fn command(kind: &Kind, request: &Value, view: Option<&Value>) -> String {
         match field.flag {
             Flag::Plain => words.extend(entries.iter().map(|word| quoted(word))),
             _ if same => {}
-            Flag::With(flag) => {
-                flags.extend(entries.iter().map(|word| format!("{flag} {}", quoted(word))))
-            }
+            Flag::With(flag) => flags.extend(entries.iter().map(|word| valued(flag, word))),
             Flag::Each(flag) if matches!(field.input, Input::Grants) => {
                 for (word, grant) in entries.iter().zip(value.as_array().into_iter().flatten()) {
                     let flag = if grant["right"].is_string() { "--right" } else { flag };
                     flags.push(format!("{flag} {}", quoted(word)));
                 }
             }
-            Flag::Each(flag) => {
-                flags.extend(entries.iter().map(|word| format!("{flag} {}", quoted(word))))
-            }
+            Flag::Each(flag) => flags.extend(entries.iter().map(|word| valued(flag, word))),
             Flag::Joined(flag) if !entries.is_empty() => {
                 flags.push(format!("{flag} {}", quoted(&entries.join(","))))
             }
@@ -235,6 +231,12 @@ pub fn command(kind: &Kind, request: &Value, view: Option<&Value>) -> String {
     }
     words.extend(flags);
     words.join(" ")
+}
+
+/// An option with its value. One that begins with a dash would be taken for an option.
+fn valued(flag: &str, word: &str) -> String {
+    let sign = if word.starts_with('-') { '=' } else { ' ' };
+    format!("{flag}{sign}{}", quoted(word))
 }
 
 fn is_nothing(value: &Value) -> bool {

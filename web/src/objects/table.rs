@@ -105,7 +105,10 @@ pub static KINDS: &[Kind] = &[
         columns: &[("Name", "name"), ("Client", "client"), ("What", "sources"), ("Into", "datastore"), ("Green", "health/green"), ("Last backup", "last_state")],
         fields: &[
             name("Such as home."),
-            Field::new("client", "Client", CLIENTS, Flag::With("--client")).needed().help("Whose files these are."),
+            Field::new("client", "Client", CLIENTS, Flag::With("--client"))
+                .needed()
+                .fixed()
+                .help("Whose files these are."),
             Field::new("sources", "Folders and files", Input::Lines, Flag::Plain).needed().help("Whole paths, one a line, such as /home."),
             Field::new("excludes", "Leave out", Input::Lines, Flag::Each("--exclude")).help("Patterns as in .gitignore, one a line, such as *.tmp."),
             Field::new("datastore", "Datastore", DATASTORES, Flag::With("--datastore")).help("Without one: the only one there is."),

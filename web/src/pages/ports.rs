@@ -224,7 +224,11 @@ fn shut(plan: &PortPlan, rows: &[&PlanRow], found: &Found<'_>) -> Markup {
         return html! {};
     }
     section(
-        &tf("{} ways are shut", &[&shut.len()]),
+        &if shut.len() == 1 {
+            t("1 way is shut").to_owned()
+        } else {
+            tf("{} ways are shut", &[&shut.len()])
+        },
         html! {
             @for row in shut.iter().take(20) {
                 h3 { (row.from.name) " → " (row.to.name) " · " (row.row) " " (row.ports()) }

@@ -84,7 +84,7 @@ fn keeping(visit: &Visit, id: &str, one: &SavesetView, lives: &SavesetLives) -> 
                     label for="days" { (t("Days from when it was made")) } " "
                     input #days name="days" type="number" min="1" required; " "
                     button type="submit" { (t("Keep")) }
-                    (command(&format!("simsim saveset keep {short} --days 90")))
+                    (command(&format!("simsim saveset keep {short} --eol 90")))
                 })))
                 (section(t("Legal hold"), form(visit, &link(&["savesets", id, "hold"]), html! {
                     @if held {

@@ -205,7 +205,8 @@ impl Browser {
                  if (one) one.click(); return Boolean(one);",
                 json!(words)
             );
-            if self.run(&script) == Value::Bool(true) {
+            // A question that was asked and answered meanwhile leaves no answer.
+            if self.run(&script) != Value::Bool(false) {
                 return;
             }
             if begun.elapsed() > PATIENCE {

@@ -293,7 +293,7 @@ fn objects_are_made_checked_while_typing_changed_and_removed() {
     assert_eq!(event["all"], true, "{event}");
     assert_eq!(event["line"], "weekdays 22:00", "{event}");
     browser.go("/set-up/events/change/nightly");
-    browser.press("Further settings");
+    browser.run("document.querySelector('#further').open = true");
     browser.fill("#retries", "3");
     browser.until_says("simsim event change nightly");
     browser.press("Save");
@@ -380,10 +380,18 @@ fn a_host_joins_and_the_page_of_ports_shows_what_is_shut() {
     let text = browser.text();
     assert!(text.contains("smssh") && text.contains("open"), "{text}");
     assert!(browser.has("svg.map g.host"), "the drawing");
+    // An address at which nobody listens: what a job would dial is shut, and the page says why.
+    let own = port.server.own_name();
+    let nowhere = ["http://127.0.0.1:1"];
+    port.server.must("interface.set", json!({ "host": own, "interfaces": nowhere }));
+    browser.press("Try every way now");
+    browser.until_says("1 way is shut");
+    let text = browser.text();
+    assert!(text.contains("refused") && text.contains("127.0.0.1:1"), "{text}");
+    assert!(browser.has("svg.map .shut"), "the drawing");
+    // A host that has gone: nothing is tried from it, and the page says that too.
     assert_eq!(far.stop(), 0);
     browser.until("it is noticed", || !port.server.is_connected("far"));
     browser.press("Try every way now");
-    browser.until_says("ways are shut");
-    let text = browser.text();
-    assert!(text.contains("refused") && text.contains("dport"), "{text}");
+    browser.until_says("does not reach 'far'");
 }
