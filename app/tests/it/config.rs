@@ -128,7 +128,7 @@ fn an_exported_configuration_makes_an_empty_server_the_same_and_a_second_time_no
 
     let would = other.changes(&["diff", file]);
     assert!(would.iter().all(|(change, _)| change == "add" || change == "change"), "{would:#?}");
-    assert_eq!(would.len(), 18, "{would:#?}");
+    assert_eq!(would.len(), 19, "{would:#?}");
     assert!(!exported.contains("open sesame"), "{exported}");
     assert_eq!(other.server.must("task.list", Value::Null), json!([]), "a look changes nothing");
     assert_eq!(other.changes(&["apply", file, "--dry-run"]), would);

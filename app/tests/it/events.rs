@@ -329,7 +329,7 @@ fn what_cannot_be_an_event_is_refused_with_what_to_do() {
         (json!({ "name": "a", "all": true, "drive": 9 }), "there is no drive '9'"),
         (json!({ "name": "a", "all": true, "blocking_dates": "calendar:x" }), "calendar 'x'"),
         (json!({ "name": "a", "all": true, "follow_ups": { "success": ["a"] } }), "circle"),
-        (json!({ "name": "a", "kind": "migration", "all": true }), "no migrations yet"),
+        (json!({ "name": "a", "kind": "migration", "subjects": ["gone"] }), "no migration 'gone'"),
         (
             json!({ "name": "a", "kind": "garbage-collection", "all": true, "level": "full" }),
             "level",

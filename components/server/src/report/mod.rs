@@ -59,6 +59,10 @@ fn span_of(day: &str) -> Result<(i64, i64), ServerError> {
         let day = day.escape_debug();
         ServerError::invalid(format!("'{day}' is no day: write it as 2026-11-26"))
     };
+    // Other forms of dates, and instants, would be read too.
+    if day.len() != "2026-11-26".len() {
+        return Err(wrong());
+    }
     let date: Date = day.parse().map_err(|_| wrong())?;
     let zone = almanac()?.zone(None).map_err(|_| wrong())?;
     let next = date.tomorrow().map_err(|_| wrong())?;
