@@ -207,6 +207,8 @@ impl Browser {
             );
             // A question that was asked and answered meanwhile leaves no answer.
             if self.run(&script) != Value::Bool(false) {
+                // A question is answered by the next thing that is asked of the browser.
+                let _ = self.try_call("GET", "/url", &Value::Null);
                 return;
             }
             if begun.elapsed() > PATIENCE {

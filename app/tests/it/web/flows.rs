@@ -232,6 +232,18 @@ fn a_live_page_outlives_a_restart_and_says_when_its_session_has_ended() {
     browser.until_at("/jobs");
 }
 
+/// Who seconds something has a password that nobody else knows.
+fn own_password(browser: &Browser, user: &str) {
+    let own = "a password of my own";
+    browser.go("/me");
+    browser.fill("#old", PASSWORD);
+    browser.fill("#password", own);
+    browser.fill("#again", own);
+    browser.press("Change it");
+    browser.until_at("/log-in");
+    browser.log_in(user, own);
+}
+
 #[test]
 fn two_people_at_once_one_asks_and_the_other_approves() {
     if !Browser::is_there() {
@@ -246,11 +258,13 @@ fn two_people_at_once_one_asks_and_the_other_approves() {
     let id = savesets[0]["saveset"].as_str().unwrap().to_owned();
     let anna = logged_in(&port, "anna");
     // Where there is somebody already, a second one who may everything takes two persons, too.
+    own_password(&anna, "anna");
     anna.go("/approvals/1");
     anna.until_says("Exactly this");
     anna.press("Approve");
     anna.until_says("approved");
     let bert = logged_in(&port, "bert");
+    own_password(&bert, "bert");
     anna.go(&format!("/savesets/{id}"));
     anna.press("Keep, hold, lock or delete it");
     anna.fill("#delete-why", "it was a test");
