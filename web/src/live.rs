@@ -22,25 +22,31 @@ pub fn follow(web: Web, visit: Visit) -> PageReply {
     tokio::spawn(async move {
         let mut last = String::new();
         for look in 1u32.. {
-            if look % LOOKS_A_SESSION == 0
-                && !web.server().session_lives(visit.secret.reveal()).await
-            {
-                let _ = sender.send(("ended", String::new())).await;
-                return;
-            }
-            // A failure is shown when the page is loaded; here it is waited for that it goes.
-            let page = match route::page(&web, &visit).await {
-                Ok(Answer::Page(page)) => page.live,
-                _ => None,
-            };
-            if let Some(live) = page {
-                let live = live.into_string();
-                if live != last {
-                    if sender.send(("shown", live.clone())).await.is_err() {
+            if look % LOOKS_A_SESSION == 0 {
+                match web.server().session_now(visit.secret.reveal()).await {
+                    Ok(Some(grants)) if grants == visit.session.grants => {}
+                    // The person may something else now: the browser asks again, as that person.
+                    Ok(Some(_)) | Err(_) => return,
+                    Ok(None) => {
+                        let _ = sender.send(("ended", String::new())).await;
                         return;
                     }
-                    last = live;
                 }
+            }
+            match route::page(&web, &visit).await {
+                Ok(Answer::Page(page)) => {
+                    // A page without a live part is not made again and again.
+                    let Some(live) = page.live.map(maud::Markup::into_string) else { return };
+                    if live != last {
+                        if sender.send(("shown", live.clone())).await.is_err() {
+                            return;
+                        }
+                        last = live;
+                    }
+                }
+                Ok(_) => return,
+                // It is shown when the page is loaded; here it is waited for that it goes.
+                Err(_) => {}
             }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}

@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use simsim_testkit::{compare_trees, free_ports};
+use simsim_testkit::compare_trees;
 
-use crate::hosts::{Daemon, assert_done, until};
+use crate::hosts::{Daemon, server_and_rds, until};
 
 struct World {
     scratch: tempfile::TempDir,
@@ -22,17 +22,7 @@ impl World {
     fn new() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let folder = |name: &str| scratch.path().join(name);
-        for (name, drive) in [("server", 2), ("far", 1)] {
-            // The drive's number is added to the base.
-            let base = free_ports(1)[0] - drive;
-            fs::create_dir_all(folder(name)).unwrap();
-            let settings = format!("[listen]\ndrive = [\"127.0.0.1:{base}\"]\n");
-            fs::write(folder(name).join("simsim.toml"), settings).unwrap();
-        }
-        let server = Daemon::start("server", &folder("server"));
-        let far = Daemon::start("rds", &folder("far"));
-        assert_done(&server.join("far", &far.state, &[]));
-        server.until_connected("far");
+        let (server, far) = server_and_rds(scratch.path(), 2);
         let first = json!({ "name": "first", "node": "far", "path": folder("first") });
         server.must("datastore.create", first);
         server.must("datastore.create", json!({ "name": "second", "path": folder("second") }));

@@ -199,6 +199,23 @@ impl Daemon {
 }
 
 #[track_caller]
+/// A server, and an RDS "far" that has joined it, in folders of these names; each has a port for its drive. The
+/// server's drive has this number, the RDS's the other one of 1 and 2.
+pub fn server_and_rds(folder: &Path, server_drive: u16) -> (Daemon, Daemon) {
+    for (name, drive) in [("server", server_drive), ("far", 3 - server_drive)] {
+        // The drive's number is added to the base.
+        let base = simsim_testkit::free_ports(1)[0] - drive;
+        std::fs::create_dir_all(folder.join(name)).unwrap();
+        let settings = format!("[listen]\ndrive = [\"127.0.0.1:{base}\"]\n");
+        std::fs::write(folder.join(name).join("simsim.toml"), settings).unwrap();
+    }
+    let server = Daemon::start("server", &folder.join("server"));
+    let far = Daemon::start("rds", &folder.join("far"));
+    assert_done(&server.join("far", &far.state, &[]));
+    server.until_connected("far");
+    (server, far)
+}
+
 pub fn assert_done(output: &Output) {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }

@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use simsim_testkit::{compare_trees, free_ports};
+use simsim_testkit::compare_trees;
 
-use crate::hosts::{Daemon, PATIENCE, assert_done, until};
+use crate::hosts::{Daemon, PATIENCE, server_and_rds, until};
 use crate::scenarios::Who;
 use crate::scenarios::points::{During, POINTS};
 
@@ -31,17 +31,7 @@ impl World {
     fn new() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let folder = |name: &str| scratch.path().join(name);
-        for (name, drive) in [("server", 1), ("far", 2)] {
-            // The drive's number is added to the base.
-            let base = free_ports(1)[0] - drive;
-            fs::create_dir_all(folder(name)).unwrap();
-            let settings = format!("[listen]\ndrive = [\"127.0.0.1:{base}\"]\n");
-            fs::write(folder(name).join("simsim.toml"), settings).unwrap();
-        }
-        let server = Daemon::start("server", &folder("server"));
-        let far = Daemon::start("rds", &folder("far"));
-        assert_done(&server.join("far", &far.state, &[]));
-        server.until_connected("far");
+        let (server, far) = server_and_rds(scratch.path(), 1);
         server.must("datastore.create", json!({ "name": "main", "path": folder("main") }));
         let archive = json!({ "name": "archive", "node": "far", "path": folder("archive") });
         server.must("datastore.create", archive);

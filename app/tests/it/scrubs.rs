@@ -5,9 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use simsim_testkit::free_ports;
 
-use crate::hosts::{Daemon, PATIENCE, assert_done, until};
+use crate::hosts::{Daemon, PATIENCE, server_and_rds, until};
 
 const BACKUPS: u64 = 6;
 
@@ -22,17 +21,7 @@ impl World {
     fn new() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let folder = |name: &str| scratch.path().join(name);
-        for (name, drive) in [("server", 1), ("far", 2)] {
-            // The drive's number is added to the base.
-            let base = free_ports(1)[0] - drive;
-            fs::create_dir_all(folder(name)).unwrap();
-            let settings = format!("[listen]\ndrive = [\"127.0.0.1:{base}\"]\n");
-            fs::write(folder(name).join("simsim.toml"), settings).unwrap();
-        }
-        let server = Daemon::start("server", &folder("server"));
-        let far = Daemon::start("rds", &folder("far"));
-        assert_done(&server.join("far", &far.state, &[]));
-        server.until_connected("far");
+        let (server, far) = server_and_rds(scratch.path(), 1);
         server.must("datastore.create", json!({ "name": "main", "path": folder("main") }));
         let copies = json!({ "name": "copies", "node": "far", "path": folder("copies") });
         server.must("datastore.create", copies);

@@ -1,5 +1,7 @@
 //! Who gets in, what forms must show, and what dies on the way.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::browser::Browser;
@@ -94,6 +96,30 @@ fn pages_carry_what_keeps_browsers_in_line_and_forms_show_their_session() {
     );
     assert!(out.is(303).field("set-cookie").unwrap().contains("Max-Age=0"));
     port.curl("GET", "/jobs", &["-H", &cookie]).is(303);
+}
+
+#[test]
+fn a_live_page_ends_when_its_user_may_something_else_and_where_nothing_is_live() {
+    let port = Port::furnished();
+    with_user(&port, "olga", "operator");
+    let (cookie, _) = session(&port, "olga");
+    let follow = |path: &str| {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["-sSN", "--max-time", "50", "-H", &cookie, "--cacert"]);
+        curl.arg(port.certificate()).arg(port.url(path));
+        simsim_testkit::ChildProcess::start(&mut curl)
+    };
+    let mut still = follow("/set-up?live=1");
+    assert!(still.wait(Duration::from_secs(10)).unwrap().success(), "nothing to follow");
+    let mut jobs = follow("/jobs?live=1");
+    jobs.wait_for_line("No job fits", Duration::from_secs(20)).unwrap();
+    port.server.must("user.change", json!({ "name": "olga", "grants": [] }));
+    let status = jobs.wait(Duration::from_secs(20)).expect("it goes on");
+    assert!(status.success(), "{status}");
+    let shown = jobs.output().matches("event: shown").count();
+    port.server.backup("home");
+    assert_eq!(jobs.output().matches("event: shown").count(), shown);
+    assert!(!jobs.output().contains("event: ended"), "the session goes on");
 }
 
 #[test]

@@ -76,6 +76,11 @@ fn a_first_visit_ends_with_a_backup() {
     // Nobody else becomes the first.
     browser.go(&link);
     browser.until_at("/");
+    // The password is the first user's own: no other one has to be set before seconding somebody.
+    with_user(&port, "bert", "superuser");
+    browser.go("/approvals/1");
+    browser.press("Approve");
+    browser.until_says("approved");
 }
 
 #[test]

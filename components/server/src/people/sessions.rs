@@ -14,7 +14,7 @@ use super::credentials::{Unknown, grants_of, hash_of, is_old, name_of_user, new_
 use super::{lock_out, one_time, passwords};
 use crate::api::SessionView;
 use crate::clock::now_unix_ms;
-use crate::rights::Principal;
+use crate::rights::{Grant, Principal};
 use crate::{Server, ServerError};
 
 const PREFIX: &str = "simsim_session_";
@@ -161,8 +161,8 @@ impl Server {
         self.house.books.run(move |catalog| catalog.end_console_session(&hash)).await
     }
 
-    /// Whether a session still is one. Asking does not count as use of it.
-    pub async fn session_lives(&self, secret: &str) -> bool {
+    /// What a session allows now; `None`: it has ended. Asking does not count as use of it.
+    pub async fn session_now(&self, secret: &str) -> Result<Option<Vec<Grant>>, ServerError> {
         let hash = hash_of(secret);
         let found = self
             .house
@@ -170,13 +170,18 @@ impl Server {
             .run(move |catalog| {
                 let Some(session) = catalog.console_session(&hash)? else { return Ok(None) };
                 let user = catalog.user(&session.user)?;
-                Ok((!user.disabled).then_some(session))
+                Ok(Some((session, user, catalog.client_places()?)))
             })
-            .await;
+            .await?;
         let now = now_unix_ms();
-        found.ok().flatten().is_some_and(|session| {
-            session.used_unix_ms > now - IDLE_MS && session.created_unix_ms > now - LONGEST_MS
-        })
+        let Some((session, user, places)) = found else { return Ok(None) };
+        let is_good = !user.disabled
+            && session.used_unix_ms > now - IDLE_MS
+            && session.created_unix_ms > now - LONGEST_MS;
+        if !is_good {
+            return Ok(None);
+        }
+        Ok(Some(grants_of(&user.grants, &places)?.1))
     }
 
     fn step_of(&self, user: &User, code: Option<&str>, now: i64) -> Result<Step, ServerError> {

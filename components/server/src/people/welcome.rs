@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::credentials::{Unknown, hash_of, new_secret};
+use super::credentials::{Unknown, hash_of, name_of_user, new_secret};
 use super::{Granted, Role};
 use crate::api::{UserRequest, WelcomeReply};
 use crate::clock::now_unix_ms;
@@ -72,7 +72,10 @@ impl Server {
             disabled: false,
             password: Some(password.to_owned()),
         };
-        self.add_user(&Principal::local_root(), request).await?;
+        // By that person's own hand: nobody else knows the password.
+        let grants = Principal::local_root().grants().to_vec();
+        let who = Principal::with_grants(name_of_user(name), grants);
+        self.add_user(&who, request).await?;
         *kept = None;
         Ok(())
     }
