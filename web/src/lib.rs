@@ -27,6 +27,7 @@
 #![recursion_limit = "256"]
 
 mod assets;
+mod find;
 mod frame;
 mod live;
 mod objects;

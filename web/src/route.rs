@@ -44,6 +44,7 @@ pub async fn page(web: &Web, visit: &Visit) -> Shown {
         ["set-up", noun, "act", act, name] => objects::act(visit, noun, act, name).await,
         ["retention"] => retention::show(visit).await,
         ["ports"] => ports::show(visit).await,
+        ["ports", "hosts"] => ports::hosts(visit).await,
         ["storage"] => storage::list(visit).await,
         ["storage", name] => storage::show(visit, name).await,
         ["storage", name, act] => storage::act(visit, name, act).await,

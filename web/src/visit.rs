@@ -95,6 +95,12 @@ impl Fields {
         pairs
     }
 
+    /// All pairs but those of these names.
+    pub fn others(&self, names: &[&str]) -> Vec<(String, String)> {
+        let others = self.0.iter().filter(|(field, _)| !names.contains(&field.as_str()));
+        others.map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect()
+    }
+
     pub fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()
     }

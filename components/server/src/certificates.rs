@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use simsim_catalog::{Client, ClientId, ClientState};
+use simsim_catalog::{Catalog, CatalogError, Client, ClientId, ClientState};
 use simsim_control::verbs::{InstallCertificate, NodeState, PrepareTlsKey, SwitchTlsKey};
 use simsim_model::interface::Interface;
 use simsim_net::tls::{Authority, CertificateWish, TlsError, certificate_digest};
@@ -79,20 +79,22 @@ impl Given {
 /// not reached since.
 pub(crate) async fn behind(house: &House) -> Result<Vec<String>, ServerError> {
     let signing = authority::signing(house).await?;
-    let mut behind = Vec::new();
-    for client in house.books.run(|catalog| catalog.clients()).await? {
-        let given = given_to(house, client.id).await?;
-        if client.is_enrolled()
-            && given.is_some_and(|given| given.authority != signing.certificate())
-        {
-            behind.push(client.name);
-        }
-    }
-    Ok(behind)
+    let of_all = |catalog: &Catalog| {
+        let clients = catalog.clients()?.into_iter().filter(Client::is_enrolled);
+        clients.map(|client| Ok((given(catalog, client.id)?, client.name))).collect()
+    };
+    let all: Vec<(Option<Given>, String)> = house.books.run(of_all).await?;
+    let of_another = |given: &Given| given.authority != signing.certificate();
+    let behind = all.into_iter().filter(|(given, _)| given.as_ref().is_some_and(of_another));
+    Ok(behind.map(|(_, name)| name).collect())
 }
 
 async fn given_to(house: &House, id: ClientId) -> Result<Option<Given>, ServerError> {
-    let given = house.books.run(move |catalog| catalog.setting(&name_of(id))).await?;
+    house.books.run(move |catalog| given(catalog, id)).await
+}
+
+fn given(catalog: &Catalog, id: ClientId) -> Result<Option<Given>, CatalogError> {
+    let given = catalog.setting(&name_of(id))?;
     Ok(given.and_then(|given| serde_json::from_slice(&given).ok()))
 }
 
@@ -106,9 +108,13 @@ pub(crate) async fn good_until(house: &House, id: ClientId) -> Result<Option<i64
 }
 
 /// What there is to say about a certificate that was not renewed in time: its host was away.
-pub(crate) async fn overdue(house: &House, client: &Client) -> Result<Option<String>, ServerError> {
-    let Some(until) = good_until(house, client.id).await? else { return Ok(None) };
-    let left = until.saturating_sub(now_unix_ms());
+pub(crate) fn overdue(
+    catalog: &Catalog,
+    client: &Client,
+    now_unix_ms: i64,
+) -> Result<Option<String>, CatalogError> {
+    let Some(given) = given(catalog, client.id)? else { return Ok(None) };
+    let left = given.until_unix_ms().saturating_sub(now_unix_ms);
     if left > LIFE_MS - RENEW_AFTER_MS - OVERDUE_MS {
         return Ok(None);
     }

@@ -35,6 +35,8 @@ pub struct ServerConfig {
     /// How often it is looked which savesets the search index lacks, in seconds; 0: never, and nothing
     /// can be searched.
     pub search_interval_s: u32,
+    /// How often every way of the port plan is tried, in seconds; 0: only when somebody asks for it.
+    pub probe_interval_s: u32,
     /// Bytes of segments that one backup may put; 0: no limit.
     pub backup_bytes_max: u64,
     /// Programs of this host that notifications may run, by local names; each an absolute path and its arguments.
@@ -66,6 +68,7 @@ impl Default for ServerConfig {
             ticket_minutes: 10,
             silent_grace_s: 90,
             search_interval_s: 10,
+            probe_interval_s: 6 * 3600,
             backup_bytes_max: 0,
             notify_programs: BTreeMap::new(),
             keep: KeepConfig::default(),
@@ -97,6 +100,7 @@ impl ServerConfig {
             ("join_code_minutes", self.join_code_minutes, 1..=15),
             ("ticket_minutes", self.ticket_minutes, 1..=60),
             ("search_interval_s", self.search_interval_s, 0..=86_400),
+            ("probe_interval_s", self.probe_interval_s, 0..=30 * 86_400),
         ];
         for (name, figure, range) in figures {
             if !range.contains(&figure) {

@@ -65,8 +65,6 @@ pub(crate) struct House {
     pub unrevoked: Mutex<Vec<(ClientId, TransferId)>>,
     /// For looks into savesets by FTP in active mode.
     pub data_ports: DataPorts,
-    /// What was found when ways were tried last, since the Server started.
-    pub probed: parking_lot::Mutex<crate::desk::ProbeBook>,
     pub stop: CancellationToken,
     /// Everything that runs beside the verbs; ends after `stop`.
     pub tasks: TaskTracker,

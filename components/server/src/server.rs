@@ -22,6 +22,7 @@ use crate::books::Books;
 use crate::catalogs;
 use crate::clock::now_unix_ms;
 use crate::config::{ServerConfig, host_name};
+use crate::desk;
 use crate::house::House;
 use crate::jobs::{Announcer, Jobs};
 use crate::keys::{DomainKeys, KitStore};
@@ -134,7 +135,6 @@ impl Server {
             master: wrapping,
             authority: Default::default(),
             people: Default::default(),
-            probed: Default::default(),
             figures: Default::default(),
             readiness: Default::default(),
             started_unix_ms: now_unix_ms(),
@@ -176,6 +176,7 @@ impl Server {
         spawn_until(house, notices::deliver_on(Arc::downgrade(house)));
         spawn_until(house, prune::run(Arc::downgrade(house)));
         spawn_until(house, rates::keep_told(Arc::downgrade(house)));
+        spawn_until(house, desk::probe_on(Arc::downgrade(house)));
         let weak = Arc::downgrade(house);
         spawn_until(house, async move {
             loop {

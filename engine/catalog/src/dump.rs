@@ -67,6 +67,7 @@ pub(crate) const TABLES: &[&str] = &[
     "notifications",
     "outbox",
     "absences",
+    "probes",
 ];
 
 /// What a table holds.

@@ -14,6 +14,7 @@ use simsim_model::Kind as ErrorKind;
 pub use kind::Kind;
 pub use table::KINDS;
 
+use crate::find::Find;
 use crate::parts::{
     Page, Place, Tone, act as button, alert, badge, block, command, empty, link, section,
     table as rows_of,
@@ -117,19 +118,17 @@ fn cell(kind: &Kind, one: &Value, place: &str) -> Markup {
 pub async fn list(visit: &Visit, noun: &str) -> Shown {
     let kind = kind(noun)?;
     let found = all(visit, kind).await?;
-    let wanted = visit.query.get("find").unwrap_or_default().to_lowercase();
-    let fits = |one: &&Value| {
-        wanted.is_empty() || text_of(&one[kind.name]).to_lowercase().contains(&wanted)
-    };
+    let find = Find::of(visit);
+    let fits = |one: &&Value| find.fits(&text_of(&one[kind.name]));
     let shown: Vec<&Value> = found.iter().filter(fits).collect();
-    let page = usize::try_from(visit.query.number("page").unwrap_or(0)).unwrap_or(0);
-    let part: Vec<&&Value> = shown.iter().skip(page * PAGE).take(PAGE).collect();
-    let rows = part
+    let rows = find
+        .page_of(&shown, PAGE)
         .iter()
         .map(|one| kind.columns.iter().map(|(_, place)| cell(kind, one, place)).collect())
         .collect();
     let heads: Vec<&str> = kind.columns.iter().map(|(head, _)| t(head)).collect();
-    let new = format!("/set-up/{}/new", kind.noun);
+    let list = format!("/set-up/{}", kind.noun);
+    let new = format!("{list}/new");
     let body = html! {
         h1 { (t(kind.title)) }
         p { (t(kind.about)) }
@@ -137,18 +136,10 @@ pub async fn list(visit: &Visit, noun: &str) -> Shown {
             a.button.first href=(new) { (tf("Add: {}", &[&t(kind.one)])) }
             a href="/set-up" { (t("Everything that is set")) }
         }
-        @if found.len() > 10 {
-            form.filters method="get" action=(format!("/set-up/{}", kind.noun)) { div { label for="find" { (t("Name")) } input #find type="search" name="find" value=(visit.query.get("find").unwrap_or_default()); } button type="submit" { (t("Filter")) } }
-        }
+        (find.form(&list, found.len() > 10))
         @if shown.is_empty() { (empty(&tf("There is none yet: {}", &[&t(kind.about)]), Some((&new, &tf("Add: {}", &[&t(kind.one)]))))) }
         @else { (rows_of(t(kind.title), &heads, rows)) }
-        @if shown.len() > PAGE {
-            p {
-                (tf("{} in all.", &[&shown.len()])) " "
-                @if page > 0 { a href=(crate::parts::asked(&format!("/set-up/{}", kind.noun), &[("find", &wanted), ("page", &(page - 1).to_string())])) { (t("Before")) } " " }
-                @if (page + 1) * PAGE < shown.len() { a href=(crate::parts::asked(&format!("/set-up/{}", kind.noun), &[("find", &wanted), ("page", &(page + 1).to_string())])) { (t("More")) } }
-            }
-        }
+        (find.pages(&list, shown.len(), PAGE))
         (command(&format!("{} list", kind.command)))
     };
     Ok(Page::new(t(kind.title), Place::SetUp, body).into())

@@ -7,6 +7,7 @@ use simsim_server::api::{
     ClientView, InterfacesView, JobView, JoinCodeReply, LocationView, TaskView,
 };
 
+use crate::find::Find;
 use crate::pages::jobs::lately;
 use crate::parts::{
     Page, Place, Tone, act as button, alert, asked, badge, block, choice, command, empty, facts,
@@ -16,6 +17,9 @@ use crate::text::{t, tf};
 use crate::visit::{Answer, Failure, Shown, Visit};
 use crate::web::Web;
 use crate::words::{now, since, when, when_or};
+
+/// Hosts of one page.
+const HOSTS: usize = 100;
 
 /// How a host is reached now.
 fn reached(one: &ClientView) -> Markup {
@@ -30,8 +34,20 @@ pub async fn list(visit: &Visit) -> Shown {
     let clients: Vec<ClientView> = visit.look("client.list").await?;
     let revoked = visit.query.has("revoked");
     let now = now();
-    let shown: Vec<_> = clients.iter().filter(|one| revoked || one.state != "revoked").collect();
-    let rows = shown.iter().map(|one| {
+    let away = visit.query.has("away");
+    let find = Find::of(visit);
+    let fits = |one: &&ClientView| {
+        let state = if away {
+            !one.connected && one.state != "revoked"
+        } else {
+            revoked || one.state != "revoked"
+        };
+        state && (find.fits(&one.name) || one.location.as_deref().is_some_and(|it| find.fits(it)))
+    };
+    let mut shown: Vec<&ClientView> = clients.iter().filter(fits).collect();
+    // What needs somebody comes first.
+    shown.sort_by_key(|one| one.connected || one.state == "revoked");
+    let rows = find.page_of(&shown, HOSTS).iter().map(|one| {
         vec![
             html! { a href=(link(&["clients", &one.name])) { (one.name) } },
             html! { (reached(one)) @if let Some(trouble) = &one.trouble { br; span.quiet { (trouble) } } },
@@ -43,15 +59,19 @@ pub async fn list(visit: &Visit) -> Shown {
         ]
     });
     let live = html! {
-        @if shown.is_empty() { (empty(t("No host has joined yet."), Some(("/clients/add", t("Let a host join"))))) }
+        @if clients.is_empty() { (empty(t("No host has joined yet."), Some(("/clients/add", t("Let a host join"))))) }
+        @else if shown.is_empty() { (empty(t("No client fits."), Some(("/clients", t("All clients"))))) }
         @else { (table(t("Clients"), &[t("Name"), t("State"), t("Roles"), t("Access"), t("Location"), t("System"), t("Seen")], rows.collect())) }
+        (find.pages("/clients", shown.len(), HOSTS))
     };
     let body = html! {
         h1 { (t("Clients")) }
         div.acts {
             @if visit.may(Right::Administer) { a.button.first href="/clients/add" { (t("Let a host join")) } }
             @if !revoked && clients.iter().any(|one| one.state == "revoked") { a href="/clients?revoked=1" { (t("Show revoked ones too")) } }
+            @if away { a href="/clients" { (t("All clients")) } } @else if clients.len() > 10 { a href="/clients?away=1" { (t("Those that are not reached")) } }
         }
+        (find.form("/clients", clients.len() > 10))
     };
     Ok(Page::new(t("Clients"), Place::SetUp, body).with_live(live).into())
 }

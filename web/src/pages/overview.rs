@@ -23,20 +23,24 @@ pub async fn show(visit: &Visit) -> Shown {
     if visit.query.has("live") {
         return Ok(Page::new("", Place::Overview, html! {}).with_live(live).into());
     }
-    let trends: Trends = visit.look("trends").await?;
-    let tasks: Vec<TaskView> = visit.look("task.list").await?;
-    let datastores: Vec<DatastoreView> = visit.look("datastore.list").await?;
-    let approvals: Option<Vec<ApprovalView>> = visit.glance("approval.list", json!({})).await?;
-    let bad: Vec<JobView> = visit
-        .ask(
-            "job.list",
-            json!({
-                "outcomes": ["failed", "interrupted", "finished_with_errors"],
-                "ended_since_unix_ms": now() - 86_400_000,
-                "limit": NAMED_MAX,
-            }),
-        )
-        .await?;
+    let bad = json!({
+        "outcomes": ["failed", "interrupted", "finished_with_errors"],
+        "ended_since_unix_ms": now() - 86_400_000,
+        "limit": NAMED_MAX,
+    });
+    let (trends, tasks, datastores, approvals, bad): (
+        Trends,
+        Vec<TaskView>,
+        Vec<DatastoreView>,
+        Option<Vec<ApprovalView>>,
+        Vec<JobView>,
+    ) = tokio::try_join!(
+        visit.look("trends"),
+        visit.look("task.list"),
+        visit.look("datastore.list"),
+        visit.glance("approval.list", json!({})),
+        visit.ask("job.list", bad),
+    )?;
     let head = html! { h1 { (t("Overview")) } };
     let body = html! {
         @if tasks.is_empty() { (beginning(&status, &datastores)) }

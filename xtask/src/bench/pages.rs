@@ -89,7 +89,7 @@ fn measure(root: &Path, folder: &Path) -> Result<()> {
     let running = start(&simsim, &state)?;
     ask(&["datastore", "create", "main", &text(folder.join("store"))], "")?;
     ask(&["task", "add", "home", &text(folder.join("tree"))], "")?;
-    ask(&["event", "add", "nightly", "--all", "true", "--at", "daily 22:00"], "")?;
+    ask(&["event", "add", "nightly", "--all", "--at", "daily 22:00"], "")?;
     ask(&["user", "add", "anna", "--role", "superuser"], &format!("{PASSWORD}\n"))?;
     ask(&["backup", "home"], "")?;
     ask(&["verify", "--datastore", "main"], "")?;

@@ -105,7 +105,7 @@ impl ProbedRow {
     }
 }
 
-/// What was found last of each way that was tried since the Server started.
+/// What was found last of each way that was tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbesKept {
     pub rows: Vec<KeptProbe>,
@@ -117,6 +117,6 @@ pub struct KeptProbe {
     #[serde(flatten)]
     pub row: ProbedRow,
     pub tried_unix_ms: i64,
-    /// When it was open last; `None`: not since the Server started.
+    /// When it was open last; `None`: not once yet.
     pub good_unix_ms: Option<i64>,
 }

@@ -48,5 +48,5 @@ pub use jobs::JobFollower;
 pub use needed::right_needed;
 pub(crate) use ports::{ftp_range, https_port, remember as remember_ports};
 pub(crate) use probe::Finding as ProbeFound;
-pub(crate) use probe_book::ProbeBook;
+pub(crate) use probe::probe_on;
 pub(crate) use tasks::options_of;

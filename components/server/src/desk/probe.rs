@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use simsim_catalog::{AccessMode, Client, ClientId, Datastore, DatastoreState};
@@ -25,6 +25,7 @@ use simsim_net::outbound::OUTBOUND_PROTOCOL;
 use simsim_net::{DialError, Failure};
 
 use crate::api::{ProbeReport, ProbeRequest, ProbedRow};
+use crate::house::House;
 use crate::jobs::{BackupGrant, TransferWish, device_addresses, grant, withdraw_transfer};
 use crate::nodes::relay_of;
 use crate::rights::{Object, Principal, Right};
@@ -41,6 +42,23 @@ struct Known {
     drives: Vec<(u32, simsim_model::StoreId)>,
 }
 
+/// Tries every way again and again, so that what the page of ports shows is not older than the setting says.
+pub(crate) async fn probe_on(house: Weak<House>) {
+    let Some(every) = house.upgrade().map(|house| house.config.probe_interval_s) else { return };
+    if every == 0 {
+        return;
+    }
+    loop {
+        tokio::time::sleep(Duration::from_secs(u64::from(every))).await;
+        let Some(house) = house.upgrade() else { return };
+        let server = Server { house };
+        if let Err(error) = server.try_ways(ProbeRequest::default()).await {
+            let error = error.full_message();
+            tracing::warn!(%error, "the ways of the port plan could not be tried; they are tried again");
+        }
+    }
+}
+
 impl Server {
     /// Tries every way of the plan, or those from and to one host.
     pub async fn probe_ports(
@@ -50,6 +68,10 @@ impl Server {
     ) -> Result<ProbeReport, ServerError> {
         let asked = request.host.clone().unwrap_or_else(|| "every host".to_owned());
         self.may_do(who, Right::Maintain, "ports.probe", Object::Suite, asked).await?;
+        self.try_ways(request).await
+    }
+
+    async fn try_ways(&self, request: ProbeRequest) -> Result<ProbeReport, ServerError> {
         let plan = Arc::new(PortPlan::of(&self.port_configuration().await?));
         if let Some(name) = &request.host
             && !plan.hosts.iter().any(|host| host.name == *name)
@@ -97,7 +119,7 @@ impl Server {
                 }
             }
         }
-        self.house.probed.lock().note(&probed, request.host.is_none());
+        self.note_probes(&probed, request.host.is_none()).await?;
         Ok(ProbeReport { rows: probed })
     }
 

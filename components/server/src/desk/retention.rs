@@ -1,5 +1,7 @@
 //! Retention over everything: simulating a policy, one run, and the clock.
 
+use std::collections::HashMap;
+
 use simsim_catalog::{CLOCK, Catalog, CatalogError, LifeChange};
 use simsim_retention::simulate;
 
@@ -43,9 +45,10 @@ impl Server {
         let found =
             simulate(&judged.savesets, &judged.policies, &after, &judged.clock, &judged.almanac)
                 .map_err(zone_error)?;
-        let lives = |id| judged.savesets.iter().zip(&judged.lives).find(|(one, _)| one.id == id);
+        let by_id: HashMap<_, _> =
+            judged.savesets.iter().zip(&judged.lives).map(|(one, life)| (one.id, life)).collect();
         let expires = found.expires.iter().filter_map(|loss| {
-            let (_, life) = lives(loss.id)?;
+            let life = by_id.get(&loss.id)?;
             Some(LossView {
                 saveset: life.saveset.saveset,
                 task: label(life),
@@ -58,13 +61,13 @@ impl Server {
                 bytes: loss.bytes,
             })
         });
-        let again = found.kept_again.iter().filter_map(|id| lives(*id));
+        let again = found.kept_again.iter().filter_map(|id| by_id.get(id));
         Ok(SimulationView {
             pool,
             policy,
             expires: expires.collect(),
             bytes: found.bytes,
-            kept_again: again.map(|(_, life)| life.saveset.saveset).collect(),
+            kept_again: again.map(|life| life.saveset.saveset).collect(),
             emptied: found.emptied,
             frozen: found.frozen.map(|doubt| doubt.to_string()),
         })

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use simsim_catalog::{Catalog, DatastoreState, Job, JobFilter, JobKind, JobState, Task};
+use simsim_catalog::{
+    Catalog, CatalogError, Client, DatastoreState, Job, JobFilter, JobKind, JobState, Task,
+};
 use simsim_format::KitProof;
 use simsim_model::Outcome;
 use simsim_schedule::{Event, EventKind};
@@ -10,11 +12,14 @@ use simsim_schedule::{Event, EventKind};
 use crate::api::{KitState, Status};
 use crate::clock::{lasting_ms, now_unix_ms};
 use crate::jobs::QueueRules;
-use crate::keys::{HeldKeysSeen, held_keys_seen};
+use crate::keys::{HeldKeysSeen, held_keys_seen_in};
 use crate::recovery::{newest_self_backup, self_backup_warning};
 use crate::rights::{Object, Principal, Right};
 use crate::scheduler::{Setup, SetupError};
 use crate::{Server, ServerError};
+
+/// Hosts of one kind of trouble that are named one by one.
+const NAMED_MAX: usize = 10;
 
 /// Tasks that are not green and are named one by one.
 const NOT_GREEN_MAX: usize = 5;
@@ -63,6 +68,7 @@ impl Server {
         let mut warnings = Vec::new();
         let enrolled: Vec<_> = clients.iter().filter(|client| client.is_enrolled()).collect();
         let mut connected = 0;
+        let mut away = Vec::new();
         for client in &enrolled {
             let status = house.nodes.status(client.id);
             let listens = status.as_ref().is_some_and(|status| status.listens_for_ctrl);
@@ -72,11 +78,12 @@ impl Server {
                 Some(status) => {
                     let why =
                         status.last_error.map_or("not dialled yet".to_owned(), |(_, why)| why);
-                    warnings.push(format!("client '{}' is not reached: {why}", client.name));
+                    away.push(format!("client '{}' is not reached: {why}", client.name));
                 }
                 None => {}
             }
         }
+        warnings.extend(few(away, "clients are not reached: see them with 'simsim client list'"));
         let kit = match house.kit.proof(&house.books).await? {
             None => {
                 warnings.push(
@@ -100,13 +107,8 @@ impl Server {
                 warnings.push(format!("datastore '{}' is out of service", datastore.name));
             }
         }
-        for client in &enrolled {
-            let Some(seen) = held_keys_seen(&house.books, client.id).await? else { continue };
-            warnings.extend(held_key_warnings(&client.name, &seen));
-        }
-        for client in &enrolled {
-            warnings.extend(crate::certificates::overdue(house, client).await?);
-        }
+        let hosts: Vec<Client> = enrolled.iter().map(|client| Client::clone(client)).collect();
+        warnings.extend(house.books.run(move |catalog| of_hosts(catalog, &hosts)).await?);
         let self_backup_unix_ms = house.books.run(newest_self_backup).await?;
         if kit != KitState::None {
             let warning =
@@ -164,6 +166,33 @@ impl Server {
             warnings,
         })
     }
+}
+
+/// What there is to say about the keys that hosts hold, and about their certificates.
+fn of_hosts(catalog: &Catalog, hosts: &[Client]) -> Result<Vec<String>, CatalogError> {
+    let mut warnings = Vec::new();
+    for host in hosts {
+        if let Some(seen) = held_keys_seen_in(catalog, host.id)? {
+            warnings.extend(held_key_warnings(&host.name, &seen));
+        }
+    }
+    let now = now_unix_ms();
+    let mut late = Vec::new();
+    for host in hosts {
+        late.extend(crate::certificates::overdue(catalog, host, now)?);
+    }
+    warnings.extend(few(late, "hosts show a certificate that runs out"));
+    Ok(warnings)
+}
+
+/// Warnings of one kind: the first of them, and how many there are beside.
+fn few(mut warnings: Vec<String>, others: &str) -> Vec<String> {
+    let more = warnings.len().saturating_sub(NAMED_MAX);
+    if more > 0 {
+        warnings.truncate(NAMED_MAX);
+        warnings.push(format!("{more} more {others}"));
+    }
+    warnings
 }
 
 /// Tasks that no event backs up by itself. Whoever has no event at all starts everything by hand.

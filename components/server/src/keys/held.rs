@@ -3,7 +3,7 @@
 //! says that something changed. Slots for a newer kit are brought to the datastore.
 
 use serde::{Deserialize, Serialize};
-use simsim_catalog::{Client, ClientId, Domain, KeyHolder};
+use simsim_catalog::{Catalog, CatalogError, Client, ClientId, Domain, KeyHolder};
 use simsim_control::verbs::DomainKeyHeld;
 use simsim_format::KeySlots;
 
@@ -29,8 +29,15 @@ pub(crate) async fn seen(
     books: &Books,
     client: ClientId,
 ) -> Result<Option<HeldKeysSeen>, ServerError> {
-    let name = setting(client);
-    let bytes = books.run(move |catalog| catalog.setting(&name)).await?;
+    books.run(move |catalog| seen_in(catalog, client)).await
+}
+
+/// The same for whoever asks about many.
+pub(crate) fn seen_in(
+    catalog: &Catalog,
+    client: ClientId,
+) -> Result<Option<HeldKeysSeen>, CatalogError> {
+    let bytes = catalog.setting(&setting(client))?;
     Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 

@@ -16,6 +16,8 @@ mod kit;
 mod master;
 
 pub(crate) use domain_keys::{DomainKeys, bring_slots};
-pub(crate) use held::{HeldKeysSeen, look_after_held, seen as held_keys_seen};
+pub(crate) use held::{
+    HeldKeysSeen, look_after_held, seen as held_keys_seen, seen_in as held_keys_seen_in,
+};
 pub(crate) use kit::KitStore;
 pub(crate) use master::{MasterKey, is_master_key};

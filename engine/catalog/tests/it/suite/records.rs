@@ -1,7 +1,7 @@
 //! Datastores, drives, domains, tasks: what they refuse, and that references hold.
 
 use simsim_catalog::{
-    CatalogError, Datastore, DatastoreState, Domain, KeyHolder, RateFor, SavesetFilter,
+    CatalogError, Datastore, DatastoreState, Domain, KeyHolder, Probe, RateFor, SavesetFilter,
     SavesetState,
 };
 use simsim_model::{DomainId, Kind, Level, SavesetId, StoreId};
@@ -239,6 +239,30 @@ fn settings_are_kept_and_replaced() {
     catalog.set_setting("name", b"two\xff").unwrap();
     drop(catalog);
     assert_eq!(place.open().setting("name").unwrap().as_deref(), Some(b"two\xff".as_slice()));
+}
+
+#[test]
+fn a_way_that_is_shut_keeps_when_it_was_open_last() {
+    let Some(on) = on() else { return };
+    let (_place, catalog, _) = furnished(&on);
+    let probe = |dialled: &str, at: i64, good: bool| Probe {
+        row: "smssh".to_owned(),
+        dialler: "hub".to_owned(),
+        dialled: dialled.to_owned(),
+        interface: String::new(),
+        found: format!("found at {at}"),
+        tried_unix_ms: at,
+        good_unix_ms: good.then_some(at),
+    };
+    catalog.note_probes(&[probe("a", 5, true), probe("b", 5, false)], true).unwrap();
+    // One host alone: what is known of the others stays.
+    catalog.note_probes(&[probe("a", 7, false)], false).unwrap();
+    let after = Probe { good_unix_ms: Some(5), ..probe("a", 7, false) };
+    assert_eq!(catalog.probes().unwrap(), [after.clone(), probe("b", 5, false)]);
+    // All of them: ways that the plan no longer has go.
+    catalog.note_probes(&[probe("a", 9, false)], true).unwrap();
+    let after = Probe { found: "found at 9".to_owned(), tried_unix_ms: 9, ..after };
+    assert_eq!(catalog.probes().unwrap(), [after]);
 }
 
 #[test]
