@@ -49,10 +49,12 @@ pub async fn page(web: &Web, visit: &Visit) -> Shown {
         ["storage", name] => storage::show(visit, name).await,
         ["storage", name, act] => storage::act(visit, name, act).await,
         ["people"] => people::show(visit).await,
+        ["people", "sessions", session] => people::end(visit, "/people", session).await,
         ["approvals"] => approvals::list(visit).await,
         ["approvals", number] => approvals::show(visit, number).await,
         ["audit"] => audit::show(visit).await,
         ["me"] => me::show(visit).await,
+        ["me", "sessions", session] => people::end(visit, "/me", session).await,
         ["kit"] => me::kit(visit).await,
         _ => Err(Failure::not_found(visit.path.clone())),
     }

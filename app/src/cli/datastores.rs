@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use simsim_model::{CutParameters, Kind};
 use simsim_server::api::{
     AddDriveRequest, AttachDatastoreRequest, CatalogRebuildReply, CatalogRebuildRequest,
-    CollectGarbageRequest, CreateDatastoreRequest, DatastoreRequest, DatastoreView, DriveView,
-    JobReply, RebuildIndexRequest, ScrubOptions, ScrubRequest,
+    CollectGarbageRequest, CreateDatastoreRequest, DamageRequest, DamageView, DatastoreRequest,
+    DatastoreView, DriveView, JobReply, RebuildIndexRequest, ScrubOptions, ScrubRequest,
 };
 
 use super::context::Context;
@@ -81,6 +81,11 @@ pub enum DatastoreVerb {
         /// Do not wait for the end
         #[arg(long)]
         detach: bool,
+    },
+    /// List savesets that are known to be damaged, and what would put them right
+    Damage {
+        /// The datastore [default: all]
+        name: Option<String>,
     },
     /// Show a datastore: its drives, what its device says, and since when everything in it was checked
     Show {
@@ -169,6 +174,12 @@ pub async fn run(cx: &Context, verb: DatastoreVerb) -> Result<u8, Failure> {
             })?;
             Ok(exit::DONE)
         }
+        DatastoreVerb::Damage { name } => {
+            let request = DamageRequest { datastore: name };
+            let damaged: Vec<DamageView> = cx.ask("datastore.damage", &request).await?;
+            cx.show(&damaged, |screen, damaged| damage_text(screen, damaged))?;
+            Ok(if damaged.is_empty() { exit::DONE } else { exit::WITH_ERRORS })
+        }
         DatastoreVerb::AddDrive { name, drive } => {
             let request =
                 AddDriveRequest { datastore: name, number: drive.drive, jobs_max: drive.jobs };
@@ -247,6 +258,49 @@ fn detail(screen: &Screen, datastore: &DatastoreView) -> Result<(), Failure> {
         (packs, ..) => format!("none of {}: 'simsim datastore scrub' does", counted(packs, "pack")),
     };
     screen.lines(facts(&[("checked", checked.into())]))
+}
+
+fn damage_text(screen: &Screen, damaged: &[DamageView]) -> Result<(), Failure> {
+    if damaged.is_empty() {
+        return screen.line("no damage is known");
+    }
+    let mut table = Table::new([
+        Column::new("SAVESET"),
+        Column::new("DATASTORE").cut_to(20),
+        Column::new("CLIENT").cut_to(20),
+        Column::new("TASK").cut_to(20),
+        Column::new("FOUND"),
+        Column::new("SOUND IN").cut_to(20),
+    ]);
+    for one in damaged {
+        table.row([
+            Text::styled(Style::Bad, one.saveset.short().to_string()),
+            one.datastore.as_str().into(),
+            one.client.as_str().into(),
+            one.task.as_str().into(),
+            when_exactly(one.found_unix_ms).into(),
+            one.sound_in.join(", ").as_str().into(),
+        ]);
+    }
+    screen.table(&table)?;
+    let mut told: Vec<String> = damaged
+        .iter()
+        .flat_map(|one| {
+            let store = &one.datastore;
+            one.healed_by.iter().map(move |by| format!("simsim replication heal {by} {store}"))
+        })
+        .collect();
+    told.sort_unstable();
+    told.dedup();
+    for line in told {
+        screen.aside(Text::new().dim("  → ").plain(format!("put it right: {line}")));
+    }
+    if damaged.iter().any(|one| one.healed_by.is_empty()) {
+        screen.aside(
+            "  the next backup of a task brings again what its files still hold; the rest is lost",
+        );
+    }
+    Ok(())
 }
 
 fn list_text(screen: &Screen, datastores: &[DatastoreView]) -> Result<(), Failure> {

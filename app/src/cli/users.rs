@@ -4,8 +4,9 @@ use std::io::{BufRead, Read};
 
 use simsim_model::Kind;
 use simsim_server::api::{
-    OneTimeReply, OneTimeRequest, OwnPasswordRequest, PasswordRequest, RoleView, UserNameRequest,
-    UserRequest, UserView, WelcomeReply,
+    ConsoleSessionRequest, ConsoleSessionView, LoggedOut, OneTimeReply, OneTimeRequest,
+    OwnPasswordRequest, PasswordRequest, RoleView, UserNameRequest, UserRequest, UserView,
+    WelcomeReply,
 };
 use simsim_server::{Granted, Right, Role};
 use zeroize::Zeroizing;
@@ -14,7 +15,7 @@ use super::context::Context;
 use super::screen::Screen;
 use super::table::{Column, Table};
 use super::text::{Style, Text};
-use super::words::when;
+use super::words::{counted, when};
 use crate::exit::{self, Failure};
 
 /// A password is no longer than this.
@@ -64,6 +65,21 @@ pub enum UserVerb {
         /// The user needs none any more
         #[arg(long)]
         off: bool,
+    },
+    /// List browsers in which users are logged in
+    Sessions {
+        /// Only this user's
+        name: Option<String>,
+    },
+    /// Log a user out in every browser, at once
+    LogOut {
+        /// The user
+        name: String,
+    },
+    /// End one session, at once
+    EndSession {
+        /// As 'simsim user sessions' shows it
+        session: String,
     },
     /// Remove a user, with the user's API tokens and sessions
     Remove {
@@ -192,6 +208,34 @@ pub async fn run(cx: &Context, verb: UserVerb) -> Result<u8, Failure> {
             let reply: OneTimeReply = cx.ask("user.one-time", &request).await?;
             cx.show(&reply, one_time)?;
         }
+        UserVerb::Sessions { name } => {
+            let mut all: Vec<ConsoleSessionView> = cx.ask_plain("session.list").await?;
+            all.retain(|one| name.as_ref().is_none_or(|name| one.user == *name));
+            cx.show(&all, |screen, all| {
+                if all.is_empty() {
+                    screen.aside("nobody is logged in by a browser");
+                    return Ok(());
+                }
+                screen.table(&sessions(all))
+            })?;
+        }
+        UserVerb::LogOut { name } => {
+            let done: LoggedOut = cx.ask("user.log-out", &UserNameRequest { name }).await?;
+            cx.show(&done, |screen, done| {
+                screen.line(format!(
+                    "user '{}' is logged out: {}",
+                    done.user,
+                    counted(done.sessions, "session")
+                ))
+            })?;
+        }
+        UserVerb::EndSession { session } => {
+            let request = ConsoleSessionRequest { session };
+            let done: ConsoleSessionView = cx.ask("session.end", &request).await?;
+            cx.show(&done, |screen, done| {
+                screen.line(format!("a session of user '{}' has ended", done.user))
+            })?;
+        }
         UserVerb::Remove { name } => {
             let user: UserView = cx.ask("user.remove", &UserNameRequest { name }).await?;
             cx.show(&user, |screen, user| match user.waits_for {
@@ -218,6 +262,26 @@ pub async fn run(cx: &Context, verb: UserVerb) -> Result<u8, Failure> {
         }
     }
     Ok(exit::DONE)
+}
+
+fn sessions(all: &[ConsoleSessionView]) -> Table {
+    let mut table = Table::new([
+        Column::new("SESSION"),
+        Column::new("USER").cut_to(20),
+        Column::new("FROM").cut_to(20),
+        Column::new("BEGAN"),
+        Column::new("USED"),
+    ]);
+    for one in all {
+        table.row([
+            Text::new().bold(&one.session),
+            one.user.as_str().into(),
+            one.address.as_str().into(),
+            when(one.created_unix_ms).into(),
+            when(one.used_unix_ms).into(),
+        ]);
+    }
+    table
 }
 
 /// What was given, for people.

@@ -63,16 +63,17 @@ impl Catalog {
         })
     }
 
-    /// All sessions, those that were used last first.
-    pub fn console_sessions(&self) -> Result<Vec<ConsoleSession>, CatalogError> {
+    /// All sessions with the hashes of their secrets, those that were used last first.
+    pub fn console_sessions(&self) -> Result<Vec<([u8; 32], ConsoleSession)>, CatalogError> {
         self.read("list sessions", |catalog| {
             let mut ask = catalog.prepare_cached(&format!(
-                "SELECT {COLUMNS} ORDER BY used_unix_ms DESC, secret_hash"
+                "SELECT secret_hash, {COLUMNS} ORDER BY used_unix_ms DESC, secret_hash"
             ))?;
             let mut rows = ask.query([])?;
             let mut sessions = Vec::new();
             while let Some(row) = rows.next()? {
-                sessions.push(from_row(&Cells::new("console_sessions", row))?);
+                let cells = Cells::new("console_sessions", row);
+                sessions.push((cells.get("secret_hash")?, from_row(&cells)?));
             }
             Ok(sessions)
         })
@@ -99,6 +100,16 @@ impl Catalog {
         self.write("end a session", |transaction| {
             transaction.execute("DELETE FROM console_sessions WHERE secret_hash = ?1", [hash])?;
             Ok(())
+        })
+    }
+
+    /// Ends all sessions of a user, and says how many. Errors: `NotFound` without such a user.
+    pub fn end_console_sessions(&self, user: &str) -> Result<u64, CatalogError> {
+        self.write("end a user's sessions", |transaction| {
+            let account = account_of(transaction, user)?;
+            let gone = transaction
+                .execute("DELETE FROM console_sessions WHERE account = ?1", params![account])?;
+            Ok(gone as u64)
         })
     }
 

@@ -394,6 +394,16 @@ impl Checks {
         Ok(checks)
     }
 
+    /// Savesets of which a check has found damage somewhere; whether it still counts says [`Self::of`].
+    pub(crate) fn suspects(&self) -> Vec<SavesetId> {
+        let single = self.single.iter().filter(|(_, found)| !found.sound).map(|(place, _)| place.0);
+        let copies = self.copies.iter().filter(|(_, found)| !found.2).map(|(place, _)| place.0);
+        let mut suspects: Vec<SavesetId> = single.chain(copies).collect();
+        suspects.sort_unstable_by_key(|saveset| saveset.0);
+        suspects.dedup();
+        suspects
+    }
+
     /// The newest check of a saveset that began after it came there.
     pub(crate) fn of(
         &self,

@@ -2,8 +2,11 @@
 
 use maud::{Markup, html};
 use serde_json::{Value, json};
-use simsim_server::api::{KitProofReply, KitReply, KitState, OneTimeReply, Status};
+use simsim_server::api::{
+    ConsoleSessionView, KitProofReply, KitReply, KitState, OneTimeReply, Status,
+};
 
+use crate::pages::people;
 use crate::parts::{Page, Place, Tone, alert, badge, command, facts, form, section};
 use crate::text::{t, tf};
 use crate::visit::{Shown, Visit};
@@ -42,6 +45,8 @@ pub async fn show(visit: &Visit) -> Shown {
         }
     }
     let session = &visit.session;
+    let mut mine: Vec<ConsoleSessionView> = visit.look("session.list").await?;
+    mine.retain(|one| one.user == session.user);
     let rights: Vec<String> = session
         .grants
         .iter()
@@ -58,6 +63,7 @@ pub async fn show(visit: &Visit) -> Shown {
             (t("Ends in any case at"), when(session.until_unix_ms)),
             (t("You may"), html! { (rights.join(", ")) }),
         ])))
+        (section(t("Where you are logged in"), people::sessions(visit, &mine, "/me/sessions")))
         (section(t("Another password"), form(visit, "/me", html! {
             div.fields {
                 div.field { label for="old" { (t("The password of now")) } input #old type="password" name="old" autocomplete="current-password" required; }

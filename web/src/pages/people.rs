@@ -1,14 +1,17 @@
 //! Who may do what: users, roles, tokens.
 
-use maud::html;
+use maud::{Markup, html};
 use serde_json::{Value, json};
 use simsim_server::Right;
-use simsim_server::api::{ApiTokenView, ApprovalView, RoleView, UserView};
+use simsim_server::api::{ApiTokenView, ApprovalView, ConsoleSessionView, RoleView, UserView};
 
-use crate::parts::{Page, Place, Tone, badge, link, section, table};
-use crate::text::t;
-use crate::visit::{Shown, Visit};
-use crate::words::{when, when_or};
+use crate::parts::{Page, Place, Tone, act as button, badge, command, link, section, table};
+use crate::text::{t, tf};
+use crate::visit::{Answer, Shown, Visit};
+use crate::words::{now, since, when, when_or};
+
+/// Sessions that one table holds.
+const SESSIONS: usize = 100;
 
 /// Grants in words.
 pub fn grants(granted: &[simsim_server::Granted]) -> String {
@@ -34,12 +37,42 @@ fn role_word(role: simsim_server::Role) -> String {
         .unwrap_or_default()
 }
 
+/// Sessions, each with a way to end it. `act`: where that is asked for.
+pub fn sessions(visit: &Visit, all: &[ConsoleSessionView], act: &str) -> Markup {
+    let now = now();
+    let rows = all.iter().take(SESSIONS).map(|one| {
+        vec![
+            html! { (one.user) },
+            html! { span.mono { (one.address) } },
+            when(one.created_unix_ms),
+            html! { (since(one.used_unix_ms, now)) },
+            when(one.until_unix_ms),
+            button(visit, &format!("{act}/{}", one.session), t("End it"), "danger"),
+        ]
+    });
+    html! {
+        @if all.is_empty() { p.quiet { (t("None.")) } } @else {
+            (table(t("Sessions"), &[t("User"), t("From"), t("Began"), t("Used"), t("Ends at the latest"), t("Act")], rows.collect()))
+            @if all.len() > SESSIONS { p.quiet { (tf("and {} more", &[&(all.len() - SESSIONS)])) } }
+        }
+    }
+}
+
+/// Ends a session, and goes back to where that was asked for.
+pub async fn end(visit: &Visit, back: &str, session: &str) -> Shown {
+    if visit.sent().is_some() {
+        let _: Value = visit.ask("session.end", json!({ "session": session })).await?;
+    }
+    Ok(Answer::See(back.to_owned()))
+}
+
 pub async fn show(visit: &Visit) -> Shown {
     let users: Option<Vec<UserView>> = visit.glance("user.list", Value::Null).await?;
     let tokens: Option<Vec<ApiTokenView>> = visit.glance("api-token.list", Value::Null).await?;
     let roles: Option<Vec<RoleView>> = visit.glance("role.list", Value::Null).await?;
     let approvals: Option<Vec<ApprovalView>> = visit.glance("approval.list", json!({})).await?;
     let approvals = approvals.unwrap_or_default();
+    let sessions: Vec<ConsoleSessionView> = visit.look("session.list").await?;
     let body = html! {
         h1 { (t("People")) }
         @if !approvals.is_empty() {
@@ -59,6 +92,11 @@ pub async fn show(visit: &Visit) -> Shown {
                 (table(t("Users"), &[t("Name"), t("May"), t("One-time passwords"), t("Logged in"), t("Lock-out")], rows))
             }))
         }
+        (section(t("Sessions"), html! {
+            p { (t("Browsers in which somebody is logged in. Ending one takes effect at once.")) }
+            (self::sessions(visit, &sessions, "/people/sessions"))
+            (command("simsim user sessions"))
+        }))
         @if let Some(tokens) = tokens {
             (section(t("API tokens"), html! {
                 @if visit.may(Right::People) { div.acts { a.button.first href="/set-up/api-tokens/new" { (t("Make a token")) } } }

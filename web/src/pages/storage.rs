@@ -4,8 +4,8 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 use simsim_server::Right;
 use simsim_server::api::{
-    DatastoreView, JobReply, JobView, MigrationView, ReplicationView, RetentionRunReply,
-    RetentionRunRequest, SavesetView,
+    DamageView, DatastoreView, JobDetail, JobReply, JobView, MigrationView, ReplicationView,
+    RetentionRunReply, RetentionRunRequest, SavesetView,
 };
 
 use crate::pages::jobs::lately;
@@ -108,6 +108,14 @@ pub async fn show(visit: &Visit, name: &str) -> Shown {
         .collect();
     let replications: Option<Vec<ReplicationView>> =
         visit.glance("replication.list", Value::Null).await?;
+    let damaged: Vec<DamageView> =
+        visit.ask("datastore.damage", json!({ "datastore": name })).await?;
+    // What the last check of the whole datastore said, piece by piece.
+    let last = jobs.iter().find(|job| job.kind == "verify" && job.problems > 0);
+    let checked: Option<JobDetail> = match last {
+        Some(job) => visit.glance("job.show", json!({ "job": job.job })).await?,
+        None => None,
+    };
     let body = html! {
         h1 { (store.name) " " @if store.state != "active" { (badge(Tone::Quiet, &store.state)) } }
         @if let Some(trouble) = &store.trouble { (alert(Tone::Bad, html! { p { (trouble) } })) }
@@ -121,6 +129,7 @@ pub async fn show(visit: &Visit, name: &str) -> Shown {
             (table(t("Drives"), &[t("Number"), t("Jobs at once"), t("Group")], rows))
             @if visit.may(Right::Administer) { (button(visit, &link(&["storage", name, "drive"]), t("Add a drive"), "")) (command(&format!("simsim datastore add-drive {}", quoted(name)))) }
         }))
+        (section(t("Damage and healing"), harm(visit, &store, &damaged, checked.as_ref())))
         (section(t("Newest savesets"), html! {
             @let rows = savesets.iter().map(|one| { let id = one.saveset.to_string(); vec![
                 html! { a href=(link(&["savesets", &id])) { (when(one.committed_unix_ms)) } },
@@ -131,6 +140,47 @@ pub async fn show(visit: &Visit, name: &str) -> Shown {
         (lately(t("Checks, collections and healing"), &jobs, "/jobs"))
     };
     Ok(Page::new(&*store.name, Place::Storage, body).into())
+}
+
+/// Damaged savesets that a page names.
+const SAVESETS: usize = 100;
+/// Damage that a page names, piece by piece.
+const PIECES: usize = 20;
+
+/// What is known to be damaged, and what puts it right.
+fn harm(
+    visit: &Visit,
+    store: &DatastoreView,
+    damaged: &[DamageView],
+    checked: Option<&JobDetail>,
+) -> Markup {
+    let since = store.device.as_ref().and_then(|device| device.checked_since_unix_ms);
+    let rows = damaged.iter().take(SAVESETS).map(|one| {
+        let id = one.saveset.to_string();
+        vec![
+            html! { a.mono href=(link(&["savesets", &id])) { (id.get(..12).unwrap_or(&id)) } @if one.is_copy { " " span.quiet { (t("copy")) } } },
+            html! { (one.client) }, html! { (one.task) }, when(one.found_unix_ms),
+            html! { @if one.sound_in.is_empty() { (badge(Tone::Bad, t("nowhere else"))) } @else { (badge(Tone::Good, &one.sound_in.join(", "))) } },
+            html! {
+                @for by in &one.healed_by { @if visit.may(Right::Maintain) { (button(visit, &asked(&link(&["storage", &store.name, "heal"]), &[("by", by)]), &tf("Heal it by {}", &[by]), "")) } @else { (by) } }
+                @if one.healed_by.is_empty() { span.quiet { (t("the next backup brings what its files still hold")) } }
+            },
+        ]
+    });
+    html! {
+        @if damaged.is_empty() {
+            p { (badge(Tone::Good, t("no damage is known"))) " " @if let Some(since) = since { (t("Everything was checked since ")) (when(since)) } @else { span.quiet { (t("Not everything has been checked yet.")) } } }
+        } @else {
+            (table(t("Damaged savesets"), &[t("Saveset"), t("Client"), t("Task"), t("Found"), t("Sound in"), t("Healing")], rows.collect()))
+            @if damaged.len() > SAVESETS { p.quiet { (tf("and {} more", &[&(damaged.len() - SAVESETS)])) } }
+            (command(&format!("simsim datastore damage {}", quoted(&store.name))))
+        }
+        @if let Some(checked) = checked.filter(|_| !damaged.is_empty()) {
+            h3 { (t("Damaged pieces, as the last check told them")) }
+            ul.plain { @for problem in checked.problem_list.iter().take(PIECES) { li { (problem.message) } } }
+            p { a href=(format!("/jobs/{}?problems=all", checked.job.job)) { (tf("All {}", &[&count(checked.job.problems)])) } }
+        }
+    }
 }
 
 fn about(store: &DatastoreView) -> Vec<(&'static str, Markup)> {

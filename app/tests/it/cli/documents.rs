@@ -97,6 +97,7 @@ fn every_document_is_as_its_page_says() {
     let own = status["own_client"].as_str().unwrap().to_owned();
     check("Datastore", &["datastore", "create", "main", &store]);
     check("Datastore[]", &["datastore", "list"]);
+    check("Damage[]", &["datastore", "damage"]);
     check("Drive", &["datastore", "add-drive", "main", "--jobs", "2"]);
     check("Task", &["task", "add", "home", &tree, "--exclude", "*.tmp", "--keep-days", "0"]);
     check("Task", &["task", "change", "home", "--max-file-size", "1GB", "--one-file-system"]);
@@ -333,6 +334,7 @@ fn every_document_is_as_its_page_says() {
     check("Role[]", &["user", "roles"]);
     check("Welcome", &["user", "welcome"]);
     check("User[]", &["user", "list"]);
+    check("Session[]", &["user", "sessions"]);
     check("ApiTokenCreated", &["api-token", "create", "ci", "--role", "backup:web"]);
     check("ApiToken[]", &["api-token", "list"]);
     check("ApiToken", &["api-token", "revoke", "ci"]);

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simsim_model::{CutParameters, StoreId};
+use simsim_model::{CutParameters, SavesetId, StoreId};
 
 /// Makes a datastore on a device host, with its first drive.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -96,4 +96,31 @@ pub struct DeviceView {
     pub packs_never_checked: u64,
     /// Everything else was checked since then.
     pub checked_since_unix_ms: Option<i64>,
+}
+
+/// Asks which savesets are known to be damaged.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DamageRequest {
+    /// In this datastore; none: in any.
+    pub datastore: Option<String>,
+}
+
+/// A saveset that is known to be damaged in a datastore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DamageView {
+    pub datastore: String,
+    pub saveset: SavesetId,
+    pub client: String,
+    pub task: String,
+    /// By the device's clock.
+    pub committed_unix_ms: i64,
+    /// What is damaged is a copy.
+    pub is_copy: bool,
+    /// When the check began that found it.
+    pub found_unix_ms: i64,
+    /// Datastores in which it lies too, not known to be damaged there.
+    pub sound_in: Vec<String>,
+    /// Replications that can bring what is lost from one of those.
+    pub healed_by: Vec<String>,
 }

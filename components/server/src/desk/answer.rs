@@ -109,6 +109,8 @@ verbs! {
     "datastore.attach" => attach_datastore [AttachDatastoreRequest];
     /// Takes a datastore out of service.
     "datastore.detach" => detach_datastore [DatastoreRequest];
+    /// Savesets that are known to be damaged, and what would put them right.
+    "datastore.damage" => damage [DamageRequest];
     /// Datastores, with what their devices say.
     "datastore.list" => datastores;
     /// Checks a datastore or one saveset.
@@ -389,6 +391,12 @@ verbs! {
     "me.password" => set_own_password [OwnPasswordRequest];
     /// Gives a user a new secret for one-time passwords, or takes it away.
     "user.one-time" => set_one_time [OneTimeRequest];
+    /// Browsers in which users are logged in: one's own, with the right `people` all.
+    "session.list" => sessions;
+    /// Ends a session.
+    "session.end" => end_session [ConsoleSessionRequest];
+    /// Ends every session of a user.
+    "user.log-out" => log_out_user [UserNameRequest];
     /// Removes a user, with the user's tokens and sessions.
     "user.remove" => delete_user [UserNameRequest];
     /// Roles, with the rights that they give.

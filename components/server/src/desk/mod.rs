@@ -8,6 +8,7 @@ mod authority;
 mod browse;
 mod clients;
 mod commands;
+mod damage;
 mod datastores;
 mod download;
 mod drills;

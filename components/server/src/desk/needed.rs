@@ -10,7 +10,7 @@ use crate::{Server, ServerError};
 /// needs the widest one, until somebody writes down which.
 pub fn right_needed(verb: &str) -> Option<Right> {
     Some(match verb {
-        "who" | "me.password" => return None,
+        "who" | "me.password" | "session.list" | "session.end" | "user.log-out" => return None,
         "status"
         | "trends"
         | "report.show"
@@ -19,6 +19,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "interface.authority"
         | "rate.list"
         | "datastore.list"
+        | "datastore.damage"
         | "drive-group.list"
         | "drive-group.show"
         | "location.list"

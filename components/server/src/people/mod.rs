@@ -23,6 +23,7 @@ pub(crate) mod one_time;
 pub(crate) mod passwords;
 mod roles;
 pub(crate) mod second_person;
+mod session_list;
 mod sessions;
 mod welcome;
 

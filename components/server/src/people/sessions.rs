@@ -19,9 +19,9 @@ use crate::{Server, ServerError};
 
 const PREFIX: &str = "simsim_session_";
 /// A session that is not used ends.
-const IDLE_MS: i64 = 30 * 60_000;
+pub(super) const IDLE_MS: i64 = 30 * 60_000;
 /// And any ends.
-const LONGEST_MS: i64 = 12 * 3_600_000;
+pub(super) const LONGEST_MS: i64 = 12 * 3_600_000;
 /// When a log-in that is not good is answered, whatever took time on the way: so that the time does not
 /// tell whether there is such a user.
 const ANSWERED_AFTER: Duration = Duration::from_secs(1);

@@ -95,6 +95,7 @@ routes! {
         => Does::Delete, among("rate.list", "rates", "number");
     "Datastores":
     Get "/datastores" "datastore.list" plain datastores => whole("", "name", &["node", "state"]);
+    Get "/damage" "datastore.damage" takes damage => One;
     Get "/datastores/{name}" "datastore.list" plain datastores => Pick, among("datastore.list", "", "name");
     Put "/datastores/{name}" "datastore.create" takes create_datastore
         => Make { change: None }, among("datastore.list", "", "name");
@@ -268,6 +269,11 @@ routes! {
     Put "/users/{name}" "user.add" takes add_user => Make { change: Some("user.change") }, by("user.show");
     Put "/users/{name}/password" "user.password" takes set_password => Set;
     Put "/users/{name}/one-time" "user.one-time" takes set_one_time => Set;
+    Post "/users/{name}/log-out" "user.log-out" takes log_out_user => Act { makes: None };
+    Get "/sessions" "session.list" plain sessions => whole("", "session", &["user"]);
+    Get "/sessions/{session}" "session.list" plain sessions => Pick, among("session.list", "", "session");
+    Delete "/sessions/{session}" "session.end" takes end_session
+        => Does::Delete, among("session.list", "", "session");
     Delete "/users/{name}" "user.remove" takes delete_user => Does::Delete, by("user.show");
     Get "/roles" "role.list" plain roles => whole("", "role", &[]);
     Get "/roles/{role}" "role.list" plain roles => Pick, among("role.list", "", "role");

@@ -128,7 +128,7 @@ fn a_user_has_so_many_sessions_and_they_end_one_by_one_or_in_time() {
         catalog.add_console_session(&[n; 32], &session("anna", i64::from(n) * 100), 3).unwrap();
     }
     let used: Vec<_> =
-        catalog.console_sessions().unwrap().into_iter().map(|one| one.used_unix_ms).collect();
+        catalog.console_sessions().unwrap().into_iter().map(|(_, one)| one.used_unix_ms).collect();
     assert_eq!(used, [500, 400, 300, 1]);
     catalog.console_session_is_used(&[5; 32], 60_499).unwrap();
     assert_eq!(catalog.console_session(&[5; 32]).unwrap().unwrap().used_unix_ms, 500);
