@@ -91,6 +91,9 @@ pub struct EventArguments {
     /// All tasks of this task group, too; may be repeated
     #[arg(long = "task-group", value_name = "GROUP")]
     task_groups: Vec<String>,
+    /// All tasks or commands of the clients in this location and beneath it, too; may be repeated; 'none': of none
+    #[arg(long = "location", value_name = "LOCATION")]
+    locations: Vec<String>,
     /// Everything that there is, and whatever is added later
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", require_equals = true)]
     all: Option<bool>,
@@ -106,6 +109,9 @@ pub struct EventArguments {
     /// Backups: what is read again
     #[arg(long, value_name = "LEVEL")]
     level: Option<LevelChoice>,
+    /// Backups: the media pool, in place of what the task says; 'none': as the task says
+    #[arg(long)]
+    pool: Option<String>,
     /// Only this drive, in place of what the task says
     #[arg(long, value_name = "NUMBER", conflicts_with = "drive_group")]
     drive: Option<u16>,
@@ -268,11 +274,13 @@ fn empty(name: String, kind: EventKind) -> EventRequest {
         priority: Priority::default(),
         subjects: Vec::new(),
         task_groups: Vec::new(),
+        locations: Vec::new(),
         all: false,
         blocking: false,
         blocking_dates: DaySet::default(),
         follow_ups: FollowUps::default(),
         level: None,
+        pool: None,
         drive: None,
         drive_group: None,
         interface: None,
@@ -302,11 +310,13 @@ pub fn request_of(view: EventView) -> EventRequest {
         priority: view.priority,
         subjects: view.subjects,
         task_groups: view.task_groups,
+        locations: view.locations,
         all: view.all,
         blocking: view.blocking,
         blocking_dates: view.blocking_dates,
         follow_ups: view.follow_ups,
         level: view.level,
+        pool: view.pool,
         drive: view.drive,
         drive_group: view.drive_group,
         interface: view.interface,
@@ -334,6 +344,12 @@ impl EventArguments {
         };
         names(&mut request.subjects, self.subjects);
         names(&mut request.task_groups, self.task_groups);
+        names(&mut request.locations, self.locations);
+        match self.pool.as_deref() {
+            None => {}
+            Some("none") => request.pool = None,
+            Some(pool) => request.pool = Some(pool.to_owned()),
+        }
         replace(&mut request.all, self.all);
         if let Some(line) = &self.at {
             request.at = Some(schedules::parse(line)?);
@@ -494,6 +510,7 @@ fn detail(screen: &Screen, view: &EventView) -> Result<(), Failure> {
         ("does", view.kind.as_str().into()),
         ("acts on", subjects(view)),
         ("task groups", list(&view.task_groups)),
+        ("locations", list(&view.locations)),
         ("when", view.line.as_deref().unwrap_or("by hand, or after other events").into()),
         ("schedule", view.schedule.as_deref().unwrap_or_default().into()),
         ("next", next(view)),
@@ -507,6 +524,7 @@ fn detail(screen: &Screen, view: &EventView) -> Result<(), Failure> {
                 .map_or_else(Text::new, |drill| super::drills::in_words(drill).into()),
         ),
         ("level", view.level.map_or_else(Text::new, |level| level.as_str().into())),
+        ("pool", view.pool.as_deref().unwrap_or_default().into()),
         ("goes to", place.into()),
         ("interface", view.interface.as_deref().unwrap_or_default().into()),
         ("on success", list(&view.follow_ups.success)),

@@ -92,7 +92,7 @@ fn every_form_says_a_command_line_that_is_one() {
     form("commands", command.clone(), None);
     form("commands", command, Some(json!({"name": "sweep", "client": "db"})));
     let event = json!({
-        "name": "nightly", "kind": "backup", "at": "weekdays 22:00", "all": true, "subjects": ["home"], "task_groups": ["files"],
+        "name": "nightly", "kind": "backup", "at": "weekdays 22:00", "all": true, "subjects": ["home"], "task_groups": ["files"], "locations": ["berlin"], "pool": "short",
         "level": "full", "enabled": false, "priority": 3, "blocking_dates": "sat,sun", "blocking": true, "drive_group": "any",
         "interface": "https", "follow_ups": {"success": ["a"], "warning": ["b"], "failure": ["c", "d"]}, "retries": 3,
     });
@@ -123,6 +123,13 @@ fn every_form_says_a_command_line_that_is_one() {
         "replications",
         json!({"name": "away", "source": "a", "target": "b", "client": "web", "task": "home", "pull": true, "drive": 2, "limits": ["mon-fri 08:00-18:00 5MB/s"]}),
         None,
+    );
+    form(
+        "replications",
+        json!({"name": "away", "source": "a", "target": "b", "pull": false, "drive": 1, "limits": []}),
+        Some(
+            json!({"name": "away", "source": "a", "target": "b", "client": "web", "task": "home", "pull": true, "drive": 2, "limits": ["5MB/s"]}),
+        ),
     );
     form(
         "interfaces",

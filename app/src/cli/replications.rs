@@ -16,6 +16,13 @@ use crate::exit::{self, Failure};
 pub enum ReplicationVerb {
     /// Copy savesets of a datastore into another one, each time that the replication is run
     Add(AddArguments),
+    /// Change a replication; what is not given stays. Its datastores stay in any case
+    Change {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        arguments: ChangeArguments,
+    },
     /// List replications
     List,
     /// Show all about a replication
@@ -60,8 +67,8 @@ pub struct AddArguments {
     #[arg(long, value_name = "DATASTORE")]
     to: String,
     /// The host of the copies dials the other one [default: the host of the originals dials]
-    #[arg(long)]
-    pull: bool,
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", require_equals = true)]
+    pull: Option<bool>,
     /// The drive, of the datastore that is dialled, whose port it is [default: its first one]
     #[arg(long, value_name = "NUMBER")]
     drive: Option<u32>,
@@ -77,6 +84,65 @@ pub struct AddArguments {
     limits: Vec<String>,
 }
 
+#[derive(clap::Args, Debug)]
+pub struct ChangeArguments {
+    /// The host of the copies dials the other one
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false", require_equals = true)]
+    pull: Option<bool>,
+    /// The drive, of the datastore that is dialled, whose port it is [default: with --pull its first one]
+    #[arg(long, value_name = "NUMBER")]
+    drive: Option<u32>,
+    /// Only savesets of this client; 'none': of any
+    #[arg(long)]
+    client: Option<String>,
+    /// Only savesets of this task; 'none': of any
+    #[arg(long)]
+    task: Option<String>,
+    /// How fast, and when: in place of all limits that it has; 'none': no limit
+    #[arg(long = "limit", value_name = "RATE")]
+    limits: Vec<String>,
+}
+
+impl ChangeArguments {
+    /// What is given, over what there is.
+    fn over(self, there: AddReplicationRequest) -> AddReplicationRequest {
+        let named = |given: Option<String>, there: Option<String>| match given.as_deref() {
+            None => there,
+            Some("none") => None,
+            Some(_) => given,
+        };
+        let pull = self.pull.unwrap_or(there.pull);
+        // The drive is one of the datastore that is dialled.
+        let drive = if pull == there.pull { there.drive } else { None };
+        AddReplicationRequest {
+            pull,
+            drive: self.drive.or(drive),
+            client: named(self.client, there.client),
+            task: named(self.task, there.task),
+            limits: match self.limits.as_slice() {
+                [] => there.limits,
+                [one] if one == "none" => Vec::new(),
+                _ => self.limits,
+            },
+            ..there
+        }
+    }
+}
+
+/// As it is asked of a server.
+pub fn request_of(view: ReplicationView) -> AddReplicationRequest {
+    AddReplicationRequest {
+        name: view.name,
+        source: view.source,
+        target: view.target,
+        pull: view.pull,
+        drive: Some(view.drive),
+        client: view.client,
+        task: view.task,
+        limits: view.limits,
+    }
+}
+
 pub async fn run(cx: &Context, verb: ReplicationVerb) -> Result<u8, Failure> {
     match verb {
         ReplicationVerb::Add(arguments) => {
@@ -85,7 +151,7 @@ pub async fn run(cx: &Context, verb: ReplicationVerb) -> Result<u8, Failure> {
                 name,
                 source: from,
                 target: to,
-                pull,
+                pull: pull.unwrap_or_default(),
                 drive,
                 client,
                 task,
@@ -96,6 +162,13 @@ pub async fn run(cx: &Context, verb: ReplicationVerb) -> Result<u8, Failure> {
             if !cx.screen.is_json() {
                 cx.screen.aside(format!("to run it: simsim replication run {}", view.name));
             }
+        }
+        ReplicationVerb::Change { name, arguments } => {
+            let there: ReplicationView =
+                cx.ask("replication.show", &ReplicationRequest { name }).await?;
+            let request = arguments.over(request_of(there));
+            let view: ReplicationView = cx.ask("replication.change", &request).await?;
+            cx.show(&view, detail)?;
         }
         ReplicationVerb::List => {
             let views: Vec<ReplicationView> = cx.ask_plain("replication.list").await?;

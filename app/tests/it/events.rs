@@ -315,6 +315,60 @@ fn a_garbage_collection_deletes_what_is_expired_first() {
 }
 
 #[test]
+fn an_event_acts_on_a_location_and_says_in_which_pool_its_backups_live() {
+    let site = Site::new("");
+    let server = &site.server;
+    for (name, parent) in [("europe", None), ("berlin", Some("europe")), ("lima", None)] {
+        server.must("location.add", json!({ "name": name, "parent": parent }));
+    }
+    server.must("client.place", json!({ "name": server.own_name(), "location": "berlin" }));
+    server.must("pool.add", json!({ "name": "short", "policy": "last 2" }));
+    let at = |name: &str, location: &str| {
+        let event = json!({ "name": name, "locations": [location], "pool": "short" });
+        server.must("event.add", event)["acts_on"].clone()
+    };
+    assert_eq!(at("here", "europe"), json!(["home"]), "what stands beneath it counts");
+    assert_eq!(at("there", "lima"), json!([]));
+    // Also what comes later.
+    server.add_task("mail", &server.own_name(), site.scratch.path());
+    assert_eq!(site.event("here")["acts_on"], json!(["home", "mail"]));
+    server.must("task.delete", json!({ "name": "mail" }));
+    let started = server.must("event.run", json!({ "name": "here" }));
+    let job = server.ended(&json!({ "job": started["runs"][0]["job"] }));
+    assert_eq!(job["state"], "finished", "{job:#}");
+    let list = server.must("saveset.list", json!({}));
+    let why = server.must("saveset.why", json!({ "saveset": list[0]["saveset"] }));
+    assert_eq!(why["lives"][0]["pool"], "short", "{why:#}");
+    for (verb, name) in [("location.remove", "lima"), ("pool.remove", "short")] {
+        let refused = server.ask(verb, json!({ "name": name })).unwrap_err().to_string();
+        assert!(refused.contains("event 'there'"), "{refused}");
+    }
+    for (event, why) in [
+        (json!({ "name": "x", "locations": ["nowhere"] }), "no location 'nowhere'"),
+        (json!({ "name": "x", "all": true, "pool": "gone" }), "no pool 'gone'"),
+        (json!({ "name": "x", "kind": "verification", "all": true, "pool": "short" }), "pool"),
+        (json!({ "name": "x", "kind": "replication", "locations": ["lima"] }), "locations"),
+    ] {
+        let refused = server.ask("event.add", event).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    // A pool with a place of its own decides where its backups go.
+    let other = site.scratch.path().join("other");
+    server.must("datastore.create", json!({ "name": "other", "path": other }));
+    let pool = json!({ "name": "away", "policy": "last 2", "datastore": "other" });
+    server.must("pool.add", pool);
+    let both = json!({ "name": "x", "all": true, "pool": "away", "drive": 1 });
+    let refused = server.ask("event.add", both).unwrap_err().to_string();
+    assert!(refused.contains("says where its backups go"), "{refused}");
+    server
+        .must("event.add", json!({ "name": "far", "all": true, "pool": "away", "level": "full" }));
+    let started = server.must("event.run", json!({ "name": "far" }));
+    assert_eq!(server.ended(&json!({ "job": started["runs"][0]["job"] }))["state"], "finished");
+    let there = server.must("saveset.list", json!({ "datastore": "other" }));
+    assert_eq!(there.as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn what_cannot_be_an_event_is_refused_with_what_to_do() {
     let site = Site::new("");
     let server = &site.server;

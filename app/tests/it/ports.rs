@@ -1,5 +1,6 @@
 //! What `simsim ports` says of ports that are not the registry's, against what jobs really dial.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -296,4 +297,36 @@ fn a_relay_is_known_though_no_address_of_it_is_the_one_that_it_calls_from() {
     };
     let after = server.must("client.list", Value::Null);
     assert_eq!(of_web(&after), of_web(&before), "the relay's address is not the client's");
+}
+
+#[test]
+fn ways_are_tried_by_themselves_and_what_was_found_outlives_the_server() {
+    let scratch = tempfile::tempdir().unwrap();
+    let state = scratch.path().join("server");
+    fs::create_dir_all(&state).unwrap();
+    fs::write(state.join("simsim.toml"), "[server]\nprobe_interval_s = 1\n").unwrap();
+    let mut server = Daemon::start("server", &state);
+    let far = Daemon::start("rds", &scratch.path().join("far"));
+    let listen = format!("127.0.0.1:{}", far.port);
+    assert_done(&server.join("far", &far.state, &["--listen", &listen]));
+    server.until_connected("far");
+    let control = |server: &Daemon| {
+        let kept = server.must("ports.last", Value::Null);
+        let rows = kept["rows"].as_array().unwrap().iter();
+        rows.clone().find(|row| row["row"] == "smssh" && row["to"] == "far").cloned()
+    };
+    until("it is tried", || control(&server).is_some_and(|row| row["state"] == "open"));
+    // Only when somebody asks, from now on.
+    server.stop();
+    fs::write(state.join("simsim.toml"), "[server]\nprobe_interval_s = 0\n").unwrap();
+    server.again();
+    let before = control(&server).unwrap();
+    let good = before["good_unix_ms"].as_i64().unwrap();
+    drop(far);
+    until("it is noticed", || !server.is_connected("far"));
+    server.must("ports.probe", json!({ "host": "far" }));
+    let after = control(&server).unwrap();
+    assert_ne!(after["state"], "open", "{after:#}");
+    assert_eq!(after["good_unix_ms"], good, "when it was open last stays");
+    assert!(after["tried_unix_ms"].as_i64() > Some(good));
 }

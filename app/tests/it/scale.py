@@ -63,6 +63,9 @@ if clients:
     rows = []
     for n in range(clients):
         row = {**client, "client": first + n, "name": f"client-{n}"}
+        # One of fifty is a device host; nobody listens at these addresses.
+        row["roles"] = json.dumps(["client", "device"] if n % 50 == 0 else ["client"])
+        row["addresses"] = json.dumps([f"127.{1 + n // 250}.0.{1 + n % 250}"])
         for name, value in row.items():
             if name in unique and isinstance(value, bytes):
                 row[name] = hashlib.sha256(f"{name} {n}".encode()).digest()[:len(value)].ljust(len(value), b"0")

@@ -188,3 +188,33 @@ fn a_device_killed_in_a_scrub_forgets_nothing_that_was_found() {
     let check = world.server.must("datastore.verify", json!({ "datastore": "copies" }));
     assert_eq!(world.server.ended(&check)["state"], "finished");
 }
+
+#[test]
+fn what_is_damaged_is_listed_with_what_puts_it_right_until_it_is_healed() {
+    let world = World::new();
+    let packs = world.packs("copies");
+    let damage =
+        |store: Value| world.server.must("datastore.damage", json!({ "datastore": store }));
+    assert_eq!(damage(Value::Null), json!([]));
+    flipped(&packs[1]);
+    let check = json!({ "datastore": "copies", "depth": "bytes" });
+    let job = world.server.ended(&world.server.must("datastore.verify", check));
+    assert_eq!(job["state"], "finished_with_errors", "{job:#}");
+    let found = damage(json!("copies"));
+    let found = found.as_array().unwrap();
+    assert!(!found.is_empty());
+    for one in found {
+        assert_eq!((&one["datastore"], &one["is_copy"]), (&json!("copies"), &json!(true)));
+        assert_eq!(one["sound_in"], json!(["main"]), "{one:#}");
+        assert_eq!(one["healed_by"].as_array().unwrap().len(), 1, "{one:#}");
+    }
+    assert_eq!(damage(json!("main")), json!([]), "the original is sound");
+    let by = found[0]["healed_by"][0].clone();
+    let heal = json!({ "name": by, "datastore": "copies" });
+    let job = world.server.ended(&world.server.must("replication.heal", heal));
+    assert_eq!(job["state"], "finished", "{job:#}");
+    let check = json!({ "datastore": "copies" });
+    let job = world.server.ended(&world.server.must("datastore.verify", check));
+    assert_eq!(job["state"], "finished", "{job:#}");
+    assert_eq!(damage(Value::Null), json!([]));
+}

@@ -89,6 +89,7 @@ impl Catalog {
                     users.push(format!("client '{client}'"));
                 }
             }
+            users.extend(crate::uses::users(transaction, "location", name)?);
             if !users.is_empty() {
                 let (name, by) = (name.to_owned(), users.join(", "));
                 return Err(CatalogError::StillUsed { noun: "location", name, by });

@@ -7,6 +7,7 @@ use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::{Cells, json_cell};
 use crate::datastores::datastore_by_id;
+use crate::schedules::Put;
 use crate::sql::{Optional, Session};
 use crate::uses::refuse_used;
 
@@ -42,18 +43,32 @@ impl Replication {
 }
 
 impl Catalog {
-    /// Adds a replication. Errors: `Invalid` for one datastore twice, a drive of another datastore, or
-    /// a pair that has one already; exists, for its name.
-    pub fn add_replication(&self, new: &Replication) -> Result<(), CatalogError> {
+    /// Adds a replication, or replaces all of one but its name and its datastores. Errors: `Invalid` for one
+    /// datastore twice, a drive of another datastore, or other datastores than before; exists, for its name;
+    /// `NotFound`, where there is none to be changed.
+    pub fn put_replication(&self, put: Put, new: &Replication) -> Result<(), CatalogError> {
         if new.source == new.target {
             return Err(CatalogError::invalid("a datastore cannot be copied into itself"));
         }
-        self.write("add a replication", |transaction| {
+        self.write("keep a replication", |transaction| {
             for store in [new.source, new.target] {
                 datastore_by_id(transaction, store)?;
             }
-            if by_name(transaction, &new.name)?.is_some() {
-                return Err(CatalogError::exists("replication", &new.name));
+            match (put, by_name(transaction, &new.name)?) {
+                (Put::Add, Some(_)) => {
+                    return Err(CatalogError::exists("replication", &new.name));
+                }
+                (Put::Change, None) => {
+                    return Err(CatalogError::not_found("replication", &new.name));
+                }
+                // What was copied, and a job that runs, are of these two.
+                (Put::Change, Some(old)) if (old.source, old.target) != (new.source, new.target) => {
+                    return Err(CatalogError::invalid(format!(
+                        "replication '{}' is between two other datastores, which cannot be changed: remove it, and add another; its copies stay",
+                        new.name
+                    )));
+                }
+                (Put::Add, None) | (Put::Change, Some(_)) => {}
             }
             let leads_to: Option<Vec<u8>> = transaction
                 .query_row("SELECT store FROM drives WHERE drive = ?1", [new.drive], |row| {
@@ -69,7 +84,10 @@ impl Catalog {
             transaction.execute(
                 "INSERT INTO replications (name, source, target, pull, drive, client_name,
                      task_name, rates, created_unix_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                 ON CONFLICT (name) DO UPDATE SET pull = excluded.pull, drive = excluded.drive,
+                     client_name = excluded.client_name, task_name = excluded.task_name,
+                     rates = excluded.rates",
                 params![
                     new.name,
                     new.source.as_bytes(),

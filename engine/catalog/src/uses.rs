@@ -35,6 +35,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("media pool", "pools", "name"),
     ("drive", "drives", "CAST(drive AS TEXT)"),
     ("client", "clients", "name"),
+    ("location", "locations", "name"),
     ("event", "events", "name"),
     ("schedule", "schedules", "name"),
     ("calendar", "calendars", "name"),

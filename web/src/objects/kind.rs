@@ -50,6 +50,8 @@ pub struct Field {
     pub further: bool,
     /// It is set when the object is made, and stays.
     pub fixed: bool,
+    /// The word `none` empties it on the command line.
+    pub emptied: bool,
 }
 
 /// How a field is filled in.
@@ -93,7 +95,8 @@ pub enum Flag {
 
 impl Field {
     pub const fn new(at: &'static str, label: &'static str, input: Input, flag: Flag) -> Self {
-        Self { at, label, help: "", input, flag, needed: false, further: false, fixed: false }
+        let (help, needed, further, fixed, emptied) = ("", false, false, false, false);
+        Self { at, label, help, input, flag, needed, further, fixed, emptied }
     }
 
     pub const fn help(mut self, help: &'static str) -> Self {
@@ -113,6 +116,11 @@ impl Field {
 
     pub const fn fixed(mut self) -> Self {
         self.fixed = true;
+        self
+    }
+
+    pub const fn emptied(mut self) -> Self {
+        self.emptied = true;
         self
     }
 

@@ -191,6 +191,7 @@ pub fn command(kind: &Kind, request: &Value, view: Option<&Value>) -> String {
     };
     let mut words = vec![format!("{} {verb}", kind.command)];
     let mut flags: Vec<String> = Vec::new();
+    let mut unsaid: Vec<&str> = Vec::new();
     for field in kind.fields {
         let value = field.of(request);
         let before = view.map(|view| field.of(view));
@@ -200,7 +201,15 @@ pub fn command(kind: &Kind, request: &Value, view: Option<&Value>) -> String {
         let entries = words_of(field, value);
         match field.flag {
             Flag::Plain => words.extend(entries.iter().map(|word| quoted(word))),
-            _ if same => {}
+            _ if same || (view.is_some() && field.fixed) => {}
+            Flag::With(flag) | Flag::Each(flag) | Flag::Joined(flag)
+                if entries.is_empty() && view.is_some() =>
+            {
+                match field.emptied {
+                    true => flags.push(format!("{flag} none")),
+                    false => unsaid.push(t(field.label)),
+                }
+            }
             Flag::With(flag) => flags.extend(entries.iter().map(|word| valued(flag, word))),
             Flag::Each(flag) if matches!(field.input, Input::Grants) => {
                 for (word, grant) in entries.iter().zip(value.as_array().into_iter().flatten()) {
@@ -216,7 +225,7 @@ pub fn command(kind: &Kind, request: &Value, view: Option<&Value>) -> String {
             Flag::TrueFalse(flag)
                 if value.is_boolean() && (view.is_some() || *value == Value::Bool(true)) =>
             {
-                flags.push(format!("{flag} {value}"));
+                flags.push(format!("{flag}={value}"));
             }
             _ => {}
         }
@@ -230,6 +239,9 @@ pub fn command(kind: &Kind, request: &Value, view: Option<&Value>) -> String {
         flags.push("--disabled".to_owned());
     }
     words.extend(flags);
+    if !unsaid.is_empty() {
+        words.push(tf("# and, here only, emptied: {}", &[&unsaid.join(", ")]));
+    }
     words.join(" ")
 }
 

@@ -19,14 +19,17 @@ const BYTES_MAX: usize = 300_000;
 const ROUNDS: usize = 7;
 const PASSWORD: &str = "a very long password";
 
-const PAGES: [&str; 20] = [
+const PAGES: [&str; 25] = [
     "/",
     "/jobs",
     "/jobs?outcome=finished",
+    "/jobs?outcome=failed",
     "/jobs?client=client-500",
     "/jobs/50000",
     "/restore",
+    "/savesets/{}",
     "/clients",
+    "/clients?away=1",
     "/tasks/home-7",
     "/set-up",
     "/set-up/tasks",
@@ -35,6 +38,8 @@ const PAGES: [&str; 20] = [
     "/set-up/plan",
     "/retention?pool=default&policy=last+7",
     "/ports",
+    "/ports?host=client-77",
+    "/ports/hosts",
     "/storage",
     "/storage/main",
     "/people",
@@ -114,13 +119,16 @@ fn measure(root: &Path, folder: &Path) -> Result<()> {
     let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: "));
     let cookie = cookie.and_then(|line| line.split(';').next()).context("nobody is logged in")?;
     let cookie = format!("Cookie: {cookie}");
+    let list = curl(&["-H", &cookie, &format!("{base}/api/v1/savesets?limit=1")])?;
+    let list: serde_json::Value = serde_json::from_str(&list)?;
+    let saveset = list["items"][0]["saveset"].as_str().context("there is no saveset")?;
     println!(
         "{CLIENTS} clients, {SAVESETS} savesets, {JOBS} jobs, {TASKS} tasks; median of {ROUNDS}"
     );
     println!("{:<44} {:>9} {:>9} {:>9}", "page", "median", "most", "bytes");
     let mut slow = Vec::new();
     for page in PAGES {
-        let url = format!("{base}{page}");
+        let url = format!("{base}{}", page.replace("{}", saveset));
         let mut times = Vec::new();
         let mut bytes = 0;
         for _ in 0..ROUNDS {

@@ -41,7 +41,7 @@ const NOUNS: &[Noun] = &[
     noun("pool", "pool.add", Some("pool.change"), "pool.remove"),
     noun("task", "task.add", Some("task.change"), "task.delete"),
     noun("task group", "task-group.add", Some("task-group.change"), "task-group.remove"),
-    noun("replication", "replication.add", None, "replication.remove"),
+    noun("replication", "replication.add", Some("replication.change"), "replication.remove"),
     noun("migration", "migration.add", Some("migration.change"), "migration.remove"),
     noun("command", "command.add", Some("command.change"), "command.remove"),
     noun("notification", "notification.add", Some("notification.change"), "notification.remove"),

@@ -13,7 +13,7 @@ use simsim_server::api::{
 };
 
 use crate::cli::context::{Context, defect};
-use crate::cli::{events, migrations, notifications};
+use crate::cli::{events, migrations, notifications, replications};
 use crate::exit::Failure;
 
 /// The only version of the file there is.
@@ -207,7 +207,10 @@ impl Configuration {
                 .into_iter()
                 .map(|one| Named(TaskGroupRequest { name: one.name, tasks: one.tasks }))
                 .collect(),
-            replications: replications.into_iter().map(|one| Named(replication_of(one))).collect(),
+            replications: replications
+                .into_iter()
+                .map(|one| Named(replications::request_of(one)))
+                .collect(),
             migrations: moves.into_iter().map(|one| Named(migrations::request_of(one))).collect(),
             commands: commands.into_iter().map(|one| Named(command_of(one))).collect(),
             notifications: told
@@ -293,19 +296,6 @@ fn task_of(view: TaskView, placed: &[&str]) -> TaskRequest {
         drive_group: view.drive_group.filter(|_| !by_pool),
         pool: view.pool,
         eol_days: view.eol_days,
-    }
-}
-
-fn replication_of(view: ReplicationView) -> AddReplicationRequest {
-    AddReplicationRequest {
-        name: view.name,
-        source: view.source,
-        target: view.target,
-        pull: view.pull,
-        drive: Some(view.drive),
-        client: view.client,
-        task: view.task,
-        limits: view.limits,
     }
 }
 

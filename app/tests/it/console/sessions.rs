@@ -65,6 +65,57 @@ fn a_browser_logs_in_changes_things_and_logs_out() {
     log_in(&port, "anna", "another long password").fails(401, "log in");
 }
 
+#[test]
+fn sessions_are_seen_and_ended_by_their_user_and_by_whoever_looks_after_people() {
+    let port = Port::start();
+    for (name, role) in [("anna", "superuser"), ("bert", "restore")] {
+        let user = json!({ "name": name, "grants": [{ "role": role }], "password": PASSWORD });
+        port.server.must("user.add", user);
+    }
+    let (anna, anna_csrf) = begun(&log_in(&port, "anna", PASSWORD).is(200));
+    let (first, first_csrf) = begun(&log_in(&port, "bert", PASSWORD).is(200));
+    let (second, _) = begun(&log_in(&port, "bert", PASSWORD).is(200));
+    let list = |cookie: &str| {
+        let told = port.curl("GET", "/api/v1/sessions", &["-H", cookie]).is(200).json();
+        told["items"].as_array().unwrap().clone()
+    };
+    let users = |all: &[Value]| -> Vec<String> {
+        let mut users: Vec<String> =
+            all.iter().map(|one| one["user"].as_str().unwrap().to_owned()).collect();
+        users.sort_unstable();
+        users
+    };
+    let seen = list(&anna);
+    assert_eq!(users(&seen), ["anna", "bert", "bert"]);
+    // No secret, nor its hash, stands in what is shown.
+    let secret = first.rsplit('=').next().unwrap();
+    assert!(!serde_json::to_string(&seen).unwrap().contains(secret));
+    assert_eq!(users(&list(&first)), ["bert", "bert"], "one's own only");
+    let end = |cookie: &str, csrf: &str, session: &Value| {
+        let path = format!("/api/v1/sessions/{}", session["session"].as_str().unwrap());
+        port.curl("DELETE", &path, &["-H", cookie, "-H", csrf])
+    };
+    let of_anna = seen.iter().find(|one| one["user"] == "anna").unwrap();
+    end(&first, &first_csrf, of_anna).fails(403, "people");
+    // The one that was not used last is the older one of bert's.
+    let own = list(&second);
+    let old = own.iter().min_by_key(|one| one["created_unix_ms"].as_i64()).unwrap();
+    end(&anna, &anna_csrf, old).is(204);
+    port.curl("GET", "/api/v1/me", &["-H", &first]).fails(401, "log in");
+    port.curl("GET", "/api/v1/me", &["-H", &second]).is(200);
+    end(&anna, &anna_csrf, old).fails(404, "session");
+    let out = port.server.must("user.log-out", json!({ "name": "bert" }));
+    assert_eq!(out, json!({ "user": "bert", "sessions": 1 }));
+    port.curl("GET", "/api/v1/me", &["-H", &second]).fails(401, "log in");
+    assert!(port.server.ask("user.log-out", json!({ "name": "nobody" })).is_err());
+    assert_eq!(users(&list(&anna)), ["anna"]);
+    let rows = port.server.must("audit.list", json!({}))["rows"].clone();
+    for (verb, allowed) in [("session.end", true), ("session.end", false), ("user.log-out", true)] {
+        let is = |row: &&Value| row["verb"] == verb && row["allowed"] == allowed;
+        assert!(rows.as_array().unwrap().iter().any(|row| is(&row)), "{verb} {allowed}");
+    }
+}
+
 /// What an authenticator shows: the algorithm in other words, by Python.
 fn authenticator(secret: &str, at: u64) -> String {
     let program = "import base64, hmac, struct, sys\n\

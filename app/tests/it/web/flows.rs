@@ -417,9 +417,59 @@ fn a_host_joins_and_the_page_of_ports_shows_what_is_shut() {
     let text = browser.text();
     assert!(text.contains("refused") && text.contains("127.0.0.1:1"), "{text}");
     assert!(browser.has("svg.map .shut"), "the drawing");
+    let file = |name: &str| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pictures");
+        folder.join(name)
+    };
+    for theme in ["light", "dark"] {
+        browser.theme(theme);
+        browser.view(1280, 900);
+        browser.picture(&file(&format!("ports-shut-{theme}.png")));
+    }
+    if let Some(axe) = super::browser::axe() {
+        assert_eq!(browser.findings(&axe), [""; 0]);
+    }
+    browser.press("far");
+    browser.until_says("Ports: far");
+    browser.press("How hosts answer: clocks, names, certificates");
+    browser.until_says("Certificate until");
+    browser.go("/ports");
     // A host that has gone: nothing is tried from it, and the page says that too.
     assert_eq!(far.stop(), 0);
     browser.until("it is noticed", || !port.server.is_connected("far"));
     browser.press("Try every way now");
     browser.until_says("does not reach 'far'");
+}
+
+#[test]
+fn a_backup_that_fails_says_why_and_is_green_again_after_another() {
+    if !Browser::is_there() {
+        return;
+    }
+    let port = Port::furnished();
+    with_user(&port, "anna", "superuser");
+    let browser = logged_in(&port, "anna");
+    let tree = port.scratch.path().join("tree");
+    let away = port.scratch.path().join("away");
+    std::fs::rename(&tree, &away).unwrap();
+    browser.go("/tasks/home");
+    browser.press("Back up now");
+    browser.until_at("/jobs/1");
+    browser.until_says("failed");
+    let text = browser.text();
+    assert!(text.contains(tree.to_str().unwrap()), "what is not there is named: {text}");
+    browser.go("/");
+    browser.until_says("Needs attention");
+    browser.press("backup home");
+    browser.until_at("/jobs/1");
+    // As a link of the calendar says it.
+    browser.go("/jobs?outcome=failed");
+    browser.until_says("home");
+    std::fs::rename(&away, &tree).unwrap();
+    browser.go("/jobs/1");
+    browser.press("Run the task again");
+    browser.until_at("/jobs/2");
+    browser.until_says("finished: saveset");
+    browser.go("/jobs?outcome=finished");
+    browser.until_says("home");
 }

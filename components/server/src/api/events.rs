@@ -34,6 +34,9 @@ pub struct EventRequest {
     /// All tasks of these groups, too.
     #[serde(default)]
     pub task_groups: Vec<String>,
+    /// All tasks or commands of the clients that stand in these locations, or beneath them, too.
+    #[serde(default)]
+    pub locations: Vec<String>,
     /// Everything that its kind can act on, also what is added later.
     #[serde(default)]
     pub all: bool,
@@ -50,6 +53,10 @@ pub struct EventRequest {
     /// Backups; default: INCR.
     #[serde(default)]
     pub level: Option<Level>,
+    /// The media pool of the backups, in place of what the task says: how long they live, and where they go if
+    /// the pool says so.
+    #[serde(default)]
+    pub pool: Option<String>,
     /// Only this drive, in place of what the task says.
     #[serde(default)]
     pub drive: Option<u16>,
@@ -101,6 +108,7 @@ pub struct EventView {
     /// As they were named.
     pub subjects: Vec<String>,
     pub task_groups: Vec<String>,
+    pub locations: Vec<String>,
     pub all: bool,
     /// Everything that it acts on now.
     pub acts_on: Vec<String>,
@@ -109,6 +117,7 @@ pub struct EventView {
     pub blocking_dates: DaySet,
     pub follow_ups: FollowUps,
     pub level: Option<Level>,
+    pub pool: Option<String>,
     pub drive: Option<u16>,
     pub drive_group: Option<String>,
     pub interface: Option<String>,

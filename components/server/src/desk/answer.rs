@@ -325,6 +325,8 @@ verbs! {
     "restore" => restore [RestoreRequest];
     /// Adds a replication from one datastore into another.
     "replication.add" => add_replication [AddReplicationRequest];
+    /// Replaces all of a replication but its name and its datastores.
+    "replication.change" => change_replication [AddReplicationRequest];
     /// All replications.
     "replication.list" => replications;
     /// One replication.

@@ -195,6 +195,13 @@ fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
     if !is_backup && (has_place || request.interface.is_some()) {
         return refuse("only backups have a drive, a drive group or an interface".to_owned());
     }
+    if !is_backup && request.pool.is_some() {
+        return refuse("only backups have a media pool".to_owned());
+    }
+    let is_command = request.kind == EventKind::Command;
+    if !is_backup && !is_drill && !is_command && !request.locations.is_empty() {
+        return refuse("only backups, restore drills and commands have locations".to_owned());
+    }
     if !is_backup && !is_drill && !request.task_groups.is_empty() {
         return refuse("only backups and restore drills have task groups".to_owned());
     }
@@ -229,6 +236,7 @@ fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
         blocking_dates: request.blocking_dates.clone(),
         follow_ups: request.follow_ups.clone(),
         level: request.level,
+        pool: request.pool.clone(),
         place: place.or(request.drive_group.clone().map(Place::Group)),
         interface: request.interface.clone(),
         ..Event::new(name, request.kind)
@@ -236,6 +244,7 @@ fn document_of(request: &EventRequest) -> Result<EventDocument, ServerError> {
     Ok(EventDocument {
         event,
         task_groups: request.task_groups.clone(),
+        locations: request.locations.clone(),
         all: request.all,
         retries: request.retries,
         retry_after_s: request.retry_after_s,
@@ -263,7 +272,16 @@ fn keep(
     }
     // Held against the others as they are named; that its groups and all it acts on may be empty now is no trouble.
     let mut event = document.event.clone();
-    if event.subjects.is_empty() && (document.all || !document.task_groups.is_empty()) {
+    let by_others =
+        document.all || !document.task_groups.is_empty() || !document.locations.is_empty();
+    if let (Some(pool), Some(_)) = (&event.pool, &event.place)
+        && catalog.pool(pool)?.has_place()
+    {
+        return Err(SetupError::Refused(format!(
+            "media pool '{pool}' says where its backups go: name no drive and no drive group beside it"
+        )));
+    }
+    if event.subjects.is_empty() && by_others {
         event.subjects.push(Subject { name: String::new(), expected_s: 0 });
     }
     let others = setup.programme.events.iter().filter(|other| other.name != name).cloned();
@@ -345,6 +363,9 @@ fn uses_of(document: &EventDocument) -> Vec<Use> {
         uses.extend(drill.copy.iter().map(|one| Use::new("place", "datastore", one)));
     }
     uses.extend(document.task_groups.iter().map(|one| Use::new("subject", "task group", one)));
+    uses.extend(document.locations.iter().map(|one| Use::new("subject", "location", one)));
+    let pool = event.pool.iter().filter(|pool| *pool != simsim_catalog::DEFAULT_POOL);
+    uses.extend(pool.map(|one| Use::new("pool", "media pool", one)));
     let follow_ups = &event.follow_ups;
     let next = follow_ups.success.iter().chain(&follow_ups.warning).chain(&follow_ups.failure);
     uses.extend(next.map(|one| Use::new("follow-up", "event", one)));
@@ -399,12 +420,14 @@ fn view(catalog: &Catalog, setup: &Setup, number: usize) -> Result<EventView, Se
         priority: event.priority,
         subjects: event.subjects.into_iter().map(|one| one.name).collect(),
         task_groups: document.task_groups.clone(),
+        locations: document.locations.clone(),
         all: document.all,
         acts_on: written_out.subjects.iter().map(|one| one.name.clone()).collect(),
         blocking: event.blocking,
         blocking_dates: event.blocking_dates,
         follow_ups: event.follow_ups,
         level: event.level,
+        pool: event.pool,
         drive,
         drive_group,
         interface: event.interface,

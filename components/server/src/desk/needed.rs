@@ -132,6 +132,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "token.create"
         | "token.revoke"
         | "replication.add"
+        | "replication.change"
         | "replication.remove"
         | "migration.add"
         | "migration.change"

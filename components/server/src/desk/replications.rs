@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use simsim_catalog::{Catalog, CatalogError, JobKind, NewJob, Replication, Waiting};
+use simsim_catalog::{Catalog, CatalogError, JobKind, NewJob, Put, Replication, Waiting};
 use simsim_model::{Rate, SavesetId};
 
 use super::datastores::check_name;
@@ -24,10 +24,29 @@ impl Server {
         who: &Principal,
         request: AddReplicationRequest,
     ) -> Result<ReplicationView, ServerError> {
+        self.put_replication(who, "replication.add", Put::Add, request).await
+    }
+
+    /// Replaces all of a replication but its name and its datastores. A job that runs goes on as it began.
+    pub async fn change_replication(
+        &self,
+        who: &Principal,
+        request: AddReplicationRequest,
+    ) -> Result<ReplicationView, ServerError> {
+        self.put_replication(who, "replication.change", Put::Change, request).await
+    }
+
+    async fn put_replication(
+        &self,
+        who: &Principal,
+        verb: &'static str,
+        put: Put,
+        request: AddReplicationRequest,
+    ) -> Result<ReplicationView, ServerError> {
         check_name(&request.name)?;
         let detail = format!("'{}' into '{}'", request.source, request.target);
         let object = Object::Datastore(&request.source);
-        self.may_do(who, Right::Administer, "replication.add", object, detail).await?;
+        self.may_do(who, Right::Administer, verb, object, detail).await?;
         if request.limits.len() > LIMITS_MAX {
             return Err(ServerError::invalid(format!("at most {LIMITS_MAX} limits")));
         }
@@ -67,7 +86,7 @@ impl Server {
                 if let Some(client) = &new.client_name {
                     catalog.client(client)?;
                 }
-                catalog.add_replication(&new)?;
+                catalog.put_replication(put, &new)?;
                 view(catalog, &catalog.replication(&name)?)
             })
             .await

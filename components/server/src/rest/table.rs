@@ -243,7 +243,7 @@ routes! {
     Get "/replications" "replication.list" plain replications => whole("", "name", &["source", "target"]);
     Get "/replications/{name}" "replication.show" takes replication => One;
     Put "/replications/{name}" "replication.add" takes add_replication
-        => Make { change: None }, by("replication.show");
+        => Make { change: Some("replication.change") }, by("replication.show");
     Delete "/replications/{name}" "replication.remove" takes delete_replication
         => Does::Delete, by("replication.show");
     Post "/replications/{name}/run" "replication.run" takes run_replication => Job;

@@ -108,7 +108,23 @@ fn backup(
     let event = &document.event;
     let mut task = catalog.task(subject)?;
     enrolled(catalog.client_numbered(task.client_id)?)?;
-    match &event.place {
+    let mut place = event.place.clone();
+    if let Some(name) = &event.pool {
+        let pool = catalog.pool(name)?;
+        task.settings.pool = Some(name.clone());
+        if pool.has_place() && place.is_none() {
+            match (pool.drive_group, pool.drive, pool.store) {
+                (Some(group), _, _) => place = Some(Place::Group(group)),
+                (None, Some(drive), _) => place = u16::try_from(drive).ok().map(Place::Drive),
+                (None, None, Some(store)) => {
+                    (task.settings.drive, task.settings.drive_group) = (None, None);
+                    task.settings.store = store;
+                }
+                (None, None, None) => {}
+            }
+        }
+    }
+    match &place {
         None => {}
         Some(Place::Drive(number)) => {
             let number = u32::from(*number);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Serialize};
-use simsim_catalog::{Catalog, CatalogError, DatastoreState, EventRow};
+use simsim_catalog::{Catalog, CatalogError, ClientPlaces, DatastoreState, EventRow};
 use simsim_schedule::{
     Almanac, BackupDays, Calendar, Considered, Event, EventKind, Place, Programme, Schedule,
     Subject, Zones,
@@ -28,6 +28,9 @@ pub(crate) struct EventDocument {
     /// All tasks of these groups are subjects, too.
     #[serde(default)]
     pub task_groups: Vec<String>,
+    /// All tasks or commands of the clients in these locations are subjects, too.
+    #[serde(default)]
+    pub locations: Vec<String>,
     /// Whatever its kind can act on is a subject, also what is added later.
     #[serde(default)]
     pub all: bool,
@@ -191,14 +194,23 @@ fn places(catalog: &Catalog) -> Result<BTreeMap<Place, u32>, CatalogError> {
     Ok(places)
 }
 
+/// A task or a command.
+#[derive(Debug, Clone)]
+struct OfClient {
+    name: String,
+    client: String,
+}
+
 /// What events can act on.
+#[derive(Debug, Clone)]
 struct Subjects {
-    tasks: Vec<String>,
+    tasks: Vec<OfClient>,
     groups: HashMap<String, Vec<String>>,
+    places: ClientPlaces,
     datastores: Vec<String>,
     replications: Vec<String>,
     migrations: Vec<String>,
-    commands: Vec<String>,
+    commands: Vec<OfClient>,
     /// Seconds, by kind and name.
     durations: HashMap<(String, String), u64>,
 }
@@ -209,20 +221,22 @@ impl Subjects {
         for task in catalog.tasks()? {
             let options = serde_json::from_str(&task.settings.options).unwrap_or_default();
             if !is_external(task.settings.kind, &options) {
-                tasks.push(task.settings.name);
+                tasks.push(OfClient { name: task.settings.name, client: task.settings.client });
             }
         }
         let datastores = catalog.datastores()?.into_iter();
         let datastores = datastores.filter(|one| one.state == DatastoreState::Active);
         let groups = catalog.task_groups()?.into_iter();
         let durations = catalog.last_durations_s()?.into_iter();
+        let commands = catalog.commands()?.into_iter();
         Ok(Self {
             tasks,
             groups: groups.map(|group| (group.name, group.tasks)).collect(),
             datastores: datastores.map(|one| one.name).collect(),
             replications: catalog.replications()?.into_iter().map(|one| one.name).collect(),
             migrations: catalog.migrations()?.into_iter().map(|one| one.name).collect(),
-            commands: catalog.commands()?.into_iter().map(|one| one.name).collect(),
+            commands: commands.map(|one| OfClient { name: one.name, client: one.client }).collect(),
+            places: catalog.client_places()?,
             durations: durations.map(|(kind, name, s)| ((kind, name), s)).collect(),
         })
     }
@@ -235,12 +249,21 @@ impl Subjects {
         for group in &document.task_groups {
             names.extend(self.groups.get(group).into_iter().flatten().cloned());
         }
+        let of_kind = match event.kind {
+            EventKind::Command => &self.commands,
+            _ => &self.tasks,
+        };
+        for location in &document.locations {
+            let clients = self.places.get(location).map(Vec::as_slice).unwrap_or_default();
+            let there = of_kind.iter().filter(|one| clients.contains(&one.client));
+            names.extend(there.map(|one| one.name.clone()));
+        }
         if document.all {
+            let all = || of_kind.iter().map(|one| one.name.clone()).collect();
             names.extend(match event.kind {
-                EventKind::Backup | EventKind::RestoreDrill => self.tasks.clone(),
+                EventKind::Backup | EventKind::RestoreDrill | EventKind::Command => all(),
                 EventKind::Verification | EventKind::GarbageCollection => self.datastores.clone(),
                 EventKind::Replication => self.replications.clone(),
-                EventKind::Command => self.commands.clone(),
                 EventKind::Migration => self.migrations.clone(),
                 EventKind::BackupDayChange => Vec::new(),
             });

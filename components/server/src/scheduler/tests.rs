@@ -92,7 +92,7 @@ impl World {
             rates: Vec::new(),
             created_unix_ms: 1,
         };
-        catalog.add_replication(&replication).unwrap();
+        catalog.put_replication(Put::Add, &replication).unwrap();
         Self { folder, catalog }
     }
 
@@ -113,6 +113,7 @@ impl World {
         let mut document = EventDocument {
             event: Event { schedule: schedule.clone(), ..event },
             task_groups: Vec::new(),
+            locations: Vec::new(),
             all: false,
             retries: 0,
             retry_after_s: 0,

@@ -156,6 +156,7 @@ async fn somebody_without_grants_sees_and_does_nothing() {
         ("rate.add", r#"{"rates":["1MB/s"]}"#),
         ("rate.remove", r#"{"number":1}"#),
         ("replication.add", r#"{"name":"x","source":"main","target":"other"}"#),
+        ("replication.change", r#"{"name":"x","source":"main","target":"other"}"#),
         ("replication.show", r#"{"name":"x"}"#),
         ("replication.remove", r#"{"name":"x"}"#),
         ("replication.run", r#"{"name":"x"}"#),

@@ -12,6 +12,8 @@ use crate::text::{t, tf};
 
 /// Boxes of one line.
 const ACROSS: usize = 8;
+/// Lines of devices.
+const LINES: usize = 2;
 /// Lines of clients.
 const DOWN: usize = 3;
 const WIDE: f64 = 900.0;
@@ -47,8 +49,8 @@ pub fn drawing(plan: &PortPlan, rows: &[&PlanRow], found: &Found<'_>) -> Markup 
         .collect();
     let left = plan.hosts.len() - servers.len() - devices.len() - clients.len();
     let more_words = match left {
-        1 => t("1 more client").to_owned(),
-        _ => tf("{} more clients", &[&left]),
+        1 => t("1 more host").to_owned(),
+        _ => tf("{} more hosts", &[&left]),
     };
     let mut places: Vec<Place<'_>> = Vec::new();
     let mut line = 0;
@@ -60,6 +62,7 @@ pub fn drawing(plan: &PortPlan, rows: &[&PlanRow], found: &Found<'_>) -> Markup 
         }
         line += usize::from(!tier.is_empty());
     }
+    let beneath = devices.len().div_ceil(ACROSS).saturating_sub(1);
     let mut boxes: Vec<Place<'_>> = clients.iter().map(|host| Place::of(host)).collect();
     if left > 0 {
         let role = t("the table has them all").to_owned();
@@ -67,7 +70,7 @@ pub fn drawing(plan: &PortPlan, rows: &[&PlanRow], found: &Found<'_>) -> Markup 
     }
     let across = boxes.len().div_ceil(boxes.len().div_ceil(ACROSS).max(1)).max(1);
     for (number, mut place) in boxes.into_iter().enumerate() {
-        place.lay(line, number / across, number % across, across);
+        place.lay(line, beneath + number / across, number % across, across);
         places.push(place);
     }
     let high = places.iter().map(|place| place.y + TALL + 12.0).fold(0.0, f64::max);
@@ -101,7 +104,7 @@ pub fn drawing(plan: &PortPlan, rows: &[&PlanRow], found: &Found<'_>) -> Markup 
         p.quiet {
             (State::Open.badge(None)) " " (State::Shut.badge(None)) " " (State::Untried.badge(None)) " "
             (t("An arrow goes from who dials to who is dialled."))
-            @if left > 0 { " " (t("Clients with a way that is shut stand for themselves.")) }
+            @if left > 0 { " " (t("Hosts with a way that is shut stand for themselves.")) }
         }
     }
 }
@@ -138,22 +141,26 @@ fn arrow(from: &Place<'_>, to: &Place<'_>, state: State, words: &BTreeSet<String
 
 type Tiers<'a> = (Vec<&'a PlanHost>, Vec<&'a PlanHost>, Vec<&'a PlanHost>);
 
-/// Servers, devices, and the clients that stand for themselves: all where they fit, else those in trouble.
+/// Servers, and the devices and clients that stand for themselves: all where they fit, else those in trouble.
 fn tiers<'a>(plan: &'a PortPlan, rows: &[&PlanRow], found: &Found<'_>) -> Tiers<'a> {
     let of = |role: &'static str| plan.hosts.iter().filter(move |host| host.role == role);
     let servers: Vec<_> = of("server").collect();
-    let devices: Vec<_> = of("rds").collect();
+    let mut devices: Vec<_> = of("rds").collect();
     let rest = plan.hosts.iter().filter(|host| host.role != "server" && host.role != "rds");
     let mut clients: Vec<&PlanHost> = rest.collect();
-    let room = ACROSS * DOWN;
-    if clients.len() > room {
-        let shut: BTreeSet<&str> = rows
-            .iter()
-            .filter(|row| found.state(row) == State::Shut)
-            .flat_map(|row| [row.from.name.as_str(), row.to.name.as_str()])
-            .collect();
+    let shut: BTreeSet<&str> = rows
+        .iter()
+        .filter(|row| found.state(row) == State::Shut)
+        .flat_map(|row| [row.from.name.as_str(), row.to.name.as_str()])
+        .collect();
+    if devices.len() > ACROSS * LINES {
+        // Those in trouble first, in their order.
+        devices.sort_by_key(|host| !shut.contains(host.name.as_str()));
+        devices.truncate(ACROSS * LINES);
+    }
+    if clients.len() > ACROSS * DOWN {
         clients.retain(|host| shut.contains(host.name.as_str()));
-        clients.truncate(room - 1);
+        clients.truncate(ACROSS * DOWN - 1);
     }
     (servers, devices, clients)
 }

@@ -27,6 +27,8 @@ const HOSTS: usize = 100;
 const WAYS: usize = 100;
 /// Ways that are shut and are shown with their rule.
 const SHUT_MAX: usize = 20;
+/// Warnings that stand on the page.
+const WARNINGS_MAX: usize = 8;
 /// Rules for all hosts stand on the page up to so many ways.
 const RULES_MAX: usize = 100;
 
@@ -45,13 +47,15 @@ pub async fn show(visit: &Visit) -> Shown {
         let near: BTreeSet<String> =
             plan.rows.iter().flat_map(|row| [row.from.name.clone(), row.to.name.clone()]).collect();
         plan.hosts.retain(|it| it.name == host || near.contains(&it.name));
+        let named = format!("'{host}'");
+        plan.warnings.retain(|warning| warning.contains(&named));
     }
     let mut rows: Vec<&PlanRow> = plan.rows.iter().filter(|row| !row.local).collect();
     // What needs somebody comes first.
     rows.sort_by_key(|row| std::cmp::Reverse(found.state(row)));
     let body = html! {
         h1 { (t("Ports")) @if let Some(host) = one { ": " (host) } }
-        @for warning in &plan.warnings { (alert(Tone::Warn, html! { p { (warning) } })) }
+        (warned(&plan.warnings))
         div.acts {
             @if visit.may(Right::Maintain) { (try_now(visit, one)) }
             @match found.tried { Some(at) => span.quiet { (t("Tried ")) (when(at)) }, None => span.quiet { (t("Nothing has been tried yet.")) } }
@@ -71,6 +75,15 @@ pub async fn show(visit: &Visit) -> Shown {
         }
     };
     Ok(Page::new(t("Ports"), Place::Ports, body).into())
+}
+
+/// What an administrator should know: all of it where that is little.
+fn warned(warnings: &[String]) -> Markup {
+    let (first, more) = warnings.split_at(warnings.len().min(WARNINGS_MAX));
+    html! {
+        @for warning in first { (alert(Tone::Warn, html! { p { (warning) } })) }
+        @if !more.is_empty() { (alert(Tone::Warn, html! { p { (tf("and {} more: 'simsim ports plan' says them all.", &[&more.len()])) } })) }
+    }
 }
 
 fn try_now(visit: &Visit, host: Option<&str>) -> Markup {

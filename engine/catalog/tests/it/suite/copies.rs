@@ -1,7 +1,7 @@
 //! Copies of savesets, and the replications that make them.
 
 use simsim_catalog::{
-    Datastore, DatastoreState, JobEnd, JobStart, Replication, Saveset, SavesetFilter,
+    Datastore, DatastoreState, JobEnd, JobStart, Put, Replication, Saveset, SavesetFilter,
 };
 use simsim_model::{DomainId, Kind, Level, Outcome, ProgressSnapshot, SavesetId, StoreId};
 
@@ -106,16 +106,16 @@ fn a_replication_refuses_what_cannot_be_and_is_kept_as_it_was_given() {
     let wrong = |change: fn(&mut Replication)| {
         let mut other = one.clone();
         change(&mut other);
-        catalog.add_replication(&other).unwrap_err().kind()
+        catalog.put_replication(Put::Add, &other).unwrap_err().kind()
     };
     assert_eq!(wrong(|it| it.target = STORE), Kind::Invalid);
     assert_eq!(wrong(|it| it.drive = 1), Kind::Invalid, "it leads to the other one");
     assert_eq!(wrong(|it| it.pull = true), Kind::Invalid, "then the source is dialled");
     assert_eq!(wrong(|it| it.source = StoreId([9; 16])), Kind::NotFound);
-    catalog.add_replication(&one).unwrap();
+    catalog.put_replication(Put::Add, &one).unwrap();
     assert_eq!(wrong(|_| ()), Kind::Invalid, "the name is taken");
     let pull = Replication { name: "back".to_owned(), pull: true, drive: 1, ..one.clone() };
-    catalog.add_replication(&pull).unwrap();
+    catalog.put_replication(Put::Add, &pull).unwrap();
     assert_eq!((one.dialler(), one.dialled()), (STORE, OTHER));
     assert_eq!((pull.dialler(), pull.dialled()), (OTHER, STORE));
     drop(catalog);

@@ -34,7 +34,7 @@ fn archive(catalog: &Catalog, client: &Client) {
         rates: Vec::new(),
         created_unix_ms: 5,
     };
-    catalog.add_replication(&away).unwrap();
+    catalog.put_replication(Put::Add, &away).unwrap();
     let years = Pool {
         name: "years".to_owned(),
         policy: "eol 3650 days".to_owned(),

@@ -2,7 +2,7 @@
 
 use simsim_catalog::{
     Catalog, Client, Datastore, DatastoreState, JobEnd, JobKind, JobStart, LastEnd, LifeChange,
-    NewDeletion, NewJob, Replication, Saveset,
+    NewDeletion, NewJob, Put, Replication, Saveset,
 };
 use simsim_model::{Checked, Kind, Outcome, Problem, ProblemKind, ProgressSnapshot, StoreId};
 
@@ -175,7 +175,7 @@ fn what_waits_to_be_copied_is_counted_with_the_oldest() {
         rates: Vec::new(),
         created_unix_ms: 1,
     };
-    catalog.add_replication(&relation).unwrap();
+    catalog.put_replication(Put::Add, &relation).unwrap();
     let lag = || catalog.replication_lag(&relation).unwrap();
     assert_eq!((lag().savesets, lag().since_unix_ms), (0, None));
     let rows: Vec<Saveset> =
