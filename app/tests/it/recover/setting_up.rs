@@ -26,6 +26,23 @@ fn with_a_kit_and_a_datastore_a_server_backs_itself_up_and_what_is_removed_stays
     let verified = world.server.must("datastore.verify", json!({ "saveset": job["saveset"] }));
     assert_eq!(world.server.ended(&verified)["state"], "finished");
 
+    // A new kit: what was backed up before it does not open, so the server is backed up once more.
+    world.new_kit();
+    let kit = std::fs::read_to_string(&world.kit).unwrap();
+    let groups: Vec<&str> = kit.split('-').collect();
+    let asked = world.server.must("key.question", json!({}));
+    let asked = asked.as_array().unwrap().iter().map(|one| one.as_u64().unwrap() as usize);
+    let proof: Vec<&str> = asked.map(|at| groups[at - 1]).collect();
+    let proven = world.server.must("key.prove", json!({ "groups": proof }));
+    assert_eq!(proven["proven"], true, "{proven:#}");
+    let jobs = world.server.must("job.list", json!({ "task": "self-backup" }));
+    assert_eq!(jobs.as_array().unwrap().len(), 2, "{jobs:#}");
+    assert_eq!(world.server.ended(&jobs[0])["state"], "finished");
+    // To show it again starts nothing.
+    let _ = world.server.ask("key.prove", json!({ "groups": proof }));
+    let jobs = world.server.must("job.list", json!({ "task": "self-backup" }));
+    assert_eq!(jobs.as_array().unwrap().len(), 2, "{jobs:#}");
+
     world.server.must("event.remove", json!({ "name": "self-backup" }));
     world.server.must("task.delete", json!({ "name": "self-backup" }));
     world.new_kit();

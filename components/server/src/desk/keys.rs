@@ -1,7 +1,7 @@
 //! The recovery kit, and who holds domain keys.
 
 use simsim_catalog::{Client, Domain, KeyHolder};
-use simsim_format::RecoveryKit;
+use simsim_format::{KitProof, RecoveryKit};
 
 use crate::api::{
     CreateDomainRequest, DomainView, HeldKeyView, KitProofReply, KitProofRequest, KitReply,
@@ -60,7 +60,13 @@ impl Server {
     ) -> Result<KitProofReply, ServerError> {
         let house = &self.house;
         self.may_do(who, Right::Keys, "key.prove", Object::Suite, "").await?;
+        let before = house.kit.proof(&house.books).await?;
         let proof = house.kit.prove(&house.books, &request.groups, now_unix_ms()).await?;
+        let was_proven = matches!(before, Some(KitProof::Proven { .. }));
+        if proof.asked().is_empty() && !was_proven {
+            // From now on only this kit is kept, and what was backed up before it does not open.
+            crate::recovery::back_up_now(self).await;
+        }
         Ok(KitProofReply { proven: proof.asked().is_empty(), asked: proof.asked().to_vec() })
     }
 

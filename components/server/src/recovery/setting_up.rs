@@ -3,11 +3,12 @@
 
 use serde_json::json;
 use simsim_catalog::{Catalog, CatalogError, DatastoreState, SavesetFilter, Task};
-use simsim_model::TargetKind;
+use simsim_model::{Level, TargetKind};
 
 use super::{SELF_BACKUP_SOURCE, is_self_backup};
 use crate::api::{AddPoolRequest, EventRequest, TaskOptions, TaskRequest};
 use crate::clock::lasting_ms;
+use crate::jobs::backup_of;
 use crate::rights::Principal;
 use crate::{Server, ServerError};
 
@@ -79,6 +80,21 @@ async fn try_set_up(server: &Server) -> Result<(), ServerError> {
         tracing::info!(datastore = %datastore.name, "from now on the server backs itself up: {WHEN}");
     }
     house.books.run(|catalog| catalog.set_setting(DONE, b"yes")).await
+}
+
+/// Queues a backup of the server by each task that is one. What goes wrong is said in the log: the event of
+/// that task comes all the same.
+pub(crate) async fn back_up_now(server: &Server) {
+    let queued = async {
+        for task in server.house.books.run(self_tasks).await? {
+            server.queue(backup_of(task, Level::Incr, "server".to_owned(), &[])?).await?;
+        }
+        Ok::<(), ServerError>(())
+    };
+    if let Err(error) = queued.await {
+        let error = error.full_message();
+        tracing::warn!(%error, "the backup of the server for its new kit could not be queued");
+    }
 }
 
 /// A name that is taken is somebody's, or of a try that ended early.
