@@ -45,7 +45,7 @@ impl OpenIdError {
 }
 
 /// Text of a stranger as one line without control characters.
-pub(crate) fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let clean: String =
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SAID_CHARS_MAX).collect();
     clean.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -50,7 +50,9 @@ pub(crate) fn place(text: &str) -> Result<Url, String> {
     let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     match url.host_str() {
         Some(host) if !host.is_empty() && bare => Ok(url),
-        _ => Err(format!("'{shown}': write https://HOST[:PORT]/PATH, without user, password or '#'")),
+        _ => {
+            Err(format!("'{shown}': write https://HOST[:PORT]/PATH, without user, password or '#'"))
+        }
     }
 }
 
@@ -83,9 +85,10 @@ async fn talk(
         .map_err(|error| OpenIdError::Invalid(format!("{host}: {error}")))?;
     let wire =
         TcpStream::connect((host, port)).await.map_err(|error| unreachable(error.to_string()))?;
-    let wire = TlsConnector::from(Arc::clone(tls)).connect(name, wire).await.map_err(|error| {
-        OpenIdError::Untrusted { at: at.to_owned(), why: with_causes(&error) }
-    })?;
+    let wire = TlsConnector::from(Arc::clone(tls))
+        .connect(name, wire)
+        .await
+        .map_err(|error| OpenIdError::Untrusted { at: at.to_owned(), why: with_causes(&error) })?;
     let (mut sender, line) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(FIELDS_MAX)
@@ -160,9 +163,15 @@ mod tests {
         for good in ["https://a/", "https://[::1]:7/b?c=d", "https://idp.example"] {
             assert!(super::place(good).is_ok(), "{good}");
         }
-        for wrong in
-            ["http://a/", "https://", "https://u:p@a/", "https://u@a/", "https://a/#b", "a", "file:///etc"]
-        {
+        for wrong in [
+            "http://a/",
+            "https://",
+            "https://u:p@a/",
+            "https://u@a/",
+            "https://a/#b",
+            "a",
+            "file:///etc",
+        ] {
             assert!(super::place(wrong).is_err(), "{wrong}");
         }
         assert!(super::place(&format!("https://a/{}", "x".repeat(3000))).is_err());

@@ -46,7 +46,10 @@ pub(crate) struct Key {
 
 #[derive(Debug, Clone)]
 enum Public {
-    Rsa { n: Vec<u8>, e: Vec<u8> },
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
     /// Uncompressed.
     P256(Vec<u8>),
     Ed25519(Vec<u8>),

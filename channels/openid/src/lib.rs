@@ -25,6 +25,6 @@ mod metadata;
 mod provider;
 mod token;
 
-pub use error::OpenIdError;
+pub use error::{OpenIdError, one_line};
 pub use provider::{Asked, Provider, Returned, Settings, challenge_of};
 pub use token::Identity;

@@ -39,7 +39,9 @@ pub(crate) fn read(at: &str, issuer: &str, document: &Value) -> Result<Metadata,
     }
     let optional = |name: &str| match &document[name] {
         Value::Null => Ok(None),
-        Value::String(text) => place(text).map(Some).map_err(|why| strange(format!("{name}: {why}"))),
+        Value::String(text) => {
+            place(text).map(Some).map_err(|why| strange(format!("{name}: {why}")))
+        }
         _ => Err(strange(format!("{name} is no text"))),
     };
     let needed =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use rustls::ClientConfig;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
@@ -81,15 +81,22 @@ impl Provider {
     /// Asks nothing yet. Errors: `Invalid` for settings that cannot be right.
     pub fn new(settings: Settings) -> Result<Self, OpenIdError> {
         metadata::place_of(&settings.issuer).map_err(OpenIdError::Invalid)?;
-        let text = |what: &str, text: &str| match text.is_empty() || text.chars().any(|c| c.is_control()) {
-            true => Err(OpenIdError::Invalid(format!("{what}: '{}' cannot be one", text.escape_debug()))),
+        let text = |what: &str, text: &str| match text.is_empty()
+            || text.chars().any(|c| c.is_control())
+        {
+            true => Err(OpenIdError::Invalid(format!(
+                "{what}: '{}' cannot be one",
+                text.escape_debug()
+            ))),
             false => Ok(()),
         };
         text("the client id", &settings.client_id)?;
         for scope in &settings.scopes {
             text("a scope", scope)?;
             if scope.contains(|c: char| !c.is_ascii_graphic() || c == '"' || c == '\\') {
-                return Err(OpenIdError::Invalid(format!("'{scope}' is no scope: name one at a time")));
+                return Err(OpenIdError::Invalid(format!(
+                    "'{scope}' is no scope: name one at a time"
+                )));
             }
         }
         let tls = simsim_net::tls::towards_others(settings.authority.as_deref())
@@ -125,13 +132,13 @@ impl Provider {
         Ok(url.into())
     }
 
-    /// Takes what came back for an identity. `wanted`: claims that are asked for by the person's access token where the
-    /// ID token lacks one.
+    /// Takes what came back for an identity. `lacks`: whether more is to be asked for, with the person's access token, than
+    /// the ID token says.
     pub async fn finish(
         &self,
         asked: &Asked<'_>,
         returned: Returned<'_>,
-        wanted: &[&str],
+        lacks: impl Fn(&Map<String, Value>) -> bool + Send,
         now_unix_s: i64,
     ) -> Result<Identity, OpenIdError> {
         let metadata = self.metadata().await?;
@@ -150,12 +157,15 @@ impl Provider {
         let Some(text) = answer["id_token"].as_str() else {
             return Err(OpenIdError::NoProof("there is no ID token in the answer".to_owned()));
         };
-        let expected =
-            Expected { issuer, client_id: &self.settings.client_id, nonce: asked.nonce, now_unix_s };
+        let expected = Expected {
+            issuer,
+            client_id: &self.settings.client_id,
+            nonce: asked.nonce,
+            now_unix_s,
+        };
         let mut identity = self.identity(&metadata, text, expected).await?;
-        let lacks = wanted.iter().any(|name| !identity.claims.contains_key(*name));
         if let (true, Some(place), Some(token)) =
-            (lacks, &metadata.userinfo, answer["access_token"].as_str())
+            (lacks(&identity.claims), &metadata.userinfo, answer["access_token"].as_str())
         {
             self.ask_more(place, token, &mut identity).await?;
         }
@@ -168,6 +178,22 @@ impl Provider {
         asked: &Asked<'_>,
         code: &str,
     ) -> Result<Value, OpenIdError> {
+        let (form, authorization) = self.form(metadata, asked, code);
+        let (status, answer) =
+            fetch(&self.tls, &metadata.token, Ask::Form(form, authorization)).await?;
+        match status {
+            200 => Ok(answer),
+            status => Err(refused(&metadata.token, status, &answer)),
+        }
+    }
+
+    /// The form that takes a code for tokens, and `Authorization` where the secret goes there.
+    fn form(
+        &self,
+        metadata: &Metadata,
+        asked: &Asked<'_>,
+        code: &str,
+    ) -> (Zeroizing<String>, Option<Zeroizing<String>>) {
         let settings = &self.settings;
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "authorization_code")
@@ -179,24 +205,20 @@ impl Provider {
             Some(secret) if metadata.basic => {
                 // RFC 6749, section 2.3.1: both are encoded as a form first.
                 let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-                let pair = Zeroizing::new(format!("{}:{}", encoded(&settings.client_id), encoded(secret)));
+                let pair =
+                    Zeroizing::new(format!("{}:{}", encoded(&settings.client_id), encoded(secret)));
                 let text = Zeroizing::new(BASE64.encode(pair.as_bytes()));
                 authorization = Some(Zeroizing::new(format!("Basic {}", text.as_str())));
             }
             Some(secret) => {
-                form.append_pair("client_id", &settings.client_id).append_pair("client_secret", secret);
+                form.append_pair("client_id", &settings.client_id)
+                    .append_pair("client_secret", secret);
             }
             None => {
                 form.append_pair("client_id", &settings.client_id);
             }
         }
-        let form = Zeroizing::new(form.finish());
-        let (status, answer) =
-            fetch(&self.tls, &metadata.token, Ask::Form(form, authorization)).await?;
-        match status {
-            200 => Ok(answer),
-            status => Err(refused(&metadata.token, status, &answer)),
-        }
+        (Zeroizing::new(form.finish()), authorization)
     }
 
     /// Reads an ID token. Keys are asked for once more where its key is not known: providers change them.
@@ -235,7 +257,9 @@ impl Provider {
             return Err(refused(place, status, &Value::Object(claims)));
         }
         if claims.get("sub").and_then(Value::as_str) != Some(&identity.subject) {
-            return Err(OpenIdError::NoProof("the provider tells of somebody else (sub)".to_owned()));
+            return Err(OpenIdError::NoProof(
+                "the provider tells of somebody else (sub)".to_owned(),
+            ));
         }
         for (name, value) in claims {
             identity.claims.entry(name).or_insert(value);
@@ -256,13 +280,17 @@ impl Provider {
             return Err(error.clone());
         }
         let place = metadata::place_of(&self.settings.issuer).map_err(OpenIdError::Invalid)?;
-        let asked = fetch(&self.tls, &place, Ask::Get).await.and_then(|(status, document)| match status {
-            200 => metadata::read(place.as_str(), &self.settings.issuer, &document),
-            status => Err(refused(&place, status, &document)),
-        });
+        let asked =
+            fetch(&self.tls, &place, Ask::Get).await.and_then(|(status, document)| match status {
+                200 => metadata::read(place.as_str(), &self.settings.issuer, &document),
+                status => Err(refused(&place, status, &document)),
+            });
         match asked {
             Ok(metadata) => {
-                *known = Known { metadata: Some((metadata.clone(), Instant::now())), ..Known::default() };
+                *known = Known {
+                    metadata: Some((metadata.clone(), Instant::now())),
+                    ..Known::default()
+                };
                 Ok(metadata)
             }
             Err(error) => {
@@ -297,7 +325,8 @@ impl Provider {
     }
 
     fn scope(&self) -> String {
-        let more = self.settings.scopes.iter().map(String::as_str).filter(|scope| *scope != "openid");
+        let more =
+            self.settings.scopes.iter().map(String::as_str).filter(|scope| *scope != "openid");
         std::iter::once("openid").chain(more).collect::<Vec<_>>().join(" ")
     }
 }

@@ -66,7 +66,10 @@ pub(crate) fn read(text: &str, keys: &[Key], expected: Expected<'_>) -> Result<I
     if head.contains_key("crit") {
         return wrong("its head asks for something that is not known here");
     }
-    if head.get("typ").is_some_and(|kind| !kind.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("JWT"))) {
+    if head
+        .get("typ")
+        .is_some_and(|kind| !kind.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("JWT")))
+    {
         return wrong("it is a token of another kind");
     }
     let id = match head.get("kid") {
@@ -132,7 +135,9 @@ fn check(claims: Map<String, Value>, expected: Expected<'_>) -> Result<Identity,
         return wrong("it belongs to another sign-in (nonce)");
     }
     let subject = match text("sub") {
-        Some(subject) if !subject.is_empty() && subject.len() <= SUBJECT_BYTES_MAX => subject.to_owned(),
+        Some(subject) if !subject.is_empty() && subject.len() <= SUBJECT_BYTES_MAX => {
+            subject.to_owned()
+        }
         _ => return wrong("it does not say who it is for (sub)"),
     };
     Ok(Identity { subject, claims })
@@ -198,8 +203,10 @@ mod tests {
         let der = key.public_key().as_ref();
         assert_eq!(der.len(), 270);
         let (n, e) = (&der[9..265], &der[267..]);
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-        let ec = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+        let ec =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
         let point = ec.public_key().as_ref();
         let ed = Ed25519KeyPair::generate().unwrap();
         let set = json!({"keys": [
@@ -298,7 +305,10 @@ mod tests {
         let unknown = signer.of(json!({"alg": "EdDSA", "kid": "f"}), claims());
         assert_eq!(unknown, Err(Refusal::UnknownKey));
         let other = Signer { keys: signer.keys.clone(), ..self::signer() };
-        assert!(matches!(other.of(head(), claims()), Err(Refusal::Wrong(_))), "another's signature");
+        assert!(
+            matches!(other.of(head(), claims()), Err(Refusal::Wrong(_))),
+            "another's signature"
+        );
     }
 
     #[test]

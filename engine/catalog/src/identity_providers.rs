@@ -182,7 +182,10 @@ impl Catalog {
             let name = match known {
                 Some(user) => user.name.clone(),
                 None => match user_by_name(transaction, &new.name) {
-                    Ok(user) if user.provider.as_ref() == Some(&new.provider) && user.subject.is_none() => {
+                    Ok(user)
+                        if user.provider.as_ref() == Some(&new.provider)
+                            && user.subject.is_none() =>
+                    {
                         user.name
                     }
                     Ok(user) => return Err(CatalogError::exists("user", &user.name)),
@@ -217,10 +220,7 @@ fn add_user(
 }
 
 /// Changes a provider. Sessions of its users end where it is not enabled any more.
-pub(crate) fn apply(
-    transaction: &Session<'_>,
-    new: &ProviderChange,
-) -> Result<(), CatalogError> {
+pub(crate) fn apply(transaction: &Session<'_>, new: &ProviderChange) -> Result<(), CatalogError> {
     there(transaction, &new.name)?;
     transaction.execute(
         "UPDATE identity_providers SET document = ?2, enabled = ?3, alone = ?4 WHERE name = ?1",

@@ -166,14 +166,6 @@ impl Catalog {
         })
     }
 
-    /// Ends every session of a user. Errors: `NotFound`.
-    pub fn end_sessions_of(&self, name: &str) -> Result<User, CatalogError> {
-        self.write("end a user's sessions", |transaction| {
-            end_sessions(transaction, name)?;
-            user_by_name(transaction, name)
-        })
-    }
-
     /// Removes a user, with the user's tokens and sessions. Errors: `NotFound`.
     pub fn delete_user(&self, name: &str) -> Result<User, CatalogError> {
         self.write("remove a user", |transaction| remove(transaction, name))

@@ -1,7 +1,8 @@
 //! Users, their API tokens and their sessions.
 
 use simsim_catalog::{
-    Catalog, ConsoleSession, LifeChange, NewApiToken, NewIdentity, NewProvider, NewSecret, ProviderChange,
+    Catalog, ConsoleSession, LifeChange, NewApiToken, NewIdentity, NewProvider, NewSecret,
+    ProviderChange,
 };
 use simsim_model::Kind;
 
@@ -199,14 +200,8 @@ fn users_of_a_provider_are_known_by_their_subject_and_never_taken_for_one_with_a
     assert_eq!(catalog.user("anna").unwrap().grants, "[]");
     // One who was announced is bound at the first time.
     catalog.add_user_of_provider("bert", "corp", 5).unwrap();
-    assert_eq!(
-        catalog.add_user_of_provider("bert", "corp", 5).unwrap_err().kind(),
-        Kind::Invalid
-    );
-    assert_eq!(
-        catalog.add_user_of_provider("carl", "none", 5).unwrap_err().kind(),
-        Kind::NotFound
-    );
+    assert_eq!(catalog.add_user_of_provider("bert", "corp", 5).unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(catalog.add_user_of_provider("carl", "none", 5).unwrap_err().kind(), Kind::NotFound);
     let bert = catalog.identity_signs_in(&identity("4", "bert", "[4]"), false, 9).unwrap();
     assert_eq!(bert.subject.as_deref(), Some("4"));
 
