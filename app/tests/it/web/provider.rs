@@ -39,7 +39,7 @@ impl Provider {
         let key: Vec<String> = key.map(|(name, value)| format!("{name} = {value}")).collect();
         let settings = format!(
             "SECRET_KEY = \"of a test\"\nSERVER_NAME = \"localhost:{port}\"\nPREFERRED_URL_SCHEME = \"https\"\n\
-             [CANAILLE]\nDATABASE = \"sql\"\n[CANAILLE_SQL]\nDATABASE_URI = \"sqlite:///{}/users.db\"\n\
+             [CANAILLE]\nDATABASE = \"sql\"\nJAVASCRIPT = false\n[CANAILLE_SQL]\nDATABASE_URI = \"sqlite:///{}/users.db\"\n\
              [CANAILLE_OIDC]\nACTIVE_JWKS = [{{ {} }}]\n",
             folder.display(),
             key.join(", ")
@@ -90,14 +90,14 @@ impl Provider {
     }
 
     pub fn no_group(&self, name: &str) {
-        self.tell(&["delete", "group", "--display-name", name]);
+        self.tell(&["delete", "group", "--noconfirm", "--display-name", name]);
     }
 
     /// Both know each other: the suite is registered there, and it here. `more`: further words of the command line.
     pub fn joined(&self, port: &Port, name: &str, more: &[&str]) {
         self.registered(port, name);
         let secret = port.file("client-secret", &format!("{SECRET}\n"));
-        let done = simsim(&port.server.state)
+        let done = by_hand(port)
             .args(["identity-provider", "add", name, "--client-id", name])
             .args(["--issuer", &self.issuer(), "--name-claim", "sub", "--scopes", "profile,groups"])
             .arg("--authority")
@@ -153,6 +153,13 @@ impl Provider {
     pub fn agrees(&self, browser: &Browser, agrees: bool) {
         browser.click(if agrees { "#accept" } else { "#deny" });
     }
+}
+
+/// The command line on the server's host.
+pub fn by_hand(port: &Port) -> Command {
+    let mut command = simsim();
+    command.arg("--state").arg(&port.server.state);
+    command
 }
 
 fn tell(tool: &Path, folder: &Path, arguments: &[&str]) {

@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use super::browser::Browser;
-use super::provider::Provider;
+use super::provider::{Provider, by_hand};
 use super::{logged_in, with_user};
 use crate::console::Port;
-use crate::hosts::simsim;
 
 fn user(port: &Port, name: &str) -> Value {
     port.server.must("user.show", json!({ "name": name }))
@@ -77,7 +76,7 @@ fn people_sign_in_by_a_provider_come_back_to_where_they_wanted_and_may_what_thei
     );
     // What a group may is changed: at once.
     port.server.must("user.show", json!({ "name": "kim" }));
-    let done = simsim(&port.server.state)
+    let done = by_hand(&port)
         .args(["identity-provider", "change", "corp", "--group", "ops=backup"])
         .output()
         .unwrap();
@@ -104,7 +103,7 @@ fn people_sign_in_by_a_provider_come_back_to_where_they_wanted_and_may_what_thei
 
     // Off: out at once.
     let off = |how: &str| {
-        let mut command = simsim(&port.server.state);
+        let mut command = by_hand(&port);
         command.args(["identity-provider", "change", "corp", how]);
         assert!(command.status().unwrap().success());
     };
@@ -115,8 +114,8 @@ fn people_sign_in_by_a_provider_come_back_to_where_they_wanted_and_may_what_thei
     browser.go("/sign-in/corp");
     browser.until_says("Nobody signs in here by 'corp'.");
     off("--on");
-    let refused = refused(&port, "identity-provider.remove", json!({ "name": "corp" }));
-    assert!(refused.contains("user 'kim'"), "{refused}");
+    let why = refused(&port, "identity-provider.remove", json!({ "name": "corp" }));
+    assert!(why.contains("user 'kim'"), "{why}");
 }
 
 #[test]
@@ -158,8 +157,8 @@ fn who_was_not_added_says_no_or_is_called_like_somebody_else_is_not_let_in() {
         ("user.change", json!({ "name": "kim", "grants": [{ "role": "superuser" }] })),
         ("user.one-time", json!({ "name": "kim", "on": true })),
     ] {
-        let refused = refused(&port, verb, body);
-        assert!(refused.contains("signs in by the identity provider 'corp'"), "{refused}");
+        let why = refused(&port, verb, body);
+        assert!(why.contains("signs in by the identity provider 'corp'"), "{why}");
     }
     // And pages show all of it.
     let anna = logged_in(&port, "anna");
@@ -266,17 +265,17 @@ fn a_provider_that_is_not_there_is_named_and_passwords_still_open() {
     let form = "user=anna&password=a+very+long+password";
     port.curl("POST", "/log-in", &["-H", "Sec-Fetch-Site: same-origin", "--data", form]).is(303);
     let other = json!({ "name": "corp", "issuer": "https://another", "client_id": "simsim" });
-    let refused = refused(&port, "identity-provider.change", other);
-    assert!(refused.contains("the issuer stays"), "{refused}");
+    let why = refused(&port, "identity-provider.change", other);
+    assert!(why.contains("the issuer stays"), "{why}");
     let twice = json!({ "name": "twice", "issuer": issuer, "client_id": "x" });
-    let refused = refused(&port, "identity-provider.add", twice);
-    assert!(refused.contains("two users here"), "{refused}");
+    let why = refused(&port, "identity-provider.add", twice);
+    assert!(why.contains("two users here"), "{why}");
     let clear = json!({ "name": "clear", "issuer": "http://idp.test", "client_id": "x" });
     assert!(refused(&port, "identity-provider.add", clear).contains("only https://"));
     // The secret does not follow to another line.
     let pem = std::fs::read_to_string(port.certificate()).unwrap();
     let line = json!({ "name": "corp", "issuer": issuer, "client_id": "simsim", "authority": pem });
-    let refused = refused(&port, "identity-provider.change", line);
-    assert!(refused.contains("another line"), "{refused}");
+    let why = refused(&port, "identity-provider.change", line);
+    assert!(why.contains("another line"), "{why}");
     port.server.must("identity-provider.remove", json!({ "name": "corp" }));
 }

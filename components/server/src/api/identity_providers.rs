@@ -46,6 +46,12 @@ pub struct IdentityProviderRequest {
     pub authority: Option<String>,
 }
 
+impl std::fmt::Debug for IdentityProviderRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IdentityProviderRequest").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// What the people of a group of a provider may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

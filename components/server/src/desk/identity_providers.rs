@@ -7,11 +7,11 @@ use zeroize::Zeroizing;
 use super::datastores::check_name;
 use crate::api::{IdentityProviderRequest, IdentityProviderView, NameRequest};
 use crate::clock::now_unix_ms;
+use crate::people::check_locations;
 use crate::people::providers::{
     self, ProviderAct, all_grants, groups_in_words, other_issuer, purpose, request_of, settings_of,
     to_text,
 };
-use crate::people::check_locations;
 use crate::retention::{self, Act, Came};
 use crate::rights::{Grant, Object, Principal, Right};
 use crate::{Server, ServerError};

@@ -161,7 +161,6 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "user.password"
         | "user.one-time"
         | "user.remove"
-       
         | "identity-provider.add"
         | "identity-provider.change"
         | "identity-provider.test"

@@ -30,12 +30,6 @@ pub(crate) struct ProviderAct {
     pub provider: IdentityProviderRequest,
 }
 
-impl std::fmt::Debug for IdentityProviderRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IdentityProviderRequest").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
 impl ProviderAct {
     pub(crate) fn verb(&self) -> &'static str {
         match self.verb.as_str() {
