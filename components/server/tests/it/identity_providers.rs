@@ -40,8 +40,13 @@ async fn person(suite: &Suite, name: &str, of: Role) -> Principal {
         provider: None,
     };
     suite.server().add_user(&root(), request).await.unwrap();
-    let places = Principal::local_root();
-    let grants = places.grants().iter().filter(|grant| of.rights().contains(&grant.right));
+    somebody(name, of)
+}
+
+/// Who holds the rights of a role.
+fn somebody(name: &str, of: Role) -> Principal {
+    let all = Principal::local_root();
+    let grants = all.grants().iter().filter(|grant| of.rights().contains(&grant.right));
     Principal::with_grants(format!("user:{name}"), grants.cloned().collect())
 }
 
@@ -113,8 +118,7 @@ async fn to_let_others_in_with_what_weighs_takes_two_persons() {
 async fn nobody_lets_others_do_what_they_may_not_do_themselves() {
     let suite = Suite::with_datastore().await;
     let server = suite.server();
-    let adam = person(&suite, "adam", Role::Administrator).await;
-    let olga = person(&suite, "olga", Role::Operator).await;
+    let (adam, olga) = (somebody("adam", Role::Administrator), somebody("olga", Role::Operator));
     let refused = async |who: &Principal, request: IdentityProviderRequest| {
         let error = server.add_identity_provider(who, request).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Denied, "{error}");
