@@ -63,7 +63,10 @@ pub(crate) async fn fetch(
     ask: Ask<'_>,
 ) -> Result<(u16, Value), OpenIdError> {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = url.port_or_known_default().unwrap_or(443);
+    // The usual port of a scheme is the library's to know.
+    let Some(port) = url.port_or_known_default() else {
+        return Err(OpenIdError::Invalid(format!("{host}: it names no port")));
+    };
     let at = format!("{host}:{port}");
     match tokio::time::timeout(ANSWERED_WITHIN, talk(tls, url, &host, port, &at, ask)).await {
         Ok(done) => done,
