@@ -312,7 +312,7 @@ fn detail(screen: &Screen, view: &IdentityProviderView) -> Result<(), Failure> {
         ("authority", authority.into()),
         ("users", users.into()),
         ("state", state(view)),
-        ("set up alone by", view.alone.as_deref().unwrap_or("nobody: by two persons").into()),
+        ("set up alone by", view.alone.as_deref().unwrap_or("nobody").into()),
         ("added", when_exactly(view.created_unix_ms).into()),
     ]))?;
     for one in &view.groups {

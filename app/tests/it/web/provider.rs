@@ -137,6 +137,8 @@ impl Provider {
             "code",
             "--token-endpoint-auth-method",
             "client_secret_basic",
+            "--id-token-signed-response-alg",
+            "RS256",
         ]);
     }
 
