@@ -140,6 +140,8 @@ impl Provider {
             "--id-token-signed-response-alg",
             "RS256",
         ]);
+        // Else its ID tokens are for nobody.
+        self.tell(&["set", "client", name, "--audience", name]);
     }
 
     /// A person proves there who that is.
