@@ -15,6 +15,7 @@
 //! | room | does |
 //! |---|---|
 //! | `route` | from a path to a page |
+//! | `sign_in` | the way by an identity provider, and back |
 //! | `visit` | who looks, what was asked for, and asking verbs |
 //! | `pages` | one file a page |
 //! | `objects` | forms for everything that an administrator sets |
@@ -35,6 +36,7 @@ mod pages;
 mod parts;
 mod pictures;
 mod route;
+mod sign_in;
 mod text;
 mod visit;
 mod web;

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::text::{t, tf};
 use crate::visit::{Fields, Visit};
-use crate::{assets, frame, live, pages, route};
+use crate::{assets, frame, live, pages, route, sign_in};
 
 /// The pages of one server.
 #[derive(Clone)]
@@ -47,11 +47,14 @@ impl Web {
             match (request.path.as_str(), &request.form) {
                 ("/log-in", None) => {
                     let query = Fields::of_query(&request.query);
-                    return self.door(200, &query, None);
+                    return self.door(200, &query, None).await;
                 }
                 ("/log-in", Some(_)) => return self.log_in(request).await,
                 ("/welcome", None) => return pages::welcome::show(self, &request, None).await,
                 ("/welcome", Some(_)) => return pages::welcome::begin(self, request).await,
+                (path, None) if path.starts_with(sign_in::WAY) => {
+                    return sign_in::page(self, &request).await;
+                }
                 _ => {}
             }
             let (path, query) = (request.path.clone(), request.query.clone());
@@ -89,13 +92,25 @@ impl Web {
             place = format!("{place}?{query}");
         }
         match self.server().has_people().await {
-            Ok(false) => PageReply::see("/welcome"),
+            Ok(false) if self.ways().await.is_empty() => PageReply::see("/welcome"),
             _ if place == "/" => PageReply::see("/log-in"),
             _ => PageReply::see(format!("/log-in?to={}", encoded(&place))),
         }
     }
 
-    fn door(&self, status: u16, fields: &Fields, trouble: Option<&str>) -> PageReply {
+    /// Identity providers by which somebody can sign in. Whoever has a password gets in without them.
+    async fn ways(&self) -> Vec<String> {
+        match self.server().sign_in_ways().await {
+            Ok(ways) => ways,
+            Err(error) => {
+                tracing::warn!("identity providers are not shown: {error}");
+                Vec::new()
+            }
+        }
+    }
+
+    async fn door(&self, status: u16, fields: &Fields, trouble: Option<&str>) -> PageReply {
+        let ways = self.ways().await;
         let to = fields.get("to").filter(|to| is_ours(to)).unwrap_or("/");
         let user = fields.get("user").unwrap_or_default();
         let body = html! {
@@ -110,6 +125,9 @@ impl Web {
                 label for="code" { (t("One-time password")) " " span.quiet { (t("where you have them")) } }
                 input #code name="code" inputmode="numeric" autocomplete="one-time-code";
                 button.first type="submit" { (t("Log in")) }
+                @for way in &ways {
+                    a.button href=(sign_in::place(way, to)) { (tf("Sign in with {}", &[way])) }
+                }
             }
         };
         PageReply::html(status, frame::bare(self.name(), t("Log in"), &body))
@@ -119,7 +137,7 @@ impl Web {
         let from = request.from;
         let fields = Fields::of_form(request.form);
         let (Some(user), Some(password)) = (fields.get("user"), fields.exactly("password")) else {
-            return self.door(400, &fields, Some(t("A name and a password are needed.")));
+            return self.door(400, &fields, Some(t("A name and a password are needed."))).await;
         };
         let password = Zeroizing::new(password.reveal().to_owned());
         match self.server().log_in(user, password, fields.get("code"), from).await {
@@ -131,13 +149,15 @@ impl Web {
             }
             Err(Unknown::NotProved) => {
                 let text = t("This name, password and one-time password do not fit together.");
-                self.door(401, &fields, Some(text))
+                self.door(401, &fields, Some(text)).await
             }
             Err(Unknown::TooOften { seconds }) => {
                 let text = tf("Too many wrong log-ins: wait {} s.", &[&seconds]);
-                self.door(429, &fields, Some(&text))
+                self.door(429, &fields, Some(&text)).await
             }
-            Err(Unknown::Failed(error)) => self.door(500, &fields, Some(&error.full_message())),
+            Err(Unknown::Failed(error)) => {
+                self.door(500, &fields, Some(&error.full_message())).await
+            }
         }
     }
 

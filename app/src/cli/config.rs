@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use simsim_model::Kind;
-use simsim_server::api::NotificationView;
+use simsim_server::api::{IdentityProviderView, NotificationView};
 
 use self::differences::{Change, carry_out, changes};
 use self::file::Configuration;
@@ -98,6 +98,14 @@ async fn say_what_lacks_a_secret(cx: &Context) -> Result<(), Failure> {
         cx.screen.aside(format!(
             "notification '{name}' tells nothing before its secret is given: simsim notification change {name} \
              --secret-file FILE"
+        ));
+    }
+    let providers: Vec<IdentityProviderView> = cx.ask_plain("identity-provider.list").await?;
+    for one in providers.iter().filter(|one| one.secret_missing) {
+        let name = &one.name;
+        cx.screen.aside(format!(
+            "nobody signs in by '{name}' before its secret is given: simsim identity-provider change {name} --secret-file \
+             FILE"
         ));
     }
     Ok(())

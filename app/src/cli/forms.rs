@@ -162,6 +162,18 @@ fn every_form_says_a_command_line_that_is_one() {
         json!({"name": "hook", "via": {"kind": "webhook", "url": "https://a/"}, "outcomes": ["failed"]}),
         None,
     );
+    let provider = json!({
+        "name": "corp", "issuer": "https://idp/", "client_id": "simsim", "secret": "x", "scopes": ["profile", "email"],
+        "groups": [{"group": "ops", "grants": [{"role": "operator"}, {"right": "approve", "location": "berlin"}]}, {"group": "cn=a,dc=b", "grants": [{"role": "auditor"}]}],
+        "name_claim": "email", "groups_claim": "realm.roles", "creates_users": true, "enabled": true,
+    });
+    form("identity-providers", provider.clone(), None);
+    form(
+        "identity-providers",
+        provider,
+        Some(json!({"name": "corp", "issuer": "https://idp/", "creates_users": false})),
+    );
+    form("users", json!({"name": "kim@corp", "provider": "corp"}), None);
     let user = json!({"name": "anna", "grants": [{"role": "operator"}, {"right": "approve", "location": "berlin"}]});
     form("users", user.clone(), None);
     form(

@@ -30,6 +30,7 @@ mod events;
 pub mod follow;
 #[cfg(test)]
 mod forms;
+mod identity_providers;
 mod interfaces;
 mod jobs;
 mod keys;
@@ -145,6 +146,11 @@ pub enum Verb {
     Notification {
         #[command(subcommand)]
         verb: notifications::NotificationVerb,
+    },
+    /// Identity providers: by whom people sign in, and what their groups may
+    IdentityProvider {
+        #[command(subcommand)]
+        verb: identity_providers::IdentityProviderVerb,
     },
     /// Schedules: when things run; and the plan of what will run
     Schedule {
@@ -263,6 +269,7 @@ pub fn run(verb: Verb, console: Way, common: &CommonArguments) -> Result<u8, Fai
         Verb::Command { verb } => commands::run(cx, verb).await,
         Verb::Drill { verb } => drills::run(cx, verb).await,
         Verb::Notification { verb } => notifications::run(cx, verb).await,
+        Verb::IdentityProvider { verb } => identity_providers::run(cx, verb).await,
         Verb::Schedule { verb } => schedules::run(cx, verb).await,
         Verb::Calendar { verb } => schedules::run_calendar(cx, verb).await,
         Verb::Queue { verb } => queue::run(cx, verb).await,

@@ -46,6 +46,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "config",
             "key",
             "user",
+            "identity-provider",
             "api-token",
             "audit",
             "ports",

@@ -29,6 +29,9 @@ pub enum UserVerb {
         name: String,
         #[command(flatten)]
         grants: GrantArguments,
+        /// The user signs in by this identity provider: no password, and roles by the groups there
+        #[arg(long, value_name = "PROVIDER", conflicts_with_all = ["role", "right"])]
+        provider: Option<String>,
     },
     /// Print a link with which the first user is made in a browser; it serves once
     Welcome,
@@ -121,14 +124,14 @@ fn split(text: &str) -> (&str, Granted) {
     }
 }
 
-fn parse_role(text: &str) -> Result<Granted, String> {
+pub fn parse_role(text: &str) -> Result<Granted, String> {
     let (what, granted) = split(text);
     let role = Role::parse(what)
         .ok_or_else(|| format!("roles are {}", Role::ALL.map(Role::as_str).join(", ")))?;
     Ok(Granted { role: Some(role), ..granted })
 }
 
-fn parse_right(text: &str) -> Result<Granted, String> {
+pub fn parse_right(text: &str) -> Result<Granted, String> {
     let (what, granted) = split(text);
     let right = Right::parse(what)
         .ok_or_else(|| format!("rights are {}", Right::ALL.map(Right::as_str).join(", ")))?;
@@ -137,9 +140,13 @@ fn parse_right(text: &str) -> Result<Granted, String> {
 
 pub async fn run(cx: &Context, verb: UserVerb) -> Result<u8, Failure> {
     match verb {
-        UserVerb::Add { name, grants } => {
-            let password = Some(new_password(&name)?.to_string());
-            let request = UserRequest { name, grants: grants.all(), disabled: false, password };
+        UserVerb::Add { name, grants, provider } => {
+            let password = match provider {
+                Some(_) => None,
+                None => Some(new_password(&name)?.to_string()),
+            };
+            let request =
+                UserRequest { name, grants: grants.all(), disabled: false, password, provider };
             let user: UserView = cx.ask("user.add", &request).await?;
             cx.show(&user, |screen, user| {
                 screen.line(format!("user '{}' may: {}", user.name, words(&user.grants)))?;
@@ -182,6 +189,7 @@ pub async fn run(cx: &Context, verb: UserVerb) -> Result<u8, Failure> {
                 grants: if grants.is_empty() { before.grants } else { grants },
                 disabled: disable || (before.disabled && !enable),
                 password: None,
+                provider: None,
             };
             let user: UserView = cx.ask("user.change", &request).await?;
             cx.show(&user, shown)?;
@@ -319,8 +327,9 @@ fn shown(screen: &Screen, user: &UserView) -> Result<(), Failure> {
     screen.line(Text::new().bold(&user.name))?;
     screen.line(format!("  may         {}", words(&user.grants)))?;
     screen.line(format!("  state       {}", state(user).0))?;
+    let by_provider = user.provider.as_ref().map(|name| format!("identity provider '{name}'"));
     let proof = if user.one_time_passwords { "password and one-time password" } else { "password" };
-    screen.line(format!("  logs in by  {proof}"))?;
+    screen.line(format!("  logs in by  {}", by_provider.as_deref().unwrap_or(proof)))?;
     screen.line(format!("  added       {}", when(user.created_unix_ms)))?;
     let seen = user.seen_unix_ms.map_or_else(|| "never".to_owned(), when);
     screen.line(format!("  logged in   {seen}"))?;
@@ -371,7 +380,7 @@ fn table(users: &[UserView]) -> Table {
 fn new_password(user: &str) -> Result<Zeroizing<String>, Failure> {
     use std::io::IsTerminal;
     if !std::io::stdin().is_terminal() {
-        return one_line();
+        return one_line("password");
     }
     let quiet = Quiet::begin()?;
     let first = typed(&format!("password for '{user}': "))?;
@@ -387,19 +396,20 @@ fn new_password(user: &str) -> Result<Zeroizing<String>, Failure> {
 fn one_password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     use std::io::IsTerminal;
     if !std::io::stdin().is_terminal() {
-        return one_line();
+        return one_line("password");
     }
     let _quiet = Quiet::begin()?;
     typed(&format!("{prompt}: "))
 }
 
-fn one_line() -> Result<Zeroizing<String>, Failure> {
+/// The line that standard input has.
+pub fn one_line(what: &str) -> Result<Zeroizing<String>, Failure> {
     let mut text = Zeroizing::new(String::new());
     std::io::stdin().lock().take(PASSWORD_BYTES_MAX).read_line(&mut text)?;
     let length = text.trim_end_matches(['\n', '\r']).len();
     text.truncate(length);
     if text.is_empty() {
-        return Err(Failure::new(Kind::Invalid, "standard input has no password")
+        return Err(Failure::new(Kind::Invalid, format!("standard input has no {what}"))
             .next("give it as one line, or type it on a terminal"));
     }
     Ok(text)

@@ -107,6 +107,12 @@ fn furnish(site: &Site, source: &Path) {
     let ops =
         json!({ "name": "ops", "via": mail, "secret": "open sesame", "report": "daily at 07:00" });
     server.must("notification.add", ops);
+    let corp = json!({
+        "name": "corp", "issuer": "https://idp.example.org", "client_id": "simsim", "secret": "open sesame",
+        "groups": [{ "group": "ops", "grants": [{ "role": "operator" }, { "right": "approve" }] }],
+        "creates_users": true,
+    });
+    server.must("identity-provider.add", corp);
     server.must("queue.limit", json!({ "client": own, "jobs_max": 2 }));
 }
 
@@ -128,7 +134,7 @@ fn an_exported_configuration_makes_an_empty_server_the_same_and_a_second_time_no
 
     let would = other.changes(&["diff", file]);
     assert!(would.iter().all(|(change, _)| change == "add" || change == "change"), "{would:#?}");
-    assert_eq!(would.len(), 19, "{would:#?}");
+    assert_eq!(would.len(), 20, "{would:#?}");
     assert!(!exported.contains("open sesame"), "{exported}");
     assert_eq!(other.server.must("task.list", Value::Null), json!([]), "a look changes nothing");
     assert_eq!(other.changes(&["apply", file, "--dry-run"]), would);
@@ -138,6 +144,7 @@ fn an_exported_configuration_makes_an_empty_server_the_same_and_a_second_time_no
     let again = other.config(&["apply", file]);
     let said = String::from_utf8(again.stderr).unwrap();
     assert!(said.contains("notification 'ops' tells nothing before its secret is given"), "{said}");
+    assert!(said.contains("nobody signs in by 'corp' before its secret is given"), "{said}");
     let warned = other.server.must("status", Value::Null)["warnings"].to_string();
     assert!(warned.contains("notification 'ops' tells nothing"), "{warned}");
     let error = other.server.ask("notification.test", json!({ "name": "ops" })).unwrap_err();

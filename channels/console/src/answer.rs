@@ -23,6 +23,11 @@ use crate::{body, page, reply};
 pub const RESOURCES: &str = "/api/v1";
 /// The cookie of a session. Its prefix makes browsers hold it to this host, to TLS and to every path.
 const COOKIE: &str = "__Host-simsim";
+/// The cookie of a sign-in at an identity provider. It comes back with a step from there (`Lax`), and opens nothing.
+const SIGN_IN: &str = "__Host-simsim-sign-in";
+/// So long a browser keeps it.
+const SIGN_IN_SECONDS: u32 = 600;
+const HOST_BYTES_MAX: usize = 255;
 /// In which pages of ours show that they sent what changes something.
 const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
 
@@ -78,7 +83,7 @@ impl Line {
         if post && let Err(text) = sent_from_here(request.headers()) {
             return reply::problem(403, "denied", text);
         }
-        let secret = cookie(request.headers());
+        let secret = cookie(request.headers(), COOKIE);
         let known = match self.visitor(secret.clone(), None, from).await {
             Ok(asker) => asker,
             Err(why) => return turned_away(why),
@@ -89,6 +94,8 @@ impl Line {
             form: None,
             from,
             from_elsewhere: site(request.headers()) == Some("cross-site"),
+            host: host(request.headers()),
+            sign_in: cookie(request.headers(), SIGN_IN),
         };
         let mut known = known;
         if post {
@@ -109,13 +116,21 @@ impl Line {
             (Some(asker), Some(secret)) => Visitor::Somebody { asker, secret },
             _ => Visitor::Stranger,
         };
-        let (response, cookie) = reply::page(self.api.page(asked, visitor).await);
-        let mut response = response;
-        match cookie {
+        let (mut response, [session, sign_in]) = reply::page(self.api.page(asked, visitor).await);
+        match session {
             Cookie::Leave => {}
             Cookie::Set(secret) => set_cookie(&mut response, secret.reveal(), ""),
             Cookie::Clear => set_cookie(&mut response, "", "; Max-Age=0"),
         }
+        let (secret, seconds) = match &sign_in {
+            Cookie::Leave => return response,
+            Cookie::Set(secret) => (secret.reveal(), SIGN_IN_SECONDS),
+            Cookie::Clear => ("", 0),
+        };
+        let text = format!(
+            "{SIGN_IN}={secret}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={seconds}"
+        );
+        reply::add(&mut response, header::SET_COOKIE, &text);
         response
     }
 
@@ -232,7 +247,7 @@ impl Line {
                     Ok(asker) => asker,
                     Err(why) => return turned_away(why),
                 };
-                let secret = cookie(request.headers());
+                let secret = cookie(request.headers(), COOKIE);
                 if get {
                     let asked = ResourceRequest {
                         method: Method::Get,
@@ -351,13 +366,21 @@ fn credentials(head: &HeaderMap, changes: bool) -> Option<Credentials> {
         return bearer.then(|| Credentials::Bearer(SecretText::new(secret.trim())));
     }
     let csrf = head.get(&CSRF).and_then(|value| value.to_str().ok()).map(SecretText::new);
-    Some(Credentials::Session { secret: cookie(head)?, csrf, changes })
+    Some(Credentials::Session { secret: cookie(head, COOKIE)?, csrf, changes })
 }
 
-fn cookie(head: &HeaderMap) -> Option<SecretText> {
+/// As the browser calls this host: a name or an address, and a port.
+fn host(head: &HeaderMap) -> Option<String> {
+    let text = head.get(header::HOST)?.to_str().ok()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    let good = !text.is_empty() && text.len() <= HOST_BYTES_MAX && text.chars().all(plain);
+    good.then(|| text.to_owned())
+}
+
+fn cookie(head: &HeaderMap, name: &str) -> Option<SecretText> {
     let pairs = head.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = pairs.flat_map(|line| line.split(';')).map(str::trim);
-    let value = pairs.find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('='))?;
+    let value = pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     Some(SecretText::new(value))
 }
 

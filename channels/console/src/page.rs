@@ -22,6 +22,11 @@ pub struct PageRequest {
     pub from: IpAddr,
     /// The browser says that a page of another site led here. Such a first step carries no cookie.
     pub from_elsewhere: bool,
+    /// As the browser calls this host, with a port where it is not the usual one.
+    pub host: Option<String>,
+    /// The cookie of a sign-in that was begun at an identity provider. It comes along from there, other than that of a
+    /// session.
+    pub sign_in: Option<SecretText>,
 }
 
 /// Who visits.
@@ -49,6 +54,8 @@ pub struct PageReply {
     /// Where the browser goes.
     pub location: Option<String>,
     pub cookie: Cookie,
+    /// The same of the cookie of a sign-in.
+    pub sign_in: Cookie,
 }
 
 /// What is in it.
@@ -71,17 +78,16 @@ pub enum PageBody {
 
 impl PageReply {
     pub fn html(status: u16, text: String) -> Self {
-        Self { status, body: PageBody::Html(text), location: None, cookie: Cookie::Leave }
+        Self { status, ..Self::with(PageBody::Html(text)) }
     }
 
     pub fn with(body: PageBody) -> Self {
-        Self { status: 200, body, location: None, cookie: Cookie::Leave }
+        Self { status: 200, body, location: None, cookie: Cookie::Leave, sign_in: Cookie::Leave }
     }
 
     /// After a form: the browser asks for this page.
     pub fn see(location: impl Into<String>) -> Self {
-        let body = PageBody::Html(String::new());
-        Self { status: 303, body, location: Some(location.into()), cookie: Cookie::Leave }
+        Self { location: Some(location.into()), ..Self::html(303, String::new()) }
     }
 }
 

@@ -111,9 +111,9 @@ pub(crate) fn resource(reply: ResourceReply) -> Response<Body> {
     response
 }
 
-/// A page, and what becomes of the cookie.
-pub(crate) fn page(reply: PageReply) -> (Response<Body>, Cookie) {
-    let PageReply { status, body, location, cookie } = reply;
+/// A page, and what becomes of the cookies of its session and of a sign-in.
+pub(crate) fn page(reply: PageReply) -> (Response<Body>, [Cookie; 2]) {
+    let PageReply { status, body, location, cookie, sign_in } = reply;
     let mut response = match body {
         PageBody::Html(text) => full(status, "text/html; charset=utf-8", text),
         PageBody::Asset { kind, bytes } => {
@@ -139,13 +139,20 @@ pub(crate) fn page(reply: PageReply) -> (Response<Body>, Cookie) {
     if let Some(location) = location {
         set(&mut response, hyper::header::LOCATION, &location);
     }
-    (response, cookie)
+    (response, [cookie, sign_in])
 }
 
 /// Sets a field; one that no field can hold is left out.
 pub(crate) fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
+    }
+}
+
+/// Adds a field beside others of its name.
+pub(crate) fn add(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().append(name, value);
     }
 }
 

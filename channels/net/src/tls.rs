@@ -16,6 +16,7 @@ mod identity;
 mod pair;
 mod pair_files;
 mod pin;
+mod roots;
 mod validity;
 
 pub use accept::{Peers, TlsDoor};
@@ -25,6 +26,7 @@ pub use digest::certificate_digest;
 pub use error::TlsError;
 pub use identity::{NextKey, TlsIdentity};
 pub use pin::Pin;
+pub use roots::{certificates, towards_others};
 pub use validity::Validity;
 
 use std::sync::Arc;

@@ -8,14 +8,12 @@
 //! | `mail` | SMTP, with TLS from the start or by STARTTLS |
 //! | `post` | HTTPS, one POST of JSON with a keyed hash of it |
 //! | `program` | a program of the server's settings |
-//! | `trust` | whose certificates count |
 
 mod error;
 mod letter;
 mod mail;
 mod post;
 mod program;
-mod trust;
 
 pub use error::NoticeError;
 pub use letter::Letter;

@@ -8,7 +8,7 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
 use crate::error::{one_line, with_causes};
-use crate::{DELIVERY_MAX, Letter, NoticeError, trust};
+use crate::{DELIVERY_MAX, Letter, NoticeError};
 
 /// How a line to a mail server is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub fn check_mail(mail: &Mail<'_>) -> Result<(), NoticeError> {
         );
     }
     if let Some(pem) = mail.authority {
-        trust::certificates(pem)?;
+        simsim_net::tls::certificates(pem).map_err(NoticeError::Invalid)?;
     }
     Ok(())
 }

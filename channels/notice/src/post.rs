@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::error::with_causes;
-use crate::{DELIVERY_MAX, Letter, NoticeError, trust};
+use crate::{DELIVERY_MAX, Letter, NoticeError};
 
 /// `sha256=HEX`, over the body as it was sent.
 pub const SIGNATURE_HEADER: &str = "simsim-signature";
@@ -39,7 +39,8 @@ struct Target {
 /// Whether it can be sent like that, as far as that is known without trying. Errors: `Invalid`.
 pub fn check_post(post: &Post<'_>) -> Result<(), NoticeError> {
     target(post.url)?;
-    post.authority.map_or(Ok(()), |pem| trust::certificates(pem).map(drop))
+    let certificates = |pem| simsim_net::tls::certificates(pem).map_err(NoticeError::Invalid);
+    post.authority.map_or(Ok(()), |pem| certificates(pem).map(drop))
 }
 
 fn target(url: &str) -> Result<Target, NoticeError> {
@@ -78,7 +79,7 @@ impl Post<'_> {
         let body = letter.document.to_string();
         let name = ServerName::try_from(target.host.clone())
             .map_err(|error| NoticeError::Invalid(format!("{}: {error}", target.host)))?;
-        let tls = trust::tls(self.authority)?;
+        let tls = simsim_net::tls::towards_others(self.authority).map_err(NoticeError::Invalid)?;
         let wire = TcpStream::connect((target.host.as_str(), target.port))
             .await
             .map_err(|error| NoticeError::unreachable(at, error))?;

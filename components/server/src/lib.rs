@@ -74,7 +74,7 @@ pub use config::ServerConfig;
 pub use desk::{Answer, Download, JobFollower, VERBS, check_request, right_needed};
 pub use error::ServerError;
 pub use jobs::{JobEvent, JobEventKind};
-pub use people::{Begun, Granted, Known, Role, Unknown};
+pub use people::{Begun, Granted, Known, LedAway, Role, SignInAnswer, SignInRefusal, Unknown};
 pub use prune::KeepConfig;
 pub use recovery::{
     DatastoreHead, KeptFile, RecoverInto, Recovered, SELF_BACKUP_SOURCE, SelfBackup, SelfBackupHead,

@@ -37,7 +37,7 @@ pub enum Right {
     Delete,
     /// Be the second person of acts that need one.
     Approve,
-    /// Add, change and remove users and API tokens; nobody gives more than they have.
+    /// Add, change and remove users, identity providers and API tokens; nobody gives more than they have.
     People,
     /// Read the figures for collectors, which name tasks, hosts and datastores.
     Metrics,

@@ -61,6 +61,7 @@ pub(crate) const TABLES: &[&str] = &[
     "backups",
     "approvals",
     "deletions",
+    "identity_providers",
     "users",
     "api_tokens",
     "console_sessions",

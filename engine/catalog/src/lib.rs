@@ -48,6 +48,7 @@ mod dump;
 mod error;
 mod events;
 mod fence;
+mod identity_providers;
 mod interfaces;
 mod job;
 mod job_limits;
@@ -106,6 +107,7 @@ pub use drives::Drive;
 pub use dump::TableDump;
 pub use error::CatalogError;
 pub use events::{EventRow, NewEvent};
+pub use identity_providers::{IdentityProvider, NewIdentity, NewProvider, ProviderChange};
 pub use job::{
     Job, JobEnd, JobError, JobFilter, JobKind, JobStart, NO_STORE, NewJob, RANK_FIRST, Waiting,
 };

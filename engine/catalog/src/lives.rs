@@ -15,8 +15,8 @@ use crate::pools::{self, Pool};
 use crate::savesets::{self, Saveset};
 use crate::sql::Session;
 use crate::{
-    ApiToken, Approval, ApprovalEnd, CatalogError, ClientPlaces, NewApproval, User, api_tokens,
-    approvals, locations, users,
+    ApiToken, Approval, ApprovalEnd, CatalogError, ClientPlaces, IdentityProvider, NewApproval,
+    ProviderChange, User, api_tokens, approvals, identity_providers, locations, users,
 };
 
 /// What the checks of a saveset in a datastore came to.
@@ -77,6 +77,8 @@ pub struct LifeBooks {
     pub users: Vec<User>,
     /// By name.
     pub api_tokens: Vec<ApiToken>,
+    /// By name.
+    pub providers: Vec<IdentityProvider>,
     pub places: ClientPlaces,
 }
 
@@ -109,6 +111,7 @@ pub enum LifeChange {
         name: String,
         grants: String,
     },
+    Provider(ProviderChange),
     Ask(NewApproval),
     End(ApprovalEnd),
     Clock(Vec<u8>),
@@ -161,6 +164,7 @@ impl Catalog {
             clock: crate::settings::setting(catalog, CLOCK)?,
             users: users::all_users(catalog)?,
             api_tokens: api_tokens::all_tokens(catalog)?,
+            providers: identity_providers::all_providers(catalog)?,
             places: locations::places(catalog)?,
         })
     }
@@ -215,6 +219,7 @@ impl Catalog {
                 users::remove(transaction, name)?;
             }
             LifeChange::Token { name, grants } => api_tokens::grant(transaction, name, grants)?,
+            LifeChange::Provider(new) => identity_providers::apply(transaction, new)?,
             LifeChange::Ask(new) => {
                 asked.push(self.ask_approval(transaction, new, now_unix_ms)?);
             }

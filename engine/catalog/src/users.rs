@@ -15,10 +15,16 @@ pub struct User {
     /// What the user may: a document of the Server's own.
     pub grants: String,
     pub disabled: bool,
-    /// In the form of PHC strings.
-    pub password_hash: String,
+    /// In the form of PHC strings; `None`: the user has no password.
+    pub password_hash: Option<String>,
     /// Who set the password last, as a principal's name: whoever did knows it. `None`: not known.
     pub password_by: Option<String>,
+    /// The provider by which the user signs in; `None`: by a password.
+    pub provider: Option<String>,
+    /// What the provider calls the user for good; `None`: the user has not signed in yet.
+    pub subject: Option<String>,
+    /// The groups there, of the last time: a document of the Server's own.
+    pub provider_groups: Option<String>,
     /// The secret of one-time passwords, sealed; `None`: there are none.
     pub totp_sealed: Option<Vec<u8>>,
     /// The time step of the last one-time password that was taken: none is taken twice.
@@ -217,7 +223,7 @@ pub(crate) fn account_of(catalog: &Session<'_>, name: &str) -> Result<i64, Catal
     }
 }
 
-fn end_sessions(transaction: &Session<'_>, name: &str) -> Result<(), CatalogError> {
+pub(crate) fn end_sessions(transaction: &Session<'_>, name: &str) -> Result<(), CatalogError> {
     transaction.execute(
         "DELETE FROM console_sessions
          WHERE account IN (SELECT account FROM users WHERE name = ?1)",
@@ -232,8 +238,11 @@ pub(crate) fn from_row(cells: &Cells<'_>) -> Result<User, CatalogError> {
         name: cells.get("name")?,
         grants: cells.get("grants")?,
         disabled: cells.get::<i64>("disabled")? != 0,
-        password_hash: cells.get("password_hash")?,
+        password_hash: Some(cells.get::<String>("password_hash")?).filter(|hash| !hash.is_empty()),
         password_by: cells.get("password_by")?,
+        provider: cells.get("provider")?,
+        subject: cells.get("subject")?,
+        provider_groups: cells.get("provider_groups")?,
         totp_sealed: cells.get("totp_sealed")?,
         totp_step: cells.get("totp_step")?,
         failed_attempts: u32::try_from(failed).unwrap_or(u32::MAX),

@@ -86,6 +86,9 @@ async fn meaning(
         "replications" => {
             html! { ul { li { (t("Only what the other datastore does not have is copied. An event runs it.")) } } }
         }
+        "identity-providers" => {
+            html! { ul { li { (t("Whoever the provider vouches for is let in, and may what the groups may. What weighs much waits for a second person where there is one.")) } li { (t("Try it when it is added.")) } } }
+        }
         "notifications" => html! { ul { li { (t("Send a test when it is added.")) } } },
         _ => html! {},
     })

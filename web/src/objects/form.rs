@@ -18,6 +18,9 @@ pub fn begin(visit: &Visit, kind: &Kind) -> Value {
             ("notifications", "outcomes") => {
                 Some(serde_json::json!(["finished_with_errors", "failed", "interrupted"]))
             }
+            ("identity-providers", "scopes") => Some(serde_json::json!(["profile"])),
+            ("identity-providers", "name_claim") => Some(Value::from("preferred_username")),
+            ("identity-providers", "groups_claim") => Some(Value::from("groups")),
             _ => None,
         };
         let asked = visit.query.get(field.at).map(|text| match field.input {
@@ -123,6 +126,12 @@ async fn one(
         }
         Input::Grants => {
             html! { div.field { (label) textarea id=(id) name=(field.at) required[field.needed] aria-describedby=[described] { (each(value, request::grant_line)) } (help) } }
+        }
+        Input::Groups => {
+            html! { div.field { (label) textarea id=(id) name=(field.at) aria-describedby=[described] { (request::group_lines(value).join("\n")) } (help) } }
+        }
+        Input::Passage => {
+            html! { div.field { (label) textarea id=(id) name=(field.at) spellcheck="false" aria-describedby=[described] { (text_of(value)) } (help) } }
         }
         Input::Watches => {
             html! { div.field { (label) textarea id=(id) name=(field.at) aria-describedby=[described] { (each(value, request::watch_line)) } (help) } }

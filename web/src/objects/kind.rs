@@ -72,6 +72,10 @@ pub enum Input {
     PickNumbers(&'static str, &'static str, &'static str),
     /// Roles and rights, one a line, as the command line has them: `operator`, `restore@berlin`.
     Grants,
+    /// What groups may, one a line, with the group before it: `ops=operator`.
+    Groups,
+    /// A text of several lines.
+    Passage,
     /// What is looked after, one a line: `backup=26h`.
     Watches,
 }

@@ -103,6 +103,10 @@ fn value_of(field: &Field, fields: &Fields) -> Result<Value, Failure> {
         Input::Grants => Value::Array(
             fields.lines(field.at).iter().map(|line| grant(line)).collect::<Result<_, _>>()?,
         ),
+        Input::Groups => groups(&fields.lines(field.at))?,
+        Input::Passage => fields
+            .get(field.at)
+            .map_or(Value::Null, |text| Value::from(format!("{}\n", text.replace("\r\n", "\n")))),
         Input::Watches => Value::Array(
             fields.lines(field.at).iter().map(|line| watch(line)).collect::<Result<_, _>>()?,
         ),
@@ -126,6 +130,39 @@ fn grant(line: &str) -> Result<Value, Failure> {
     };
     grant[noun] = json!(what);
     Ok(grant)
+}
+
+/// `ops=operator`: the group stands before the last `=`, for its name may have some.
+fn groups(lines: &[String]) -> Result<Value, Failure> {
+    let mut found: Vec<Value> = Vec::new();
+    for line in lines {
+        let Some((group, what)) = line.rsplit_once('=') else {
+            return Err(Failure::invalid(tf(
+                "'{}': write GROUP=ROLE, such as ops=operator.",
+                &[line],
+            )));
+        };
+        let (group, grant) = (group.trim(), grant(what.trim())?);
+        match found.iter_mut().find(|one| one["group"] == group) {
+            Some(one) => {
+                one["grants"].as_array_mut().into_iter().for_each(|all| all.push(grant.clone()))
+            }
+            None => found.push(json!({ "group": group, "grants": [grant] })),
+        }
+    }
+    Ok(Value::Array(found))
+}
+
+/// What groups may, as lines.
+pub fn group_lines(groups: &Value) -> Vec<String> {
+    group_grants(groups).map(|(group, grant)| format!("{group}={}", grant_line(grant))).collect()
+}
+
+fn group_grants(groups: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    groups.as_array().into_iter().flatten().flat_map(|one| {
+        let group = one["group"].as_str().unwrap_or_default();
+        one["grants"].as_array().into_iter().flatten().map(move |grant| (group, grant))
+    })
 }
 
 /// A grant as a line.
@@ -175,6 +212,7 @@ fn words_of(field: &Field, value: &Value) -> Vec<String> {
     match (value, &field.input) {
         (Value::Null, _) => Vec::new(),
         (Value::Array(list), Input::Grants) => list.iter().map(grant_line).collect(),
+        (groups, Input::Groups) => group_lines(groups),
         (Value::Array(list), Input::Watches) => list.iter().map(watch_line).collect(),
         (Value::Array(list), _) => list.iter().map(super::text_of).collect(),
         (Value::String(text), _) if text.is_empty() => Vec::new(),
@@ -215,6 +253,12 @@ pub fn command(kind: &Kind, request: &Value, view: Option<&Value>) -> String {
                 for (word, grant) in entries.iter().zip(value.as_array().into_iter().flatten()) {
                     let flag = if grant["right"].is_string() { "--right" } else { flag };
                     flags.push(format!("{flag} {}", quoted(word)));
+                }
+            }
+            Flag::Each(flag) if matches!(field.input, Input::Groups) => {
+                for (word, (_, grant)) in entries.iter().zip(group_grants(value)) {
+                    let flag = if grant["right"].is_string() { "--group-right" } else { flag };
+                    flags.push(valued(flag, word));
                 }
             }
             Flag::Each(flag) => flags.extend(entries.iter().map(|word| valued(flag, word))),
@@ -271,6 +315,14 @@ mod tests {
             assert_eq!(grant_line(&grant(line).unwrap()), line);
         }
         assert!(grant("king").is_err());
+        let lines = ["ops=operator", "ops=restore@berlin", "cn=admins,dc=corp=administrator"];
+        let lines: Vec<String> = lines.map(str::to_owned).to_vec();
+        let read = groups(&lines).unwrap();
+        assert_eq!(read[0]["grants"].as_array().unwrap().len(), 2);
+        assert_eq!(group_lines(&read), lines);
+        for wrong in ["ops", "ops=king"] {
+            assert!(groups(&[wrong.to_owned()]).is_err(), "{wrong}");
+        }
         for (line, shown) in [
             ("backup=26h", "backup=26h"),
             ("verification=30d", "verification=30d"),

@@ -64,18 +64,22 @@ pub async fn show(visit: &Visit) -> Shown {
             (t("You may"), html! { (rights.join(", ")) }),
         ])))
         (section(t("Where you are logged in"), people::sessions(visit, &mine, "/me/sessions")))
-        (section(t("Another password"), form(visit, "/me", html! {
-            div.fields {
-                div.field { label for="old" { (t("The password of now")) } input #old type="password" name="old" autocomplete="current-password" required; }
-                div.field { label for="password" { (t("The new one")) } input #password type="password" name="password" autocomplete="new-password" minlength="12" required aria-describedby="password-help"; p.help #password-help { (t("12 characters or more. Your sessions end, and you log in again.")) } }
-                div.field { label for="again" { (t("Once more")) } input #again type="password" name="again" autocomplete="new-password" required; }
-                div.acts { button.first type="submit" { (t("Change it")) } }
-            }
-        })))
-        (section(t("One-time passwords"), html! {
-            p { (t("With them a stolen password alone opens nothing.")) }
-            (form(visit, "/me", html! { input type="hidden" name="one-time" value="on"; button type="submit" { (t("Make a new secret")) } }))
-        }))
+        @if let Some(provider) = &session.provider {
+            (section(t("Another password"), html! { p { (tf("You sign in by {}: passwords and a second proof are kept there.", &[provider])) } }))
+        } @else {
+            (section(t("Another password"), form(visit, "/me", html! {
+                div.fields {
+                    div.field { label for="old" { (t("The password of now")) } input #old type="password" name="old" autocomplete="current-password" required; }
+                    div.field { label for="password" { (t("The new one")) } input #password type="password" name="password" autocomplete="new-password" minlength="12" required aria-describedby="password-help"; p.help #password-help { (t("12 characters or more. Your sessions end, and you log in again.")) } }
+                    div.field { label for="again" { (t("Once more")) } input #again type="password" name="again" autocomplete="new-password" required; }
+                    div.acts { button.first type="submit" { (t("Change it")) } }
+                }
+            })))
+            (section(t("One-time passwords"), html! {
+                p { (t("With them a stolen password alone opens nothing.")) }
+                (form(visit, "/me", html! { input type="hidden" name="one-time" value="on"; button type="submit" { (t("Make a new secret")) } }))
+            }))
+        }
     };
     Ok(Page::new(&*session.user, Place::Me, body).into())
 }

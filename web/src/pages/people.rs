@@ -3,7 +3,9 @@
 use maud::{Markup, html};
 use serde_json::{Value, json};
 use simsim_server::Right;
-use simsim_server::api::{ApiTokenView, ApprovalView, ConsoleSessionView, RoleView, UserView};
+use simsim_server::api::{
+    ApiTokenView, ApprovalView, ConsoleSessionView, IdentityProviderView, RoleView, UserView,
+};
 
 use crate::parts::{Page, Place, Tone, act as button, badge, command, link, section, table};
 use crate::text::{t, tf};
@@ -69,6 +71,8 @@ pub async fn end(visit: &Visit, back: &str, session: &str) -> Shown {
 pub async fn show(visit: &Visit) -> Shown {
     let users: Option<Vec<UserView>> = visit.glance("user.list", Value::Null).await?;
     let tokens: Option<Vec<ApiTokenView>> = visit.glance("api-token.list", Value::Null).await?;
+    let providers: Option<Vec<IdentityProviderView>> =
+        visit.glance("identity-provider.list", Value::Null).await?;
     let roles: Option<Vec<RoleView>> = visit.glance("role.list", Value::Null).await?;
     let approvals: Option<Vec<ApprovalView>> = visit.glance("approval.list", json!({})).await?;
     let approvals = approvals.unwrap_or_default();
@@ -85,11 +89,24 @@ pub async fn show(visit: &Visit) -> Shown {
                 @let rows = users.iter().map(|one| vec![
                     html! { a href=(link(&["set-up", "users", "change", &one.name])) { (one.name) } @if one.disabled { " " (badge(Tone::Quiet, t("not let in"))) } @if one.waits_for.is_some() { " " (badge(Tone::Warn, t("waits for a second person"))) } },
                     html! { (grants(&one.grants)) },
-                    html! { @if one.one_time_passwords { (badge(Tone::Good, t("yes"))) } @else { (badge(Tone::Warn, t("no"))) } },
+                    html! { @if let Some(provider) = &one.provider { (provider) } @else if one.one_time_passwords { (badge(Tone::Good, t("yes"))) } @else { (badge(Tone::Warn, t("no"))) } },
                     when_or(one.seen_unix_ms, t("never")),
                     html! { @if let Some(until) = one.locked_until_unix_ms { (badge(Tone::Bad, t("locked out"))) " " (when(until)) } },
                 ]).collect();
-                (table(t("Users"), &[t("Name"), t("May"), t("One-time passwords"), t("Logged in"), t("Lock-out")], rows))
+                (table(t("Users"), &[t("Name"), t("May"), t("One-time passwords or provider"), t("Logged in"), t("Lock-out")], rows))
+            }))
+        }
+        @if let Some(providers) = providers {
+            (section(t("Identity providers"), html! {
+                @if visit.may(Right::People) { div.acts { a.button.first href="/set-up/identity-providers/new" { (t("Add an identity provider")) } } }
+                @let rows = providers.iter().map(|one| vec![
+                    html! { a href=(link(&["set-up", "identity-providers", "change", &one.name])) { (one.name) } @if !one.enabled { " " (badge(Tone::Quiet, t("off"))) } @if one.waits_for.is_some() { " " (badge(Tone::Warn, t("waits for a second person"))) } @if one.secret_missing { " " (badge(Tone::Bad, t("its secret was not given"))) } },
+                    html! { (one.issuer) },
+                    html! { @for group in &one.groups { (group.group) ": " (grants(&group.grants)) br; } },
+                    html! { (one.users) },
+                ]).collect();
+                @if providers.is_empty() { p.quiet { (t("None yet. With one, people sign in as they do elsewhere, and their groups say what they may.")) } }
+                @else { (table(t("Identity providers"), &[t("Name"), t("Issuer"), t("Groups"), t("Users")], rows)) }
             }))
         }
         (section(t("Sessions"), html! {

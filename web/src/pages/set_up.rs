@@ -14,7 +14,10 @@ pub async fn show(visit: &Visit) -> Shown {
         (t("What is backed up"), &["tasks", "task-groups", "commands"]),
         (t("When it runs"), &["events", "schedules", "calendars"]),
         (t("Copies and ways"), &["replications", "migrations", "interfaces", "rates", "locations"]),
-        (t("Who is told, who may"), &["notifications", "users", "api-tokens", "stream-tokens"]),
+        (
+            t("Who is told, who may"),
+            &["notifications", "users", "identity-providers", "api-tokens", "stream-tokens"],
+        ),
     ];
     let body = html! {
         h1 { (t("Set up")) }

@@ -94,15 +94,21 @@ const NEEDS: [Need; 22] = [
     },
 ];
 
-/// Readers of the OpenAPI document and a mail server, from PyPI, in a folder of their own below `target`.
-const PYTHON_TOOLS: [&str; 3] = ["schemathesis", "openapi-spec-validator", "aiosmtpd"];
+/// Readers of the OpenAPI document, a mail server and a provider of OpenID Connect, from PyPI, in a folder of their own
+/// below `target`: programs, and their packages.
+const PYTHON_TOOLS: [(&str, &str); 4] = [
+    ("schemathesis", "schemathesis"),
+    ("openapi-spec-validator", "openapi-spec-validator"),
+    ("aiosmtpd", "aiosmtpd"),
+    ("canaille", "canaille[front,oidc,server,sqlite]"),
+];
 /// A script that looks at pages as a screen reader would, from PyPI too: its package, its folder there.
 const AXE: (&str, &str) = ("axe-core-python", "axe_core_python");
 /// A library of Python that a test imports, and its name there: a reader of OpenMetrics.
 const PYTHON_LIBRARY: (&str, &str) = ("prometheus-client", "prometheus_client");
 const PYTHON_FOLDER: &str = "target/python-tools";
 /// Somebody who cannot be reached holds up the tests no longer.
-const PYTHON_SECONDS: &str = "240";
+const PYTHON_SECONDS: &str = "400";
 
 /// Installs what is missing. Never fails: a test that lacks its part says so itself.
 pub fn bring() {
@@ -112,7 +118,8 @@ pub fn bring() {
 
 fn bring_python_tools() {
     let folder = crate::workspace::root().join(PYTHON_FOLDER);
-    let is_there = |name: &&str| folder.join("bin").join(name).exists() || step::on_path(name);
+    let is_there =
+        |(name, _): &(&str, &str)| folder.join("bin").join(name).exists() || step::on_path(name);
     let has_axe = || {
         let pythons = std::fs::read_dir(folder.join("lib")).into_iter().flatten().flatten();
         let mut places = pythons.map(|one| one.path().join("site-packages").join(AXE.1));
@@ -126,7 +133,10 @@ fn bring_python_tools() {
         return;
     }
     if step::on_path("python3") {
-        println!("== installing what the tests need, from PyPI: {}", PYTHON_TOOLS.join(" "));
+        println!(
+            "== installing what the tests need, from PyPI: {}",
+            PYTHON_TOOLS.map(|(name, _)| name).join(" ")
+        );
         let make = || quiet(Command::new("python3").args(["-m", "venv"]).arg(&folder));
         // Debian has that part of Python in a package of its own.
         let may_install = rustix::process::geteuid().is_root() && step::on_path("apt-get");
@@ -138,7 +148,7 @@ fn bring_python_tools() {
                 .arg(PYTHON_SECONDS)
                 .arg(pip)
                 .args(["install", "--quiet", AXE.0, PYTHON_LIBRARY.0])
-                .args(PYTHON_TOOLS);
+                .args(PYTHON_TOOLS.map(|(_, package)| package));
             quiet(&mut install);
         }
     }
@@ -148,10 +158,10 @@ fn bring_python_tools() {
             AXE.0
         );
     }
-    for name in PYTHON_TOOLS.iter().filter(|name| !is_there(name)) {
+    for (name, _) in PYTHON_TOOLS.iter().filter(|tool| !is_there(*tool)) {
         println!(
-            "missing: {name} (from PyPI), used for holding the console's OpenAPI document and mail \
-             against programs of others; the tests that need it will skip themselves"
+            "missing: {name} (from PyPI), used for holding the console's OpenAPI document, mail and \
+             sign-in against programs of others; the tests that need it will skip themselves"
         );
     }
 }

@@ -45,6 +45,12 @@ const NOUNS: &[Noun] = &[
     noun("migration", "migration.add", Some("migration.change"), "migration.remove"),
     noun("command", "command.add", Some("command.change"), "command.remove"),
     noun("notification", "notification.add", Some("notification.change"), "notification.remove"),
+    noun(
+        "identity provider",
+        "identity-provider.add",
+        Some("identity-provider.change"),
+        "identity-provider.remove",
+    ),
     noun("event", "event.add", Some("event.change"), "event.remove"),
 ];
 
@@ -73,6 +79,7 @@ fn objects(of: &Configuration, noun: &str) -> Result<BTreeMap<String, Value>, Fa
         "migration" => by_name(&of.migrations),
         "command" => by_name(&of.commands),
         "notification" => by_name(&of.notifications),
+        "identity provider" => by_name(&of.identity_providers),
         _ => by_name(&of.events),
     }
 }
@@ -170,7 +177,7 @@ fn differences(
                     "task" => "datastore: ",
                     "replication" => "drive: ",
                     // Of a file that was written by hand, or by an older version.
-                    "notification" => "has_secret: ",
+                    "notification" | "identity provider" => "has_secret: ",
                     _ => "\0",
                 };
                 fields.retain(|field| !(field.starts_with(chosen) && field.ends_with(" → none")));

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use simsim_server::api::{
     AddPoolRequest, AddRateRequest, AddReplicationRequest, CalendarRequest, CalendarView,
     ClientPlaceRequest, ClientView, ClientWakeRequest, CommandRequest, CommandView, DatastoreView,
-    DriveGroupRequest, DriveGroupView, EventRequest, EventView, LocationRequest, LocationView,
-    MigrationRequest, MigrationView, NotificationRequest, NotificationView, PoolView, QueueView,
-    RatesView, ReplicationView, ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView,
-    TaskRequest, TaskView,
+    DriveGroupRequest, DriveGroupView, EventRequest, EventView, IdentityProviderRequest,
+    IdentityProviderView, LocationRequest, LocationView, MigrationRequest, MigrationView,
+    NotificationRequest, NotificationView, PoolView, QueueView, RatesView, ReplicationView,
+    ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView, TaskRequest, TaskView,
 };
 
 use crate::cli::context::{Context, defect};
-use crate::cli::{events, migrations, notifications, replications};
+use crate::cli::{events, identity_providers, migrations, notifications, replications};
 use crate::exit::Failure;
 
 /// The only version of the file there is.
@@ -43,6 +43,7 @@ pub struct Configuration {
     pub migrations: Vec<Named<MigrationRequest>>,
     pub commands: Vec<Named<CommandRequest>>,
     pub notifications: Vec<Named<NotificationRequest>>,
+    pub identity_providers: Vec<Named<IdentityProviderRequest>>,
     pub events: Vec<Named<EventRequest>>,
     pub rates: Vec<Named<AddRateRequest>>,
 }
@@ -156,6 +157,7 @@ impl Configuration {
         let moves: Vec<MigrationView> = cx.ask_plain("migration.list").await?;
         let commands: Vec<CommandView> = cx.ask_plain("command.list").await?;
         let told: Vec<NotificationView> = cx.ask_plain("notification.list").await?;
+        let providers: Vec<IdentityProviderView> = cx.ask_plain("identity-provider.list").await?;
         let events: Vec<EventView> = cx.ask_plain("event.list").await?;
         let rates: RatesView = cx.ask_plain("rate.list").await?;
         let queue: QueueView = cx.ask_plain("queue.show").await?;
@@ -216,6 +218,10 @@ impl Configuration {
             notifications: told
                 .into_iter()
                 .map(|one| Named(notifications::request_of(one)))
+                .collect(),
+            identity_providers: providers
+                .into_iter()
+                .map(|one| Named(identity_providers::request_of(one)))
                 .collect(),
             events: events.into_iter().map(|one| Named(events::request_of(one))).collect(),
             rates: limits,

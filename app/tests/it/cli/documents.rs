@@ -333,8 +333,26 @@ fn every_document_is_as_its_page_says() {
     check("Token", &["token", "revoke", "tool"]);
     check("Role[]", &["user", "roles"]);
     check("Welcome", &["user", "welcome"]);
+    let provider = [
+        "identity-provider",
+        "add",
+        "corp",
+        "--issuer",
+        "https://idp.example",
+        "--client-id",
+        "simsim",
+        "--group",
+        "ops=restore:web",
+    ];
+    check("IdentityProvider", &provider);
+    check("IdentityProvider[]", &["identity-provider", "list"]);
+    check("IdentityProvider", &["identity-provider", "change", "corp", "--off"]);
+    check("IdentityProvider", &["identity-provider", "show", "corp"]);
+    check("User", &["user", "add", "kim@corp.example", "--provider", "corp"]);
     check("User[]", &["user", "list"]);
     check("Session[]", &["user", "sessions"]);
+    check("User", &["user", "remove", "kim@corp.example"]);
+    check("Removed", &["identity-provider", "remove", "corp"]);
     check("ApiTokenCreated", &["api-token", "create", "ci", "--role", "backup:web"]);
     check("ApiToken[]", &["api-token", "list"]);
     check("ApiToken", &["api-token", "revoke", "ci"]);

@@ -3,7 +3,9 @@
 mod browser;
 mod doors;
 mod flows;
+mod provider;
 mod screens;
+mod sign_in;
 
 use serde_json::{Value, json};
 

@@ -28,6 +28,8 @@ fn furnished() -> Port {
     server.must("replication.add", json!({ "name": "away", "source": "main", "target": "copy" }));
     let hook = json!({ "kind": "webhook", "url": "https://localhost:9/" });
     server.must("notification.add", json!({ "name": "hook", "via": hook, "enabled": false }));
+    let groups = json!([{ "group": "cn=ops,ou=groups,dc=corp,dc=example", "grants": [{ "role": "operator" }] }]);
+    server.must("identity-provider.add", json!({ "name": "corp", "issuer": "https://idp.corp.example/realms/all-of-us", "client_id": "simsim", "groups": groups }));
     let gone = server.must("task.add", json!({ "name": "gone", "client": server.own_name(), "sources": ["/does/not/exist"], "datastore": "main" }));
     assert_eq!(gone["name"], "gone");
     let job = server.must("task.run", json!({ "task": "gone" }));
@@ -65,6 +67,9 @@ fn pages(port: &Port) -> Vec<(String, String)> {
         ("task-change", "/set-up/tasks/change/home"),
         ("event-change", "/set-up/events/change/nightly"),
         ("replication-change", "/set-up/replications/change/away"),
+        ("provider-change", "/set-up/identity-providers/change/corp"),
+        ("log-in", "/log-in"),
+        ("not-signed-in", "/sign-in/nobody"),
     ]
     .map(|(name, path)| (name.to_owned(), path.to_owned()))
     .to_vec();
@@ -84,6 +89,7 @@ fn pages(port: &Port) -> Vec<(String, String)> {
         "locations",
         "notifications",
         "users",
+        "identity-providers",
         "api-tokens",
         "stream-tokens",
     ] {

@@ -20,9 +20,14 @@ pub struct UserRequest {
     /// Neither the user nor the user's tokens are let in.
     #[serde(default)]
     pub disabled: bool,
-    /// To add a user: needed. To change one: another password, or none to leave it.
+    /// To add a user: needed, unless the user signs in by a provider. To change one: another password, or none to leave
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
+    /// To add a user who signs in by this identity provider: then there is no password, and what the user may follows from
+    /// the groups there. It stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
 }
 
 impl std::fmt::Debug for UserRequest {
@@ -74,6 +79,8 @@ pub struct UserView {
     pub name: String,
     pub grants: Vec<Granted>,
     pub disabled: bool,
+    /// The identity provider by which the user signs in; `None`: by a password.
+    pub provider: Option<String>,
     /// Whether the user needs one to log in.
     pub one_time_passwords: bool,
     pub created_unix_ms: i64,
@@ -175,6 +182,8 @@ pub struct WhoView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SessionView {
     pub user: String,
+    /// The identity provider by which the user signs in; `None`: by a password.
+    pub provider: Option<String>,
     pub grants: Vec<Grant>,
     /// What a page sends as `X-CSRF-Token` with everything that changes something.
     pub csrf_token: String,

@@ -401,6 +401,18 @@ verbs! {
     "user.log-out" => log_out_user [UserNameRequest];
     /// Removes a user, with the user's tokens and sessions.
     "user.remove" => delete_user [UserNameRequest];
+    /// Adds an identity provider.
+    "identity-provider.add" => add_identity_provider [IdentityProviderRequest];
+    /// Changes an identity provider.
+    "identity-provider.change" => change_identity_provider [IdentityProviderRequest];
+    /// All identity providers.
+    "identity-provider.list" => identity_providers;
+    /// One identity provider.
+    "identity-provider.show" => identity_provider [NameRequest];
+    /// Asks an identity provider what it says of itself, now.
+    "identity-provider.test" => test_identity_provider [NameRequest];
+    /// Removes an identity provider.
+    "identity-provider.remove" => delete_identity_provider [NameRequest];
     /// Roles, with the rights that they give.
     "role.list" => roles;
     /// Makes an API token.

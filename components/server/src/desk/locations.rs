@@ -8,7 +8,7 @@ use crate::api::{
     LocationView, NameRequest,
 };
 use crate::clock::now_unix_ms;
-use crate::people::places_named;
+use crate::people::{places_named, providers::gives_in};
 use crate::rights::{Object, Principal, Right};
 use crate::wake::{self, Waking};
 use crate::{Server, ServerError};
@@ -99,6 +99,13 @@ impl Server {
                         .iter()
                         .filter(|user| named(&user.grants))
                         .map(|user| format!("user '{}'", user.name)),
+                );
+                by.extend(
+                    catalog
+                        .identity_providers()?
+                        .iter()
+                        .filter(|one| gives_in(one, &name))
+                        .map(|one| format!("identity provider '{}'", one.name)),
                 );
                 by.extend(
                     catalog

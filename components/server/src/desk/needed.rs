@@ -28,6 +28,8 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "notification.list"
         | "notification.show"
         | "notification.messages"
+        | "identity-provider.list"
+        | "identity-provider.show"
         | "command.show"
         | "drill.list"
         | "drill.show"
@@ -151,9 +153,21 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         "approval.reject" | "retention.simulate" | "retention.run" => Right::View,
         "key.kit" | "key.question" | "key.prove" | "key.domain" => Right::Keys,
         "audit.list" | "audit.verify" => Right::Audit,
-        "user.welcome" | "user.add" | "user.list" | "user.show" | "user.change"
-        | "user.password" | "user.one-time" | "user.remove" | "api-token.create"
-        | "api-token.list" | "api-token.revoke" => Right::People,
+        "user.welcome"
+        | "user.add"
+        | "user.list"
+        | "user.show"
+        | "user.change"
+        | "user.password"
+        | "user.one-time"
+        | "user.remove"
+        | "identity-provider.add"
+        | "identity-provider.change"
+        | "identity-provider.test"
+        | "identity-provider.remove"
+        | "api-token.create"
+        | "api-token.list"
+        | "api-token.revoke" => Right::People,
         _ => Right::Administer,
     })
 }

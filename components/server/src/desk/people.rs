@@ -12,8 +12,8 @@ use crate::api::{
 use crate::clock::now_unix_ms;
 use crate::people::second_person::{self, PeopleChange};
 use crate::people::{
-    Granted, Role, check_locations, in_words, lock_out, name_of_user, new_secret, one_time,
-    passwords, unfold,
+    Granted, Role, check_locations, in_words, is_user_name, lock_out, name_of_user, new_secret,
+    one_time, passwords, unfold,
 };
 use crate::retention::{self, Act, Came};
 use crate::rights::{Grant, Object, Principal, Right, person_of};
@@ -36,6 +36,9 @@ impl Server {
         who: &Principal,
         request: UserRequest,
     ) -> Result<UserView, ServerError> {
+        if request.provider.is_some() {
+            return self.add_user_of_provider(who, request).await;
+        }
         check_name(&request.name)?;
         let grants = self.unfolded(&request.grants).await?;
         let Some(password) = request.password.map(Zeroizing::new) else {
@@ -71,6 +74,53 @@ impl Server {
         self.user_view(&request.name).await
     }
 
+    /// Adds a user who signs in by an identity provider. The name is bound to the first who comes with it from there.
+    async fn add_user_of_provider(
+        &self,
+        who: &Principal,
+        request: UserRequest,
+    ) -> Result<UserView, ServerError> {
+        self.may_see(who, Right::People, "user.add", Object::Suite).await?;
+        if !is_user_name(&request.name) {
+            return Err(ServerError::invalid(format!(
+                "'{}' cannot be a name: use letters, digits, dots, dashes, underscores and at signs",
+                request.name.escape_debug()
+            )));
+        }
+        if request.password.is_some() || !request.grants.is_empty() {
+            return Err(ServerError::invalid(
+                "who signs in by an identity provider has no password here, and may what the groups there are given",
+            ));
+        }
+        let provider = request.provider.unwrap_or_default();
+        let detail = format!("{}: signs in by '{provider}'", request.name);
+        self.may_do(who, Right::People, "user.add", Object::Suite, detail).await?;
+        let (name, disabled) = (request.name.clone(), request.disabled);
+        self.house
+            .books
+            .run(move |catalog| {
+                let user = catalog.add_user_of_provider(&name, &provider, now_unix_ms())?;
+                match disabled {
+                    true => catalog.change_user(&name, &user.grants, true),
+                    false => Ok(user),
+                }
+            })
+            .await?;
+        self.user_view(&request.name).await
+    }
+
+    /// Refuses for who signs in by an identity provider what is the provider's to decide.
+    async fn is_of_the_suite(&self, name: &str, what: &str) -> Result<(), ServerError> {
+        let user = name.to_owned();
+        let user = self.house.books.run(move |catalog| catalog.user(&user)).await?;
+        match user.provider {
+            None => Ok(()),
+            Some(provider) => Err(ServerError::invalid(format!(
+                "user '{name}' signs in by the identity provider '{provider}', and {what}"
+            ))),
+        }
+    }
+
     /// All users, by name.
     pub async fn users(&self, who: &Principal) -> Result<Vec<UserView>, ServerError> {
         self.may_see(who, Right::People, "list users of", Object::Suite).await?;
@@ -101,6 +151,20 @@ impl Server {
             passwords::check_new(password)?;
         }
         let before = self.grants_of_user(who, "user.change", &request.name).await?;
+        let name = request.name.clone();
+        let there = self.house.books.run(move |catalog| catalog.user(&name)).await?;
+        if request.provider.is_some() && request.provider != there.provider {
+            return Err(ServerError::invalid(
+                "how a user signs in stays: remove the user, and add one with the same name",
+            ));
+        }
+        if request.password.is_some() || granted_of(&there.grants)? != request.grants {
+            self.is_of_the_suite(
+                &request.name,
+                "has no password here, and may what the groups there are given ('simsim identity-provider change')",
+            )
+            .await?;
+        }
         self.may_give(who, "user.change", &grants, &request.name, &request.grants).await?;
         if request.disabled {
             let detail = format!("'{}' is disabled", request.name);
@@ -131,6 +195,7 @@ impl Server {
         let password = Zeroizing::new(request.password);
         passwords::check_new(&password)?;
         self.grants_of_user(who, "user.password", &request.name).await?;
+        self.is_of_the_suite(&request.name, "has no password here").await?;
         let detail = format!("'{}'", request.name);
         self.may_do(who, Right::People, "user.password", Object::Suite, detail).await?;
         let hash = passwords::hash(password).await?;
@@ -154,6 +219,7 @@ impl Server {
             )));
         };
         passwords::check_new(&new)?;
+        self.is_of_the_suite(&name, "has no password here").await?;
         let wanted = name.clone();
         let user = self.house.books.run(move |catalog| catalog.user(&wanted)).await?;
         let now = now_unix_ms();
@@ -163,7 +229,7 @@ impl Server {
                 (until - now) / 1000 + 1
             )));
         }
-        let fits = passwords::fits(old, Some(&user.password_hash)).await?;
+        let fits = passwords::fits(old, user.password_hash.as_deref()).await?;
         let object = Object::Suite.to_string();
         self.write_down(who, "me.password", object, fits, format!("'{name}'")).await?;
         if !fits {
@@ -187,6 +253,7 @@ impl Server {
         request: OneTimeRequest,
     ) -> Result<OneTimeReply, ServerError> {
         self.grants_of_user(who, "user.one-time", &request.name).await?;
+        self.is_of_the_suite(&request.name, "a second proof is asked for there").await?;
         let detail = format!("'{}': {}", request.name, if request.on { "new" } else { "none" });
         self.may_do(who, Right::People, "user.one-time", Object::Suite, detail).await?;
         let made = match request.on {
@@ -315,7 +382,7 @@ impl Server {
     }
 
     /// What a user may, for somebody who may change that: no one reaches above themselves.
-    async fn grants_of_user(
+    pub(super) async fn grants_of_user(
         &self,
         who: &Principal,
         verb: &'static str,
@@ -371,7 +438,7 @@ impl Server {
         Ok(number)
     }
 
-    async fn user_view(&self, name: &str) -> Result<UserView, ServerError> {
+    pub(super) async fn user_view(&self, name: &str) -> Result<UserView, ServerError> {
         let name = name.to_owned();
         let read = move |catalog: &Catalog| Ok((catalog.user(&name)?, catalog.approvals(true)?));
         let (user, approvals) = self.house.books.run(read).await?;
@@ -390,7 +457,7 @@ impl Server {
         unfold(&granted_of(document)?, &places)
     }
 
-    async fn reaches(
+    pub(super) async fn reaches(
         &self,
         who: &Principal,
         verb: &'static str,
@@ -437,6 +504,7 @@ fn view(user: User, approvals: &[Approval]) -> Result<UserView, ServerError> {
         grants: granted_of(&user.grants)?,
         name: user.name,
         disabled: user.disabled,
+        provider: user.provider,
         one_time_passwords: user.totp_sealed.is_some(),
         created_unix_ms: user.created_unix_ms,
         seen_unix_ms: user.seen_unix_ms,

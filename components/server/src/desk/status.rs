@@ -142,6 +142,8 @@ impl Server {
         warnings.extend(health_warnings(&tasks_now));
         let told = house.books.run(|catalog| catalog.notifications()).await?;
         warnings.extend(super::notifications::without_secret(&told));
+        let providers = house.books.run(|catalog| catalog.identity_providers()).await?;
+        warnings.extend(super::identity_providers::without_secret(&providers));
         let undelivered = house.books.run(|catalog| catalog.next_messages()).await?;
         warnings.extend(super::notifications::undelivered(&undelivered));
         warnings.extend(last.iter().filter_map(|job| backup_warning(job, now)));

@@ -12,6 +12,9 @@ use crate::clock::now_unix_ms;
 use crate::rights::{Grant, Principal, common};
 use crate::{Server, ServerError};
 
+/// Tokens of somebody whom a provider vouches for are good for so long after the last sign-in: a provider
+/// does not tell who has left.
+const VOUCHED_FOR_MS: i64 = 30 * 86_400_000;
 /// What API tokens begin with, so that scanners for leaks find them.
 pub(crate) const API_TOKEN_PREFIX: &str = "simsim_api_";
 
@@ -90,10 +93,12 @@ impl Server {
                     Some(user) => Some(catalog.user(user)?),
                     None => None,
                 };
-                Ok(Some((token, user, catalog.client_places()?)))
+                let provider = user.as_ref().and_then(|user: &User| user.provider.as_deref());
+                let provider = provider.map(|name| catalog.identity_provider(name)).transpose()?;
+                Ok(Some((token, user, provider, catalog.client_places()?)))
             })
             .await?;
-        let Some((token, user, places)) = found else {
+        let Some((token, user, provider, places)) = found else {
             return Err(self.not_proved("an unknown API token", from).await);
         };
         let now = now_unix_ms();
@@ -101,6 +106,14 @@ impl Server {
             (_, Some(_)) => Some("was revoked"),
             _ if token.is_expired(now) => Some("has expired"),
             (Some(User { disabled: true, .. }), _) => Some("is of a disabled user"),
+            _ if provider.as_ref().is_some_and(|provider| !provider.enabled) => {
+                Some("is of a user whose identity provider is not enabled")
+            }
+            (Some(User { provider: Some(_), seen_unix_ms, .. }), _)
+                if seen_unix_ms.is_none_or(|seen| seen <= now.saturating_sub(VOUCHED_FOR_MS)) =>
+            {
+                Some("is of a user who has not signed in for 30 days")
+            }
             _ => None,
         };
         if let Some(why) = bad {

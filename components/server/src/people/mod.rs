@@ -12,6 +12,8 @@
 //! | `passwords` | Argon2id |
 //! | `one_time` | one-time passwords by the clock |
 //! | `lock_out` | how long wrong log-ins hold up the next |
+//! | `providers` | identity providers: what their users may, and who may change that |
+//! | `sign_in` | a browser that comes back from a provider |
 //! | `credentials` | from what somebody shows to a principal |
 //! | `sessions` | browsers that are logged in |
 //! | `welcome` | the first user, who cannot be let in by another one |
@@ -21,10 +23,12 @@ mod credentials;
 pub(crate) mod lock_out;
 pub(crate) mod one_time;
 pub(crate) mod passwords;
+pub(crate) mod providers;
 mod roles;
 pub(crate) mod second_person;
 mod session_list;
 mod sessions;
+mod sign_in;
 mod welcome;
 
 use simsim_transfer::WrongSecrets;
@@ -35,12 +39,16 @@ pub(crate) use credentials::{name_of_user, new_secret};
 pub use roles::{Granted, Role};
 pub(crate) use roles::{check_locations, in_words, places_named, unfold};
 pub use sessions::{Begun, Known};
+pub use sign_in::{LedAway, SignInAnswer, SignInRefusal};
+pub(crate) use sign_in::{is_user_name, way_back};
 
 /// What the Server keeps in memory of those who ask.
 #[derive(Default)]
 pub(crate) struct People {
     /// By address.
     pub wrong: WrongSecrets,
+    /// Identity providers that were asked.
+    pub providers: providers::Providers,
     /// Changes of resources: what was looked at holds until it is written. Shared by some paths, so that
     /// one that takes long holds up few others.
     changing: [Mutex<()>; 32],

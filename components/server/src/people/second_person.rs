@@ -121,7 +121,7 @@ impl PeopleChange {
             )));
         }
         // There has to be a third one: whom it is about may agree, but need not be asked.
-        let others = others(books, asked_by, own.as_deref())?;
+        let others = others(books, asked_by, own.as_slice())?;
         Ok(WeighedChange {
             change,
             needs: if others { reasons } else { Vec::new() },
@@ -134,15 +134,26 @@ impl PeopleChange {
     }
 }
 
-fn may_approve(grants: &[Grant]) -> bool {
+pub(crate) fn may_approve(grants: &[Grant]) -> bool {
     Principal::with_grants("", grants.to_vec()).may(Right::Approve, Object::Suite)
 }
 
-/// Whether there is somebody who could agree, beside who asks and whom it is about.
-fn others(books: &LifeBooks, asked_by: &str, about: Option<&str>) -> Result<bool, ServerError> {
-    for user in books.users.iter().filter(|user| !user.disabled) {
+/// Whether there is somebody who could agree, beside who asks and whom it is about. Who signs in by a provider that is not
+/// enabled cannot.
+pub(crate) fn others(
+    books: &LifeBooks,
+    asked_by: &str,
+    about: &[String],
+) -> Result<bool, ServerError> {
+    let comes_in = |user: &&simsim_catalog::User| {
+        let off = |one: &simsim_catalog::IdentityProvider| {
+            !one.enabled && user.provider.as_ref() == Some(&one.name)
+        };
+        !user.disabled && !books.providers.iter().any(off)
+    };
+    for user in books.users.iter().filter(comes_in) {
         let name = name_of_user(&user.name);
-        let is_of_it = person_of(asked_by) == Some(&name) || about == Some(&name);
+        let is_of_it = person_of(asked_by) == Some(&name) || about.contains(&name);
         if !is_of_it && may_approve(&grants_of(&user.grants, &books.places)?.1) {
             return Ok(true);
         }
@@ -152,15 +163,21 @@ fn others(books: &LifeBooks, asked_by: &str, about: Option<&str>) -> Result<bool
 
 /// The rights that weigh, of those that somebody gets; `None`: nothing of the kind.
 pub(crate) fn more(before: &[Grant], after: &[Grant]) -> Option<String> {
+    let weighty = weighty(before, after);
+    (!weighty.is_empty()).then(|| format!("new rights: {}", weighty.join(", ")))
+}
+
+/// These rights themselves, each once.
+pub(crate) fn weighty(before: &[Grant], after: &[Grant]) -> Vec<&'static str> {
     let had = Principal::with_grants("", before.to_vec());
     let more = after.iter().filter(|grant| !had.covers(std::slice::from_ref(grant)));
-    let mut weighty: Vec<&str> = Vec::new();
+    let mut weighty: Vec<&'static str> = Vec::new();
     for grant in more {
         if WEIGHTY.contains(&grant.right) && !weighty.contains(&grant.right.as_str()) {
             weighty.push(grant.right.as_str());
         }
     }
-    (!weighty.is_empty()).then(|| format!("new rights: {}", weighty.join(", ")))
+    weighty
 }
 
 /// Why who asked for an act could speak as the one who approves it; `None`: could not.
@@ -168,12 +185,29 @@ pub(crate) fn speaks_for(books: &LifeBooks, asked_by: &str, second: &str) -> Opt
     let asked = person_of(asked_by)?;
     if let Some((_, token)) = second.split_once("/api-token:") {
         let token = books.api_tokens.iter().find(|one| one.name == token)?;
-        return (person_of(&token.created_by) == Some(asked)).then(|| {
-            format!("{asked} made the API token '{}' and knows it: take another one", token.name)
+        if person_of(&token.created_by) == Some(asked) {
+            return Some(format!(
+                "{asked} made the API token '{}' and knows it: take another one",
+                token.name
+            ));
+        }
+    }
+    let user = person_of(second)?.strip_prefix("user:")?;
+    let user = books.users.iter().find(|one| one.name == user)?;
+    if let Some(provider) = &user.provider {
+        let alone = books.providers.iter().find(|one| one.name == *provider)?.alone.as_deref()?;
+        return (alone == asked).then(|| {
+            format!(
+                "{asked} alone set up the identity provider '{provider}', whose word says who '{}' is: somebody else who \
+                 does not sign in by it looks at it and keeps it ('simsim identity-provider change {provider}')",
+                user.name
+            )
         });
     }
-    let user = second.strip_prefix("user:")?;
-    let by = books.users.iter().find(|one| one.name == user)?.password_by.as_deref()?;
+    if second.contains("/api-token:") {
+        return None;
+    }
+    let (user, by) = (&user.name, user.password_by.as_deref()?);
     (person_of(by) == Some(asked)).then(|| {
         format!(
             "{asked} set the password of user '{user}' and knows it: {user} changes it first, with 'simsim \

@@ -60,7 +60,7 @@ impl Server {
                 Ok(users.into_iter().find(|user| user.name == name))
             })
             .await?;
-        let kept = found.as_ref().map(|user| user.password_hash.as_str());
+        let kept = found.as_ref().and_then(|user| user.password_hash.as_deref());
         let fits = passwords::fits(password, kept).await?;
         let step = match &found {
             Some(user) => self.step_of(user, code, now)?,
@@ -74,6 +74,40 @@ impl Server {
                 return Err(refusal);
             }
         };
+        let taken = match step {
+            Step::Of(step) => Some(step),
+            Step::NotNeeded | Step::Wrong => None,
+        };
+        match self.begin_as(&user, taken, from, "").await? {
+            Some(begun) => Ok(begun),
+            None => {
+                let refusal = self.wrong_log_in(Some(user), now, from).await?;
+                tokio::time::sleep_until(begun + ANSWERED_AFTER).await;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// A session of a user who proved who that is in another way. `by`: which, for the audit log.
+    pub(super) async fn begin_session(
+        &self,
+        user: &User,
+        from: IpAddr,
+        by: &str,
+    ) -> Result<Begun, ServerError> {
+        let begun = self.begin_as(user, None, from, by).await?;
+        begun.ok_or_else(|| ServerError::Lost("a session did not begin".to_owned()))
+    }
+
+    /// Begins a session; `None`: the one-time password was taken before.
+    async fn begin_as(
+        &self,
+        user: &User,
+        taken: Option<i64>,
+        from: IpAddr,
+        by: &str,
+    ) -> Result<Option<Begun>, ServerError> {
+        let now = now_unix_ms();
         let (secret, hash) = new_secret(PREFIX)?;
         let session = ConsoleSession {
             user: user.name.clone(),
@@ -82,11 +116,7 @@ impl Server {
             used_unix_ms: now,
         };
         let new = session.clone();
-        let taken = match step {
-            Step::Of(step) => Some(step),
-            Step::NotNeeded | Step::Wrong => None,
-        };
-        self.note_log_in(&user.name, from).await?;
+        self.note_log_in(&user.name, from, by).await?;
         let (good, places) = self
             .house
             .books
@@ -101,12 +131,10 @@ impl Server {
             })
             .await?;
         if !good {
-            let refusal = self.wrong_log_in(Some(user), now, from).await?;
-            tokio::time::sleep_until(begun + ANSWERED_AFTER).await;
-            return Err(refusal);
+            return Ok(None);
         }
-        let known = known(&user, &places, &session, &secret)?;
-        Ok(Begun { secret, session: known.session })
+        let known = known(user, &places, &session, &secret)?;
+        Ok(Some(Begun { secret, session: known.session }))
     }
 
     /// Who shows this session. `csrf`: what came along; it is looked at where something `changes`.
@@ -124,9 +152,7 @@ impl Server {
             .books
             .run(move |catalog| {
                 let Some(session) = catalog.console_session(&hash)? else { return Ok(None) };
-                let good = session.used_unix_ms > now - IDLE_MS
-                    && session.created_unix_ms > now - LONGEST_MS;
-                if !good {
+                if !is_good(&session, now) {
                     catalog.end_console_session(&hash)?;
                     return Ok(None);
                 }
@@ -175,10 +201,7 @@ impl Server {
             .await?;
         let now = now_unix_ms();
         let Some((session, user, places)) = found else { return Ok(None) };
-        let is_good = !user.disabled
-            && session.used_unix_ms > now - IDLE_MS
-            && session.created_unix_ms > now - LONGEST_MS;
-        if !is_good {
+        if user.disabled || !is_good(&session, now) {
             return Ok(None);
         }
         Ok(Some(grants_of(&user.grants, &places)?.1))
@@ -215,13 +238,14 @@ impl Server {
         Ok(self.not_proved(&why, from).await)
     }
 
-    async fn note_log_in(&self, user: &str, from: IpAddr) -> Result<(), ServerError> {
+    async fn note_log_in(&self, user: &str, from: IpAddr, by: &str) -> Result<(), ServerError> {
+        let detail = format!("from {} {by}", from.to_canonical());
         let entry = simsim_catalog::AuditEntry {
             principal: name_of_user(user),
             verb: "session.begin".to_owned(),
             object: "the console".to_owned(),
             allowed: true,
-            detail: format!("from {}", from.to_canonical()),
+            detail: detail.trim_end().to_owned(),
         };
         self.house.books.audit(entry).await
     }
@@ -241,6 +265,12 @@ impl Step {
     }
 }
 
+/// Whether a session has not ended yet.
+fn is_good(session: &ConsoleSession, now_unix_ms: i64) -> bool {
+    session.used_unix_ms > now_unix_ms - IDLE_MS
+        && session.created_unix_ms > now_unix_ms - LONGEST_MS
+}
+
 fn is_locked(user: &User, now_unix_ms: i64) -> bool {
     user.locked_until_unix_ms.is_some_and(|until| until > now_unix_ms)
 }
@@ -254,6 +284,7 @@ fn known(
     let (_, grants) = grants_of(&user.grants, places)?;
     let view = SessionView {
         user: user.name.clone(),
+        provider: user.provider.clone(),
         grants: grants.clone(),
         csrf_token: csrf_token(secret),
         idle_until_unix_ms: session.used_unix_ms.saturating_add(IDLE_MS),

@@ -71,6 +71,7 @@ impl Server {
             }],
             disabled: false,
             password: Some(password.to_owned()),
+            provider: None,
         };
         // By that person's own hand: nobody else knows the password.
         let grants = Principal::local_root().grants().to_vec();

@@ -275,6 +275,13 @@ routes! {
     Delete "/sessions/{session}" "session.end" takes end_session
         => Does::Delete, among("session.list", "", "session");
     Delete "/users/{name}" "user.remove" takes delete_user => Does::Delete, by("user.show");
+    Get "/identity-providers" "identity-provider.list" plain identity_providers => whole("", "name", &["enabled"]);
+    Get "/identity-providers/{name}" "identity-provider.show" takes identity_provider => One;
+    Put "/identity-providers/{name}" "identity-provider.add" takes add_identity_provider
+        => Make { change: Some("identity-provider.change") }, by("identity-provider.show");
+    Delete "/identity-providers/{name}" "identity-provider.remove" takes delete_identity_provider
+        => Does::Delete, by("identity-provider.show");
+    Post "/identity-providers/{name}/test" "identity-provider.test" takes test_identity_provider => Act { makes: None };
     Get "/roles" "role.list" plain roles => whole("", "role", &[]);
     Get "/roles/{role}" "role.list" plain roles => Pick, among("role.list", "", "role");
     Get "/api-tokens" "api-token.list" plain api_tokens => whole("", "name", &["user", "state"]);

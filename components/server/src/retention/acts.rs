@@ -15,7 +15,8 @@ use super::judge::{Judged, label, policies, zone_error};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
-use crate::people::second_person::{self, PeopleChange};
+use crate::people::providers::ProviderAct;
+use crate::people::second_person::{self, PeopleChange, WeighedChange};
 use crate::rights::{Principal, person_of};
 
 /// How long an act waits for the second person.
@@ -48,6 +49,8 @@ pub(crate) enum Act {
     },
     /// What somebody may.
     People(PeopleChange),
+    /// By whom people sign in, and what they may then.
+    Provider(ProviderAct),
 }
 
 impl Act {
@@ -57,6 +60,7 @@ impl Act {
             Act::ReleaseHold { .. } => "saveset.hold",
             Act::ChangePool { .. } => "pool.change",
             Act::People(change) => change.verb(),
+            Act::Provider(act) => act.verb(),
         }
     }
 
@@ -231,18 +235,12 @@ fn ask(weighed: &Weighed, by: &str, now: i64) -> Result<NewApproval, ServerError
 fn weigh(act: &Act, books: &LifeBooks, asker: Asker<'_>, now: i64) -> Result<Weighed, ServerError> {
     match act {
         Act::People(change) => {
-            let (asked_by, second) = match asker {
-                Asker::First(by) => (by, None),
-                Asker::Second(approval, by) => (approval.asked_by.as_str(), Some(by)),
-            };
-            let weighed = change.weigh(books, asked_by, second)?;
-            Ok(Weighed {
-                changes: vec![weighed.change],
-                done: Done::default(),
-                needs: weighed.needs,
-                about: weighed.about,
-                act: act.clone(),
-            })
+            let (asked_by, second) = persons(asker);
+            Ok(of_people(act, change.weigh(books, asked_by, second)?))
+        }
+        Act::Provider(provider) => {
+            let (asked_by, second) = persons(asker);
+            Ok(of_people(act, provider.weigh(books, asked_by, second)?))
         }
         Act::DeleteSavesets { savesets, store, why } => {
             weigh_deletion(act, books, savesets, *store, why, asker, now)
@@ -323,6 +321,24 @@ fn weigh(act: &Act, books: &LifeBooks, asker: Asker<'_>, now: i64) -> Result<Wei
                 },
             })
         }
+    }
+}
+
+/// Who asked for an act, and who approves it.
+fn persons(asker: Asker<'_>) -> (&str, Option<&str>) {
+    match asker {
+        Asker::First(by) => (by, None),
+        Asker::Second(approval, by) => (approval.asked_by.as_str(), Some(by)),
+    }
+}
+
+fn of_people(act: &Act, weighed: WeighedChange) -> Weighed {
+    Weighed {
+        changes: vec![weighed.change],
+        done: Done::default(),
+        needs: weighed.needs,
+        about: weighed.about,
+        act: act.clone(),
     }
 }
 

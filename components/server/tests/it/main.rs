@@ -7,6 +7,7 @@ mod calls;
 mod certificates;
 mod enrolment;
 mod hosts;
+mod identity_providers;
 mod keys;
 mod liars;
 mod losses;

@@ -1,6 +1,9 @@
 //! Users, their API tokens and their sessions.
 
-use simsim_catalog::{Catalog, ConsoleSession, NewApiToken};
+use simsim_catalog::{
+    Catalog, ConsoleSession, LifeChange, NewApiToken, NewIdentity, NewProvider, NewSecret,
+    ProviderChange,
+};
 use simsim_model::Kind;
 
 use super::on;
@@ -57,7 +60,7 @@ fn users_are_added_changed_and_removed_with_all_that_is_theirs() {
     catalog.add_console_session(&[4; 32], &session("anna", 1), 8).unwrap();
     catalog.set_password("anna", "other", "user:anna").unwrap();
     assert_eq!(catalog.console_session(&[4; 32]).unwrap(), None, "as with another password");
-    assert_eq!(catalog.user("anna").unwrap().password_hash, "other");
+    assert_eq!(catalog.user("anna").unwrap().password_hash.as_deref(), Some("other"));
 
     catalog.delete_user("anna").unwrap();
     assert_eq!(catalog.delete_user("anna").unwrap_err().kind(), Kind::NotFound);
@@ -142,4 +145,89 @@ fn a_user_has_so_many_sessions_and_they_end_one_by_one_or_in_time() {
     assert_eq!(catalog.console_sessions().unwrap().len(), 1);
     catalog.forget_console_sessions(0, 501).unwrap();
     assert_eq!(catalog.console_sessions().unwrap(), []);
+}
+
+fn identity(subject: &str, name: &str, grants: &str) -> NewIdentity {
+    NewIdentity {
+        provider: "corp".to_owned(),
+        subject: subject.to_owned(),
+        name: name.to_owned(),
+        groups: "[\"ops\"]".to_owned(),
+        grants: grants.to_owned(),
+    }
+}
+
+#[test]
+fn users_of_a_provider_are_known_by_their_subject_and_never_taken_for_one_with_a_password() {
+    let Some(on) = on() else { return };
+    let (_place, catalog, _) = furnished(&on);
+    let new = NewProvider {
+        name: "corp".to_owned(),
+        document: "{}".to_owned(),
+        secret: NewSecret::Sealed(vec![7]),
+        enabled: true,
+        alone: Some("local:root".to_owned()),
+    };
+    let made = catalog.add_identity_provider(&new, 5).unwrap();
+    assert_eq!((made.secret, made.enabled), (Some(vec![7]), true));
+    assert_eq!(catalog.add_identity_provider(&new, 6).unwrap_err().kind(), Kind::Invalid);
+    catalog.set_provider_secret("corp", &NewSecret::Keep).unwrap();
+    assert_eq!(catalog.identity_provider("corp").unwrap().secret, Some(vec![7]));
+    catalog.set_provider_secret("corp", &NewSecret::None).unwrap();
+    assert_eq!(catalog.identity_provider("corp").unwrap().secret, None);
+
+    // Who is not there is made only where that was asked for.
+    let one = identity("1", "kim", "[1]");
+    assert_eq!(catalog.identity_signs_in(&one, false, 7).unwrap_err().kind(), Kind::NotFound);
+    let kim = catalog.identity_signs_in(&one, true, 8).unwrap();
+    assert_eq!((kim.name.as_str(), kim.grants.as_str()), ("kim", "[1]"));
+    assert_eq!((kim.password_hash, kim.subject.as_deref()), (None, Some("1")));
+    // The subject counts, whatever the name has become meanwhile; another one never gets that name.
+    let renamed = catalog.identity_signs_in(&identity("1", "kimberly", "[2]"), true, 9).unwrap();
+    assert_eq!((renamed.name.as_str(), renamed.grants.as_str()), ("kim", "[2]"));
+    assert_eq!(
+        catalog.identity_signs_in(&identity("2", "kim", "[]"), true, 9).unwrap_err().kind(),
+        Kind::Invalid
+    );
+    assert_eq!(catalog.user_of_subject("corp", "1").unwrap().unwrap().name, "kim");
+    assert_eq!(catalog.user_of_subject("corp", "3").unwrap(), None);
+    // A user with a password is somebody else.
+    catalog.add_user("anna", "[]", "hash", "local:root", 5).unwrap();
+    assert_eq!(
+        catalog.identity_signs_in(&identity("3", "anna", "[9]"), true, 9).unwrap_err().kind(),
+        Kind::Invalid
+    );
+    assert_eq!(catalog.user("anna").unwrap().grants, "[]");
+    // One who was announced is bound at the first time.
+    catalog.add_user_of_provider("bert", "corp", 5).unwrap();
+    assert_eq!(catalog.add_user_of_provider("bert", "corp", 5).unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(catalog.add_user_of_provider("carl", "none", 5).unwrap_err().kind(), Kind::NotFound);
+    let bert = catalog.identity_signs_in(&identity("4", "bert", "[4]"), false, 9).unwrap();
+    assert_eq!(bert.subject.as_deref(), Some("4"));
+
+    // Changed together with what its users may; where it is off, they are out.
+    catalog.add_console_session(&[3; 32], &session("kim", 1), 8).unwrap();
+    let change = |enabled| ProviderChange {
+        name: "corp".to_owned(),
+        document: "{1}".to_owned(),
+        enabled,
+        alone: None,
+        grants: vec![("kim".to_owned(), "[5]".to_owned())],
+    };
+    let apply = |change: ProviderChange| {
+        let decide = move |_: &_| ((), vec![LifeChange::Provider(change.clone())]);
+        catalog.change_lives(9, decide).unwrap();
+    };
+    apply(change(true));
+    assert_eq!(catalog.user("kim").unwrap().grants, "[5]");
+    assert!(catalog.console_session(&[3; 32]).unwrap().is_some());
+    apply(change(false));
+    assert_eq!(catalog.console_session(&[3; 32]).unwrap(), None);
+    assert_eq!(catalog.identity_provider("corp").unwrap().document, "{1}");
+    let used = catalog.delete_identity_provider("corp").unwrap_err().to_string();
+    assert!(used.contains("user 'bert', user 'kim'"), "{used}");
+    catalog.delete_user("bert").unwrap();
+    catalog.delete_user("kim").unwrap();
+    catalog.delete_identity_provider("corp").unwrap();
+    assert_eq!(catalog.delete_identity_provider("corp").unwrap_err().kind(), Kind::NotFound);
 }
