@@ -47,6 +47,7 @@ mod dump;
 mod error;
 mod events;
 mod fence;
+mod held_locks;
 mod interfaces;
 mod job;
 mod job_limits;
@@ -77,6 +78,7 @@ mod spans;
 mod sql;
 mod task_groups;
 mod tasks;
+mod tickets;
 mod tokens;
 mod trends;
 mod users;
@@ -103,6 +105,7 @@ pub use drives::Drive;
 pub use dump::TableDump;
 pub use error::CatalogError;
 pub use events::{EventRow, NewEvent};
+pub use held_locks::HeldLock;
 pub use job::{
     Job, JobEnd, JobError, JobFilter, JobKind, JobStart, NO_STORE, NewJob, RANK_FIRST, Waiting,
 };

@@ -52,6 +52,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(21, "0021", "migrations"),
     step!(22, "0022", "totals"),
     step!(23, "0023", "ages"),
+    step!(25, "0025", "locks_and_tickets"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (
