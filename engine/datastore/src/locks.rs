@@ -202,7 +202,7 @@ impl Inner {
         manifest_until: u64,
     ) -> Result<u64, DatastoreError> {
         let locks = self.locks.locks.lock();
-        let locks = locks.as_ref().map_err(unreadable)?;
+        let locks = locks.as_ref().map_err(|why| unreadable(why))?;
         Ok(locks.until.get(&saveset).copied().unwrap_or(0).max(manifest_until))
     }
 
@@ -242,7 +242,7 @@ impl Inner {
     /// Writes the list anew, durably, then makes it known here.
     fn change_locks(&self, change: impl FnOnce(&mut Locks)) -> Result<(), DatastoreError> {
         let mut locks = self.locks.locks.lock();
-        let mut changed = locks.as_ref().map_err(unreadable)?.clone();
+        let mut changed = locks.as_ref().map_err(|why| unreadable(why))?.clone();
         change(&mut changed);
         let believed = self.locks.believed_unix_s();
         if believed > changed.known_unix_s.saturating_add(KNOWN_AGE_S) {
@@ -310,15 +310,15 @@ impl Datastore {
         limit: usize,
     ) -> Result<Vec<(SavesetId, u64)>, DatastoreError> {
         let locks = self.inner.locks.locks.lock();
-        let locks = locks.as_ref().map_err(unreadable)?;
+        let locks = locks.as_ref().map_err(|why| unreadable(why))?;
         let above = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         let found = locks.until.range((above, std::ops::Bound::Unbounded));
         Ok(found.take(limit).map(|(saveset, until)| (*saveset, *until)).collect())
     }
 }
 
-fn unreadable(why: &String) -> DatastoreError {
-    DatastoreError::LocksUnknown { why: why.clone() }
+fn unreadable(why: &str) -> DatastoreError {
+    DatastoreError::LocksUnknown { why: why.to_owned() }
 }
 
 #[cfg(test)]

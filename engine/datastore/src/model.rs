@@ -23,7 +23,7 @@ use crate::{
 };
 
 const DOMAIN: DomainId = DomainId([7; 16]);
-const ROUNDS: usize = 300;
+const ROUNDS: usize = 1000;
 /// A datastore needs more than the model's threads have by default.
 const STACK_BYTES: usize = 2 << 20;
 /// A round that takes more turns than this is one in which all wait for each other.
@@ -270,6 +270,8 @@ fn gc14_at_any_time_one_process_has_a_datastore_open_and_generations_rise() {
 fn gc14_of_processes_that_lost_the_lock_only_the_one_that_came_last_commits() {
     let backups: Vec<Backup> = (1..=3).map(made).collect();
     let start = disk_with(&[]);
+    let all = Arc::new(AtomicU64::new(0));
+    let seen = all.clone();
     explore(move || {
         let disk = start.copy();
         let storage: Arc<dyn Storage> = Arc::new(Steps { disk: disk.clone(), loses_locks: true });
@@ -305,7 +307,9 @@ fn gc14_of_processes_that_lost_the_lock_only_the_one_that_came_last_commits() {
         };
         together((1..=3).map(process).collect());
         assert!(committed.load(SeqCst) <= 1);
+        all.fetch_add(committed.load(SeqCst), SeqCst);
     });
+    assert!(seen.load(SeqCst) > 0, "nobody ever committed");
 }
 
 #[test]
@@ -380,12 +384,20 @@ fn gc14_what_is_read_is_not_deleted_and_what_is_deleted_is_not_read() {
         let gone = Arc::new(AtomicBool::new(false));
         let (reader, backup, read) = (datastore.clone(), old.clone(), read.clone());
         let (deleter, was_gone, refused) = (datastore.clone(), gone.clone(), refused.clone());
+        let is_gone = gone.clone();
         let (writer, same) = (datastore.clone(), old.clone());
         together(vec![
-            Box::new(move || match backup.read(&reader.read_session(DOMAIN), 1) {
-                Ok(()) => drop(read.fetch_add(1, SeqCst)),
-                // It came too late; by halves it sees nothing.
-                Err(error) => assert_eq!(error.kind, Kind::NotFound, "{error}"),
+            Box::new(move || {
+                let session = reader.read_session(DOMAIN);
+                match backup.read(&session, 1) {
+                    Ok(()) => {
+                        step();
+                        assert!(!is_gone.load(SeqCst), "it was deleted under its reader");
+                        read.fetch_add(1, SeqCst);
+                    }
+                    // It came too late; by halves it sees nothing.
+                    Err(error) => assert_eq!(error.kind, Kind::NotFound, "{error}"),
+                }
             }),
             Box::new(move || {
                 let asked = crate::open::unix_s();
