@@ -90,6 +90,7 @@ fn detail_text(screen: &Screen, detail: &SavesetDetail) -> Result<(), Failure> {
         0 => Text::new(),
         until => Text::from(when(i64::try_from(until).unwrap_or(i64::MAX).saturating_mul(1000))),
     };
+    let owed = saveset.lock_owed_to.join(", ");
     let copies: Vec<&str> = saveset.copies.iter().map(|copy| copy.datastore.as_str()).collect();
     let base = saveset.base.map_or_else(Text::new, |base| base.to_string().into());
     screen.lines(facts(&[
@@ -103,6 +104,7 @@ fn detail_text(screen: &Screen, detail: &SavesetDetail) -> Result<(), Failure> {
         ("begun", when_exactly(saveset.scan_started_unix_ms).into()),
         ("committed", when_exactly(saveset.committed_unix_ms).into()),
         ("locked until", lock),
+        ("not told yet to", owed.into()),
         (
             "content",
             format!(

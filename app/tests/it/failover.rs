@@ -4,10 +4,12 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use simsim_testkit::compare_trees;
 
-use crate::hosts::{Daemon, server_and_rds, until};
+use crate::hosts::{Daemon, PATIENCE, server_and_rds, until};
+use crate::scenarios::Who;
+use crate::scenarios::points::{During, POINTS};
 
 struct World {
     scratch: tempfile::TempDir,
@@ -125,4 +127,116 @@ fn a_restore_whose_device_dies_midway_goes_on_with_the_next_copy() {
         assert!(text.contains(said), "{said}: {job:#}");
     }
     assert_eq!(job["progress"]["files_done"], 56, "each file once: {job:#}");
+}
+
+impl World {
+    /// Task "other" of the RDS in datastore "second" on the server, with a copy in "first" on the RDS.
+    fn turned() -> Self {
+        let mut world = Self::new();
+        let task = json!({
+            "name": "other", "client": "far", "sources": [world.source], "datastore": "second"
+        });
+        world.server.must("task.add", task);
+        let add = json!({ "name": "back", "source": "second", "target": "first", "task": "other" });
+        world.server.must("replication.add", add);
+        assert_eq!(world.server.backup("other")["state"], "finished");
+        let copied = world.server.must("replication.run", json!({ "name": "back" }));
+        assert_eq!(world.server.ended(&copied)["state"], "finished");
+        world.far.again_with(&[("SIMSIM_LOG", "info,simsim_device=debug")]);
+        world.server.until_connected("far");
+        world
+    }
+
+    /// Tickets that the catalog remembers.
+    fn tickets(&self) -> usize {
+        let script = "import sqlite3, sys\n\
+                      catalog = sqlite3.connect(sys.argv[1], timeout=30)\n\
+                      print(catalog.execute('SELECT COUNT(*) FROM tickets').fetchone()[0])";
+        let catalog = self.server.state.join("server/catalog.db");
+        let mut python = std::process::Command::new("python3");
+        let output = python.args(["-c", script]).arg(catalog).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    }
+
+    /// The server is started with this point armed, and dies there of the request.
+    fn dies_at(&mut self, point: &str, verb: &str, request: Value) -> Value {
+        self.server.again_with(&[("SIMSIM_FAILPOINTS", &format!("{point}=kill"))]);
+        self.server.until_connected("far");
+        let job = self.server.must(verb, request);
+        assert!(self.server.process.wait(PATIENCE).is_some(), "{point}: it died");
+        job
+    }
+
+    fn log(&self, job: &Value) -> String {
+        let log = self.server.must("job.log", json!({ "job": job["job"] }));
+        log["lines"].as_array().unwrap().iter().map(|line| format!("{}\n", line["line"])).collect()
+    }
+}
+
+fn points(of: During) -> Vec<&'static str> {
+    let points = POINTS.iter().filter(|one| one.3 == of && one.1 == Who::Server);
+    let points: Vec<&str> = points.map(|one| one.0).collect();
+    assert!(!points.is_empty());
+    points
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_of_a_restore_withdraws_the_tickets_of_other_copies() {
+    let mut world = World::turned();
+    // Before the client has heard of it.
+    for point in points(During::Failover) {
+        let request = json!({ "task": "other", "target": world.target("never") });
+        let job = world.dies_at(point, "restore", request);
+        assert_eq!(world.tickets(), 1, "{point}: the copy on the RDS");
+        world.server.again();
+        world.server.until_connected("far");
+        let job = world.server.ended(&job);
+        assert_eq!(job["state"], "interrupted", "{point}: {job:#}");
+        until(&format!("{point}: nothing is left of it"), || world.tickets() == 0);
+        until(&format!("{point}: the device was told"), || {
+            let said = world.far.process.output();
+            said.lines()
+                .any(|line| line.contains("ticket withdrawn") && line.contains("was_known=true"))
+        });
+    }
+    // While the client restores, which goes on with the copy on its own host.
+    world.server.must("rate.add", json!({ "host": "far", "rates": ["2MB/s"] }));
+    let request = json!({ "task": "other", "target": world.target("both") });
+    let job = world.server.must("restore", request);
+    until("some of it is there", || {
+        let shown = world.server.must("job.show", json!({ "job": job["job"] }));
+        assert!(shown["ended_unix_ms"].is_null(), "too fast: {shown:#}");
+        shown["progress"]["files_done"].as_u64().unwrap() > 5
+    });
+    world.server.process.kill();
+    assert_eq!(world.tickets(), 1);
+    world.server.again();
+    world.server.until_connected("far");
+    let job = world.server.ended(&job);
+    assert_eq!(job["state"], "finished", "{job:#}");
+    world.came_back(&world.target("both"), "over the death of the server");
+    until("nothing is left of it", || world.tickets() == 0);
+}
+
+#[test]
+fn a_healing_whose_server_dies_goes_on_to_its_check() {
+    let mut world = World::new();
+    for point in points(During::Healing) {
+        flipped(&world.target("first"));
+        let check = json!({ "datastore": "first", "depth": "structure" });
+        let job = world.server.ended(&world.server.must("datastore.verify", check.clone()));
+        assert_eq!(job["state"], "finished_with_errors", "{point}: {job:#}");
+        let heal = json!({ "name": "twice", "datastore": "first" });
+        let job = world.dies_at(point, "replication.heal", heal);
+        world.server.again();
+        world.server.until_connected("far");
+        let job = world.server.ended(&job);
+        let log = world.log(&job);
+        assert_eq!(job["state"], "finished", "{point}: {job:#}\n{log}");
+        assert!(log.contains("checking datastore 'first'"), "{point}: {log}");
+        assert_eq!(job["checked"]["damaged"], 0, "{point}: {job:#}");
+        let job = world.server.ended(&world.server.must("datastore.verify", check));
+        assert_eq!(job["state"], "finished", "{point}: {job:#}");
+    }
 }

@@ -267,6 +267,27 @@ fn what_does_not_fit_is_locked_held_or_not_proven_stays_where_it_is() {
     world.all_come_back("in the end");
 }
 
+#[test]
+fn what_the_check_of_a_migration_finds_is_healed_without_another_check() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.saved();
+    }
+    let copied = world.server.must("replication.run", json!({ "name": "away" }));
+    assert_eq!(world.server.ended(&copied)["state"], "finished");
+    flipped(&world.scratch.path().join("archive"));
+    let job = world.run("old");
+    assert_eq!(job["state"], "finished_with_errors", "{job:#}\n{}", world.log(&job));
+    // Nodes above what is damaged are not taken for whole: the healing brings all of it.
+    let heal = json!({ "name": "away", "datastore": "archive" });
+    let healed = world.server.ended(&world.server.must("replication.heal", heal));
+    assert_eq!(healed["state"], "finished", "{healed:#}\n{}", world.log(&healed));
+    assert_eq!(healed["checked"]["damaged"], 0, "{healed:#}");
+    world.moved("after the healing");
+    world.finished("after the healing");
+    world.all_come_back("after the healing");
+}
+
 /// At no point has a backup no place: the manifest of the copy is there before that of the original goes.
 fn nothing_is_lost(world: &World, what: &str) {
     assert!(world.manifests("main") >= 1, "{what}: the newest");

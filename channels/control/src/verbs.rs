@@ -268,6 +268,10 @@ verbs! {
     96 "prove-savesets" ProveSavesets => ProveSavesetsReply;
     /// Device: checks what was checked longest ago.
     97 "scrub-datastore" ScrubDatastore => ScrubDatastoreReply;
+    /// Device: locks savesets for longer.
+    98 "extend-locks" ExtendLocks => ExtendLocksReply;
+    /// Device: locks that are later than their manifests say.
+    99 "list-locks" ListLocks => ListLocksReply;
     /// Client: restores into a scratch place and compares.
     100 "run-drill" RunDrill => RunDrillReply;
     /// Client: runs a command of its owner.

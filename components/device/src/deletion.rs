@@ -1,11 +1,12 @@
 //! Deleting savesets for the server.
 //!
-//! The datastore is the judge: its manifest's lock, its readers, its clock. Each saveset is deleted or
+//! The datastore is the judge: its manifest's lock, the locks that it was told later, its readers, its clock. Each saveset is deleted or
 //! kept by itself, so that one that is being read holds up no other. What is gone already is as good as
 //! deleted: the server may have died before it heard the answer, or this device before it gave it.
 
 use simsim_control::verbs::{
-    DELETE_SAVESETS_MAX, DeleteSavesets, DeleteSavesetsReply, KeptSaveset,
+    DELETE_SAVESETS_MAX, DeleteSavesets, DeleteSavesetsReply, ExtendLocks, ExtendLocksReply,
+    KeptSaveset, ListLocks, ListLocksReply, SavesetLock,
 };
 use simsim_datastore::DatastoreError;
 use simsim_model::{Kind, SavesetId};
@@ -36,7 +37,13 @@ pub(crate) fn delete(
             Ok(()) => break,
             Err(error) => match &error {
                 DatastoreError::SavesetLocked { saveset, .. }
-                | DatastoreError::SavesetInUse { saveset } => {
+                | DatastoreError::ClockAhead { saveset, .. } => {
+                    // For this host's own log: whoever asked may say otherwise in theirs.
+                    tracing::warn!(%saveset, %error, "asked to delete what is locked: refused");
+                    reply.kept.push(kept(*saveset, &error));
+                    *saveset
+                }
+                DatastoreError::SavesetInUse { saveset } => {
                     reply.kept.push(kept(*saveset, &error));
                     *saveset
                 }
@@ -73,4 +80,43 @@ pub(crate) fn delete(
 
 fn kept(saveset: SavesetId, error: &DatastoreError) -> KeptSaveset {
     KeptSaveset { saveset, kind: error.kind(), message: error.to_string() }
+}
+
+/// Locks in one page of [`list_locks`].
+const LOCKS_PAGE: usize = 1000;
+
+/// Locks savesets for longer. What is not here is named, and holds up no other.
+pub(crate) fn extend_locks(
+    lease: &Lease,
+    request: &ExtendLocks,
+) -> Result<ExtendLocksReply, DeviceError> {
+    if request.locks.len() > DELETE_SAVESETS_MAX {
+        return Err(DeviceError::Request("more savesets than one request may name"));
+    }
+    let wanted: Vec<(SavesetId, u64)> =
+        request.locks.iter().map(|lock| (lock.saveset, lock.until_unix_s)).collect();
+    let mut reply = ExtendLocksReply::default();
+    for (saveset, held) in lease.datastore.extend_locks(&wanted)? {
+        match held {
+            Some(until_unix_s) => {
+                tracing::info!(%saveset, until_unix_s, "saveset locked");
+                reply.held.push(SavesetLock { saveset, until_unix_s });
+            }
+            None => reply.unknown.push(saveset),
+        }
+    }
+    simsim_model::failpoint::hit("device.locks_extended");
+    Ok(reply)
+}
+
+/// Locks that were extended here.
+pub(crate) fn list_locks(
+    lease: &Lease,
+    request: &ListLocks,
+) -> Result<ListLocksReply, DeviceError> {
+    let mut found = lease.datastore.extended_locks(request.after, LOCKS_PAGE + 1)?;
+    let more = found.len() > LOCKS_PAGE;
+    found.truncate(LOCKS_PAGE);
+    let lock = |(saveset, until_unix_s)| SavesetLock { saveset, until_unix_s };
+    Ok(ListLocksReply { locks: found.into_iter().map(lock).collect(), more })
 }

@@ -233,6 +233,8 @@ impl Device {
             | Request::ListDomains(_)
             | Request::SetDrives(_)
             | Request::DeleteSavesets(_)
+            | Request::ExtendLocks(_)
+            | Request::ListLocks(_)
             | Request::SetRates(_) => {
                 let (device, request) = (Arc::clone(self), request.clone());
                 let work = move || device.answer(&request);
@@ -263,12 +265,19 @@ impl Device {
             Request::DeleteSavesets(request) => {
                 deletion::delete(&self.shelf.lend(request.store)?, request)?.into()
             }
+            Request::ExtendLocks(request) => {
+                deletion::extend_locks(&self.shelf.lend(request.store)?, request)?.into()
+            }
+            Request::ListLocks(request) => {
+                deletion::list_locks(&self.shelf.lend(request.store)?, request)?.into()
+            }
             Request::SetRates(request) => {
                 self.throttle.set(rates::limits_of(request)?);
                 SetRatesReply {}.into()
             }
             Request::RevokeTransfer(request) => {
                 let was_known = self.grants.revoke(&request.transfer);
+                tracing::debug!(transfer = %request.transfer, was_known, "ticket withdrawn");
                 RevokeTransferReply { was_known }.into()
             }
             Request::TransferState(request) => {

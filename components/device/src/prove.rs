@@ -55,6 +55,10 @@ pub(crate) fn run(
             }
         }
     }
+    // Whoever heals from a copy asks for roots first: one above damage must not be taken for whole.
+    if checked.damaged > 0 {
+        lease.datastore.distrust_dependents()?;
+    }
     job.checked(checked);
     job.proven(proven);
     Ok(())

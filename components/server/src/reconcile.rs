@@ -116,6 +116,7 @@ fn make_up(house: &Arc<House>) {
                     house.unrevoked.lock().push((device, transfer));
                     continue;
                 }
+                crate::jobs::forget_ticket(&house, transfer).await;
                 // A commit that was under way when it was told has come to its end by then.
                 tokio::time::sleep(AGAIN).await;
                 if let Err(error) = device_reached(&house, device).await {
@@ -168,6 +169,15 @@ async fn device_reached(house: &Arc<House>, device: ClientId) -> Result<(), Serv
         let added = list_new(house, &line, datastore.store).await?;
         if added > 0 {
             tracing::info!(datastore = %datastore.name, added, "savesets found that were not listed");
+        }
+        // A device of an older version knows no such locks; what it is owed says so.
+        if let Err(error) = crate::retention::hear_locks(house, &line, datastore.store).await {
+            let error = error.full_message();
+            tracing::debug!(datastore = %datastore.name, %error, "the device does not say which locks it holds");
+        }
+        if let Err(error) = crate::retention::tell_locks_in(house, datastore.store).await {
+            let error = error.full_message();
+            tracing::warn!(datastore = %datastore.name, %error, "locks could not be told to their device");
         }
         if let Err(error) = crate::recovery::look_again(house, datastore.store).await {
             let error = error.full_message();

@@ -190,7 +190,7 @@ impl Catalog {
                                  WHERE saveset = ?1 AND store = ?2",
                                 params![id, store],
                             )?;
-                            for table in ["copies", "copy_lives", "copy_checks"] {
+                            for table in ["copies", "copy_lives", "copy_checks", "held_locks"] {
                                 transaction.execute(
                                     &format!(
                                         "DELETE FROM {table} WHERE saveset = ?1 AND store = ?2"

@@ -49,6 +49,8 @@ pub(crate) const TABLES: &[&str] = &[
     "migrations",
     "copy_lives",
     "copy_checks",
+    "held_locks",
+    "tickets",
     "tokens",
     "rates",
     "calendars",

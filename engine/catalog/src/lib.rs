@@ -48,6 +48,7 @@ mod dump;
 mod error;
 mod events;
 mod fence;
+mod held_locks;
 mod identity_providers;
 mod interfaces;
 mod job;
@@ -80,6 +81,7 @@ mod spans;
 mod sql;
 mod task_groups;
 mod tasks;
+mod tickets;
 mod tokens;
 mod trends;
 mod users;
@@ -107,6 +109,7 @@ pub use drives::Drive;
 pub use dump::TableDump;
 pub use error::CatalogError;
 pub use events::{EventRow, NewEvent};
+pub use held_locks::HeldLock;
 pub use identity_providers::{IdentityProvider, NewIdentity, NewProvider, ProviderChange};
 pub use job::{
     Job, JobEnd, JobError, JobFilter, JobKind, JobStart, NO_STORE, NewJob, RANK_FIRST, Waiting,

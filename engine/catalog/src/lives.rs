@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::cells::{Cells, count_cell};
 use crate::copy_lives::copy_lives;
 use crate::deletions::{self, Deletion, NewDeletion};
+use crate::held_locks::held_locks;
 use crate::pools::{self, Pool};
 use crate::savesets::{self, Saveset};
 use crate::sql::Session;
@@ -46,8 +47,13 @@ pub struct Life {
     pub eol_unix_s: Option<i64>,
     /// A copy whose pool or EOL a migration gave it: its task's EOL is not its.
     pub own_life: bool,
-    /// Of manifest and extension the later one; 0: none.
+    /// Of manifest, extension and what its device holds the latest; 0: none.
     pub lock_until_unix_s: u64,
+    /// Until when its device keeps it, by manifest or by its own word, whatever a server says; 0: it
+    /// does not.
+    pub held_until_unix_s: u64,
+    /// Why its device does not hold the lock that it is owed.
+    pub lock_trouble: Option<String>,
     pub hold: Option<Hold>,
     pub check: LastCheck,
     pub checked_unix_ms: Option<i64>,
@@ -244,6 +250,7 @@ impl Catalog {
 fn lives(catalog: &Session<'_>) -> Result<Vec<Life>, CatalogError> {
     let checks = Checks::read(catalog)?;
     let own = copy_lives(catalog)?;
+    let mut locks = held_locks(catalog)?;
     let mut pending: HashMap<(SavesetId, StoreId), Deletion> = HashMap::new();
     for deletion in deletions::pending(catalog)? {
         pending.insert((deletion.saveset, deletion.store), deletion);
@@ -291,6 +298,8 @@ fn lives(catalog: &Session<'_>) -> Result<Vec<Life>, CatalogError> {
         let pool = own.and_then(|own| own.pool.clone()).or(pool);
         // Of an EOL that a person gave the backup, and that of the copy, the later one counts.
         eol_unix_s = eol_unix_s.max(own.and_then(|own| own.eol_unix_s));
+        let held = locks.remove(&(saveset.saveset, store)).unwrap_or_default();
+        let held_until_unix_s = saveset.lock_until_unix_s.max(held.until_unix_s);
         lives.push(Life {
             store,
             number: cells.count("number")?,
@@ -300,7 +309,9 @@ fn lives(catalog: &Session<'_>) -> Result<Vec<Life>, CatalogError> {
             pool: pool.unwrap_or_else(|| pools::DEFAULT_POOL.to_owned()),
             eol_unix_s,
             own_life: own.is_some(),
-            lock_until_unix_s: saveset.lock_until_unix_s.max(cells.count("extended_until")?),
+            lock_until_unix_s: held_until_unix_s.max(cells.count("extended_until")?),
+            held_until_unix_s,
+            lock_trouble: held.trouble,
             hold,
             check,
             checked_unix_ms,

@@ -53,6 +53,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(22, "0022", "totals"),
     step!(23, "0023", "ages"),
     step!(24, "0024", "lists"),
+    step!(25, "0025", "locks_and_tickets"),
     step!(26, "0026", "identity_providers"),
 ];
 

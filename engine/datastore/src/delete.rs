@@ -7,7 +7,7 @@
 use simsim_model::{Kind, SavesetId, failpoint};
 
 use crate::manifests::manifest_key;
-use crate::open::{Inner, unix_ns};
+use crate::open::{Inner, unix_s};
 use crate::tombstones::Tombstones;
 use crate::{Datastore, DatastoreError};
 
@@ -17,8 +17,10 @@ pub const CLOCKS_APART_MAX_S: u64 = 3600;
 impl Datastore {
     /// Deletes savesets, all of them or none. `asked_unix_s` is the clock of who asks.
     ///
-    /// Errors: `NotFound` names one that is not here. `Denied`: one is locked for longer than now, or the
-    /// clocks of the two hosts differ by more than an hour, so that one of them may have jumped (GC13).
+    /// Errors: `NotFound` names one that is not here. `Denied`: one is locked for longer than now by its
+    /// manifest or by [`Self::extend_locks`], or the clock here is further ahead than can be believed, or
+    /// the clocks of the two hosts differ by more than an hour, so that one of them may have jumped (GC13).
+    /// `Corrupt`: nobody can tell what is locked.
     /// `Busy`: one is being read.
     pub fn delete_savesets(
         &self,
@@ -27,7 +29,8 @@ impl Datastore {
     ) -> Result<(), DatastoreError> {
         let inner = &self.inner;
         inner.check_writable()?;
-        let ours = u64::try_from(unix_ns() / 1_000_000_000).unwrap_or(0);
+        inner.note_the_time();
+        let ours = unix_s();
         if ours.abs_diff(asked_unix_s) > CLOCKS_APART_MAX_S {
             return Err(DatastoreError::ClocksApart { ours, theirs: asked_unix_s });
         }
@@ -36,10 +39,7 @@ impl Datastore {
         let mut sequences = Vec::with_capacity(savesets.len());
         for saveset in savesets {
             let manifest = self.manifest(*saveset)?;
-            if manifest.lock_until_unix_s > ours.min(asked_unix_s) {
-                let until_unix_s = manifest.lock_until_unix_s;
-                return Err(DatastoreError::SavesetLocked { saveset: *saveset, until_unix_s });
-            }
+            inner.check_lock(*saveset, manifest.lock_until_unix_s, asked_unix_s)?;
             sequences.push((*saveset, manifest.sequence));
         }
         // Held until they are unknown: whoever comes to read one finds it, or does not.
@@ -59,6 +59,7 @@ impl Datastore {
         for saveset in savesets {
             inner.delete_manifest(*saveset)?;
         }
+        inner.forget_locks(savesets);
         Ok(())
     }
 }

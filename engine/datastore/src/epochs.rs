@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 /// How often a wait asks whether it is to go on.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);

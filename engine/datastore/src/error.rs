@@ -46,6 +46,14 @@ pub enum DatastoreError {
         "saveset {saveset} is locked until {until_unix_s} (seconds since 1970): nobody can delete it before"
     )]
     SavesetLocked { saveset: SavesetId, until_unix_s: u64 },
+    #[error(
+        "saveset {saveset} is locked until {until_unix_s}: the clock here says {ours}, but by what this datastore knew of the time it is believed up to {believed} only (seconds since 1970); if it is right, start this host's RDS again, which believes it for 30 days more each time"
+    )]
+    ClockAhead { saveset: SavesetId, until_unix_s: u64, ours: u64, believed: u64 },
+    #[error(
+        "which savesets are locked cannot be read ({why}), so nothing is deleted: put one of the objects locks.1 to locks.3 of this datastore back from a copy of it"
+    )]
+    LocksUnknown { why: String },
     #[error("saveset {saveset} is being read: delete it when that has ended")]
     SavesetInUse { saveset: SavesetId },
     #[error(
@@ -91,11 +99,12 @@ impl DatastoreError {
             | DatastoreError::SavesetInUse { .. }
             | DatastoreError::AtWork { .. } => Kind::Busy,
             DatastoreError::SavesetLocked { .. }
+            | DatastoreError::ClockAhead { .. }
             | DatastoreError::ClocksApart { .. }
             | DatastoreError::OverBudget { .. } => Kind::Denied,
-            DatastoreError::NodeGone { .. } | DatastoreError::ManifestUnknown { .. } => {
-                Kind::Corrupt
-            }
+            DatastoreError::NodeGone { .. }
+            | DatastoreError::ManifestUnknown { .. }
+            | DatastoreError::LocksUnknown { .. } => Kind::Corrupt,
             DatastoreError::Stopped => Kind::Cancelled,
             DatastoreError::ReadOnly { kind, .. } | DatastoreError::SessionFailed { kind, .. } => {
                 *kind

@@ -10,6 +10,8 @@
 //! domains/<domain>.1-.3  wrapped keys
 //! quarantine             what failed a check; no dedup hit
 //! tombstones.1 .2 .3     what was deleted, though packs tell of it
+//! locks.1 .2 .3          locks that were extended, and what is known of the time
+//! set-aside/<hash>       what a repair wrote over, and where it lay
 //! reserve                given back when the volume is full
 //! ```
 //! The way to a durable saveset is one line: packs, then index, then fence, then manifest, then
@@ -28,8 +30,11 @@ mod error;
 mod fence;
 mod gc;
 mod index;
+mod locks;
 mod manifests;
 mod mend;
+#[cfg(test)]
+mod model;
 mod open;
 mod pack_table;
 mod pack_writer;
@@ -40,8 +45,10 @@ mod reread;
 mod room;
 mod root;
 mod scrub;
+mod set_aside;
 mod slots;
 mod state;
+mod sync;
 mod tombstones;
 mod verify;
 mod write_session;

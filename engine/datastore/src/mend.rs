@@ -14,6 +14,7 @@ use simsim_model::{Kind, Name};
 
 use crate::index::{CONTENT_WRONG, UNKNOWN_LOSS, WHOLE_PACK};
 use crate::pack_table::{self, pack_key};
+use crate::set_aside::set_aside;
 use crate::{Datastore, DatastoreError};
 
 /// Places that are looked at for one damaged segment.
@@ -94,6 +95,7 @@ impl Datastore {
             let start = usize::try_from(listed.offset).unwrap_or(usize::MAX);
             let place = image.get_mut(start..start.saturating_add(good.len()));
             let Some(place) = place else { continue };
+            set_aside(storage, &key, listed.offset, place)?;
             place.copy_from_slice(&good);
             mended += 1;
         }

@@ -7,7 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
 use simsim_format::{PackSegment, SegmentView, random_bytes};
 use simsim_model::limits::SEGMENT_BYTES_MAX;
 use simsim_model::{CutParameters, DomainId, Kind, Name, SavesetId, SegmentPlace, StoreId};
@@ -15,12 +14,14 @@ use simsim_storage::{Lock, Storage};
 
 use crate::epochs::Epochs;
 use crate::index::{Index, Merger, WHOLE_PACK};
+use crate::locks::LockBook;
 use crate::manifests::Savesets;
 use crate::pack_table::pack_key;
 use crate::reread::Doubtful;
 use crate::room::Room;
 use crate::root::{Root, name_fits, read_copies};
 use crate::scrub::Dates;
+use crate::sync::{Mutex, RwLock};
 use crate::tombstones::Tombstones;
 use crate::write_session::{SessionOptions, WriteSession};
 use crate::{DatastoreError, ReadSession, fence, quarantine};
@@ -108,6 +109,8 @@ pub(crate) struct Inner {
     pub(crate) tombstones: Mutex<Arc<Tombstones>>,
     /// Held while garbage is collected, or the index is rebuilt, or packs are mended.
     pub(crate) maintenance: Mutex<()>,
+    /// Locks that were extended, and what is known of the time.
+    pub(crate) locks: LockBook,
     /// Savesets that are being read, and by how many.
     pub(crate) readers: Mutex<HashMap<SavesetId, usize>>,
     _lock: Box<dyn Lock>,
@@ -183,6 +186,7 @@ impl Datastore {
         let (index, findings) =
             Index::open(storage.clone(), root.store, filters, tombstones.clone())?;
         let mut savesets = Savesets::read(&*storage, root.store, &index.misreads)?;
+        let locks = LockBook::open(&*storage);
         // Numbers are given out once, also those of savesets that are deleted.
         let last = tombstones.deleted.values().max().copied().unwrap_or(0);
         savesets.last_sequence = savesets.last_sequence.max(last);
@@ -212,6 +216,7 @@ impl Datastore {
             epochs: Arc::default(),
             tombstones: Mutex::new(tombstones),
             maintenance: Mutex::new(()),
+            locks,
             readers: Mutex::default(),
             _lock: lock,
         };
@@ -220,6 +225,9 @@ impl Datastore {
             inner.turn_read_only_if_pending(&error);
         }
         inner.ensure_reserve(options.reserve_bytes);
+        if inner.check_writable().is_ok() {
+            inner.note_the_time();
+        }
         quarantine::save_losses(&inner);
         inner.merger.nudge();
         Ok(Datastore { inner: Arc::new(inner) })
@@ -234,6 +242,7 @@ impl Datastore {
     pub fn close(self) -> Result<(), DatastoreError> {
         self.inner.check_writable()?;
         quarantine::save_losses(&self.inner);
+        self.inner.note_the_time();
         self.inner.index.flush()
     }
 
@@ -458,6 +467,11 @@ impl Inner {
 
 fn holder() -> String {
     format!("process {}", std::process::id())
+}
+
+/// Seconds since 1970 by this host's clock.
+pub(crate) fn unix_s() -> u64 {
+    u64::try_from(unix_ns() / 1_000_000_000).unwrap_or(0)
 }
 
 /// Nanoseconds since 1970 by this host's clock.

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use simsim_model::limits::{NAMES_PER_REQUEST_MAX, PLACES_PER_REQUEST_MAX};
 use simsim_model::{DomainId, Kind, Name, RestoreSession, SavesetId, SegmentPlace, SessionError};
 use simsim_storage::StorageError;
 
 use crate::epochs::Presence;
+use crate::sync::Mutex;
 use crate::{Datastore, DatastoreError};
 
 /// Reads savesets of one domain. While it is open, none that it has opened can be deleted, and what a

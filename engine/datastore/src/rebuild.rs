@@ -1,11 +1,16 @@
 //! Rebuilding from packs: the index, and manifests that are gone or damaged.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use simsim_format::{Manifest, SegmentView};
+use simsim_model::Name;
 
+use crate::error::shows_loss;
+use crate::index::PackSum;
 use crate::manifests::manifest_key;
 use crate::pack_table::{self, PackTable, pack_key};
+use crate::set_aside::set_aside;
 use crate::{Datastore, DatastoreError, quarantine};
 
 /// What a rebuild found.
@@ -64,6 +69,9 @@ impl Datastore {
         let mut packs = pack_table::list(&*inner.storage)?;
         let tombstones = inner.tombstones();
         packs.retain(|pack, _| !tombstones.doomed.contains(pack));
+        if let Some(report) = self.right_already(&packs, copies)? {
+            return Ok(report);
+        }
         // The new index will not tell of packs that are gone.
         if inner.index.packs().iter().any(|(pack, bytes)| packs.get(pack) != Some(bytes)) {
             quarantine::remember_loss(inner)?;
@@ -86,6 +94,48 @@ impl Datastore {
         }
         inner.index.delete_replaced();
         Ok(report)
+    }
+
+    /// Is the index what all packs say, and nothing known to be damaged? Then a rebuild changes nothing
+    /// (REP01), and this is its report.
+    fn right_already(
+        &self,
+        packs: &HashMap<Name, u64>,
+        copies: &mut Vec<CopyPlace>,
+    ) -> Result<Option<RebuildReport>, DatastoreError> {
+        let inner = &self.inner;
+        let tombstones = inner.tombstones();
+        let known: HashMap<Name, u64> = inner.index.packs().into_iter().collect();
+        let is_known = known == *packs && inner.damaged_packs.lock().is_empty();
+        if !is_known || tombstones.purge_pending {
+            return Ok(None);
+        }
+        let Some(mut sums) = inner.index.sums()? else { return Ok(None) };
+        let (storage, store) = (&*inner.storage, inner.root.store);
+        let mut report = RebuildReport::default();
+        let mut found = Vec::new();
+        for (pack, bytes) in packs {
+            let read =
+                pack_table::read_surely(storage, store, *pack, *bytes, &inner.index.misreads);
+            let mut table = match read {
+                Ok(table) if table.damaged.is_empty() => table,
+                Err(error) if !error.shows_loss() => return Err(error),
+                _ => return Ok(None),
+            };
+            table.bury(*pack, &tombstones);
+            if sums.remove(pack).unwrap_or_default() != PackSum::of(&table.segments) {
+                return Ok(None);
+            }
+            report.packs += 1;
+            report.segments += table.segments.len() as u64;
+            report.items += table.segments.iter().map(|s| s.names.len() as u64).sum::<u64>();
+            found.extend(copies_in(*pack, &table));
+        }
+        if !sums.is_empty() {
+            return Ok(None);
+        }
+        copies.extend(found);
+        Ok(Some(report))
     }
 
     fn table_or_salvage(
@@ -148,6 +198,11 @@ impl Datastore {
         for (_, _, copy) in found {
             let Some(manifest) = self.lost_manifest(copy)? else { continue };
             let key = manifest_key(manifest.saveset);
+            match inner.storage.get(&key) {
+                Ok(damaged) => set_aside(&*inner.storage, &key, 0, &damaged)?,
+                Err(error) if shows_loss(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
             inner.storage.replace(&key, &manifest.encode())?;
             inner.savesets.lock().add(manifest.sequence, manifest.saveset);
             written += 1;

@@ -7,13 +7,13 @@
 
 use std::collections::VecDeque;
 
-use parking_lot::Mutex;
 use simsim_model::Kind;
 use simsim_storage::Storage;
 
 use crate::DatastoreError;
 use crate::error::shows_loss;
 use crate::index::RunError;
+use crate::sync::Mutex;
 
 /// How often something is read before it counts as damaged.
 pub(crate) const READS_MAX: u32 = 3;

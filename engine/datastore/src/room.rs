@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 /// What a name of an open pack takes: in the set that answers `has`, and in the list for the index.
 pub const NAME_BYTES: usize = 128;

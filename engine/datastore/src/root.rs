@@ -10,6 +10,7 @@ use simsim_model::{CutParameters, StoreId};
 use simsim_storage::Storage;
 
 use crate::DatastoreError;
+use crate::set_aside::set_aside;
 
 const MAGIC: [u8; 8] = *b"SIMSIMST";
 const VERSION: u16 = 1;
@@ -112,14 +113,26 @@ pub(crate) fn read_copies<T>(
     if heal && best < 3 {
         for copy in 1..=3 {
             let key = format!("{base}.{copy}");
-            if storage.get(&key).ok().as_ref() != Some(&bytes)
-                && let Err(error) = storage.replace(&key, &bytes)
-            {
+            if let Err(error) = write_anew(storage, &key, &bytes) {
                 tracing::warn!(%key, %error, "a damaged copy could not be written anew");
             }
         }
     }
     Ok(Some(value))
+}
+
+/// Writes a copy anew that is not these bytes; what was in its place is set aside.
+pub(crate) fn write_anew(
+    storage: &dyn Storage,
+    key: &str,
+    bytes: &[u8],
+) -> Result<(), DatastoreError> {
+    match storage.get(key) {
+        Ok(there) if there == bytes => return Ok(()),
+        Ok(there) => set_aside(storage, key, 0, &there)?,
+        Err(_) => {}
+    }
+    Ok(storage.replace(key, bytes)?)
 }
 
 /// Writes the three copies, each durable before the next.

@@ -14,11 +14,11 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
 use simsim_format::Cursor;
 use simsim_model::{Kind, Name, failpoint};
 use simsim_storage::Storage;
 
+use crate::sync::Mutex;
 use crate::verify::{Found, SegmentCheck, VerifyProgress, VerifyReport};
 use crate::{Datastore, DatastoreError, quarantine};
 

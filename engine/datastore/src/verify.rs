@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use simsim_format::{PackSegment, SegmentKind, SegmentView};
 use simsim_model::{Name, SegmentPlace};
 
@@ -13,6 +12,7 @@ use crate::index::{CONTENT_WRONG, IndexSegment, WHOLE_PACK};
 use crate::manifests::manifest_key;
 use crate::pack_table::{self, pack_key};
 use crate::reread::READS_MAX;
+use crate::sync::Mutex;
 use crate::{Datastore, DatastoreError, quarantine};
 
 /// Looks into a segment whose checksum is right: what it says is wrong with it, if anything.
@@ -449,6 +449,16 @@ impl Datastore {
         // Also what a collection that runs has in view: those who were there before it rely on it.
         let known = self.has_since(view.domain, &references, 0)?;
         Ok(references.into_iter().zip(known).find(|(_, known)| !known).map(|(name, _)| name))
+    }
+
+    /// What single reads have found damaged is no dedup hit; with this neither is a node above it, so that a copy of
+    /// the tree brings all of it again. Reads all node segments, and writes down what is distrusted.
+    pub fn distrust_dependents(&self) -> Result<(), DatastoreError> {
+        if self.inner.index.distrusted().is_empty() {
+            return Ok(());
+        }
+        self.distrust_above(&self.inner.index.packs(), &mut VerifyReport::default())?;
+        quarantine::write(&self.inner)
     }
 
     /// Distrusts nodes whose references are lost, then those above them: passes over all node

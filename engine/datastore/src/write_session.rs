@@ -10,7 +10,6 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
 use simsim_format::{SegmentKind, SegmentView};
 use simsim_model::limits::NAMES_PER_REQUEST_MAX;
 use simsim_model::{
@@ -23,6 +22,7 @@ use crate::open::unix_ns;
 use crate::pack_writer::PackWriter;
 use crate::read_session::check_count;
 use crate::room::{Claim, WAITING_OF_ONE_BYTES_MAX};
+use crate::sync::{Condvar, Mutex};
 use crate::{Datastore, DatastoreError, ReadSession, quarantine};
 
 /// Segment numbers that may be ahead of the first missing one.

@@ -6,9 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use simsim_format::{Manifest, SegmentKind, SegmentView};
-use simsim_model::{
-    DomainId, Name, Progress, RestoreSession, SavesetId, SegmentPlace, SessionError,
-};
+use simsim_model::{DomainId, Name, Progress, RestoreSession, SavesetId, SegmentPlace};
 
 use crate::MoverError;
 
@@ -29,7 +27,8 @@ pub struct WholeReport {
     pub names: u64,
     /// Bytes of the segments that were read.
     pub bytes: u64,
-    /// The first thing that is missing or damaged. The check of the saveset ends there.
+    /// The first thing that is missing or damaged. The check goes on, so that whoever reads for it meets all the
+    /// rest, and knows of it from then on.
     pub damaged: Option<String>,
 }
 
@@ -50,11 +49,7 @@ pub fn whole(
         return Ok(WholeReport { damaged, ..WholeReport::default() });
     }
     let mut look = Look { session, domain, covered, progress, report: WholeReport::default() };
-    match look.below(manifest.root) {
-        Ok(()) => {}
-        Err(Stop::Damaged(what)) => look.report.damaged = Some(what),
-        Err(Stop::Error(error)) => return Err(error),
-    }
+    look.below(manifest.root)?;
     Ok(look.report)
 }
 
@@ -66,19 +61,12 @@ struct Look<'a> {
     report: WholeReport,
 }
 
-enum Stop {
-    Damaged(String),
-    Error(MoverError),
-}
-
-impl From<SessionError> for Stop {
-    fn from(error: SessionError) -> Self {
-        Stop::Error(error.into())
-    }
-}
-
 impl Look<'_> {
-    fn below(&mut self, root: Name) -> Result<(), Stop> {
+    fn damage(&mut self, what: String) {
+        self.report.damaged.get_or_insert(what);
+    }
+
+    fn below(&mut self, root: Name) -> Result<(), MoverError> {
         let mut open = vec![root];
         let mut chunks: HashSet<Name> = HashSet::new();
         while !open.is_empty() {
@@ -86,7 +74,7 @@ impl Look<'_> {
             let mut names = open.split_off(from);
             names.retain(|name| self.covered.nodes.insert(*name));
             for (place, names) in self.places(&names)? {
-                let view = self.segment(place, SegmentKind::Nodes)?;
+                let Some(view) = self.segment(place, SegmentKind::Nodes)? else { continue };
                 let wanted: HashSet<Name> = names.into_iter().collect();
                 let mut met = 0;
                 for (_, refs) in view.node_refs().filter(|(item, _)| wanted.contains(&item.name)) {
@@ -95,7 +83,7 @@ impl Look<'_> {
                     chunks.extend(refs.chunks());
                 }
                 if met < wanted.len() {
-                    return Err(not_in_it(place));
+                    self.damage(not_in_it(place));
                 }
                 if chunks.len() >= BATCH {
                     self.chunks(std::mem::take(&mut chunks))?;
@@ -105,29 +93,30 @@ impl Look<'_> {
         self.chunks(chunks)
     }
 
-    fn chunks(&mut self, names: HashSet<Name>) -> Result<(), Stop> {
+    fn chunks(&mut self, names: HashSet<Name>) -> Result<(), MoverError> {
         let names: Vec<Name> = names.into_iter().collect();
         for (place, names) in self.places(&names)? {
             if self.covered.segments.contains(&place) {
                 continue;
             }
-            let view = self.segment(place, SegmentKind::Data)?;
+            let Some(view) = self.segment(place, SegmentKind::Data)? else { continue };
             let there: HashSet<Name> = view.items.iter().map(|item| item.name).collect();
             if !names.iter().all(|name| there.contains(name)) {
-                return Err(not_in_it(place));
+                self.damage(not_in_it(place));
             }
         }
         Ok(())
     }
 
     /// The segments that hold these names, in the order in which they lie, each with the names.
-    fn places(&mut self, names: &[Name]) -> Result<BTreeMap<SegmentPlace, Vec<Name>>, Stop> {
+    fn places(&mut self, names: &[Name]) -> Result<BTreeMap<SegmentPlace, Vec<Name>>, MoverError> {
         let mut places: BTreeMap<SegmentPlace, Vec<Name>> = BTreeMap::new();
         for part in names.chunks(BATCH) {
             let found = self.session.locate(part)?;
             for (at, name) in part.iter().enumerate() {
                 let Some(place) = found.get(at).copied().flatten() else {
-                    return Err(Stop::Damaged(format!("{name} is not in the datastore")));
+                    self.damage(format!("{name} is not in the datastore"));
+                    continue;
                 };
                 places.entry(place).or_default().push(*name);
             }
@@ -136,34 +125,45 @@ impl Look<'_> {
         Ok(places)
     }
 
-    /// Reads a segment; parsing it holds it against its checksum.
-    fn segment(&mut self, place: SegmentPlace, kind: SegmentKind) -> Result<SegmentView, Stop> {
+    /// Reads a segment; parsing it holds it against its checksum. `None`: it is damaged.
+    fn segment(
+        &mut self,
+        place: SegmentPlace,
+        kind: SegmentKind,
+    ) -> Result<Option<SegmentView>, MoverError> {
         if self.progress.is_cancelled() {
-            return Err(Stop::Error(MoverError::Cancelled));
+            return Err(MoverError::Cancelled);
         }
         let at = || format!("the segment at {} of pack {}", place.offset, place.pack);
         let bytes = self.session.get(&[place])?.into_iter().next().flatten();
         let Some(bytes) = bytes else {
-            return Err(Stop::Damaged(format!("{} cannot be read", at())));
+            self.damage(format!("{} cannot be read", at()));
+            return Ok(None);
         };
         let length = bytes.len() as u64;
-        let view = SegmentView::parse(bytes)
-            .map_err(|error| Stop::Damaged(format!("{}: {error}", at())))?;
+        let view = match SegmentView::parse(bytes) {
+            Ok(view) => view,
+            Err(error) => {
+                self.damage(format!("{}: {error}", at()));
+                return Ok(None);
+            }
+        };
         if view.kind != kind || view.domain != self.domain {
-            return Err(Stop::Damaged(format!("{} is another one than the index says", at())));
+            self.damage(format!("{} is another one than the index says", at()));
+            return Ok(None);
         }
         if self.covered.segments.insert(place) {
             self.report.segments += 1;
             self.report.bytes += length;
             self.progress.add(|p| &p.bytes_read, length);
         }
-        Ok(view)
+        Ok(Some(view))
     }
 }
 
-fn not_in_it(place: SegmentPlace) -> Stop {
-    Stop::Damaged(format!(
+fn not_in_it(place: SegmentPlace) -> String {
+    format!(
         "the segment at {} of pack {} does not hold what the index says",
         place.offset, place.pack
-    ))
+    )
 }

@@ -69,6 +69,8 @@ fn life_of(life: &LifeView) -> Markup {
         p { (life.explained) }
         @if let Some(hold) = &life.hold { p { (badge(Tone::Warn, t("legal hold"))) " " (hold.why) " " span.quiet { (hold.by) ", " (when(hold.since_unix_ms)) } } }
         @if let Some(deletion) = &life.deletion { p { (tf("Deleted because: {}", &[&deletion.why])) " " span.quiet { (deletion.asked_by) ", " (when(deletion.decided_unix_ms)) } @if let Some(trouble) = &deletion.trouble { " " (trouble) } } }
+        @if life.lock_until_unix_s > life.held_until_unix_s { p { (badge(Tone::Warn, t("lock not told to its device yet"))) @if let Some(trouble) = &life.lock_trouble { " " (trouble) } } }
+        @else if life.lock_until_unix_s > 0 { p { (badge(Tone::Good, t("locked"))) " " (t("Its device keeps it by itself until")) " " (when(i64::try_from(life.held_until_unix_s).unwrap_or(i64::MAX).saturating_mul(1000))) } }
         p.quiet { (tf("Pool {}", &[&life.pool])) " · " (t("expires ")) (when_or(life.until_unix_ms, t("not by time"))) }
     }
 }

@@ -6,6 +6,7 @@ mod deletions;
 mod firewall;
 mod full_disk;
 mod kills;
+mod locks;
 pub mod points;
 mod silence;
 

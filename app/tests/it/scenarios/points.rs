@@ -26,6 +26,12 @@ pub enum During {
     Notice,
     /// Savesets are deleted: `deletions`.
     Deletion,
+    /// A lock is extended: `locks`.
+    Lock,
+    /// A restore that may go on with another copy: `failover`.
+    Failover,
+    /// A datastore is healed from a copy: `failover`.
+    Healing,
     /// Savesets move to another datastore: `migrations`.
     Migration,
     /// What was checked longest ago is checked: `scrubs`.
@@ -72,6 +78,11 @@ pub const POINTS: &[(&str, Who, u32, During)] = &[
     ("server.deletions_answered", Who::Server, 0, During::Deletion),
     ("datastore.savesets_buried", Who::Device, 0, During::Deletion),
     ("device.savesets_deleted", Who::Device, 0, During::Deletion),
+    ("server.lock_set", Who::Server, 0, During::Lock),
+    ("server.locks_owed", Who::Server, 0, During::Lock),
+    ("device.locks_extended", Who::Device, 0, During::Lock),
+    ("server.restore_granted", Who::Server, 0, During::Failover),
+    ("server.heal_copied", Who::Server, 0, During::Healing),
     ("server.migration_planned", Who::Server, 0, During::Migration),
     ("server.migration_copied", Who::Server, 0, During::Migration),
     ("server.migration_proven", Who::Server, 0, During::Migration),

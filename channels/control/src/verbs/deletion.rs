@@ -51,3 +51,60 @@ pub struct KeptSaveset {
     #[cbor(default)]
     pub message: String,
 }
+
+/// A saveset, and until when nobody deletes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SavesetLock {
+    #[n(0)]
+    pub saveset: SavesetId,
+    #[n(1)]
+    pub until_unix_s: u64,
+}
+
+/// Locks savesets until these instants. A device keeps of two instants the later one, and has no verb
+/// that shortens a lock.
+#[derive(Debug, Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct ExtendLocks {
+    #[n(0)]
+    pub store: StoreId,
+    #[n(1)]
+    #[cbor(default)]
+    pub locks: Vec<SavesetLock>,
+}
+
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct ExtendLocksReply {
+    /// The lock that each has now, durably.
+    #[n(0)]
+    #[cbor(default)]
+    pub held: Vec<SavesetLock>,
+    /// Not in this datastore.
+    #[n(1)]
+    #[cbor(default)]
+    pub unknown: Vec<SavesetId>,
+}
+
+/// Asks for the locks that were extended, in order of the savesets' ids, page by page.
+#[derive(Debug, Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct ListLocks {
+    #[n(0)]
+    pub store: StoreId,
+    /// The last one of the page before.
+    #[n(1)]
+    pub after: Option<SavesetId>,
+}
+
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct ListLocksReply {
+    #[n(0)]
+    #[cbor(default)]
+    pub locks: Vec<SavesetLock>,
+    #[n(1)]
+    #[cbor(default)]
+    pub more: bool,
+}

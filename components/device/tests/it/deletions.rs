@@ -1,6 +1,8 @@
 //! Deleting savesets by the server's verb: the device is the judge.
 
-use simsim_control::verbs::{DELETE_SAVESETS_MAX, DeleteSavesets};
+use simsim_control::verbs::{
+    DELETE_SAVESETS_MAX, DeleteSavesets, ExtendLocks, ListLocks, SavesetLock,
+};
 use simsim_model::{Direction, Kind, Level, Outcome, SavesetId};
 
 use crate::bench::{Bench, STORE, key, make_tree, now_s, run};
@@ -64,5 +66,43 @@ fn gc13_nothing_is_deleted_while_the_clocks_differ() {
             assert!(reply.kept.iter().all(|kept| kept.kind == Kind::Busy), "{reply:?}");
         }
         assert_eq!(bench.device(delete(&[one, two])).await.unwrap().gone, [one, two]);
+    });
+}
+
+/// A server that obeys somebody else: it asks for what it locked itself, says any time, and asks for
+/// earlier locks.
+#[test]
+fn a_lock_that_was_extended_holds_against_a_server_that_lies() {
+    run(async {
+        let bench = Bench::new().await;
+        let tree = bench.path("tree");
+        make_tree(&tree);
+        let (one, _) = bench.backup(&tree, None).await;
+        let (two, _) = bench.backup(&tree, None).await;
+        let lock = |saveset, until_unix_s| SavesetLock { saveset, until_unix_s };
+        let never = SavesetId([9; 16]);
+        let until = now_s() + 3000;
+        let locks = vec![lock(one, until), lock(never, until)];
+        let reply = bench.device(ExtendLocks { store: STORE, locks }).await.unwrap();
+        assert_eq!((reply.held, reply.unknown), (vec![lock(one, until)], vec![never]));
+        let locks = vec![lock(one, 1), lock(one, until - 1)];
+        let reply = bench.device(ExtendLocks { store: STORE, locks }).await.unwrap();
+        assert_eq!(reply.held, [lock(one, until), lock(one, until)], "never shorter");
+        for theirs in [now_s(), now_s() + 3500] {
+            let request = DeleteSavesets { asked_unix_s: theirs, ..delete(&[one]) };
+            let reply = bench.device(request).await.unwrap();
+            assert_eq!((reply.gone, reply.kept.len()), (vec![], 1), "{theirs}");
+            assert_eq!(reply.kept[0].kind, Kind::Denied);
+        }
+        let request = DeleteSavesets { asked_unix_s: u64::MAX, ..delete(&[one]) };
+        assert_eq!(bench.device(request).await.unwrap().gone, []);
+        assert_eq!(bench.device(delete(&[one, two])).await.unwrap().gone, [two]);
+        let reply = bench.device(ListLocks { store: STORE, after: None }).await.unwrap();
+        assert_eq!((reply.locks, reply.more), (vec![lock(one, until)], false));
+        let result = bench.restore(one, &bench.path("target")).await;
+        assert_eq!(result.outcome, Outcome::Finished, "{result:?}");
+        let locks = vec![lock(one, until); DELETE_SAVESETS_MAX + 1];
+        let many = bench.device(ExtendLocks { store: STORE, locks }).await;
+        assert_eq!(many.unwrap_err().kind, Kind::Invalid);
     });
 }

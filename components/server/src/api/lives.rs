@@ -92,6 +92,11 @@ pub struct LifeView {
     pub eol_unix_s: Option<i64>,
     /// 0: no lock.
     pub lock_until_unix_s: u64,
+    /// Until when its device keeps it, whatever a server says: by the manifest, or as it was told later.
+    /// Earlier than the lock: the device is owed the rest. 0: the device keeps it not by itself.
+    pub held_until_unix_s: u64,
+    /// Why its device does not hold all of the lock.
+    pub lock_trouble: Option<String>,
     pub hold: Option<HoldView>,
     /// `not-yet`, `whole` or `damaged`.
     pub check: String,

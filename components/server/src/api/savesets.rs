@@ -73,6 +73,9 @@ pub struct SavesetView {
     pub committed_unix_ms: i64,
     /// It cannot be removed before; 0: no lock.
     pub lock_until_unix_s: u64,
+    /// Datastores whose devices do not hold all of this lock yet, and are told when they are reached.
+    #[serde(default)]
+    pub lock_owed_to: Vec<String>,
     pub files: u64,
     pub dirs: u64,
     pub bytes: u64,

@@ -13,7 +13,9 @@ use crate::api::{
     LifeView, LockSavesetRequest, SavesetLives, SavesetRequest, SavesetsDeleted,
 };
 use crate::clock::now_unix_ms;
-use crate::retention::{Act, Came, Judged, carry_out, instant, label, perform, zone_error};
+use crate::retention::{
+    Act, Came, Judged, carry_out, instant, label, perform, tell_locks_in, zone_error,
+};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -120,7 +122,23 @@ impl Server {
             extend_lock(current, until).map_err(refused)?;
             Ok(LifeChange::Lock(id, wanted))
         };
-        self.change_life(&saveset, decide).await
+        self.change_life(&saveset, decide).await?;
+        simsim_model::failpoint::hit("server.lock_set");
+        // Devices that are away are told later; the answer says which.
+        for store in self.stores_of(id).await? {
+            if let Err(error) = tell_locks_in(&self.house, store).await {
+                let error = error.full_message();
+                tracing::warn!(saveset = %id, %error, "a lock could not be told to a device");
+            }
+        }
+        self.lives_of(&saveset).await
+    }
+
+    /// Datastores in which a saveset lies.
+    async fn stores_of(&self, id: SavesetId) -> Result<Vec<StoreId>, ServerError> {
+        let books = self.house.books.run(|catalog| catalog.life_books()).await?;
+        let lives = books.lives.iter().filter(|life| life.saveset.saveset == id);
+        Ok(lives.map(|life| life.store).collect())
     }
 
     /// Decides on a saveset in one transaction, and shows what keeps it now.
@@ -233,6 +251,9 @@ impl Server {
             view.state = state.to_owned();
             view.until_unix_ms = until;
             view.explained = explain(one, verdict, &zone);
+            if let Some(more) = who_holds(life) {
+                view.explained = format!("{} {more}", view.explained);
+            }
             lives.push(view);
         }
         for life in books.lives.iter().filter(|life| life.saveset.saveset == id) {
@@ -248,6 +269,23 @@ impl Server {
         }
         Ok(SavesetLives { saveset: id, lives, approval: None })
     }
+}
+
+/// Which of a lock and a hold the device keeps by itself.
+fn who_holds(life: &Life) -> Option<String> {
+    let now = u64::try_from(now_unix_ms().div_euclid(1000)).unwrap_or(0);
+    let lock = (life.lock_until_unix_s > now).then(|| {
+        match life.held_until_unix_s >= life.lock_until_unix_s {
+            true => "Its device holds that lock by itself, whatever this server says.".to_owned(),
+            false => format!(
+                "Its device does not hold that lock yet: {}.",
+                life.lock_trouble.as_deref().unwrap_or("it is told as soon as it is reached")
+            ),
+        }
+    });
+    let hold = life.hold.as_ref().map(|_| "A hold is kept by this server alone.".to_owned());
+    let both: Vec<String> = hold.into_iter().chain(lock).collect();
+    (!both.is_empty()).then(|| both.join(" "))
 }
 
 /// The own EOL that was asked for, if nothing lives shorter by it.
@@ -358,6 +396,8 @@ fn life_view(life: &Life, names: &StoreNames) -> LifeView {
         made_for: life.made_for.as_str().to_owned(),
         eol_unix_s: life.eol_unix_s,
         lock_until_unix_s: life.lock_until_unix_s,
+        held_until_unix_s: life.held_until_unix_s,
+        lock_trouble: life.lock_trouble.clone(),
         hold: life.hold.as_ref().map(|hold| HoldView {
             by: hold.by.clone(),
             why: hold.why.clone(),
@@ -389,6 +429,8 @@ fn gone_view(saveset: &Saveset, deletion: &Deletion, names: &StoreNames) -> Life
         made_for: String::new(),
         eol_unix_s: None,
         lock_until_unix_s: 0,
+        held_until_unix_s: 0,
+        lock_trouble: None,
         hold: None,
         check: "not-yet".to_owned(),
         checked_unix_ms: None,

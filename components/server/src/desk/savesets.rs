@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use simsim_catalog::{
-    Catalog, CatalogError, CopyLife, DeletionStage, Saveset, SavesetCopy, SavesetFilter, StoreNames,
+    Catalog, CatalogError, CopyLife, DeletionStage, HeldLock, Saveset, SavesetCopy, SavesetFilter,
+    StoreNames,
 };
 use simsim_model::{SavesetId, StoreId};
 
@@ -179,6 +180,10 @@ struct Stores {
     copies: HashMap<SavesetId, Vec<SavesetCopy>>,
     lives: HashMap<(SavesetId, StoreId), CopyLife>,
     deletions: HashMap<(SavesetId, StoreId), DeletionStage>,
+    /// Locks that were extended.
+    extended: HashMap<SavesetId, u64>,
+    /// Those that devices are known to hold.
+    held: HashMap<(SavesetId, StoreId), HeldLock>,
 }
 
 impl Stores {
@@ -190,7 +195,8 @@ impl Stores {
         let deletions = catalog.deletions()?.into_iter();
         let deletions = deletions.map(|one| ((one.saveset, one.store), one.stage())).collect();
         let (names, lives) = (catalog.datastore_names()?, catalog.copy_lives()?);
-        Ok(Self { names, copies, lives, deletions })
+        let (extended, held) = catalog.extended_locks()?;
+        Ok(Self { names, copies, lives, deletions, extended, held })
     }
 
     fn name(&self, store: StoreId) -> String {
@@ -204,6 +210,22 @@ impl Stores {
             Some(DeletionStage::Decided | DeletionStage::Told) => "deleting",
             None => saveset.state.as_str(),
         }
+    }
+
+    /// Until when nobody deletes it, and the devices that do not know that yet.
+    fn lock_of(&self, saveset: &Saveset) -> (u64, Vec<String>) {
+        let id = saveset.saveset;
+        let extended = self.extended.get(&id).copied().unwrap_or(0);
+        let holds =
+            |store: StoreId| self.held.get(&(id, store)).map_or(0, |held| held.until_unix_s);
+        let until = saveset.lock_until_unix_s.max(extended).max(holds(saveset.store));
+        let copies = self.copies.get(&id).into_iter().flatten().map(|copy| copy.store);
+        let stays = |store: &StoreId| !self.deletions.contains_key(&(id, *store));
+        let owed = std::iter::once(saveset.store)
+            .chain(copies)
+            .filter(stays)
+            .filter(|store| extended > saveset.lock_until_unix_s && extended > holds(*store));
+        (until, owed.map(|store| self.name(store)).collect())
     }
 
     fn copies_of(&self, saveset: SavesetId) -> Vec<CopyView> {
@@ -224,6 +246,7 @@ impl Stores {
 }
 
 fn view(saveset: &Saveset, stores: &Stores) -> SavesetView {
+    let (lock_until_unix_s, lock_owed_to) = stores.lock_of(saveset);
     SavesetView {
         saveset: saveset.saveset,
         client: saveset.client_name.clone(),
@@ -236,7 +259,8 @@ fn view(saveset: &Saveset, stores: &Stores) -> SavesetView {
         outcome: saveset.outcome(),
         scan_started_unix_ms: saveset.scan_started_unix_ns.div_euclid(1_000_000),
         committed_unix_ms: saveset.committed_unix_ns.div_euclid(1_000_000),
-        lock_until_unix_s: saveset.lock_until_unix_s,
+        lock_until_unix_s,
+        lock_owed_to,
         files: saveset.files,
         dirs: saveset.dirs,
         bytes: saveset.bytes,

@@ -82,7 +82,13 @@ pub(crate) async fn scrub(
         seconds_max: u64::from(wish.budget.minutes_max.unwrap_or(0)) * 60,
     };
     let end = see_through(&house.nodes, running, job.client, Some(verb), house.silence_max).await;
-    let damaged = match &end {
+    after_scrub(house, job, running, &end).await;
+    end
+}
+
+/// What was found damaged is healed by each replication that knows the datastore: such a job is queued.
+pub(crate) async fn after_scrub(house: &House, job: &Job, running: &Arc<Running>, end: &CallEnd) {
+    let damaged = match end {
         CallEnd::Told(result) => result.checked.is_some_and(|checked| checked.damaged > 0),
         _ => false,
     };
@@ -104,7 +110,6 @@ pub(crate) async fn scrub(
         };
         running.log(Severity::Warning, line).await;
     }
-    end
 }
 
 /// Queues a healing by each replication of a datastore that none waits or runs for.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::long_call::CallEnd;
 use super::running::Running;
-use super::transfer::{DEVICE_PATIENCE, withdraw_transfer};
+use super::transfer::{DEVICE_PATIENCE, withdraw_ticket, withdraw_transfer};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
@@ -268,6 +268,11 @@ async fn withdraw(house: &House, job: &Job) {
         .await;
     if let Ok((Some(transfer), device)) = found {
         withdraw_transfer(house, device, transfer).await;
+    }
+    // Those beside it, where the run that asked for them did not come to its end.
+    let left = house.books.run(move |catalog| catalog.tickets_of(number)).await;
+    for (device, transfer) in left.unwrap_or_default() {
+        withdraw_ticket(house, device, transfer).await;
     }
 }
 

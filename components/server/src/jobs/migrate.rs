@@ -15,13 +15,13 @@ use simsim_catalog::{
     Catalog, CopyCheck, Job, JobKind, JobStart, JobState, LastCheck, Life, LifeBooks, Migration,
     NewJob, Replication, SavesetCopy, Severity, Waiting,
 };
-use simsim_control::verbs::{DomainKey, JobResult, PROVE_SAVESETS_MAX, ProveSavesets, Replicate};
+use simsim_control::verbs::{DomainKey, JobResult, PROVE_SAVESETS_MAX, ProveSavesets};
 use simsim_format::random_bytes;
 use simsim_model::failpoint;
 use simsim_model::{DomainId, Outcome, SavesetId};
 
 use super::long_call::{CallEnd, see_through};
-use super::replicate::{Meant, Way, copy, is_about, listed};
+use super::replicate::{Meant, Way, copy, is_about, listed, wait_for};
 use super::running::Running;
 use super::wish::{MigrateWish, Wish};
 use crate::ServerError;
@@ -153,20 +153,14 @@ pub(crate) async fn go_on(
         }
         Err(error) => Err(error),
     };
-    let mut devices: Vec<simsim_catalog::ClientId> = match devices {
+    let devices: Vec<simsim_catalog::ClientId> = match devices {
         Ok(devices) => devices,
         Err(error) => return CallEnd::Refused(error),
     };
-    devices.dedup();
-    for device in devices {
-        let none: Option<Replicate> = None;
-        match see_through(&house.nodes, running, device, none, house.silence_max).await {
-            CallEnd::Lost(error) => return CallEnd::Lost(error),
-            _ if running.cancel.is_cancelled() => return cancelled(),
-            _ => {}
-        }
+    match wait_for(house, running, &devices).await {
+        Some(end) => end,
+        None => run(house, job, wish, running).await,
     }
-    run(house, job, wish, running).await
 }
 
 async fn stages(

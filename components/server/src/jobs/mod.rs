@@ -43,8 +43,8 @@ pub(crate) use queue::Jobs;
 pub(crate) use replicate::is_about;
 pub(crate) use running::Running;
 pub(crate) use transfer::{
-    BackupGrant, DEVICE_PATIENCE, Granted, TransferWish, address_towards, device_addresses, grant,
-    grant_restore, revoke, withdraw_transfer,
+    BackupGrant, DEVICE_PATIENCE, Granted, TransferWish, address_towards, device_addresses,
+    forget_ticket, grant, grant_restore, revoke, withdraw_transfer,
 };
 pub(crate) use ways::{Choice, DeviceDoors};
 pub(crate) use wish::{

@@ -307,6 +307,9 @@ impl Jobs {
     /// Follows every job that the catalog still holds for running.
     async fn pick_up(&self, house: &Arc<House>) -> Result<(), ServerError> {
         self.after_absence(house).await?;
+        // Tickets of jobs that have ended, and whose devices could not be told before.
+        let left = self.shared.books.run(|catalog| catalog.tickets_left()).await?;
+        house.unrevoked.lock().extend(left);
         let jobs = self.shared.books.run(|catalog| catalog.recover_jobs()).await?;
         for job in jobs {
             let drive = job.drive.unwrap_or(NO_DRIVE);
@@ -344,6 +347,12 @@ async fn work(house: Weak<House>, job: &Job, running: &Arc<Running>, pick_up: bo
             .await;
         let end = match Wish::of(job) {
             Ok(Wish::Migrate(wish)) => migrate::go_on(&house, job, &wish, running).await,
+            Ok(Wish::Heal(wish)) => replicate::heal_on(&house, job, &wish, running).await,
+            Ok(Wish::Scrub(_)) => {
+                let end = follow(&house, job, running).await;
+                device_call::after_scrub(&house, job, running, &end).await;
+                end
+            }
             _ => follow(&house, job, running).await,
         };
         if let Ok(Wish::Replicate(wish)) = Wish::of(job) {

@@ -24,7 +24,7 @@ use simsim_model::{Direction, DomainId, Kind, Outcome, SavesetId, StoreId, Trans
 
 use super::long_call::{CallEnd, see_through};
 use super::running::Running;
-use super::transfer::{DEVICE_PATIENCE, TransferWish, grant, withdraw_transfer};
+use super::transfer::{DEVICE_PATIENCE, TransferWish, grant, withdraw_ticket};
 use super::wish::{HealWish, ReplicateWish};
 use crate::ServerError;
 use crate::clock::now_unix_ms;
@@ -176,6 +176,7 @@ pub(crate) async fn heal(
         CallEnd::Told(result) if done(result.outcome) => {}
         end => return end,
     }
+    simsim_model::failpoint::hit("server.heal_copied");
     let line =
         format!("checking datastore '{}', and putting back what came again", way.target.name);
     running.log(Severity::Info, line).await;
@@ -188,6 +189,51 @@ pub(crate) async fn heal(
         mend: true,
     };
     see_through(&house.nodes, running, way.target.device, Some(verb), house.silence_max).await
+}
+
+/// After a restart of the server: what a device still does for the job is waited for, then the healing is done from
+/// its beginning, which finds most of it done, and comes to its check.
+pub(crate) async fn heal_on(
+    house: &House,
+    job: &Job,
+    wish: &HealWish,
+    running: &Arc<Running>,
+) -> CallEnd {
+    let way = match Way::of(house, &wish.replication, Some(wish.damaged)).await {
+        Ok(way) => way,
+        Err(error) => return CallEnd::Refused(error),
+    };
+    let devices = [way.dialler.id, way.target.device];
+    match wait_for(house, running, &devices).await {
+        Some(end) => end,
+        None => heal(house, job, wish, running).await,
+    }
+}
+
+/// Waits until none of these devices works for the job any more. `Some`: one is silent, or the job was cancelled.
+pub(super) async fn wait_for(
+    house: &House,
+    running: &Arc<Running>,
+    devices: &[ClientId],
+) -> Option<CallEnd> {
+    let mut asked: Vec<ClientId> = Vec::new();
+    for device in devices {
+        if asked.contains(device) {
+            continue;
+        }
+        asked.push(*device);
+        let none: Option<Replicate> = None;
+        match see_through(&house.nodes, running, *device, none, house.silence_max).await {
+            CallEnd::Lost(error) => return Some(CallEnd::Lost(error)),
+            _ if running.cancel.is_cancelled() => {
+                return Some(CallEnd::Refused(ServerError::Refused(
+                    "cancelled; what was copied stays, and the next run goes on with it".to_owned(),
+                )));
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The rows of what was copied, before the job's end is told.
@@ -230,7 +276,7 @@ pub(super) async fn copy(
     // The tickets live long, since one domain waits for the others: none outlives the job.
     let device = way.dialled().device;
     for transfer in granted {
-        withdraw_transfer(house, device, transfer).await;
+        withdraw_ticket(house, device, transfer).await;
     }
     end
 }
@@ -307,8 +353,10 @@ async fn prepare(
             stream_key: None,
             seen_from: None,
         };
-        let told = grant(house, &wish, None, way.dialler.id).await?;
+        let (number, device) = (job.number, way.dialled().device);
+        house.books.run(move |catalog| catalog.remember_ticket(number, device, transfer)).await?;
         granted.push(transfer);
+        let told = grant(house, &wish, None, way.dialler.id).await?;
         if told.outbound {
             let text = format!(
                 "host '{}' is one that calls (access mode OUTBOUND) and dials no port of a drive: \

@@ -12,7 +12,7 @@ use simsim_model::{Direction, TransferId};
 use super::long_call::{CallEnd, see_through};
 use super::running::Running;
 use super::transfer::{
-    COPY_TICKET_S, DEVICE_PATIENCE, TransferWish, grant, grant_for, withdraw_transfer,
+    COPY_TICKET_S, DEVICE_PATIENCE, TransferWish, grant, grant_for, withdraw_ticket,
 };
 use super::wish::{RestoreWish, paths_of};
 use crate::ServerError;
@@ -46,7 +46,7 @@ pub(super) type Spare = Vec<(ClientId, TransferId)>;
 /// Nobody needs the tickets of other copies any more.
 pub(super) async fn withdraw(house: &House, spare: Spare) {
     for (device, transfer) in spare {
-        withdraw_transfer(house, device, transfer).await;
+        withdraw_ticket(house, device, transfer).await;
     }
 }
 
@@ -83,9 +83,11 @@ async fn others(
             stream_key: None,
             seen_from: None,
         };
+        let (number, device, transfer) = (job.number, datastore.device, wish.transfer);
+        house.books.run(move |catalog| catalog.remember_ticket(number, device, transfer)).await?;
+        spare.push((device, transfer));
         match grant_for(house, &wish, None, client.id, Some(COPY_TICKET_S)).await {
             Ok(granted) => {
-                spare.push((datastore.device, wish.transfer));
                 others.push(OtherCopy {
                     datastore: datastore.name.clone(),
                     ticket: granted.ticket,
@@ -213,6 +215,7 @@ pub(super) async fn prepare(
         true => (Vec::new(), Spare::new()),
         false => others(house, job, &saveset, &client, &wish.interfaces, running).await?,
     };
+    simsim_model::failpoint::hit("server.restore_granted");
     let verb = StartRestore {
         other_copies,
         datastore: datastore.name,

@@ -366,6 +366,24 @@ pub(crate) async fn withdraw_transfer(house: &House, device: ClientId, transfer:
     }
 }
 
+/// As [`withdraw_transfer`], of a ticket that was written down.
+pub(crate) async fn withdraw_ticket(house: &House, device: ClientId, transfer: TransferId) {
+    if revoke(house, device, transfer).await {
+        forget_ticket(house, transfer).await;
+    } else {
+        house.unrevoked.lock().push((device, transfer));
+    }
+}
+
+/// Its device was told. One that stays in the books is withdrawn once more at the next start.
+pub(crate) async fn forget_ticket(house: &House, transfer: TransferId) {
+    let forgotten = house.books.run(move |catalog| catalog.forget_ticket(transfer)).await;
+    if let Err(error) = forgotten {
+        let error = error.full_message();
+        tracing::warn!(%transfer, %error, "a ticket that was withdrawn stays in the books");
+    }
+}
+
 /// Ends a transfer on the device, or forgets its ticket. A device that cannot be told ends it by
 /// itself: the ticket expires, and a session that nobody feeds is given up.
 pub(crate) async fn revoke(house: &House, device: ClientId, transfer: TransferId) -> bool {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use simsim_catalog::{Datastore, DatastoreState, LifeBooks, LifeChange, Told};
+use simsim_catalog::{AuditEntry, Datastore, DatastoreState, LifeBooks, LifeChange, Told};
 use simsim_control::verbs::{DELETE_SAVESETS_MAX, DeleteSavesets};
 use simsim_model::{Kind, SavesetId, StoreId};
 
@@ -19,6 +19,7 @@ use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
 use crate::jobs::DEVICE_PATIENCE;
+use crate::rights::Object;
 
 /// Who tells the device of a datastore now.
 static TELLING: Mutex<BTreeMap<StoreId, Arc<tokio::sync::Mutex<()>>>> = Mutex::new(BTreeMap::new());
@@ -107,6 +108,7 @@ pub(crate) async fn carry_out(house: &House, store: StoreId) -> Result<Carried, 
         };
         simsim_model::failpoint::hit("server.deletions_answered");
         let gone = note(&datastore, &answers, &mut carried);
+        write_down_refusals(house, &datastore, &answers).await?;
         house
             .books
             .run(move |catalog| catalog.end_deletions(store, &answers, now_unix_ms()))
@@ -171,6 +173,26 @@ fn answers(
         }
     }
     answers
+}
+
+/// A device that refuses knows something that this catalog does not: in the audit log it stays.
+async fn write_down_refusals(
+    house: &House,
+    datastore: &Datastore,
+    answers: &[(SavesetId, Told)],
+) -> Result<(), ServerError> {
+    for (saveset, told) in answers {
+        let Told::Refused(why) = told else { continue };
+        let entry = AuditEntry {
+            principal: "server".to_owned(),
+            verb: "saveset.delete".to_owned(),
+            object: Object::Datastore(&datastore.name).to_string(),
+            allowed: false,
+            detail: format!("saveset {saveset}: its device refuses: {why}"),
+        };
+        house.books.audit(entry).await?;
+    }
+    Ok(())
 }
 
 /// Counts the answers and logs what a person should know; how many are gone.

@@ -32,12 +32,12 @@ use std::sync::atomic::AtomicU64;
 
 use filter::NameFilter;
 use mark::Marker;
-use parking_lot::RwLock;
 use simsim_format::SegmentKind;
 use simsim_model::{Name, SavesetId};
 
 use crate::index::{Life, NodeSet, PackCensus, Shade, Verdict};
 use crate::manifests::manifest_key;
+use crate::sync::RwLock;
 use crate::{Datastore, DatastoreError};
 
 /// How garbage is collected.

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use parking_lot::Mutex;
-
 use super::merge::merge;
 use super::run_writer::run_key;
 use super::{Index, RUNS_MAX};
 use crate::DatastoreError;
+use crate::sync::Mutex;
 
 impl Index {
     fn has_many_runs(&self) -> bool {

@@ -5,6 +5,7 @@
 //! runs from the newest to the oldest. A run that turns out damaged is replaced from its packs
 //! (IDX05).
 
+mod compare;
 mod filter;
 mod find;
 #[cfg(test)]
@@ -28,13 +29,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
 use simsim_model::{Kind, Name, SegmentPlace, StoreId};
 use simsim_storage::Storage;
 
 use crate::reread::Misreads;
+use crate::sync::{Mutex, RwLock};
 use crate::tombstones::Tombstones;
 use crate::{DatastoreError, pack_table};
+pub(crate) use compare::PackSum;
 pub use memory::IndexSegment;
 use memory::MemoryTable;
 pub(crate) use merge::Forget;

@@ -5,7 +5,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use simsim_format::Cursor;
 use simsim_model::{DomainId, Name, StoreId};
 use simsim_storage::{Storage, StorageError};
@@ -17,6 +16,7 @@ use super::run_error::RunError;
 use super::run_writer::{Counts, MAGIC, TRAILER_PAGE, VERSION, run_key};
 use super::section::{Entries, Section};
 use crate::reread::Misreads;
+use crate::sync::RwLock;
 
 pub(crate) struct Run {
     pub(crate) number: u64,

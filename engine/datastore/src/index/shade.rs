@@ -6,9 +6,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
 use simsim_format::SegmentKind;
 use simsim_model::{DomainId, Name, SegmentPlace};
+
+use crate::sync::RwLock;
 
 /// Nodes by name and domain: each owner names by a key of his own, and whoever chooses names freely must
 /// not be able to pass for another's.

@@ -10,6 +10,7 @@ use simsim_model::{CommitReply, ManifestDraft, Name, SavesetId, failpoint};
 use super::WriteSession;
 use crate::manifests::manifest_key;
 use crate::open::unix_ns;
+use crate::set_aside::set_aside;
 use crate::{DatastoreError, fence, quarantine};
 
 impl WriteSession {
@@ -134,12 +135,19 @@ impl WriteSession {
         let in_the_way = inner.savesets.lock().forget(saveset);
         let put = match in_the_way {
             // A manifest that is damaged, and this is its copy.
-            true => inner.storage.replace(&manifest_key(saveset), &bytes),
+            true => {
+                let key = manifest_key(saveset);
+                if let Ok(damaged) = inner.storage.get(&key) {
+                    set_aside(&*inner.storage, &key, 0, &damaged)?;
+                }
+                inner.storage.replace(&key, &bytes)
+            }
             false => inner.storage.put(&manifest_key(saveset), &bytes),
         };
         put.map_err(DatastoreError::from).inspect_err(|error| inner.turn_read_only(error))?;
         failpoint::hit("datastore.manifest_written");
         inner.savesets.lock().add(sequence, saveset);
+        inner.note_the_time();
         Ok(reply(&manifest))
     }
 

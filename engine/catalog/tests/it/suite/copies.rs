@@ -1,7 +1,8 @@
 //! Copies of savesets, and the replications that make them.
 
 use simsim_catalog::{
-    Datastore, DatastoreState, JobEnd, JobStart, Put, Replication, Saveset, SavesetFilter,
+    Datastore, DatastoreState, HeldLock, JobEnd, JobStart, Life, LifeChange, Put, Replication,
+    Saveset, SavesetFilter,
 };
 use simsim_model::{DomainId, Kind, Level, Outcome, ProgressSnapshot, SavesetId, StoreId};
 
@@ -161,4 +162,56 @@ fn where_a_tasks_last_saveset_is_tell_the_jobs_and_not_the_clocks() {
     saved(Saveset { level: Level::Copy, ..copy_of(&saveset(4), 2) });
     assert_eq!(last(), Some(STORE), "nothing is compared with a COPY");
     assert_eq!(catalog.last_store_of("alpha", "other").unwrap(), None);
+}
+
+/// A lock that is extended is owed to each place, also to one that comes later, until its device says that
+/// it has it; what a device says counts for its own datastore.
+#[test]
+fn a_lock_that_is_extended_is_owed_to_every_device_that_does_not_hold_it() {
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
+    second(&catalog, &client);
+    let (one, two) = (saveset(1), saveset(2));
+    catalog.add_savesets(&[one.clone(), two.clone()]).unwrap();
+    assert!(catalog.stores_with_owed_locks().unwrap().is_empty());
+    let lock = |until| {
+        let change = LifeChange::Lock(one.saveset, until);
+        catalog.change_lives(1, |_| ((), vec![change.clone()])).unwrap();
+    };
+    // Earlier than the manifest says: nobody is owed anything.
+    lock(one.lock_until_unix_s);
+    assert!(catalog.stores_with_owed_locks().unwrap().is_empty());
+    lock(5_000);
+    assert_eq!(catalog.stores_with_owed_locks().unwrap(), [STORE]);
+    assert_eq!(catalog.owed_locks(STORE, None, 9).unwrap(), [(one.saveset, 5_000)]);
+    assert_eq!(catalog.owed_locks(STORE, Some(one.saveset), 9).unwrap(), []);
+    catalog.keep_lock_trouble(STORE, &[one.saveset], "away").unwrap();
+    let life = |store| {
+        let lives = catalog.life_books().unwrap().lives;
+        let is_it = |life: &&Life| life.saveset.saveset == one.saveset && life.store == store;
+        lives.iter().find(is_it).cloned().unwrap()
+    };
+    let here = life(STORE);
+    assert_eq!((here.lock_until_unix_s, here.held_until_unix_s), (5_000, 7));
+    assert_eq!(here.lock_trouble.as_deref(), Some("away"));
+    let held = HeldLock { until_unix_s: 5_000, trouble: None };
+    catalog.keep_held_locks(STORE, &[(one.saveset, held.clone())]).unwrap();
+    assert!(catalog.stores_with_owed_locks().unwrap().is_empty());
+    assert_eq!((life(STORE).held_until_unix_s, life(STORE).lock_trouble), (5_000, None));
+    // A copy that comes later.
+    catalog.add_copies(&[copy_of(&one, 2)]).unwrap();
+    assert_eq!(catalog.stores_with_owed_locks().unwrap(), [OTHER]);
+    assert_eq!((life(OTHER).lock_until_unix_s, life(OTHER).held_until_unix_s), (5_000, 7));
+    // A device that claims more locks its own copy, and no other.
+    let more = HeldLock { until_unix_s: u64::MAX, trouble: None };
+    catalog.keep_held_locks(OTHER, &[(one.saveset, more)]).unwrap();
+    assert!(life(OTHER).lock_until_unix_s > 5_000);
+    assert_eq!(life(STORE).lock_until_unix_s, 5_000);
+    // One that has lost it is owed it again.
+    let lost = HeldLock { until_unix_s: 0, trouble: Some("lost".to_owned()) };
+    catalog.keep_held_locks(STORE, &[(one.saveset, lost)]).unwrap();
+    assert_eq!(catalog.stores_with_owed_locks().unwrap(), [STORE]);
+    assert_eq!(catalog.held_locks_in(STORE).unwrap().len(), 1);
+    let (extended, all) = catalog.extended_locks().unwrap();
+    assert_eq!((extended.get(&one.saveset), all.len()), (Some(&5_000), 2));
 }

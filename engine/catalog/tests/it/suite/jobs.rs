@@ -226,3 +226,31 @@ fn an_end_whose_saveset_is_refused_leaves_the_job_running() {
     catalog.end_job(1, &end, 4).unwrap();
     assert_eq!(catalog.last_sequence(STORE).unwrap(), 1);
 }
+
+#[test]
+fn tickets_are_remembered_until_their_devices_were_told() {
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
+    let job = catalog.queue_job(&backup_job(&client), 10).unwrap().number;
+    catalog.start_job(job, &start(), 20).unwrap();
+    let tickets = [TransferId([1; 16]), TransferId([2; 16])];
+    for ticket in [tickets[0], tickets[1], tickets[0]] {
+        catalog.remember_ticket(job, client.id, ticket).unwrap();
+    }
+    assert_eq!(catalog.tickets_of(job).unwrap(), tickets.map(|one| (client.id, one)));
+    assert_eq!(catalog.tickets_left().unwrap(), [], "its job works on");
+    let end = JobEnd {
+        checked: None,
+        outcome: Outcome::Failed,
+        error: None,
+        progress: ProgressSnapshot::default(),
+        problems: Vec::new(),
+        problems_total: 0,
+        saveset: None,
+    };
+    catalog.end_job(job, &end, 30).unwrap();
+    catalog.forget_ticket(tickets[0]).unwrap();
+    assert_eq!(catalog.tickets_left().unwrap(), [(client.id, tickets[1])]);
+    catalog.forget_ticket(tickets[1]).unwrap();
+    assert_eq!(catalog.tickets_left().unwrap(), []);
+}
