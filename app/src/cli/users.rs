@@ -5,8 +5,8 @@ use std::io::{BufRead, Read};
 use simsim_model::Kind;
 use simsim_server::api::{
     ConsoleSessionRequest, ConsoleSessionView, LoggedOut, OneTimeReply, OneTimeRequest,
-    OwnPasswordRequest, PasswordRequest, RoleView, UserNameRequest, UserRequest, UserView,
-    WelcomeReply,
+    OwnOneTimeRequest, OwnPasswordRequest, PasswordRequest, RoleView, UserNameRequest, UserRequest,
+    UserView, WelcomeReply,
 };
 use simsim_server::{Granted, Right, Role};
 use zeroize::Zeroizing;
@@ -61,10 +61,11 @@ pub enum UserVerb {
         /// The user
         name: Option<String>,
     },
-    /// Give a user a new secret for one-time passwords, shown this once, or take it away
+    /// Give a user a new secret for one-time passwords, shown this once, or take it away. Without a name your
+    /// own, which takes your password
     OneTime {
         /// The user
-        name: String,
+        name: Option<String>,
         /// The user needs none any more
         #[arg(long)]
         off: bool,
@@ -211,7 +212,13 @@ pub async fn run(cx: &Context, verb: UserVerb) -> Result<u8, Failure> {
                     .line(format!("user '{}' has another password; sessions have ended", user.name))
             })?;
         }
-        UserVerb::OneTime { name, off } => {
+        UserVerb::OneTime { name: None, off } => {
+            let password = one_password("your password")?.to_string();
+            let request = OwnOneTimeRequest { password, on: !off };
+            let reply: OneTimeReply = cx.ask("me.one-time", &request).await?;
+            cx.show(&reply, one_time)?;
+        }
+        UserVerb::OneTime { name: Some(name), off } => {
             let request = OneTimeRequest { name, on: !off };
             let reply: OneTimeReply = cx.ask("user.one-time", &request).await?;
             cx.show(&reply, one_time)?;

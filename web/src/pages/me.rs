@@ -16,9 +16,10 @@ pub async fn show(visit: &Visit) -> Shown {
     let mut told = html! {};
     if let Some(fields) = visit.sent() {
         if fields.has("one-time") {
-            let request =
-                json!({ "name": visit.session.user, "on": fields.get("one-time") == Some("on") });
-            let made: OneTimeReply = visit.ask("user.one-time", request).await?;
+            let password = fields.exactly("old").map(|text| text.reveal().to_owned());
+            let on = fields.get("one-time") == Some("on");
+            let request = json!({ "password": password.unwrap_or_default(), "on": on });
+            let made: OneTimeReply = visit.ask("me.one-time", request).await?;
             told = match (&made.secret, &made.uri) {
                 (Some(secret), Some(uri)) => alert(
                     Tone::Good,
@@ -77,7 +78,15 @@ pub async fn show(visit: &Visit) -> Shown {
             })))
             (section(t("One-time passwords"), html! {
                 p { (t("With them a stolen password alone opens nothing.")) }
-                (form(visit, "/me", html! { input type="hidden" name="one-time" value="on"; button type="submit" { (t("Make a new secret")) } }))
+                (form(visit, "/me", html! {
+                    div.fields {
+                        div.field { label for="now" { (t("Your password")) } input #now type="password" name="old" autocomplete="current-password" required; }
+                        div.acts {
+                            button type="submit" name="one-time" value="on" { (t("Make a new secret")) }
+                            button.danger type="submit" name="one-time" value="off" { (t("Ask for none any more")) }
+                        }
+                    }
+                }))
             }))
         }
     };

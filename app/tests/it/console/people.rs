@@ -168,7 +168,7 @@ fn own_passwords_take_the_old_one_and_wrong_ones_hold_up() {
     };
     change(FIRST, "short").fails(400, "12 characters");
     for _ in 0..5 {
-        change("wrong wrong wrong", OWN).fails(403, "the old password is wrong");
+        change("wrong wrong wrong", OWN).fails(403, "the password of now is wrong");
     }
     change(FIRST, OWN).fails(403, "none is looked at");
     std::thread::sleep(std::time::Duration::from_millis(2500));

@@ -164,7 +164,24 @@ fn a_one_time_password_is_needed_where_the_user_has_them_and_serves_once() {
     );
     let catalog = std::fs::read(port.server.state.join("server/catalog.db")).unwrap();
     assert!(!catalog.windows(secret.len()).any(|bytes| bytes == secret.as_bytes()));
+    // One's own takes the password, and no right over people.
     port.server.must("user.one-time", json!({ "name": "anna", "on": false }));
+    let (cookie, csrf) = begun(&log_in(&port, "anna", PASSWORD).is(200));
+    let own = |password: &str, on: bool| {
+        let body = json!({ "password": password, "on": on }).to_string();
+        let json = ["-H", "Content-Type: application/json", "--data-binary", &body];
+        port.curl(
+            "POST",
+            "/api/v1/me/one-time",
+            &[&["-H", &cookie, "-H", &csrf][..], &json].concat(),
+        )
+    };
+    own("wrong wrong wrong", true).fails(403, "the password of now is wrong");
+    let made = own(PASSWORD, true).is(200).json();
+    assert!(made["secret"].as_str().unwrap().len() >= 16, "{made:#}");
+    log_in(&port, "anna", PASSWORD).fails(401, "log in");
+    assert_eq!(own(PASSWORD, false).is(200).json()["secret"], Value::Null);
+    log_in(&port, "anna", PASSWORD).is(200);
     self::log_in(&port, "anna", PASSWORD).is(200);
 }
 

@@ -73,6 +73,21 @@ impl std::fmt::Debug for OwnPasswordRequest {
     }
 }
 
+/// Gives whoever asks a new secret for one-time passwords, or takes it away.
+#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnOneTimeRequest {
+    /// Of now.
+    pub password: String,
+    pub on: bool,
+}
+
+impl std::fmt::Debug for OwnOneTimeRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnOneTimeRequest")
+    }
+}
+
 /// One user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct UserView {

@@ -391,6 +391,8 @@ verbs! {
     "user.password" => set_password [PasswordRequest];
     /// Gives whoever asks another password.
     "me.password" => set_own_password [OwnPasswordRequest];
+    /// Gives whoever asks a new secret for one-time passwords, or takes it away.
+    "me.one-time" => set_own_one_time [OwnOneTimeRequest];
     /// Gives a user a new secret for one-time passwords, or takes it away.
     "user.one-time" => set_one_time [OneTimeRequest];
     /// Browsers in which users are logged in: one's own, with the right `people` all.

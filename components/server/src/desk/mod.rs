@@ -24,6 +24,7 @@ mod locations;
 mod migrations;
 mod needed;
 mod notifications;
+mod own;
 mod people;
 mod pools;
 mod ports;

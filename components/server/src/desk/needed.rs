@@ -10,7 +10,9 @@ use crate::{Server, ServerError};
 /// needs the widest one, until somebody writes down which.
 pub fn right_needed(verb: &str) -> Option<Right> {
     Some(match verb {
-        "who" | "me.password" | "session.list" | "session.end" | "user.log-out" => return None,
+        "who" | "me.password" | "me.one-time" | "session.list" | "session.end" | "user.log-out" => {
+            return None;
+        }
         "status"
         | "trends"
         | "report.show"

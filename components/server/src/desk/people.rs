@@ -6,14 +6,12 @@ use zeroize::Zeroizing;
 use super::datastores::check_name;
 use crate::api::{
     ApiTokenNameRequest, ApiTokenView, CreateApiTokenReply, CreateApiTokenRequest, OneTimeReply,
-    OneTimeRequest, OwnPasswordRequest, PasswordRequest, RoleView, UserNameRequest, UserRequest,
-    UserView, WhoView,
+    OneTimeRequest, PasswordRequest, RoleView, UserNameRequest, UserRequest, UserView, WhoView,
 };
 use crate::clock::now_unix_ms;
 use crate::people::second_person::{self, PeopleChange};
 use crate::people::{
-    Granted, Role, check_locations, in_words, is_user_name, lock_out, name_of_user, new_secret,
-    one_time, passwords, unfold,
+    Granted, Role, check_locations, in_words, is_user_name, new_secret, one_time, passwords, unfold,
 };
 use crate::retention::{self, Act, Came};
 use crate::rights::{Grant, Object, Principal, Right, person_of};
@@ -110,7 +108,7 @@ impl Server {
     }
 
     /// Refuses for who signs in by an identity provider what is the provider's to decide.
-    async fn is_of_the_suite(&self, name: &str, what: &str) -> Result<(), ServerError> {
+    pub(super) async fn is_of_the_suite(&self, name: &str, what: &str) -> Result<(), ServerError> {
         let user = name.to_owned();
         let user = self.house.books.run(move |catalog| catalog.user(&user)).await?;
         match user.provider {
@@ -204,47 +202,6 @@ impl Server {
         self.user_view(&request.name).await
     }
 
-    /// Gives whoever asks another password. Wrong old ones hold up the next, as wrong log-ins do.
-    pub async fn set_own_password(
-        &self,
-        who: &Principal,
-        request: OwnPasswordRequest,
-    ) -> Result<(), ServerError> {
-        let (old, new) = (Zeroizing::new(request.old), Zeroizing::new(request.password));
-        let person = person_of(who.name()).and_then(|person| person.strip_prefix("user:"));
-        let Some(name) = person.map(str::to_owned) else {
-            return Err(ServerError::invalid(format!(
-                "'{}' is no user, and only users have a password",
-                who.name()
-            )));
-        };
-        passwords::check_new(&new)?;
-        self.is_of_the_suite(&name, "has no password here").await?;
-        let wanted = name.clone();
-        let user = self.house.books.run(move |catalog| catalog.user(&wanted)).await?;
-        let now = now_unix_ms();
-        if let Some(until) = user.locked_until_unix_ms.filter(|until| *until > now) {
-            return Err(ServerError::Refused(format!(
-                "after wrong passwords of user '{name}' none is looked at for {} s",
-                (until - now) / 1000 + 1
-            )));
-        }
-        let fits = passwords::fits(old, user.password_hash.as_deref()).await?;
-        let object = Object::Suite.to_string();
-        self.write_down(who, "me.password", object, fits, format!("'{name}'")).await?;
-        if !fits {
-            let wrong = move |catalog: &Catalog| {
-                catalog.login_failed(&name, |failed| lock_out::locked_until(failed, now))
-            };
-            self.house.books.run(wrong).await?;
-            return Err(ServerError::Refused("the old password is wrong".to_owned()));
-        }
-        let hash = passwords::hash(new).await?;
-        let by = name_of_user(&name);
-        self.house.books.run(move |catalog| catalog.set_password(&name, &hash, &by)).await?;
-        Ok(())
-    }
-
     /// Gives a user a new secret for one-time passwords, which is in the answer and nowhere else; or takes it
     /// away.
     pub async fn set_one_time(
@@ -256,18 +213,26 @@ impl Server {
         self.is_of_the_suite(&request.name, "a second proof is asked for there").await?;
         let detail = format!("'{}': {}", request.name, if request.on { "new" } else { "none" });
         self.may_do(who, Right::People, "user.one-time", Object::Suite, detail).await?;
-        let made = match request.on {
-            true => Some(one_time::new(&request.name, &self.house.master)?),
+        self.keep_one_time(&request.name, request.on).await
+    }
+
+    /// A new secret, or none.
+    pub(super) async fn keep_one_time(
+        &self,
+        name: &str,
+        on: bool,
+    ) -> Result<OneTimeReply, ServerError> {
+        let made = match on {
+            true => Some(one_time::new(name, &self.house.master)?),
             false => None,
         };
         let (secret, sealed) = made.unzip();
-        let name = request.name.clone();
-        let user =
-            self.house.books.run(move |catalog| catalog.set_totp(&name, sealed.as_deref())).await?;
-        let uri =
-            secret.as_ref().map(|secret| one_time::uri(&request.name, &self.house.name, secret));
+        let owner = name.to_owned();
+        let set = move |catalog: &Catalog| catalog.set_totp(&owner, sealed.as_deref());
+        self.house.books.run(set).await?;
+        let uri = secret.as_ref().map(|secret| one_time::uri(name, &self.house.name, secret));
         let secret = secret.map(|secret| secret.to_string());
-        Ok(OneTimeReply { user: self.user_view(&user.name).await?, secret, uri })
+        Ok(OneTimeReply { user: self.user_view(name).await?, secret, uri })
     }
 
     /// Removes a user, with the user's tokens and sessions.

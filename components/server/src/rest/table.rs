@@ -68,6 +68,7 @@ routes! {
     Get "/report" "report.show" takes report => One;
     Get "/me" "who" plain who => One;
     Post "/me/password" "me.password" takes set_own_password => Act { makes: None };
+    Post "/me/one-time" "me.one-time" takes set_own_one_time => Act { makes: None };
     Get "/openapi.json" "who" plain who => Document;
     "Clients":
     Get "/clients" "client.list" plain clients => whole("", "name", &["state", "access_mode"]);
