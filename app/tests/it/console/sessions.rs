@@ -166,7 +166,7 @@ fn a_one_time_password_is_needed_where_the_user_has_them_and_serves_once() {
     assert!(!catalog.windows(secret.len()).any(|bytes| bytes == secret.as_bytes()));
     // One's own takes the password, and no right over people.
     port.server.must("user.one-time", json!({ "name": "anna", "on": false }));
-    let (cookie, csrf) = begun(&log_in(&port, "anna", PASSWORD).is(200));
+    let (cookie, csrf) = begun(&self::log_in(&port, "anna", PASSWORD).is(200));
     let own = |password: &str, on: bool| {
         let body = json!({ "password": password, "on": on }).to_string();
         let json = ["-H", "Content-Type: application/json", "--data-binary", &body];
@@ -179,9 +179,9 @@ fn a_one_time_password_is_needed_where_the_user_has_them_and_serves_once() {
     own("wrong wrong wrong", true).fails(403, "the password of now is wrong");
     let made = own(PASSWORD, true).is(200).json();
     assert!(made["secret"].as_str().unwrap().len() >= 16, "{made:#}");
-    log_in(&port, "anna", PASSWORD).fails(401, "log in");
+    self::log_in(&port, "anna", PASSWORD).fails(401, "log in");
     assert_eq!(own(PASSWORD, false).is(200).json()["secret"], Value::Null);
-    log_in(&port, "anna", PASSWORD).is(200);
+    self::log_in(&port, "anna", PASSWORD).is(200);
     self::log_in(&port, "anna", PASSWORD).is(200);
 }
 
