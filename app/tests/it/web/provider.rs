@@ -13,7 +13,7 @@ use crate::console::{Port, python_tool};
 use crate::hosts::simsim;
 
 pub const THERE: &str = "correct horse battery";
-const SECRET: &str = "what only the two know";
+const SECRET: &str = "what-only-the-two-know";
 
 pub struct Provider {
     folder: PathBuf,

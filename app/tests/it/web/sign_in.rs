@@ -237,7 +237,7 @@ fn strangers_lead_nobody_elsewhere_and_bring_back_nothing_that_was_not_begun() {
     // After ten minutes it serves no more. The secret is never shown.
     let view = port.server.must("identity-provider.show", json!({ "name": "corp" }));
     assert_eq!((&view["has_secret"], &view["secret"]), (&json!(true), &Value::Null));
-    assert!(!view.to_string().contains("only the two know"));
+    assert!(!view.to_string().contains("only-the-two-know"));
 }
 
 #[test]
