@@ -144,6 +144,11 @@ impl Provider {
         self.tell(&["set", "client", name, "--audience", name]);
     }
 
+    /// Two tokens of one second for one person are the same there, which it does not take.
+    pub fn a_second_later() {
+        std::thread::sleep(Duration::from_millis(1200));
+    }
+
     /// A person proves there who that is.
     pub fn proves(&self, browser: &Browser, user: &str) {
         browser.until_at(&self.issuer());
