@@ -154,7 +154,7 @@ impl Provider {
             return Err(OpenIdError::NoProof("there is no code in the answer".to_owned()));
         }
         let answer = self.exchange(&metadata, asked, returned.code).await?;
-        let Some(text) = answer["id_token"].as_str() else {
+        let Some(text) = answer.get("id_token").and_then(Value::as_str) else {
             return Err(OpenIdError::NoProof("there is no ID token in the answer".to_owned()));
         };
         let expected = Expected {
@@ -164,9 +164,11 @@ impl Provider {
             now_unix_s,
         };
         let mut identity = self.identity(&metadata, text, expected).await?;
-        if let (true, Some(place), Some(token)) =
-            (lacks(&identity.claims), &metadata.userinfo, answer["access_token"].as_str())
-        {
+        if let (true, Some(place), Some(token)) = (
+            lacks(&identity.claims),
+            &metadata.userinfo,
+            answer.get("access_token").and_then(Value::as_str),
+        ) {
             self.ask_more(place, token, &mut identity).await?;
         }
         Ok(identity)

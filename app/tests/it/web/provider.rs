@@ -13,7 +13,7 @@ use crate::console::{Port, python_tool};
 use crate::hosts::simsim;
 
 pub const THERE: &str = "correct horse battery";
-const SECRET: &str = "what only the two know";
+const SECRET: &str = "what-only-the-two-know";
 
 pub struct Provider {
     folder: PathBuf,
@@ -142,6 +142,11 @@ impl Provider {
         ]);
         // Else its ID tokens are for nobody.
         self.tell(&["set", "client", name, "--audience", name]);
+    }
+
+    /// Two tokens of one second for one person are the same there, which it does not take.
+    pub fn a_second_later() {
+        std::thread::sleep(Duration::from_millis(1200));
     }
 
     /// A person proves there who that is.

@@ -147,12 +147,15 @@ fn widened(
     Ok((!rights.is_empty()).then(|| rights.join(", ")))
 }
 
+/// A user, and the document of what the user may.
+type UserGrants = (String, String);
+
 /// What each user of a provider may then; and who could approve, and cannot any more.
 fn grants_after(
     before: &IdentityProviderRequest,
     after: &IdentityProviderRequest,
     books: &LifeBooks,
-) -> Result<(Vec<(String, String)>, Vec<String>), ServerError> {
+) -> Result<(Vec<UserGrants>, Vec<String>), ServerError> {
     let (mut grants, mut shut_out) = (Vec::new(), Vec::new());
     for user in books.users.iter().filter(|user| user.provider.as_ref() == Some(&after.name)) {
         let groups = groups_of(user.provider_groups.as_deref())?;

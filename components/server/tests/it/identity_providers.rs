@@ -39,8 +39,19 @@ async fn person(suite: &Suite, name: &str, of: Role) -> Principal {
         password: Some("a very long password".to_owned()),
         provider: None,
     };
-    suite.server().add_user(&root(), request).await.unwrap();
-    somebody(name, of)
+    let server = suite.server();
+    let added = server.add_user(&root(), request).await.unwrap();
+    let who = somebody(name, of);
+    let own = OwnPasswordRequest {
+        old: "a very long password".to_owned(),
+        password: "a password of one's own".to_owned(),
+    };
+    server.set_own_password(&who, own).await.unwrap();
+    if let Some(approval) = added.waits_for {
+        let word = ApprovalWordRequest { approval, digest: None, note: String::new() };
+        server.approve(&somebody("anna", Role::Superuser), word).await.unwrap();
+    }
+    who
 }
 
 /// Who holds the rights of a role.
