@@ -28,18 +28,12 @@ pub async fn show(visit: &Visit) -> Shown {
         "ended_since_unix_ms": now() - 86_400_000,
         "limit": NAMED_MAX,
     });
-    let (trends, tasks, datastores, approvals, bad): (
-        Trends,
-        Vec<TaskView>,
-        Vec<DatastoreView>,
-        Option<Vec<ApprovalView>>,
-        Vec<JobView>,
-    ) = tokio::try_join!(
-        visit.look("trends"),
-        visit.look("task.list"),
-        visit.look("datastore.list"),
-        visit.glance("approval.list", json!({})),
-        visit.ask("job.list", bad),
+    let (trends, tasks, datastores, approvals, bad) = tokio::try_join!(
+        visit.look::<Trends>("trends"),
+        visit.look::<Vec<TaskView>>("task.list"),
+        visit.look::<Vec<DatastoreView>>("datastore.list"),
+        visit.glance::<Vec<ApprovalView>>("approval.list", json!({})),
+        visit.ask::<Vec<JobView>>("job.list", bad),
     )?;
     let head = html! { h1 { (t("Overview")) } };
     let body = html! {

@@ -158,7 +158,7 @@ fn bring_python_tools() {
             AXE.0
         );
     }
-    for (name, _) in PYTHON_TOOLS.iter().filter(|tool| !is_there(*tool)) {
+    for (name, _) in PYTHON_TOOLS.iter().filter(|tool| !is_there(tool)) {
         println!(
             "missing: {name} (from PyPI), used for holding the console's OpenAPI document, mail and \
              sign-in against programs of others; the tests that need it will skip themselves"

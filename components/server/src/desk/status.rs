@@ -107,7 +107,7 @@ impl Server {
                 warnings.push(format!("datastore '{}' is out of service", datastore.name));
             }
         }
-        let hosts: Vec<Client> = enrolled.iter().map(|client| Client::clone(client)).collect();
+        let hosts: Vec<Client> = enrolled.iter().copied().cloned().collect();
         warnings.extend(house.books.run(move |catalog| of_hosts(catalog, &hosts)).await?);
         let self_backup_unix_ms = house.books.run(newest_self_backup).await?;
         if kit != KitState::None {

@@ -113,10 +113,13 @@ pub async fn hosts(visit: &Visit) -> Shown {
     Ok(Page::new(t("How hosts answer"), Place::Ports, body).into())
 }
 
+/// Of one host by channel: the worst way, how many are open, and all.
+type Cells<'a> = BTreeMap<&'a str, (State, usize, usize)>;
+
 /// Hosts × channels: what each host is dialled on, and by how many. Those with a way that is shut come first.
 fn matrix(visit: &Visit, rows: &[&PlanRow], found: &Found<'_>) -> Markup {
     let mut channels: Vec<&str> = Vec::new();
-    let mut cells: BTreeMap<&str, BTreeMap<&str, (State, usize, usize)>> = BTreeMap::new();
+    let mut cells: BTreeMap<&str, Cells<'_>> = BTreeMap::new();
     for row in rows {
         if !channels.contains(&row.row.as_str()) {
             channels.push(row.row.as_str());
@@ -128,7 +131,7 @@ fn matrix(visit: &Visit, rows: &[&PlanRow], found: &Found<'_>) -> Markup {
     }
     channels.sort_unstable();
     let find = Find::of(visit);
-    let mut hosts: Vec<(&str, &BTreeMap<&str, (State, usize, usize)>)> =
+    let mut hosts: Vec<(&str, &Cells<'_>)> =
         cells.iter().map(|(host, of)| (*host, of)).filter(|(host, _)| find.fits(host)).collect();
     hosts.sort_by_key(|(_, of)| std::cmp::Reverse(of.values().map(|cell| cell.0).max()));
     let few = rows.len() <= WAYS;
