@@ -274,7 +274,7 @@ fn damage_text(screen: &Screen, damaged: &[DamageView]) -> Result<(), Failure> {
     ]);
     for one in damaged {
         table.row([
-            Text::styled(Style::Bad, &one.saveset.short()),
+            Text::styled(Style::Bad, one.saveset.short()),
             one.datastore.as_str().into(),
             one.client.as_str().into(),
             one.task.as_str().into(),
