@@ -204,6 +204,7 @@ fn what_is_damaged_is_listed_with_what_puts_it_right_until_it_is_healed() {
     let found = found.as_array().unwrap();
     assert!(!found.is_empty());
     for one in found {
+        crate::cli::documents::check("Damage", one);
         assert_eq!((&one["datastore"], &one["is_copy"]), (&json!("copies"), &json!(true)));
         assert_eq!(one["sound_in"], json!(["main"]), "{one:#}");
         assert_eq!(one["healed_by"].as_array().unwrap().len(), 1, "{one:#}");

@@ -381,6 +381,9 @@ fn every_document_is_as_its_page_says() {
         "StreamStarted",
         "User",
         "OneTime",
+        "Session",
+        "LoggedOut",
+        "Damage",
     ];
     let used = page.used.borrow();
     let never: Vec<_> = page

@@ -84,7 +84,18 @@ fn every_path_of_the_document_refuses_strangers_and_who_has_no_right() {
             None => free.push(path.as_str()),
         }
     }
-    assert_eq!(free, ["/api/v1/me", "/api/v1/me/password", "/api/v1/openapi.json"]);
+    // Whoever is known is told of themselves; whose session it is, the verbs look at.
+    let own = [
+        "/api/v1/me",
+        "/api/v1/me/one-time",
+        "/api/v1/me/password",
+        "/api/v1/openapi.json",
+        "/api/v1/sessions",
+        "/api/v1/sessions/7",
+        "/api/v1/sessions/7",
+        "/api/v1/users/7/log-out",
+    ];
+    assert_eq!(free, own);
     assert_eq!(everything(&port), before);
 }
 
