@@ -345,7 +345,7 @@ fn an_event_acts_on_a_location_and_says_in_which_pool_its_backups_live() {
     }
     for (event, why) in [
         (json!({ "name": "x", "locations": ["nowhere"] }), "no location 'nowhere'"),
-        (json!({ "name": "x", "all": true, "pool": "gone" }), "no pool 'gone'"),
+        (json!({ "name": "x", "all": true, "pool": "gone" }), "no media pool 'gone'"),
         (json!({ "name": "x", "kind": "verification", "all": true, "pool": "short" }), "pool"),
         (json!({ "name": "x", "kind": "replication", "locations": ["lima"] }), "locations"),
     ] {
