@@ -309,6 +309,8 @@ fn ways_are_tried_by_themselves_and_what_was_found_outlives_the_server() {
     let far = Daemon::start("rds", &scratch.path().join("far"));
     let listen = format!("127.0.0.1:{}", far.port);
     assert_done(&server.join("far", &far.state, &["--listen", &listen]));
+    let addresses = json!({ "name": "far", "addresses": ["127.0.0.1"], "listen_port": far.port });
+    server.must("client.addresses", addresses);
     server.until_connected("far");
     let control = |server: &Daemon| {
         let kept = server.must("ports.last", Value::Null);
