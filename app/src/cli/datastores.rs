@@ -262,7 +262,9 @@ fn detail(screen: &Screen, datastore: &DatastoreView) -> Result<(), Failure> {
 
 fn damage_text(screen: &Screen, damaged: &[DamageView]) -> Result<(), Failure> {
     if damaged.is_empty() {
-        return screen.line("no damage is known");
+        screen.line("no saveset is known to be damaged")?;
+        screen.aside("what a check of a whole datastore found: simsim jobs");
+        return Ok(());
     }
     let mut table = Table::new([
         Column::new("SAVESET"),

@@ -111,7 +111,13 @@ pub async fn show(visit: &Visit, name: &str) -> Shown {
     let damaged: Vec<DamageView> =
         visit.ask("datastore.damage", json!({ "datastore": name })).await?;
     // What the last check of the whole datastore said, piece by piece.
-    let last = jobs.iter().find(|job| job.kind == "verify" && job.problems > 0);
+    let checks = ["verify", "scrub", "heal"];
+    let said = |job: &&JobView| {
+        let state = job.state.to_string().replace(' ', "_");
+        checks.contains(&job.kind.as_str())
+            && ["finished", "finished_with_errors"].contains(&&*state)
+    };
+    let last = jobs.iter().find(said).filter(|job| job.problems > 0);
     let checked: Option<JobDetail> = match last {
         Some(job) => visit.glance("job.show", json!({ "job": job.job })).await?,
         None => None,
@@ -168,14 +174,16 @@ fn harm(
         ]
     });
     html! {
-        @if damaged.is_empty() {
+        @if damaged.is_empty() && checked.is_none() {
             p { (badge(Tone::Good, t("no damage is known"))) " " @if let Some(since) = since { (t("Everything was checked since ")) (when(since)) } @else { span.quiet { (t("Not everything has been checked yet.")) } } }
+        } @else if damaged.is_empty() {
+            p { (badge(Tone::Bad, t("damaged"))) " " (t("The last check found damage. Which savesets need it, a check of theirs says.")) }
         } @else {
             (table(t("Damaged savesets"), &[t("Saveset"), t("Client"), t("Task"), t("Found"), t("Sound in"), t("Healing")], rows.collect()))
             @if damaged.len() > SAVESETS { p.quiet { (tf("and {} more", &[&(damaged.len() - SAVESETS)])) } }
             (command(&format!("simsim datastore damage {}", quoted(&store.name))))
         }
-        @if let Some(checked) = checked.filter(|_| !damaged.is_empty()) {
+        @if let Some(checked) = checked {
             h3 { (t("Damaged pieces, as the last check told them")) }
             ul.plain { @for problem in checked.problem_list.iter().take(PIECES) { li { (problem.message) } } }
             p { a href=(format!("/jobs/{}?problems=all", checked.job.job)) { (tf("All {}", &[&count(checked.job.problems)])) } }

@@ -310,7 +310,7 @@ fn objects_are_made_checked_while_typing_changed_and_removed() {
     browser.fill("#at", "weekdays 22:00");
     browser.until_says("It runs next:");
     browser.click("#all");
-    browser.until_says("simsim event add nightly --kind backup --at 'weekdays 22:00' --all true");
+    browser.until_says("simsim event add nightly --kind backup --at 'weekdays 22:00' --all=true");
     browser.press("Add");
     browser.until_at("/set-up/events");
     let event = port.server.must("event.show", json!({ "name": "nightly" }));
@@ -442,7 +442,7 @@ fn a_host_joins_and_the_page_of_ports_shows_what_is_shut() {
 }
 
 #[test]
-fn a_backup_that_fails_says_why_and_is_green_again_after_another() {
+fn a_backup_without_its_source_says_why_and_another_one_is_whole() {
     if !Browser::is_there() {
         return;
     }
@@ -455,7 +455,7 @@ fn a_backup_that_fails_says_why_and_is_green_again_after_another() {
     browser.go("/tasks/home");
     browser.press("Back up now");
     browser.until_at("/jobs/1");
-    browser.until_says("failed");
+    browser.until_says("finished with errors");
     let text = browser.text();
     assert!(text.contains(tree.to_str().unwrap()), "what is not there is named: {text}");
     browser.go("/");
@@ -463,7 +463,7 @@ fn a_backup_that_fails_says_why_and_is_green_again_after_another() {
     browser.press("backup home");
     browser.until_at("/jobs/1");
     // As a link of the calendar says it.
-    browser.go("/jobs?outcome=failed");
+    browser.go("/jobs?outcome=finished_with_errors");
     browser.until_says("home");
     std::fs::rename(&away, &tree).unwrap();
     browser.go("/jobs/1");
