@@ -96,7 +96,7 @@ fn every_path_of_the_document_refuses_strangers_and_who_has_no_right() {
         "/api/v1/users/7/log-out",
     ];
     assert_eq!(free, own);
-    let log_out = "/api/v1/users/root/log-out";
+    let log_out = "/api/v1/users/anybody/log-out";
     port.ask(&weak, "POST", log_out, &json!({})).fails(403, "'people'");
     port.ask(&weak, "DELETE", "/api/v1/sessions/7", &json!({})).fails(403, "'people'");
     assert_eq!(everything(&port), before);
