@@ -190,7 +190,7 @@ fn a_device_killed_in_a_scrub_forgets_nothing_that_was_found() {
 }
 
 #[test]
-fn what_is_damaged_is_listed_with_what_puts_it_right() {
+fn what_is_damaged_is_listed_with_what_puts_it_right_until_it_is_healed() {
     let world = World::new();
     let packs = world.packs("main");
     let damage =
@@ -217,4 +217,9 @@ fn what_is_damaged_is_listed_with_what_puts_it_right() {
         assert_eq!(one["healed_by"], json!(["twice"]), "{one:#}");
     }
     assert_eq!(damage(json!("copies")), json!([]), "the copies are sound");
+    let heal = json!({ "name": "twice", "datastore": "main" });
+    let job = world.server.ended(&world.server.must("replication.heal", heal));
+    assert_eq!(job["state"], "finished", "{job:#}");
+    assert_eq!(check(), 0);
+    assert_eq!(damage(Value::Null), json!([]));
 }

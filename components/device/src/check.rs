@@ -114,7 +114,12 @@ fn look(
              --keys-to-device, or verify all of the datastore",
         ))?;
         let mut seen = Verified::default();
-        return names(lease, &manifest, key, &mut seen, job, threads, found);
+        names(lease, &manifest, key, &mut seen, job, threads, found)?;
+        // Whoever heals from a copy asks for roots first: one above damage must not be taken for whole.
+        if !found.damaged.is_empty() || found.unnamed > 0 {
+            lease.datastore.distrust_dependents()?;
+        }
+        return Ok(());
     }
     let plaintext = Plaintext::new(match request.mode {
         VerifyMode::Structure => BTreeMap::new(),
