@@ -15,7 +15,7 @@ use simsim_model::Kind;
 use simsim_server::api::{IdentityProviderView, NotificationView};
 
 use self::differences::{Change, carry_out, changes};
-use self::file::Configuration;
+use self::file::{Configuration, Named};
 use super::context::Context;
 use super::text::{Style, Text};
 use crate::exit::{self, Failure};
@@ -83,6 +83,7 @@ pub async fn run(cx: &Context, verb: ConfigVerb) -> Result<u8, Failure> {
             if !dry_run {
                 carry_out(cx, &wanted, &found).await?;
                 say_what_lacks_a_secret(cx).await?;
+                say_who_needs_a_password(cx, &there, &wanted);
             }
             report(cx, !dry_run, found)?;
         }
@@ -109,6 +110,20 @@ async fn say_what_lacks_a_secret(cx: &Context) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// Nor is a password: who is new has one that nobody knows.
+fn say_who_needs_a_password(cx: &Context, there: &Configuration, wanted: &Configuration) {
+    let known = there.users.as_deref().unwrap_or_default();
+    for Named(user) in wanted.users.as_deref().unwrap_or_default() {
+        let is_new = !known.iter().any(|one| one.0.name == user.name);
+        if is_new && user.provider.is_none() {
+            cx.screen.aside(format!(
+                "user '{0}' logs in once a password is set: simsim user password {0}",
+                user.name
+            ));
+        }
+    }
 }
 
 fn report(cx: &Context, applied: bool, changes: Vec<Change>) -> Result<(), Failure> {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use simsim_model::{CutParameters, Kind};
 use simsim_server::api::{
     AddDriveRequest, AttachDatastoreRequest, CatalogRebuildReply, CatalogRebuildRequest,
-    CollectGarbageRequest, CreateDatastoreRequest, DamageRequest, DamageView, DatastoreRequest,
-    DatastoreView, DriveView, JobReply, RebuildIndexRequest, ScrubOptions, ScrubRequest,
+    ChangeDriveRequest, CollectGarbageRequest, CreateDatastoreRequest, DamageRequest, DamageView,
+    DatastoreRequest, DatastoreView, DriveRequest, DriveView, JobReply, RebuildIndexRequest,
+    ScrubOptions, ScrubRequest,
 };
 
 use super::context::Context;
@@ -50,6 +51,11 @@ pub enum DatastoreVerb {
         /// The datastore
         name: String,
     },
+    /// Forget a datastore that is out of service and in which no saveset is listed; its folder stays as it is
+    Remove {
+        /// The datastore
+        name: String,
+    },
     /// List datastores, with what their devices say
     List,
     /// Add a drive: another numbered path to a datastore
@@ -58,6 +64,21 @@ pub enum DatastoreVerb {
         name: String,
         #[command(flatten)]
         drive: DriveArguments,
+    },
+    /// List drives
+    Drives,
+    /// Change how many jobs a drive takes at once
+    ChangeDrive {
+        /// Its number
+        number: u32,
+        /// Jobs at once
+        #[arg(long, value_name = "NUMBER")]
+        jobs: u32,
+    },
+    /// Remove a drive: its port is closed. Its number stays with its datastore, and may be added there again
+    RemoveDrive {
+        /// Its number
+        number: u32,
     },
     /// Make a datastore's index again from its packs, and manifests that are lost
     RebuildIndex {
@@ -124,6 +145,29 @@ pub struct DriveArguments {
 }
 
 /// Bounds of chunks from their mean: a quarter of it and four times it.
+fn takes(drive: &DriveView) -> String {
+    let jobs = counted(drive.jobs_max.into(), "job");
+    format!("drive {} takes {jobs} at once", drive.number)
+}
+
+fn drive_table(drives: &[DriveView]) -> Table {
+    let mut table = Table::new([
+        Column::new("DRIVE").right(),
+        Column::new("DATASTORE").cut_to(12),
+        Column::new("JOBS AT ONCE").right(),
+        Column::new("GROUP").rank(1),
+    ]);
+    for one in drives {
+        table.row([
+            Text::new().bold(&one.number.to_string()),
+            one.datastore.as_str().into(),
+            one.jobs_max.to_string().into(),
+            one.group.as_deref().unwrap_or_default().into(),
+        ]);
+    }
+    table
+}
+
 fn parse_cut(text: &str) -> Result<CutParameters, String> {
     let mean = u32::try_from(parse_size(text)?).map_err(|_| "that is too large".to_owned())?;
     let cut = CutParameters { min: mean / 4, mean, max: mean.saturating_mul(4) };
@@ -180,14 +224,39 @@ pub async fn run(cx: &Context, verb: DatastoreVerb) -> Result<u8, Failure> {
             cx.show(&damaged, |screen, damaged| damage_text(screen, damaged))?;
             Ok(if damaged.is_empty() { exit::DONE } else { exit::WITH_ERRORS })
         }
+        DatastoreVerb::Remove { name } => {
+            let _: () =
+                cx.ask("datastore.remove", &DatastoreRequest { name: name.clone() }).await?;
+            cx.show(&serde_json::json!({ "removed": name }), |screen, _| {
+                screen.line(format!(
+                    "datastore '{name}' is gone from the lists; its folder stays as it is"
+                ))
+            })?;
+            Ok(exit::DONE)
+        }
+        DatastoreVerb::Drives => {
+            let drives: Vec<DriveView> = cx.ask_plain("drive.list").await?;
+            cx.show(&drives, |screen, drives| screen.table(&drive_table(drives)))?;
+            Ok(exit::DONE)
+        }
+        DatastoreVerb::ChangeDrive { number, jobs } => {
+            let request = ChangeDriveRequest { number, jobs_max: jobs };
+            let drive: DriveView = cx.ask("drive.change", &request).await?;
+            cx.show(&drive, |screen, drive| screen.line(takes(drive)))?;
+            Ok(exit::DONE)
+        }
+        DatastoreVerb::RemoveDrive { number } => {
+            let drive: DriveView = cx.ask("drive.remove", &DriveRequest { number }).await?;
+            cx.show(&drive, |screen, drive| {
+                screen.line(format!("drive {} of '{}' is gone", drive.number, drive.datastore))
+            })?;
+            Ok(exit::DONE)
+        }
         DatastoreVerb::AddDrive { name, drive } => {
             let request =
                 AddDriveRequest { datastore: name, number: drive.drive, jobs_max: drive.jobs };
             let drive: DriveView = cx.ask("drive.add", &request).await?;
-            cx.show(&drive, |screen, drive| {
-                let jobs = counted(drive.jobs_max.into(), "job");
-                screen.line(format!("drive {} takes {jobs} at once", drive.number))
-            })?;
+            cx.show(&drive, |screen, drive| screen.line(takes(drive)))?;
             Ok(exit::DONE)
         }
         DatastoreVerb::RebuildIndex { name, detach } => {

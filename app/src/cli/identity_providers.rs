@@ -63,12 +63,12 @@ pub struct Arguments {
     /// The client secret: the first line of this file; '-': of standard input
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
-    /// The people of a group may this: a role, for everything, for one client or for all in a location; several times for
-    /// several. Replaces all groups there were
-    #[arg(long, value_name = "GROUP=ROLE[:CLIENT|@LOCATION]", value_parser = parse_group_role)]
+    /// The people of a group may this: a role, for everything or for what 'user add' names; several times for several.
+    /// Replaces all groups there were
+    #[arg(long, value_name = "GROUP=ROLE[:CLIENT|@LOCATION|…]", value_parser = parse_group_role)]
     group: Vec<GroupGrant>,
     /// The same with a single right
-    #[arg(long, value_name = "GROUP=RIGHT[:CLIENT|@LOCATION]", value_parser = parse_group_right)]
+    #[arg(long, value_name = "GROUP=RIGHT[:CLIENT|@LOCATION|…]", value_parser = parse_group_right)]
     group_right: Vec<GroupGrant>,
     /// Whether a user is made at the first sign-in; else only who was added is let in: 'simsim user add NAME --provider' [default: false]
     #[arg(long, value_name = "TRUE|FALSE")]

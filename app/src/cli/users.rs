@@ -97,11 +97,12 @@ pub enum UserVerb {
 /// What somebody may.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct GrantArguments {
-    /// A role, for everything, for one client or for all in a location; several times for several
-    #[arg(long, value_name = "ROLE[:CLIENT|@LOCATION]", value_parser = parse_role)]
+    /// A role, for everything, for one client, for all in a location, for a task or for the tasks of a pool; several
+    /// times for several
+    #[arg(long, value_name = "ROLE[:CLIENT|@LOCATION|:task/TASK|:pool/POOL]", value_parser = parse_role)]
     role: Vec<Granted>,
-    /// A single right, for everything, for one client or for all in a location
-    #[arg(long, value_name = "RIGHT[:CLIENT|@LOCATION]", value_parser = parse_right)]
+    /// A single right, in the same way
+    #[arg(long, value_name = "RIGHT[:CLIENT|@LOCATION|:task/TASK|:pool/POOL]", value_parser = parse_right)]
     right: Vec<Granted>,
 }
 
@@ -111,29 +112,15 @@ impl GrantArguments {
     }
 }
 
-/// What is given, and for what: `ROLE:CLIENT` or `ROLE@LOCATION`.
-fn split(text: &str) -> (&str, Granted) {
-    let name = |name: &str| Some(name.to_owned());
-    if let Some((what, client)) = text.split_once(':') {
-        return (what, Granted { client: name(client), ..Granted::default() });
-    }
-    match text.split_once('@') {
-        Some((what, location)) => {
-            (what, Granted { location: name(location), ..Granted::default() })
-        }
-        None => (text, Granted::default()),
-    }
-}
-
 pub fn parse_role(text: &str) -> Result<Granted, String> {
-    let (what, granted) = split(text);
+    let (what, granted) = Granted::split(text);
     let role = Role::parse(what)
         .ok_or_else(|| format!("roles are {}", Role::ALL.map(Role::as_str).join(", ")))?;
     Ok(Granted { role: Some(role), ..granted })
 }
 
 pub fn parse_right(text: &str) -> Result<Granted, String> {
-    let (what, granted) = split(text);
+    let (what, granted) = Granted::split(text);
     let right = Right::parse(what)
         .ok_or_else(|| format!("rights are {}", Right::ALL.map(Right::as_str).join(", ")))?;
     Ok(Granted { right: Some(right), ..granted })
@@ -308,10 +295,12 @@ pub fn words(grants: &[Granted]) -> String {
             (None, Some(right)) => format!("right {}", right.as_str()),
             (None, None) => continue,
         };
-        words.push(match (&grant.client, &grant.location) {
-            (Some(client), _) => format!("{what} for {client}"),
-            (None, Some(location)) => format!("{what} in {location}"),
-            (None, None) => what,
+        words.push(match grant {
+            Granted { client: Some(client), .. } => format!("{what} for {client}"),
+            Granted { location: Some(location), .. } => format!("{what} in {location}"),
+            Granted { task: Some(task), .. } => format!("{what} for task {task}"),
+            Granted { pool: Some(pool), .. } => format!("{what} for pool {pool}"),
+            _ => what,
         });
     }
     if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }

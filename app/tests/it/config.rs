@@ -202,6 +202,80 @@ fn an_exported_configuration_makes_an_empty_server_the_same_and_a_second_time_no
     assert_eq!(other.server.must("task-group.list", Value::Null), json!([]));
 }
 
+/// Who may what, and by which ways data goes. Passwords are in no file.
+#[test]
+fn people_and_ways_are_in_the_file_and_a_file_without_them_says_nothing_of_them() {
+    let (one, other) = (Site::new(), Site::new());
+    let name = "same-name";
+    let far = |site: &Site| {
+        let state = site.path("far");
+        crate::hosts::assert_done(&site.server.join(name, &state, &[]));
+    };
+    far(&one);
+    far(&other);
+    let own = one.server.own_name();
+    assert_eq!(own, other.server.own_name());
+    let grants = json!([{ "role": "restore", "client": name }, { "right": "view" }]);
+    let kim = json!({ "name": "kim", "grants": grants, "password": "a very long password" });
+    one.server.must("user.add", kim);
+    let off = json!({ "name": "otto", "disabled": true, "password": "a very long password" });
+    one.server.must("user.add", off);
+    let corp = json!({
+        "name": "corp", "issuer": "https://idp.example.org", "client_id": "simsim",
+        "creates_users": true,
+    });
+    one.server.must("identity-provider.add", corp);
+    one.server.must("user.add", json!({ "name": "mia", "provider": "corp" }));
+    let ways = json!({ "host": own, "interfaces": ["https://vault", "http://vault:8000"] });
+    one.server.must("interface.set", ways);
+    one.server.must("interface.choose", json!({ "client": name, "choices": ["https", "http"] }));
+
+    let exported = one.done(&["export"]);
+    assert!(!exported.contains("password"), "{exported}");
+    let file = other.path("suite.toml");
+    std::fs::write(&file, &exported).unwrap();
+    let file = file.to_str().unwrap();
+    let applied = other.config(&["apply", file]);
+    let said = String::from_utf8(applied.stderr).unwrap();
+    assert_eq!(applied.status.code(), Some(0), "{said}");
+    assert!(said.contains("simsim user password kim"), "{said}");
+    assert!(!said.contains("user password mia"), "{said}");
+    assert_eq!(other.done(&["export"]), exported, "the same server");
+    assert_eq!(other.changes(&["apply", file]), []);
+    let shown = other.server.must("user.show", json!({ "name": "kim" }));
+    assert_eq!((&shown["grants"], &shown["disabled"]), (&grants, &json!(false)));
+    let shown = other.server.must("user.show", json!({ "name": "otto" }));
+    assert_eq!(shown["disabled"], true);
+
+    // Other grants, and somebody who signs in elsewhere is let in no more.
+    let text = exported.replace("\"restore\"", "\"backup\"");
+    let mut wanted: toml::Table = toml::from_str(&text).unwrap();
+    for user in wanted["users"].as_array_mut().unwrap() {
+        let is_mia = user["name"].as_str() == Some("mia");
+        user["disabled"] = toml::Value::Boolean(is_mia);
+    }
+    wanted["choices"].as_array_mut().unwrap().clear();
+    std::fs::write(file, toml::to_string(&wanted).unwrap()).unwrap();
+    let of = |kind: &str, what: &str| (kind.to_owned(), what.to_owned());
+    let changed = [
+        of("remove", "ways of client same-name"),
+        of("change", "user kim"),
+        of("change", "user mia"),
+        of("change", "user otto"),
+    ];
+    assert_eq!(other.changes(&["apply", file, "--prune"]), changed);
+    assert_eq!(other.changes(&["apply", file, "--prune"]), []);
+    assert_eq!(other.server.must("user.show", json!({ "name": "mia" }))["disabled"], true);
+
+    // As files were written before they had these lists.
+    for list in ["users", "interfaces", "choices"] {
+        wanted.remove(list);
+    }
+    std::fs::write(file, toml::to_string(&wanted).unwrap()).unwrap();
+    assert_eq!(other.changes(&["apply", file, "--prune"]), []);
+    assert_eq!(other.server.must("user.list", Value::Null).as_array().unwrap().len(), 3);
+}
+
 /// As people write it: without what the server chooses, and in other words than it answers.
 #[test]
 fn a_file_that_was_written_by_hand_is_made_once() {

@@ -11,6 +11,7 @@ mod ctrl;
 mod daemons;
 mod documents;
 mod drills;
+mod drives;
 mod events;
 mod failover;
 mod families;

@@ -315,7 +315,9 @@ fn ways_are_tried_by_themselves_and_what_was_found_outlives_the_server() {
         let rows = kept["rows"].as_array().unwrap().iter();
         rows.clone().find(|row| row["row"] == "smssh" && row["to"] == "far").cloned()
     };
-    until("it is looked at", || control(&server).is_some());
+    until("the way is found open", || {
+        control(&server).is_some_and(|row| row["state"] == "open" && row["round_trip_us"].is_u64())
+    });
     // Only when somebody asks, from now on.
     server.stop();
     fs::write(state.join("simsim.toml"), "[server]\nprobe_interval_s = 0\n").unwrap();

@@ -90,6 +90,20 @@ impl World {
         self.server.until_connected("far");
     }
 
+    /// Flips a bit of the largest pack. Where, and what it was before.
+    fn damaged(&self, datastore: &str) -> (PathBuf, Vec<u8>) {
+        let mut packs: Vec<PathBuf> = Vec::new();
+        for entry in fs::read_dir(self.scratch.path().join(datastore).join("packs")).unwrap() {
+            let found = fs::read_dir(entry.unwrap().path()).unwrap();
+            packs.extend(found.map(|pack| pack.unwrap().path()));
+        }
+        let pack = packs.into_iter().max_by_key(|pack| pack.metadata().unwrap().len()).unwrap();
+        let before = fs::read(&pack).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&pack).unwrap();
+        file.write_all_at(&[before[500_000] ^ 4], 500_000).unwrap();
+        (pack, before)
+    }
+
     fn verified(&self, datastore: &str, what: &str) {
         let check = json!({ "datastore": datastore, "depth": "bytes", "keys_to_device": true });
         let job = self.server.ended(&self.server.must("datastore.verify", check));
@@ -210,16 +224,7 @@ fn a_flipped_bit_is_healed_from_the_other_datastore() {
         let world = World::new(false);
         world.saved();
         world.copied("before the damage");
-        let folder = world.scratch.path().join(damaged).join("packs");
-        let mut packs: Vec<PathBuf> = Vec::new();
-        for entry in fs::read_dir(folder).unwrap() {
-            let found = fs::read_dir(entry.unwrap().path()).unwrap();
-            packs.extend(found.map(|pack| pack.unwrap().path()));
-        }
-        let pack = packs.iter().max_by_key(|pack| pack.metadata().unwrap().len()).unwrap();
-        let before = fs::read(pack).unwrap();
-        let file = fs::OpenOptions::new().write(true).open(pack).unwrap();
-        file.write_all_at(&[before[500_000] ^ 4], 500_000).unwrap();
+        let (pack, before) = world.damaged(damaged);
         let check = json!({ "datastore": damaged });
         let found = world.server.ended(&world.server.must("datastore.verify", check));
         assert_eq!(found["state"], "finished_with_errors", "{damaged}: {found:#}");
@@ -231,10 +236,30 @@ fn a_flipped_bit_is_healed_from_the_other_datastore() {
             (&json!("heal"), &json!(1)),
             "a note: {job:#}"
         );
-        assert_eq!(fs::read(pack).unwrap(), before, "{damaged}: byte for byte");
+        assert_eq!(fs::read(&pack).unwrap(), before, "{damaged}: byte for byte");
         world.verified(damaged, damaged);
         world.restored(Some(damaged), damaged);
     }
+}
+
+/// Nobody has checked: a restore meets the damage, takes the rest from the copy, and the first healing brings it.
+#[test]
+fn what_a_restore_finds_damaged_is_healed_at_once() {
+    let world = World::new(false);
+    world.saved();
+    world.copied("before the damage");
+    let (pack, before) = world.damaged("main");
+    let target = world.scratch.path().join("half");
+    let job = world.server.ended(
+        &world.server.must("restore", json!({ "task": "home", "target": target, "copy": "main" })),
+    );
+    assert_ne!(job["state"], "finished", "{job:#}");
+    let heal = json!({ "name": "twice", "datastore": "main" });
+    let job = world.server.ended(&world.server.must("replication.heal", heal));
+    assert_eq!(job["state"], "finished", "{job:#}\n{}", world.log(&job));
+    assert_eq!(fs::read(&pack).unwrap(), before, "byte for byte");
+    world.verified("main", "main");
+    world.restored(Some("main"), "main");
 }
 
 /// The catalog is lost: one backup comes back as one, whichever datastore is looked at first.

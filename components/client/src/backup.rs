@@ -6,7 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use simsim_control::Job;
 use simsim_control::verbs::StartBackup;
 use simsim_format::ManifestDetails;
-use simsim_model::{CommitReply, Direction, Level, RestoreSession, SessionError, TargetKind};
+use simsim_model::{
+    CommitReply, Direction, Level, RestoreSession, SessionError, TargetKind, escape_path,
+};
 use simsim_mover::{BackupJob, Base};
 use simsim_source::{FsSource, WalkOptions};
 use simsim_transfer::{DialOptions, HttpTransfer, OnWait, Route};
@@ -65,6 +67,10 @@ fn paths(
     // Links on the way were followed again; from here on none is.
     for place in source.places() {
         policy.may_read_place(&place)?;
+    }
+    if !source.any_is_there() {
+        let all: Vec<String> = request.sources.iter().map(|path| escape_path(path)).collect();
+        return Err(ClientError::NoSource { all: all.join(", ") });
     }
     let transfer = open(client, routes, request, job)?;
     // FULL and COPY read everything again, so nothing is compared with a base.

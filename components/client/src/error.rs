@@ -29,6 +29,10 @@ pub enum ClientError {
         "the policy of this client has no command '{name}'; its owner can add [commands.{name}] to {policy}"
     )]
     NoCommand { name: String, policy: PathBuf },
+    #[error(
+        "nothing was stored: no source of this task is there ({all}). Is a file system not mounted? Correct the task if they went for good"
+    )]
+    NoSource { all: String },
     #[error("'{path}' is not an absolute path without '..'")]
     Path { path: String },
     #[error("{0}")]
@@ -89,7 +93,7 @@ impl ClientError {
             ClientError::Path { .. } | ClientError::Request(_) | ClientError::Routes(_) => {
                 Kind::Invalid
             }
-            ClientError::NoKit => Kind::NotFound,
+            ClientError::NoSource { .. } | ClientError::NoKit => Kind::NotFound,
             ClientError::NotReached => Kind::Unreachable,
             ClientError::Refused { kind, .. } => *kind,
             ClientError::File { source, .. } => Kind::of_io(source),

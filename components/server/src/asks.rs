@@ -80,7 +80,7 @@ async fn answer(server: &Server, client: ClientId, ask: Ask) -> Result<AnswerAsk
     if !client.is_enrolled() {
         return Err(ServerError::Refused("this client is revoked".to_owned()));
     }
-    let grant = |right| Grant { right, client: Some(client.name.clone()) };
+    let grant = |right| Grant { client: Some(client.name.clone()), ..Grant::of(right) };
     let who = Principal::with_grants(
         format!("client:{}", client.name),
         vec![grant(Right::View), grant(Right::Browse)],

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use simsim_catalog::{AuditEntry, Client, ClientId, NewClient};
+use simsim_catalog::{AuditEntry, Client, ClientId, NewClient, Within};
 use simsim_control::verbs::Roles;
 use simsim_control::{Hello, Identity, Timing};
 use simsim_net::BoxedWire;
@@ -235,6 +235,43 @@ impl Server {
         let Err(refusal) = who.check(right, verb, object) else { return Ok(()) };
         self.write_down(who, verb, object.to_string(), false, refusal.to_string()).await?;
         Err(refusal)
+    }
+
+    /// Checks that somebody may see anything that a list could hold, of one client where it is named. Which rows that
+    /// is; `None`: all of them.
+    pub(crate) async fn may_list(
+        &self,
+        who: &Principal,
+        verb: &'static str,
+        client: Option<&str>,
+    ) -> Result<Option<Within>, ServerError> {
+        let Some(within) = who.within(Right::View) else { return Ok(None) };
+        match client {
+            Some(client) => {
+                self.may_see_of(who, Right::View, verb, client).await?;
+                Ok((!who.may(Right::View, Object::Client(client))).then_some(within))
+            }
+            None => {
+                if within.is_empty() {
+                    self.may_see(who, Right::View, verb, Object::Suite).await?;
+                }
+                Ok(Some(within))
+            }
+        }
+    }
+
+    /// Checks a right for a client, or for any task: which of them are the client's is not looked up.
+    pub(crate) async fn may_see_of(
+        &self,
+        who: &Principal,
+        right: Right,
+        verb: &'static str,
+        client: &str,
+    ) -> Result<(), ServerError> {
+        match who.within(right).is_some_and(|it| !it.tasks.is_empty() || !it.both.is_empty()) {
+            true => Ok(()),
+            false => self.may_see(who, right, verb, Object::Client(client)).await,
+        }
     }
 
     /// Checks a right for something that changes the suite, and writes the act down *before* it

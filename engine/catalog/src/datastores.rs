@@ -8,7 +8,9 @@ use simsim_model::StoreId;
 
 use crate::catalog::Catalog;
 use crate::cells::Cells;
+use crate::deletions::STAYS;
 use crate::sql::{Optional, Session};
+use crate::uses::refuse_used;
 use crate::{CatalogError, ClientId};
 
 /// Whether jobs may use a datastore.
@@ -57,7 +59,8 @@ impl Catalog {
         self.write("add a datastore", |transaction| {
             let taken: Option<String> = transaction
                 .query_row(
-                    "SELECT name FROM datastores WHERE name = ?1 OR store = ?2",
+                    "SELECT name FROM datastores
+                     WHERE (name = ?1 OR store = ?2) AND removed_unix_ms IS NULL",
                     params![datastore.name, datastore.store.as_bytes()],
                     |row| row.get(0),
                 )
@@ -65,9 +68,12 @@ impl Catalog {
             if let Some(name) = taken {
                 return Err(CatalogError::exists("datastore", name));
             }
+            // One that was removed may come again.
             transaction.execute(
                 "INSERT INTO datastores (store, name, device, path, state, created_unix_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (store) DO UPDATE SET name = excluded.name, device = excluded.device,
+                    path = excluded.path, state = excluded.state, removed_unix_ms = NULL",
                 params![
                     datastore.store.as_bytes(),
                     datastore.name,
@@ -98,17 +104,77 @@ impl Catalog {
         })
     }
 
+    /// Removes one that is out of service and holds nothing that is listed. Jobs of the past name it, with when it was
+    /// removed. Errors: `Busy` while something uses it or a saveset is listed in it; `Invalid` while it is in service.
+    pub fn remove_datastore(&self, name: &str, now_unix_ms: i64) -> Result<(), CatalogError> {
+        self.write("remove a datastore", |transaction| {
+            let datastore = by_name(transaction, name)?;
+            if datastore.state != DatastoreState::Detached {
+                return Err(CatalogError::invalid(format!(
+                    "datastore '{name}' is in service: take it out first"
+                )));
+            }
+            refuse_used(transaction, "datastore", name)?;
+            let store = datastore.store.as_bytes();
+            let used = |by: String| {
+                Err(CatalogError::StillUsed { noun: "datastore", name: name.to_owned(), by })
+            };
+            for (noun, ask) in [
+                ("task", "SELECT name FROM tasks WHERE store = ?1 ORDER BY name"),
+                ("media pool", "SELECT name FROM pools WHERE store = ?1 ORDER BY name"),
+                (
+                    "replication",
+                    "SELECT name FROM replications WHERE source = ?1 OR target = ?1 ORDER BY name",
+                ),
+            ] {
+                let mut ask = transaction.prepare_cached(ask)?;
+                let names: Vec<String> =
+                    ask.query_map([store], |row| row.get(0))?.collect::<Result<_, _>>()?;
+                if !names.is_empty() {
+                    let names: Vec<String> =
+                        names.iter().map(|name| format!("{noun} '{name}'")).collect();
+                    return used(names.join(", "));
+                }
+            }
+            let listed: i64 = transaction.query_row(
+                &format!(
+                    "SELECT (SELECT COUNT(*) FROM savesets WHERE store = ?1 AND {STAYS})
+                        + (SELECT COUNT(*) FROM copies WHERE store = ?1)"
+                ),
+                [store],
+                |row| row.get(0),
+            )?;
+            if listed > 0 {
+                return used(format!("{listed} savesets that are listed in it: delete them first"));
+            }
+            let job: Option<i64> = transaction
+                .query_row(
+                    "SELECT job FROM jobs WHERE store = ?1 AND state IN ('queued', 'running')",
+                    [store],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            if let Some(job) = job {
+                return used(format!("job {job}, which has not ended: cancel it or wait"));
+            }
+            // The name is free again.
+            let then = format!("{name} (removed, {})", datastore.store.short());
+            transaction.execute(
+                "UPDATE datastores SET name = ?2, removed_unix_ms = ?3 WHERE store = ?1",
+                params![store, then, now_unix_ms],
+            )?;
+            transaction.execute(
+                "UPDATE drives SET drive_group = NULL, removed_unix_ms = ?2
+                 WHERE store = ?1 AND removed_unix_ms IS NULL",
+                params![store, now_unix_ms],
+            )?;
+            Ok(())
+        })
+    }
+
     /// One datastore by name. Errors: `NotFound`.
     pub fn datastore(&self, name: &str) -> Result<Datastore, CatalogError> {
-        self.read("look up a datastore", |catalog| {
-            let mut ask = catalog
-                .prepare_cached(&format!("SELECT {COLUMNS} FROM datastores WHERE name = ?1"))?;
-            let mut rows = ask.query([name])?;
-            match rows.next()? {
-                Some(row) => from_row(&Cells::new("datastores", row)),
-                None => Err(CatalogError::not_found("datastore", name)),
-            }
-        })
+        self.read("look up a datastore", |catalog| by_name(catalog, name))
     }
 
     /// One datastore by id. Errors: `NotFound`.
@@ -116,17 +182,26 @@ impl Catalog {
         self.read("look up a datastore", |catalog| datastore_by_id(catalog, store))
     }
 
-    /// The names of all datastores.
+    /// The names of all datastores, also of those that were removed.
     pub fn datastore_names(&self) -> Result<StoreNames, CatalogError> {
-        let all = self.datastores()?;
-        Ok(all.into_iter().map(|datastore| (datastore.store, datastore.name)).collect())
+        self.read("list datastores", |catalog| {
+            let mut ask = catalog.prepare_cached("SELECT store, name FROM datastores")?;
+            let mut rows = ask.query([])?;
+            let mut names = StoreNames::new();
+            while let Some(row) = rows.next()? {
+                let cells = Cells::new("datastores", row);
+                names.insert(cells.id("store")?, cells.get("name")?);
+            }
+            Ok(names)
+        })
     }
 
     /// All datastores by name.
     pub fn datastores(&self) -> Result<Vec<Datastore>, CatalogError> {
         self.read("list datastores", |catalog| {
-            let mut ask = catalog
-                .prepare_cached(&format!("SELECT {COLUMNS} FROM datastores ORDER BY name"))?;
+            let mut ask = catalog.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM datastores WHERE removed_unix_ms IS NULL ORDER BY name"
+            ))?;
             let mut rows = ask.query([])?;
             let mut datastores = Vec::new();
             while let Some(row) = rows.next()? {
@@ -134,6 +209,17 @@ impl Catalog {
             }
             Ok(datastores)
         })
+    }
+}
+
+fn by_name(catalog: &Session<'_>, name: &str) -> Result<Datastore, CatalogError> {
+    let mut ask = catalog.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM datastores WHERE name = ?1 AND removed_unix_ms IS NULL"
+    ))?;
+    let mut rows = ask.query([name])?;
+    match rows.next()? {
+        Some(row) => from_row(&Cells::new("datastores", row)),
+        None => Err(CatalogError::not_found("datastore", name)),
     }
 }
 

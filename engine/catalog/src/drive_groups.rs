@@ -156,7 +156,11 @@ fn put_drives(transaction: &Session<'_>, name: &str, drives: &[u32]) -> Result<(
     }
     for drive in drives {
         let group: Option<Option<String>> = transaction
-            .query_row("SELECT drive_group FROM drives WHERE drive = ?1", [drive], |row| row.get(0))
+            .query_row(
+                "SELECT drive_group FROM drives WHERE drive = ?1 AND removed_unix_ms IS NULL",
+                [drive],
+                |row| row.get(0),
+            )
             .optional()?;
         match group {
             None => return Err(CatalogError::not_found("drive", drive)),

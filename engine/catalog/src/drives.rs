@@ -8,7 +8,8 @@ use crate::CatalogError;
 use crate::catalog::{Catalog, next_number};
 use crate::cells::Cells;
 use crate::datastores::datastore_by_id;
-use crate::sql::Optional;
+use crate::sql::{Optional, Session};
+use crate::uses::refuse_used;
 
 /// Highest number of a drive.
 const DRIVE_MAX: i64 = 9999;
@@ -56,35 +57,105 @@ impl Catalog {
                     "drive {number}: numbers go up to {DRIVE_MAX}"
                 )));
             }
-            let taken: Option<i64> = transaction
-                .query_row("SELECT drive FROM drives WHERE drive = ?1", [number], |row| row.get(0))
+            let taken: Option<(Vec<u8>, Option<i64>)> = transaction
+                .query_row(
+                    "SELECT store, removed_unix_ms FROM drives WHERE drive = ?1",
+                    [number],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )
                 .optional()?;
-            if taken.is_some() {
-                return Err(CatalogError::exists("drive", number));
-            }
-            transaction.execute(
-                "INSERT INTO drives (drive, store, jobs_max) VALUES (?1, ?2, ?3)",
-                params![number, store.as_bytes(), jobs_max],
-            )?;
+            match taken {
+                None => transaction.execute(
+                    "INSERT INTO drives (drive, store, jobs_max) VALUES (?1, ?2, ?3)",
+                    params![number, store.as_bytes(), jobs_max],
+                )?,
+                // It comes back where it was.
+                Some((of, Some(_))) if of == store.as_bytes() => transaction.execute(
+                    "UPDATE drives SET jobs_max = ?2, removed_unix_ms = NULL WHERE drive = ?1",
+                    params![number, jobs_max],
+                )?,
+                Some((_, None)) => return Err(CatalogError::exists("drive", number)),
+                Some(_) => {
+                    return Err(CatalogError::invalid(format!(
+                        "drive {number} was one of another datastore, and its number is never given to a second one: \
+                         choose another"
+                    )));
+                }
+            };
             let number = u32::try_from(number).unwrap_or(0);
             Ok(Drive { number, store, jobs_max, group: None })
         })
     }
 
     /// Changes how many jobs a drive takes at once.
-    pub fn set_drive_jobs_max(&self, number: u32, jobs_max: u32) -> Result<(), CatalogError> {
+    pub fn set_drive_jobs_max(&self, number: u32, jobs_max: u32) -> Result<Drive, CatalogError> {
         if !(1..=1000).contains(&jobs_max) {
             return Err(CatalogError::invalid("a drive takes from 1 to 1000 jobs at once"));
         }
         self.write("change a drive", |transaction| {
             let changed = transaction.execute(
-                "UPDATE drives SET jobs_max = ?2 WHERE drive = ?1",
+                "UPDATE drives SET jobs_max = ?2 WHERE drive = ?1 AND removed_unix_ms IS NULL",
                 params![number, jobs_max],
             )?;
             if changed == 0 {
                 return Err(CatalogError::not_found("drive", number));
             }
-            Ok(())
+            drive_numbered(transaction, number)
+        })
+    }
+
+    /// Removes a drive. Its number stays with its datastore. Errors: `Busy` while something uses it, and for the last
+    /// one of a datastore in service.
+    pub fn remove_drive(&self, number: u32, now_unix_ms: i64) -> Result<Drive, CatalogError> {
+        self.write("remove a drive", |transaction| {
+            let drive = drive_numbered(transaction, number)?;
+            let name = number.to_string();
+            let used = |by: String| {
+                Err(CatalogError::StillUsed { noun: "drive", name: name.clone(), by })
+            };
+            refuse_used(transaction, "drive", &name)?;
+            if let Some(group) = &drive.group {
+                return used(format!("drive group '{group}'"));
+            }
+            for (noun, table) in
+                [("task", "tasks"), ("media pool", "pools"), ("replication", "replications")]
+            {
+                let mut ask = transaction.prepare_cached(&format!(
+                    "SELECT name FROM {table} WHERE drive = ?1 ORDER BY name"
+                ))?;
+                let names: Vec<String> =
+                    ask.query_map([number], |row| row.get(0))?.collect::<Result<_, _>>()?;
+                if !names.is_empty() {
+                    let names: Vec<String> =
+                        names.iter().map(|name| format!("{noun} '{name}'")).collect();
+                    return used(names.join(", "));
+                }
+            }
+            let job: Option<i64> = transaction
+                .query_row(
+                    "SELECT job FROM jobs WHERE drive = ?1 AND state IN ('queued', 'running')",
+                    [number],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            if let Some(job) = job {
+                return used(format!("job {job}, which has not ended: cancel it or wait"));
+            }
+            let others: i64 = transaction.query_row(
+                "SELECT COUNT(*) FROM drives WHERE store = ?1 AND drive <> ?2 AND removed_unix_ms IS NULL",
+                params![drive.store.as_bytes(), number],
+                |row| row.get(0),
+            )?;
+            if others == 0 {
+                return Err(CatalogError::invalid(format!(
+                    "drive {number} is the only one of its datastore, which nothing would reach then: add another one first"
+                )));
+            }
+            transaction.execute(
+                "UPDATE drives SET removed_unix_ms = ?2 WHERE drive = ?1",
+                params![number, now_unix_ms],
+            )?;
+            Ok(drive)
         })
     }
 
@@ -92,20 +163,41 @@ impl Catalog {
     pub fn drives(&self) -> Result<Vec<Drive>, CatalogError> {
         self.read("list drives", |catalog| {
             let mut ask = catalog.prepare_cached(
-                "SELECT drive, store, jobs_max, drive_group FROM drives ORDER BY drive",
+                "SELECT drive, store, jobs_max, drive_group FROM drives
+                 WHERE removed_unix_ms IS NULL ORDER BY drive",
             )?;
             let mut rows = ask.query([])?;
             let mut drives = Vec::new();
             while let Some(row) = rows.next()? {
-                let cells = Cells::new("drives", row);
-                drives.push(Drive {
-                    number: cells.get("drive")?,
-                    store: cells.id("store")?,
-                    jobs_max: cells.get("jobs_max")?,
-                    group: cells.get("drive_group")?,
-                });
+                drives.push(from_row(&Cells::new("drives", row))?);
             }
             Ok(drives)
         })
     }
+
+    /// One drive. Errors: `NotFound`, also for one that was removed.
+    pub fn drive(&self, number: u32) -> Result<Drive, CatalogError> {
+        self.read("look up a drive", |catalog| drive_numbered(catalog, number))
+    }
+}
+
+fn drive_numbered(catalog: &Session<'_>, number: u32) -> Result<Drive, CatalogError> {
+    let mut ask = catalog.prepare_cached(
+        "SELECT drive, store, jobs_max, drive_group FROM drives
+         WHERE drive = ?1 AND removed_unix_ms IS NULL",
+    )?;
+    let mut rows = ask.query([number])?;
+    match rows.next()? {
+        Some(row) => from_row(&Cells::new("drives", row)),
+        None => Err(CatalogError::not_found("drive", number)),
+    }
+}
+
+fn from_row(cells: &Cells<'_>) -> Result<Drive, CatalogError> {
+    Ok(Drive {
+        number: cells.get("drive")?,
+        store: cells.id("store")?,
+        jobs_max: cells.get("jobs_max")?,
+        group: cells.get("drive_group")?,
+    })
 }

@@ -7,7 +7,7 @@ use simsim_model::{
 };
 
 use crate::cells::{Cells, kind_from_cell};
-use crate::{CatalogError, ClientId, JobState, Saveset, TaskId};
+use crate::{CatalogError, ClientId, JobState, Saveset, TaskId, Within};
 
 /// What a job does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -226,6 +226,8 @@ pub struct JobFilter {
     pub kind: Option<JobKind>,
     pub task_name: Option<String>,
     pub client: Option<ClientId>,
+    /// Only jobs of these.
+    pub within: Option<Within>,
     /// Only jobs of this event.
     pub event: Option<String>,
     /// Empty: any state.

@@ -228,6 +228,9 @@ impl Catalog {
             text.push_str(" AND job < ?");
             values.push(count_cell(before)?.into());
         }
+        if let Some(within) = &filter.within {
+            within.add_to(&mut text, &mut values)?;
+        }
         text.push_str(" ORDER BY job DESC");
         if filter.limit > 0 {
             text.push_str(&format!(" LIMIT {}", filter.limit));

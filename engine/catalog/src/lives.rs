@@ -16,7 +16,7 @@ use crate::pools::{self, Pool};
 use crate::savesets::{self, Saveset};
 use crate::sql::Session;
 use crate::{
-    ApiToken, Approval, ApprovalEnd, CatalogError, ClientPlaces, IdentityProvider, NewApproval,
+    ApiToken, Approval, ApprovalEnd, CatalogError, IdentityProvider, NewApproval, Places,
     ProviderChange, User, api_tokens, approvals, identity_providers, locations, users,
 };
 
@@ -85,7 +85,7 @@ pub struct LifeBooks {
     pub api_tokens: Vec<ApiToken>,
     /// By name.
     pub providers: Vec<IdentityProvider>,
-    pub places: ClientPlaces,
+    pub places: Places,
 }
 
 /// The setting in which the Server keeps what it knows of the time.

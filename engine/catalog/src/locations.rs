@@ -1,6 +1,6 @@
 //! Locations: a tree of places in which hosts stand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::params;
 
@@ -8,6 +8,7 @@ use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::Cells;
 use crate::clients::{Client, client_by_id, client_by_name};
+use crate::pools::DEFAULT_POOL;
 use crate::schedules::Put;
 use crate::sql::Session;
 
@@ -26,6 +27,16 @@ pub struct Location {
 
 /// The clients that stand in each location, or in one beneath it.
 pub type ClientPlaces = BTreeMap<String, Vec<String>>;
+
+/// What is meant now by grants for a location or a media pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    pub locations: ClientPlaces,
+    /// The tasks of each pool.
+    pub pools: BTreeMap<String, Vec<String>>,
+    /// Every task.
+    pub tasks: BTreeSet<String>,
+}
 
 impl Catalog {
     /// Adds a location, or replaces all of one but its name. Errors: exists, `NotFound`, as `put` says;
@@ -120,7 +131,12 @@ impl Catalog {
 
     /// Which clients stand where.
     pub fn client_places(&self) -> Result<ClientPlaces, CatalogError> {
-        self.read("look where clients stand", places)
+        self.read("look where clients stand", client_places)
+    }
+
+    /// What grants for locations and pools mean now.
+    pub fn places(&self) -> Result<Places, CatalogError> {
+        self.read("look where clients and tasks belong", places)
     }
 }
 
@@ -138,7 +154,27 @@ fn check_parent(all: &[Location], name: &str, parent: Option<&str>) -> Result<()
     Err(CatalogError::invalid(format!("locations are at most {DEPTH_MAX} deep")))
 }
 
-pub(crate) fn places(catalog: &Session<'_>) -> Result<ClientPlaces, CatalogError> {
+pub(crate) fn places(catalog: &Session<'_>) -> Result<Places, CatalogError> {
+    let mut places = Places { locations: client_places(catalog)?, ..Places::default() };
+    let mut ask = catalog.prepare_cached("SELECT name FROM pools")?;
+    let mut rows = ask.query([])?;
+    while let Some(row) = rows.next()? {
+        places.pools.insert(Cells::new("pools", row).get("name")?, Vec::new());
+    }
+    let mut ask = catalog.prepare_cached("SELECT name, pool FROM tasks ORDER BY name")?;
+    let mut rows = ask.query([])?;
+    while let Some(row) = rows.next()? {
+        let cells = Cells::new("tasks", row);
+        let (task, pool): (String, Option<String>) = (cells.get("name")?, cells.get("pool")?);
+        let pool = pool.unwrap_or_else(|| DEFAULT_POOL.to_owned());
+        places.pools.entry(pool).or_default().push(task.clone());
+        places.tasks.insert(task);
+    }
+    places.pools.entry(DEFAULT_POOL.to_owned()).or_default();
+    Ok(places)
+}
+
+fn client_places(catalog: &Session<'_>) -> Result<ClientPlaces, CatalogError> {
     let all = all(catalog)?;
     let parents: BTreeMap<&str, Option<&str>> =
         all.iter().map(|one| (one.name.as_str(), one.parent.as_deref())).collect();

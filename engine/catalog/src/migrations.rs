@@ -55,6 +55,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(24, "0024", "lists"),
     step!(25, "0025", "locks_and_tickets"),
     step!(26, "0026", "identity_providers"),
+    step!(27, "0027", "removals"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (

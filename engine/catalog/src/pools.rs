@@ -252,7 +252,11 @@ fn place_is_there(catalog: &Session<'_>, pool: &Pool) -> Result<(), CatalogError
     datastore_by_id(catalog, store)?;
     let Some(drive) = pool.drive else { return Ok(()) };
     let leads_to: Option<Vec<u8>> = catalog
-        .query_row("SELECT store FROM drives WHERE drive = ?1", [drive], |row| row.get(0))
+        .query_row(
+            "SELECT store FROM drives WHERE drive = ?1 AND removed_unix_ms IS NULL",
+            [drive],
+            |row| row.get(0),
+        )
         .optional()?;
     match leads_to {
         None => Err(CatalogError::not_found("drive", drive)),

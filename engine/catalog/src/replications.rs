@@ -71,7 +71,7 @@ impl Catalog {
                 (Put::Add, None) | (Put::Change, Some(_)) => {}
             }
             let leads_to: Option<Vec<u8>> = transaction
-                .query_row("SELECT store FROM drives WHERE drive = ?1", [new.drive], |row| {
+                .query_row("SELECT store FROM drives WHERE drive = ?1 AND removed_unix_ms IS NULL", [new.drive], |row| {
                     row.get(0)
                 })
                 .optional()?;

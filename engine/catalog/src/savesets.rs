@@ -5,13 +5,13 @@ use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
 use simsim_model::{DomainId, Level, Outcome, SavesetId, StoreId};
 
-use crate::CatalogError;
 use crate::backups;
 use crate::catalog::Catalog;
 use crate::cells::{Cells, count_cell};
 use crate::copies::make_way;
 use crate::deletions::{self, STAYS};
 use crate::sql::Session;
+use crate::{CatalogError, Within};
 
 /// Whether the manifest is where it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +85,8 @@ impl Saveset {
 pub struct SavesetFilter {
     pub client_name: Option<String>,
     pub task_name: Option<String>,
+    /// Only of these.
+    pub within: Option<Within>,
     pub store: Option<StoreId>,
     /// Also those whose manifest is gone without having been deleted.
     pub missing_too: bool,
@@ -193,6 +195,9 @@ impl Catalog {
         if let Some(store) = filter.store {
             text.push_str(" AND store = ?");
             values.push(store.as_bytes().to_vec().into());
+        }
+        if let Some(within) = &filter.within {
+            within.add_to(&mut text, &mut values)?;
         }
         // One whose copies only are left is as good as ever.
         text.push_str(&format!(

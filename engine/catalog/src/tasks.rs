@@ -201,7 +201,11 @@ fn drive_belongs(catalog: &Session<'_>, settings: &TaskSettings) -> Result<(), C
     }
     let Some(drive) = settings.drive else { return Ok(()) };
     let store: Option<Vec<u8>> = catalog
-        .query_row("SELECT store FROM drives WHERE drive = ?1", [drive], |row| row.get(0))
+        .query_row(
+            "SELECT store FROM drives WHERE drive = ?1 AND removed_unix_ms IS NULL",
+            [drive],
+            |row| row.get(0),
+        )
         .optional()?;
     match store {
         None => Err(CatalogError::not_found("drive", drive)),

@@ -63,7 +63,11 @@ pub(crate) fn put_uses(
         if let Some((noun, table, column)) = KNOWN.iter().find(|known| known.0 == one.noun)
             && !itself
         {
-            let ask = format!("SELECT 1 FROM {table} WHERE {column} = ?1");
+            let stays = match table {
+                &"drives" | &"datastores" => " AND removed_unix_ms IS NULL",
+                _ => "",
+            };
+            let ask = format!("SELECT 1 FROM {table} WHERE {column} = ?1{stays}");
             let found: Option<i64> =
                 transaction.query_row(&ask, [&one.name], |row| row.get(0)).optional()?;
             if found.is_none() {

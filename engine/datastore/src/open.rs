@@ -96,6 +96,8 @@ pub(crate) struct Inner {
     pub(crate) slots: Mutex<()>,
     /// Held while the list of what is lost is written.
     pub(crate) quarantine: Mutex<()>,
+    /// What was distrusted when the nodes above it were looked for last, sorted. Held meanwhile.
+    pub(crate) looked_above: Mutex<Vec<(Name, u64)>>,
     /// When each pack was checked last.
     pub(crate) dates: Dates,
     /// Held while the generation is raised late.
@@ -207,6 +209,7 @@ impl Datastore {
             sealing: RwLock::new(()),
             slots: Mutex::new(()),
             quarantine: Mutex::new(()),
+            looked_above: Mutex::default(),
             dates: Dates::default(),
             raising: Mutex::new(()),
             read_only: Mutex::new(None),

@@ -452,13 +452,23 @@ impl Datastore {
     }
 
     /// What single reads have found damaged is no dedup hit; with this neither is a node above it, so that a copy of
-    /// the tree brings all of it again. Reads all node segments, and writes down what is distrusted.
+    /// the tree brings all of it again. Reads all node segments, unless nothing was found since the last time, and
+    /// writes down what is distrusted. Whoever comes meanwhile waits for the end.
     pub fn distrust_dependents(&self) -> Result<(), DatastoreError> {
-        if self.inner.index.distrusted().is_empty() {
-            return Ok(());
+        let inner = &self.inner;
+        let mut looked_above = inner.looked_above.lock();
+        loop {
+            let before = inner.index.distrusted();
+            if before.iter().all(|lost| looked_above.binary_search(lost).is_ok()) {
+                return Ok(());
+            }
+            self.distrust_above(&inner.index.packs(), &mut VerifyReport::default())?;
+            quarantine::write(inner)?;
+            // What a read has found meanwhile is looked at again.
+            if inner.index.distrusted() == before {
+                *looked_above = before;
+            }
         }
-        self.distrust_above(&self.inner.index.packs(), &mut VerifyReport::default())?;
-        quarantine::write(&self.inner)
     }
 
     /// Distrusts nodes whose references are lost, then those above them: passes over all node

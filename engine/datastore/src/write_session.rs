@@ -420,6 +420,8 @@ impl BackupSession for WriteSession {
 impl CopySession for WriteSession {
     fn savesets(&self, savesets: &[SavesetId]) -> Result<Vec<bool>, SessionError> {
         check_count(savesets.len(), NAMES_PER_REQUEST_MAX)?;
+        // Copies ask for roots first, and do not look below what is here: nothing above damage may be taken for whole.
+        self.datastore.distrust_dependents()?;
         savesets.iter().map(|id| Ok(self.datastore.holds_saveset(self.domain, *id)?)).collect()
     }
 

@@ -1,6 +1,10 @@
 //! The file system of this machine as a source.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -102,6 +106,19 @@ impl FsSource {
     /// Where the sources really lie: paths without a link on the way, the only ones that the walk takes.
     pub fn places(&self) -> Vec<Vec<u8>> {
         self.places.clone()
+    }
+
+    /// Whether at least one source is there. What cannot be looked at counts as there: the walk says why.
+    pub fn any_is_there(&self) -> bool {
+        self.places.iter().any(|place| {
+            let path = Path::new(OsStr::from_bytes(place));
+            match std::fs::symlink_metadata(path) {
+                Ok(_) => true,
+                Err(error) => {
+                    !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+                }
+            }
+        })
     }
 
     fn enter(&mut self, place: Arc<dyn Place>, name: Vec<u8>, node: &Node) -> Item {

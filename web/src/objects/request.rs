@@ -1,6 +1,8 @@
 //! From a form to the request of a verb, and to the words of a command line.
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use simsim_server::{Granted, Right, Role};
 
 use super::kind::{Field, Flag, Input, Kind};
 use crate::parts::quoted;
@@ -113,23 +115,17 @@ fn value_of(field: &Field, fields: &Fields) -> Result<Value, Failure> {
     })
 }
 
-/// `operator`, `restore:alpha`, `restore@berlin`.
+/// `operator`, `restore:alpha`, `restore@berlin`, `backup:task/home`, `backup:pool/gold`.
 fn grant(line: &str) -> Result<Value, Failure> {
-    let (what, place) = match (line.split_once(':'), line.split_once('@')) {
-        (Some((what, client)), _) => (what, json!({ "client": client.trim() })),
-        (None, Some((what, location))) => (what, json!({ "location": location.trim() })),
-        (None, None) => (line, json!({})),
+    let (what, scope) = Granted::split(line);
+    let granted = match (Role::parse(what), Right::parse(what)) {
+        (Some(role), _) => Granted { role: Some(role), ..scope },
+        (None, Some(right)) => Granted { right: Some(right), ..scope },
+        (None, None) => {
+            return Err(Failure::invalid(tf("'{}' is neither a role nor a right.", &[&what])));
+        }
     };
-    let what = what.trim();
-    let mut grant = place;
-    let is_role = |word: &str| serde_json::from_value::<simsim_server::Role>(json!(word)).is_ok();
-    let noun = match what {
-        _ if is_role(what) => "role",
-        _ if simsim_server::Right::parse(what).is_some() => "right",
-        _ => return Err(Failure::invalid(tf("'{}' is neither a role nor a right.", &[&what]))),
-    };
-    grant[noun] = json!(what);
-    Ok(grant)
+    Ok(json!(granted))
 }
 
 /// `ops=operator`: the group stands before the last `=`, for its name may have some.
@@ -167,12 +163,7 @@ fn group_grants(groups: &Value) -> impl Iterator<Item = (&str, &Value)> {
 
 /// A grant as a line.
 pub fn grant_line(grant: &Value) -> String {
-    let what = grant["role"].as_str().or_else(|| grant["right"].as_str()).unwrap_or_default();
-    match (grant["client"].as_str(), grant["location"].as_str()) {
-        (Some(client), _) => format!("{what}:{client}"),
-        (_, Some(location)) => format!("{what}@{location}"),
-        _ => what.to_owned(),
-    }
+    Granted::deserialize(grant).map(|granted| granted.line()).unwrap_or_default()
 }
 
 /// `backup=26h`, `verification=30d`, `space=10%`, `missed`.
@@ -311,7 +302,14 @@ mod tests {
 
     #[test]
     fn grants_and_watches_are_lines() {
-        for line in ["operator", "restore:alpha", "restore@berlin", "approve"] {
+        for line in [
+            "operator",
+            "restore:alpha",
+            "restore@berlin",
+            "approve",
+            "backup:task/home",
+            "view:pool/gold",
+        ] {
             assert_eq!(grant_line(&grant(line).unwrap()), line);
         }
         assert!(grant("king").is_err());

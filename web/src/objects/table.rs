@@ -445,7 +445,7 @@ pub static KINDS: &[Kind] = &[
         columns: &[("Name", "name"), ("May", "grants/*/role"), ("One-time passwords", "one_time_passwords"), ("Not let in", "disabled")],
         fields: &[
             name("Letters, digits, dots, dashes and underscores."),
-            Field::new("grants", "May, one a line", Input::Grants, Flag::Each("--role")).help("Roles: superuser, administrator, operator, backup, restore, auditor; or single rights. With :CLIENT or @LOCATION only there, such as restore@berlin."),
+            Field::new("grants", "May, one a line", Input::Grants, Flag::Each("--role")).help("Roles: superuser, administrator, operator, backup, restore, auditor; or single rights. With :CLIENT, @LOCATION, :task/TASK or :pool/POOL only there, such as restore@berlin."),
             Field::new("password", "Password", Input::Secret, Flag::Nothing).help("12 characters or more. Empty for a user that is there: it stays."),
             Field::new("provider", "Signs in by", Input::Pick("identity-provider.list", "", "name"), Flag::With("--provider")).fixed().further().help("An identity provider. Then there is no password, and roles come from the groups there."),
             Field::new("disabled", "Not let in", Input::Box, Flag::Switch("--disable")),

@@ -130,10 +130,12 @@ pub async fn show(visit: &Visit, name: &str) -> Shown {
     let tasks: Vec<TaskView> = visit.look("task.list").await?;
     let tasks: Vec<_> = tasks.into_iter().filter(|task| task.client == name).collect();
     let jobs: Vec<JobView> = visit.ask("job.list", json!({ "client": name, "limit": 10 })).await?;
-    let interfaces: Option<Vec<InterfacesView>> =
-        visit.glance("interface.list", Value::Null).await?;
-    let interfaces = interfaces.unwrap_or_default().into_iter().find(|view| view.host == name);
-    let locations: Vec<LocationView> = visit.look("location.list").await?;
+    let (mut interfaces, mut locations) = (None, Vec::new());
+    if visit.sees_all() {
+        let all: Vec<InterfacesView> = visit.look("interface.list").await?;
+        interfaces = all.into_iter().find(|view| view.host == name);
+        locations = visit.look::<Vec<LocationView>>("location.list").await?;
+    }
     let body = html! {
         h1 { (one.name) " " (reached(&one)) }
         @if let Some(warning) = &one.warning { (alert(Tone::Warn, html! { p { (warning) } })) }
@@ -154,7 +156,7 @@ pub async fn show(visit: &Visit, name: &str) -> Shown {
             (t("Key"), html! { span.mono { (one.fingerprint) } }),
         ])))
         (section(t("Tasks"), tasks_of(&tasks, name)))
-        @if visit.may(Right::Administer) { (settings(visit, &one, interfaces.as_ref(), &locations)) }
+        @if visit.may(Right::Administer) && visit.sees_all() { (settings(visit, &one, interfaces.as_ref(), &locations)) }
         (lately(t("Jobs"), &jobs, &asked("/jobs", &[("client", name)])))
     };
     Ok(Page::new(name, Place::SetUp, body).into())
@@ -221,11 +223,11 @@ fn settings(
                         p.quiet { (t("A job that finds it asleep wakes it and waits. Empty: it is not woken.")) }
                     }))
                 }))
-                @if let Some(view) = interfaces {
+                @if one.state == "enrolled" {
                     (section(t("Ways for its data"), html! {
                         (form(visit, &way("interfaces"), html! {
                             label for="choices" { (t("Interfaces or protocols in order, one a line")) }
-                            textarea #choices name="choices" { (view.choices.join("\n")) }
+                            textarea #choices name="choices" { (interfaces.map_or(String::new(), |view| view.choices.join("\n"))) }
                             button type="submit" { (t("Save")) }
                             p.quiet { (t("Empty: whatever the device has.")) }
                         }))

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use simsim_server::api::{
     ConsoleSessionView, KitProofReply, KitReply, KitState, OneTimeReply, Status,
 };
+use simsim_server::{Grant, Right};
 
 use crate::pages::people;
 use crate::parts::{Page, Place, Tone, alert, badge, command, facts, form, section};
@@ -48,14 +49,7 @@ pub async fn show(visit: &Visit) -> Shown {
     let session = &visit.session;
     let mut mine: Vec<ConsoleSessionView> = visit.look("session.list").await?;
     mine.retain(|one| one.user == session.user);
-    let rights: Vec<String> = session
-        .grants
-        .iter()
-        .map(|grant| match &grant.client {
-            Some(client) => format!("{} ({client})", grant.right.as_str()),
-            None => grant.right.as_str().to_owned(),
-        })
-        .collect();
+    let rights = rights(&session.grants);
     let body = html! {
         h1 { (session.user) }
         (told)
@@ -165,4 +159,45 @@ fn question(visit: &Visit, asked: &[usize]) -> Markup {
             },
         ),
     )
+}
+
+/// Clients and tasks of one right that are named.
+const NAMED: usize = 5;
+
+/// Each right once, and what it is for: by name where that is little.
+fn rights(grants: &[Grant]) -> Vec<String> {
+    let each = Right::ALL.into_iter().filter_map(|right| {
+        let of: Vec<&Grant> = grants.iter().filter(|grant| grant.right == right).collect();
+        let word = right.as_str();
+        if of.is_empty() {
+            return None;
+        }
+        if of.iter().any(|grant| grant.client.is_none() && grant.task.is_none()) {
+            return Some(word.to_owned());
+        }
+        if of.len() > NAMED {
+            return Some(format!("{word} ({})", tf("for {} clients and tasks", &[&of.len()])));
+        }
+        let names = of.iter().map(|grant| match (&grant.client, &grant.task) {
+            (Some(client), Some(task)) => format!("{client}: {task}"),
+            (client, task) => client.iter().chain(task).cloned().collect(),
+        });
+        Some(format!("{word} ({})", names.collect::<Vec<_>>().join(", ")))
+    });
+    each.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_are_named_with_what_they_are_for_and_many_are_counted() {
+        let of = |client: &str| Grant { client: Some(client.to_owned()), ..Grant::of(Right::View) };
+        let task = Grant { task: Some("home".to_owned()), ..Grant::of(Right::View) };
+        assert_eq!(rights(&[of("web"), task.clone()]), ["view (web, home)"]);
+        assert_eq!(rights(&[of("web"), Grant::of(Right::View), task]), ["view"]);
+        let many: Vec<Grant> = (0..1000).map(|number| of(&format!("c{number}"))).collect();
+        assert_eq!(rights(&many), ["view (for 1000 clients and tasks)"]);
+    }
 }

@@ -1,7 +1,8 @@
 //! What is protected, what needs somebody, what happens now.
 
 use maud::{Markup, html};
-use serde_json::json;
+use serde_json::{Value, json};
+use simsim_server::Right;
 use simsim_server::api::{
     ApprovalView, DatastoreView, JobView, KitState, Status, TaskView, Trends,
 };
@@ -17,17 +18,17 @@ use crate::words::{ago, count, lasting, now, since, size};
 const NAMED_MAX: usize = 12;
 
 pub async fn show(visit: &Visit) -> Shown {
+    // Who may see nothing at all is refused below.
+    if visit.may(Right::View) && !visit.sees_all() {
+        return part(visit).await;
+    }
     let status: Status = visit.look("status").await?;
     let open: Vec<JobView> = visit.ask("job.list", json!({"open_only": true, "limit": 50})).await?;
     let live = live(&status, &open);
     if visit.query.has("live") {
         return Ok(Page::new("", Place::Overview, html! {}).with_live(live).into());
     }
-    let bad = json!({
-        "outcomes": ["failed", "interrupted", "finished_with_errors"],
-        "ended_since_unix_ms": now() - 86_400_000,
-        "limit": NAMED_MAX,
-    });
+    let bad = lately_bad();
     let (trends, tasks, datastores, approvals, bad) = tokio::try_join!(
         visit.look::<Trends>("trends"),
         visit.look::<Vec<TaskView>>("task.list"),
@@ -39,7 +40,7 @@ pub async fn show(visit: &Visit) -> Shown {
     let body = html! {
         @if tasks.is_empty() { (beginning(&status, &datastores)) }
         div.grid {
-            (section(t("Needs attention"), attention(&status, &tasks, &bad, approvals.as_deref().unwrap_or_default())))
+            (section(t("Needs attention"), attention(&status.warnings, &tasks, &bad, approvals.as_deref().unwrap_or_default())))
             (section(t("The last 30 days"), html! {
                 (pictures::days(&trends.days))
                 p.quiet { (t("Each day leads to its jobs. ✕ stands for a job that failed, ! for one with errors.")) }
@@ -52,6 +53,41 @@ pub async fn show(visit: &Visit) -> Shown {
                 p { (saved(&trends)) }
             }))
         }
+        (section(t("Protected"), protected(&tasks)))
+    };
+    Ok(Page::new(t("Overview"), Place::Overview, body).with_live_first(head, live).into())
+}
+
+/// Jobs of the last day that did not go well.
+fn lately_bad() -> Value {
+    json!({
+        "outcomes": ["failed", "interrupted", "finished_with_errors"],
+        "ended_since_unix_ms": now() - 86_400_000,
+        "limit": NAMED_MAX,
+    })
+}
+
+/// For who sees some clients or tasks: how these are.
+async fn part(visit: &Visit) -> Shown {
+    let head = html! { h1 { (t("Overview")) } };
+    let open: Vec<JobView> = visit.ask("job.list", json!({"open_only": true, "limit": 50})).await?;
+    let live =
+        html! { @if !open.is_empty() { (section(t("Now"), html! { (jobs::running(&open)) })) } };
+    if visit.query.has("live") {
+        return Ok(Page::new("", Place::Overview, html! {}).with_live(live).into());
+    }
+    let (tasks, bad) = tokio::try_join!(
+        visit.glance::<Vec<TaskView>>("task.list", Value::Null),
+        visit.ask::<Vec<JobView>>("job.list", lately_bad()),
+    )?;
+    let tasks = tasks.unwrap_or_default();
+    let body = html! {
+        div.acts {
+            @if visit.may(Right::Browse) { a.button.first href="/restore" { (t("Restore")) } }
+            a.button href="/jobs" { (t("Jobs")) }
+            a.button href="/me" { (t("What you may")) }
+        }
+        (section(t("Needs attention"), attention(&[], &tasks, &bad, &[])))
         (section(t("Protected"), protected(&tasks)))
     };
     Ok(Page::new(t("Overview"), Place::Overview, body).with_live_first(head, live).into())
@@ -100,14 +136,14 @@ fn live(status: &Status, open: &[JobView]) -> Markup {
 }
 
 fn attention(
-    status: &Status,
+    warnings: &[String],
     tasks: &[TaskView],
     bad: &[JobView],
     approvals: &[ApprovalView],
 ) -> Markup {
     let now = now();
     let overdue: Vec<_> = tasks.iter().filter(|task| task.health.overdue).collect();
-    if status.warnings.is_empty() && bad.is_empty() && overdue.is_empty() && approvals.is_empty() {
+    if warnings.is_empty() && bad.is_empty() && overdue.is_empty() && approvals.is_empty() {
         return html! { p { (badge(Tone::Good, t("nothing"))) " " (t("Everything that was asked for is done.")) } };
     }
     html! {
@@ -115,7 +151,7 @@ fn attention(
             @for approval in approvals.iter().take(NAMED_MAX) {
                 li { (badge(Tone::Warn, t("second person"))) " " a href=(format!("/approvals/{}", approval.approval)) { (approval.about) } }
             }
-            @for warning in &status.warnings {
+            @for warning in warnings {
                 li { (badge(Tone::Warn, t("look"))) " " (warning) }
             }
             @for task in overdue.iter().take(NAMED_MAX) {

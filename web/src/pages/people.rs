@@ -17,19 +17,7 @@ const SESSIONS: usize = 100;
 
 /// Grants in words.
 pub fn grants(granted: &[simsim_server::Granted]) -> String {
-    let words = granted.iter().map(|one| {
-        let what = match (&one.role, &one.right) {
-            (Some(role), _) => role_word(*role),
-            (_, Some(right)) => right.as_str().to_owned(),
-            _ => String::new(),
-        };
-        match (&one.client, &one.location) {
-            (Some(client), _) => format!("{what}:{client}"),
-            (_, Some(location)) => format!("{what}@{location}"),
-            _ => what,
-        }
-    });
-    words.collect::<Vec<_>>().join(", ")
+    granted.iter().map(simsim_server::Granted::line).collect::<Vec<_>>().join(", ")
 }
 
 fn role_word(role: simsim_server::Role) -> String {

@@ -4,14 +4,14 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 use simsim_server::Right;
 use simsim_server::api::{
-    DamageView, DatastoreView, JobDetail, JobReply, JobView, MigrationView, ReplicationView,
-    RetentionRunReply, RetentionRunRequest, SavesetView,
+    DamageView, DatastoreView, DriveView, JobDetail, JobReply, JobView, MigrationView,
+    ReplicationView, RetentionRunReply, RetentionRunRequest, SavesetView,
 };
 
 use crate::pages::jobs::lately;
 use crate::parts::{
-    Page, Place, Tone, act as button, alert, asked, badge, command, empty, facts, link, meter,
-    quoted, section, table,
+    Page, Place, Tone, act as button, alert, asked, badge, command, empty, facts, form, link,
+    meter, quoted, section, table,
 };
 use crate::text::{t, tf};
 use crate::visit::{Answer, Failure, Shown, Visit};
@@ -131,8 +131,8 @@ pub async fn show(visit: &Visit, name: &str) -> Shown {
             (room(&store))
         }))
         (section(t("Drives"), html! {
-            @let rows = store.drives.iter().map(|drive| vec![html! { (drive.number) }, html! { (drive.jobs_max) }, html! { (drive.group.as_deref().unwrap_or("–")) }]).collect();
-            (table(t("Drives"), &[t("Number"), t("Jobs at once"), t("Group")], rows))
+            @let rows = store.drives.iter().map(|drive| drive_row(visit, &store, drive)).collect();
+            (table(t("Drives"), &[t("Number"), t("Jobs at once"), t("Group"), t("Act")], rows))
             @if visit.may(Right::Administer) { (button(visit, &link(&["storage", name, "drive"]), t("Add a drive"), "")) (command(&format!("simsim datastore add-drive {}", quoted(name)))) }
         }))
         (section(t("Damage and healing"), harm(visit, &store, &damaged, checked.as_ref())))
@@ -146,6 +146,26 @@ pub async fn show(visit: &Visit, name: &str) -> Shown {
         (lately(t("Checks, collections and healing"), &jobs, "/jobs"))
     };
     Ok(Page::new(&*store.name, Place::Storage, body).into())
+}
+
+fn drive_row(visit: &Visit, store: &DatastoreView, drive: &DriveView) -> Vec<Markup> {
+    let may = visit.may(Right::Administer);
+    let number = drive.number.to_string();
+    let way = |act: &str| asked(&link(&["storage", &store.name, act]), &[("number", &number)]);
+    let label = tf("Jobs at once by drive {}", &[&number]);
+    vec![
+        html! { (number) },
+        html! {
+            @if may {
+                (form(visit, &way("change-drive"), html! {
+                    input type="number" name="jobs" min="1" max="1000" required aria-label=(label) value=(drive.jobs_max); " "
+                    button type="submit" { (t("Save")) }
+                }))
+            } @else { (drive.jobs_max) }
+        },
+        html! { (drive.group.as_deref().unwrap_or("–")) },
+        html! { @if may && store.drives.len() > 1 { (button(visit, &way("remove-drive"), t("Remove"), "danger")) } },
+    ]
 }
 
 /// Damaged savesets that a page names.
@@ -227,7 +247,10 @@ fn acts(visit: &Visit, store: &DatastoreView, replications: &[ReplicationView]) 
                 summary { (t("More")) }
                 div.acts {
                     (button(visit, &way("rebuild"), t("Make its index again"), ""))
-                    @if visit.may(Right::Administer) { (button(visit, &way("detach"), t("Take it out of service"), "danger")) }
+                    @if visit.may(Right::Administer) {
+                        @if store.state == "active" { (button(visit, &way("detach"), t("Take it out of service"), "danger")) }
+                        @else { (button(visit, &way("remove"), t("Forget it"), "danger")) }
+                    }
                 }
                 p.quiet { (t("Taken out of service, its savesets stay listed, and it can be attached again, also elsewhere.")) }
             }
@@ -261,6 +284,21 @@ pub async fn act(visit: &Visit, name: &str, act: &str) -> Shown {
         "drive" => {
             let _: Value = visit.ask("drive.add", json!({ "datastore": name })).await?;
             return Ok(Answer::See(back));
+        }
+        "change-drive" | "remove-drive" => {
+            let number = visit.query.get("number").and_then(|number| number.parse::<u32>().ok());
+            let jobs = visit.sent().and_then(|form| form.get("jobs")?.parse::<u32>().ok());
+            let _: Value = match act {
+                "change-drive" => {
+                    visit.ask("drive.change", json!({ "number": number, "jobs_max": jobs })).await?
+                }
+                _ => visit.ask("drive.remove", json!({ "number": number })).await?,
+            };
+            return Ok(Answer::See(back));
+        }
+        "remove" => {
+            let _: Value = visit.ask("datastore.remove", json!({ "name": name })).await?;
+            return Ok(Answer::See("/storage".to_owned()));
         }
         "detach" => {
             let _: Value = visit.ask("datastore.detach", json!({ "name": name })).await?;

@@ -19,7 +19,7 @@ const BYTES_MAX: usize = 300_000;
 const ROUNDS: usize = 7;
 const PASSWORD: &str = "a very long password";
 
-const PAGES: [&str; 25] = [
+const PAGES: [&str; 36] = [
     "/",
     "/jobs",
     "/jobs?outcome=finished",
@@ -45,6 +45,17 @@ const PAGES: [&str; 25] = [
     "/people",
     "/audit",
     "/me",
+    "/kit",
+    "/approvals?all=1",
+    "/set-up/pools",
+    "/set-up/datastores",
+    "/set-up/schedules",
+    "/set-up/events",
+    "/set-up/users",
+    "/set-up/interfaces",
+    "/set-up/rates",
+    "/set-up/replications/new",
+    "/restore?client=client-500",
 ];
 
 /// A server that ends with the bench.

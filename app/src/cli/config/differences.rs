@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use simsim_model::Kind;
 
-use super::file::{Configuration, DEFAULT_POOL, DatastoreWanted, Named};
+use super::file::{Configuration, DEFAULT_POOL, DatastoreWanted, Named, name_of};
 use crate::cli::context::{Context, defect};
 use crate::exit::Failure;
 
@@ -35,6 +35,8 @@ const NOUNS: &[Noun] = &[
     noun("location", "location.add", Some("location.change"), "location.remove"),
     noun("place of client", "client.place", Some("client.place"), "client.place"),
     noun("waking of client", "client.set-wake", Some("client.set-wake"), "client.set-wake"),
+    noun("interfaces of host", "interface.set", Some("interface.set"), "interface.set"),
+    noun("ways of client", "interface.choose", Some("interface.choose"), "interface.choose"),
     noun("drive group", "drive-group.add", Some("drive-group.change"), "drive-group.remove"),
     noun("calendar", "calendar.add", Some("calendar.change"), "calendar.remove"),
     noun("schedule", "schedule.add", Some("schedule.change"), "schedule.remove"),
@@ -51,6 +53,7 @@ const NOUNS: &[Noun] = &[
         Some("identity-provider.change"),
         "identity-provider.remove",
     ),
+    noun("user", "user.add", Some("user.change"), "user.remove"),
     noun("event", "event.add", Some("event.change"), "event.remove"),
 ];
 
@@ -69,6 +72,8 @@ fn objects(of: &Configuration, noun: &str) -> Result<BTreeMap<String, Value>, Fa
         "location" => by_name(&of.locations),
         "place of client" => by_name(&of.placed),
         "waking of client" => by_name(&of.woken),
+        "interfaces of host" => by_name(of.interfaces.as_deref().unwrap_or_default()),
+        "ways of client" => by_name(of.choices.as_deref().unwrap_or_default()),
         "drive group" => by_name(&of.drive_groups),
         "calendar" => by_name(&of.calendars),
         "schedule" => by_name(&of.schedules),
@@ -80,6 +85,7 @@ fn objects(of: &Configuration, noun: &str) -> Result<BTreeMap<String, Value>, Fa
         "command" => by_name(&of.commands),
         "notification" => by_name(&of.notifications),
         "identity provider" => by_name(&of.identity_providers),
+        "user" => by_name(of.users.as_deref().unwrap_or_default()),
         _ => by_name(&of.events),
     }
 }
@@ -88,13 +94,23 @@ fn by_name<T: Serialize>(list: &[Named<T>]) -> Result<BTreeMap<String, Value>, F
     let mut map = BTreeMap::new();
     for one in list {
         let value = serde_json::to_value(&one.0).map_err(defect)?;
-        let name = value["name"].as_str().unwrap_or_default().to_owned();
+        let name = name_of(&value).to_owned();
         if map.insert(name.clone(), value).is_some() {
             let why = format!("the configuration names '{name}' twice in one list");
             return Err(Failure::new(Kind::Invalid, why));
         }
     }
     Ok(map)
+}
+
+/// A list that a file has not says nothing of what there is; files of before there were such lists have none.
+fn is_left_out(of: &Configuration, noun: &str) -> bool {
+    match noun {
+        "interfaces of host" => of.interfaces.is_none(),
+        "ways of client" => of.choices.is_none(),
+        "user" => of.users.is_none(),
+        _ => false,
+    }
 }
 
 /// Rate limits have no names: what they say is what they are.
@@ -128,7 +144,7 @@ pub fn changes(
             changes.push(kept("datastore", &datastore.name, "datastores are never removed so"));
         }
     }
-    for noun in NOUNS {
+    for noun in NOUNS.iter().filter(|noun| !is_left_out(wanted, noun.noun)) {
         let (old, new) = (objects(there, noun.noun)?, objects(wanted, noun.noun)?);
         let found = differences(noun.noun, &old, &new, prune);
         // A replication is of its two datastores.
@@ -254,9 +270,10 @@ fn of_datastore(
     for drive in &wanted.drives {
         match old.drives.iter().find(|one| one.number == drive.number) {
             None => fields.push(format!("drive {}: none → {} jobs", drive.number, drive.jobs_max)),
-            Some(known) if known != drive => {
-                return refuse(format!("a file cannot change drive {}", drive.number));
-            }
+            Some(known) if known != drive => fields.push(format!(
+                "drive {}: {} jobs → {} jobs",
+                drive.number, known.jobs_max, drive.jobs_max
+            )),
             Some(_) => {}
         }
     }
@@ -283,7 +300,11 @@ pub async fn carry_out(
             let is_default = noun.noun == "pool" && change.name == DEFAULT_POOL;
             match (change.change, noun.change) {
                 ("add", Some(again)) if is_default => asks.push((again, body.clone())),
+                ("add", _) if noun.noun == "user" => asks.push((noun.add, new_user(body)?)),
                 ("add", _) => asks.push((noun.add, body.clone())),
+                ("change", Some(again)) if noun.noun == "user" => {
+                    asks.push((again, known_user(cx, body).await?));
+                }
                 ("change", Some(again)) => asks.push((again, body.clone())),
                 _ => {}
             }
@@ -292,7 +313,7 @@ pub async fn carry_out(
     }
     for noun in NOUNS.iter().rev() {
         let gone = changes.iter().filter(|one| one.noun == noun.noun && one.change == "remove");
-        let asks = gone.map(|one| (noun.remove, json!({ "name": one.name }))).collect();
+        let asks = gone.map(|one| (noun.remove, removal(noun.noun, &one.name))).collect();
         in_turn(cx, asks).await?;
     }
     set_rates(cx, wanted, changes).await?;
@@ -300,6 +321,34 @@ pub async fn carry_out(
         set_limits(cx, wanted).await?;
     }
     Ok(())
+}
+
+fn removal(noun: &str, name: &str) -> Value {
+    match noun {
+        "interfaces of host" => json!({ "host": name, "interfaces": [] }),
+        "ways of client" => json!({ "client": name, "choices": [] }),
+        _ => json!({ "name": name }),
+    }
+}
+
+/// No password is in the file: a new user gets one that nobody knows, until somebody sets another.
+fn new_user(body: &Value) -> Result<Value, Failure> {
+    let mut body = body.clone();
+    if body["provider"].is_null() {
+        let secret = simsim_format::random_bytes::<32>().map_err(defect)?;
+        body["password"] = json!(secret.map(|byte| format!("{byte:02x}")).concat());
+    }
+    Ok(body)
+}
+
+/// What somebody may who signs in by a provider is said there, and stays as it is.
+async fn known_user(cx: &Context, body: &Value) -> Result<Value, Failure> {
+    let mut body = body.clone();
+    if !body["provider"].is_null() {
+        let there: Value = cx.ask("user.show", &json!({ "name": body["name"] })).await?;
+        body["grants"] = there["grants"].clone();
+    }
+    Ok(body)
 }
 
 /// Asks each of these, again and again until none is left or none can be done.
@@ -342,6 +391,10 @@ async fn make_datastore(cx: &Context, wanted: &DatastoreWanted) -> Result<(), Fa
         .flatten()
         .filter_map(|drive| drive["number"].as_u64())
         .collect();
+    for drive in wanted.drives.iter().filter(|one| numbers.contains(&u64::from(one.number))) {
+        let body = json!({ "number": drive.number, "jobs_max": drive.jobs_max });
+        let _: Value = cx.ask("drive.change", &body).await?;
+    }
     for drive in wanted.drives.iter().filter(|one| !numbers.contains(&u64::from(one.number))) {
         let body = json!({
             "datastore": wanted.name, "number": drive.number, "jobs_max": drive.jobs_max

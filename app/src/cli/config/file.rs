@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use simsim_server::api::{
     AddPoolRequest, AddRateRequest, AddReplicationRequest, CalendarRequest, CalendarView,
-    ClientPlaceRequest, ClientView, ClientWakeRequest, CommandRequest, CommandView, DatastoreView,
-    DriveGroupRequest, DriveGroupView, EventRequest, EventView, IdentityProviderRequest,
-    IdentityProviderView, LocationRequest, LocationView, MigrationRequest, MigrationView,
-    NotificationRequest, NotificationView, PoolView, QueueView, RatesView, ReplicationView,
-    ScheduleRequest, ScheduleView, TaskGroupRequest, TaskGroupView, TaskRequest, TaskView,
+    ChooseInterfacesRequest, ClientPlaceRequest, ClientView, ClientWakeRequest, CommandRequest,
+    CommandView, DatastoreView, DriveGroupRequest, DriveGroupView, EventRequest, EventView,
+    IdentityProviderRequest, IdentityProviderView, InterfacesView, LocationRequest, LocationView,
+    MigrationRequest, MigrationView, NotificationRequest, NotificationView, PoolView, QueueView,
+    RatesView, ReplicationView, ScheduleRequest, ScheduleView, SetInterfacesRequest,
+    TaskGroupRequest, TaskGroupView, TaskRequest, TaskView, UserRequest, UserView,
 };
 
 use crate::cli::context::{Context, defect};
@@ -33,6 +35,12 @@ pub struct Configuration {
     pub placed: Vec<Named<ClientPlaceRequest>>,
     pub woken: Vec<Named<ClientWakeRequest>>,
     pub datastores: Vec<DatastoreWanted>,
+    /// As the two below that may be missing: a file that has no such list says nothing of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interfaces: Option<Vec<Named<SetInterfacesRequest>>>,
+    /// By which interfaces the data of clients goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choices: Option<Vec<Named<ChooseInterfacesRequest>>>,
     pub drive_groups: Vec<Named<DriveGroupRequest>>,
     pub calendars: Vec<Named<CalendarRequest>>,
     pub schedules: Vec<Named<ScheduleRequest>>,
@@ -44,6 +52,9 @@ pub struct Configuration {
     pub commands: Vec<Named<CommandRequest>>,
     pub notifications: Vec<Named<NotificationRequest>>,
     pub identity_providers: Vec<Named<IdentityProviderRequest>>,
+    /// Without their passwords.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<Vec<Named<UserRequest>>>,
     pub events: Vec<Named<EventRequest>>,
     pub rates: Vec<Named<AddRateRequest>>,
 }
@@ -57,8 +68,14 @@ pub struct Named<T>(pub T);
 impl<T: Serialize> std::fmt::Debug for Named<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let value = serde_json::to_value(&self.0).unwrap_or_default();
-        f.debug_tuple("Named").field(&value["name"]).finish()
+        f.debug_tuple("Named").field(&name_of(&value)).finish()
     }
+}
+
+/// What a request is about: its name, or the host or client that it names.
+pub fn name_of(request: &Value) -> &str {
+    let named = ["name", "host", "client"].into_iter().find_map(|field| request[field].as_str());
+    named.unwrap_or_default()
 }
 
 impl<T: Serialize> PartialEq for Named<T> {
@@ -159,6 +176,8 @@ impl Configuration {
         let told: Vec<NotificationView> = cx.ask_plain("notification.list").await?;
         let providers: Vec<IdentityProviderView> = cx.ask_plain("identity-provider.list").await?;
         let events: Vec<EventView> = cx.ask_plain("event.list").await?;
+        let users: Vec<UserView> = cx.ask_plain("user.list").await?;
+        let ways: Vec<InterfacesView> = cx.ask_plain("interface.list").await?;
         let rates: RatesView = cx.ask_plain("rate.list").await?;
         let queue: QueueView = cx.ask_plain("queue.show").await?;
         let placed: Vec<&str> = pools
@@ -194,6 +213,15 @@ impl Configuration {
                 .map(|client| Named(ClientWakeRequest { name: client.name, wake: client.wake }))
                 .collect(),
             datastores: datastores.into_iter().map(datastore_of).collect(),
+            interfaces: Some(ways.iter().filter(|one| one.set).map(interfaces_of).collect()),
+            choices: Some(
+                ways.into_iter()
+                    .filter(|one| !one.choices.is_empty())
+                    .map(|one| {
+                        Named(ChooseInterfacesRequest { client: one.host, choices: one.choices })
+                    })
+                    .collect(),
+            ),
             drive_groups: groups.into_iter().map(|one| Named(group_of(one))).collect(),
             calendars: calendars
                 .into_iter()
@@ -223,6 +251,7 @@ impl Configuration {
                 .into_iter()
                 .map(|one| Named(identity_providers::request_of(one)))
                 .collect(),
+            users: Some(users.into_iter().map(user_of).collect()),
             events: events.into_iter().map(|one| Named(events::request_of(one))).collect(),
             rates: limits,
         })
@@ -260,6 +289,22 @@ fn datastore_of(view: DatastoreView) -> DatastoreWanted {
             .map(|one| DriveWanted { number: one.number, jobs_max: one.jobs_max })
             .collect(),
     }
+}
+
+fn interfaces_of(view: &InterfacesView) -> Named<SetInterfacesRequest> {
+    let interfaces = view.interfaces.iter().map(|one| one.url.clone()).collect();
+    Named(SetInterfacesRequest { host: view.host.clone(), interfaces })
+}
+
+/// Of who signs in by a provider, the groups there say what they may.
+fn user_of(view: UserView) -> Named<UserRequest> {
+    Named(UserRequest {
+        name: view.name,
+        grants: if view.provider.is_some() { Vec::new() } else { view.grants },
+        disabled: view.disabled,
+        password: None,
+        provider: view.provider,
+    })
 }
 
 fn group_of(view: DriveGroupView) -> DriveGroupRequest {

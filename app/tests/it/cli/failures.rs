@@ -65,7 +65,7 @@ fn ret05_errors_say_what_where_and_what_next_with_their_status() {
         (5, &["datastore", "detach", "nope"]),
         (5, &["client", "revoke", "nope"]),
         (5, &["man", "nope"]),
-        (3, &["backup", &missing]),
+        (5, &["backup", &missing]),
     ];
     let mut all = String::new();
     for (status, arguments) in cases {

@@ -43,7 +43,7 @@ fn a_report_comes_by_mail_once_a_day_and_says_what_is_not_well() {
         assert!(page.replace("&#39;", "'").contains(told), "{told}: {page}");
     }
     let subject = taken[0]["subject"].as_str().unwrap();
-    assert!(subject.contains("1 job had errors") && subject.contains("not green"), "{subject}");
+    assert!(subject.contains("1 job failed") && subject.contains("not green"), "{subject}");
     assert!(page.starts_with("<!doctype html>"), "{page}");
     std::thread::sleep(QUIET);
     assert_eq!(mail.taken().len(), 1, "once");

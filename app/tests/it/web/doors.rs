@@ -210,6 +210,39 @@ fn no_page_opens_without_its_right() {
     }
 }
 
+/// Rights for one task: the first page after the log-in and the way to a restore show what is of it, and nothing else.
+#[test]
+fn who_may_a_part_sees_that_part() {
+    let port = Port::furnished();
+    let own = port.server.own_name();
+    port.server.add_task("hidden-task", &own, &port.scratch.path().join("tree"));
+    for task in ["home", "hidden-task"] {
+        assert_eq!(port.server.backup(task)["state"], "finished");
+    }
+    let grants = json!([
+        { "role": "restore", "task": "home" }, { "role": "backup", "task": "home" },
+    ]);
+    let kim = json!({ "name": "kim", "grants": grants, "password": PASSWORD });
+    port.server.must("user.add", kim);
+    let (cookie, _) = session(&port, "kim");
+    let client = format!("/clients/{own}");
+    let shown = ["/", "/jobs", "/restore", "/clients", &client, "/tasks/home", "/search?q=a", "/me"];
+    for page in shown {
+        let told = port.curl("GET", page, &["-H", &cookie]).is(200);
+        assert!(!told.text.contains("hidden-task"), "{page}\n{}", told.text);
+    }
+    let first = port.curl("GET", "/", &["-H", &cookie]).is(200).text;
+    assert!(first.contains("/tasks/home") && first.contains("href=\"/restore\""), "{first}");
+    for page in ["/tasks/hidden-task", "/storage", "/ports", "/audit", "/jobs/2"] {
+        port.curl("GET", page, &["-H", &cookie]).fails(403, "ask an administrator");
+    }
+    let rows = port.server.must("audit.list", json!({ "limit": 1000 }));
+    let rows = rows["rows"].as_array().unwrap().iter();
+    let refused = rows.filter(|row| row["entry"]["allowed"] == false);
+    let verbs: Vec<_> = refused.map(|row| row["entry"]["verb"].as_str().unwrap()).collect();
+    assert!(verbs.len() <= 6, "pages of a part ask for nothing that is refused: {verbs:?}");
+}
+
 #[test]
 fn scripts_in_names_logs_and_addresses_are_dead() {
     if !Browser::is_there() {

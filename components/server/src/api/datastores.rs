@@ -53,6 +53,22 @@ pub struct AddDriveRequest {
     pub jobs_max: Option<u32>,
 }
 
+/// Changes how many jobs a drive takes at once.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeDriveRequest {
+    pub number: u32,
+    /// 1 to 1000.
+    pub jobs_max: u32,
+}
+
+/// Names a drive.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DriveRequest {
+    pub number: u32,
+}
+
 /// One datastore.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DatastoreView {
@@ -75,6 +91,8 @@ pub struct DatastoreView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DriveView {
     pub number: u32,
+    /// The datastore that it leads to.
+    pub datastore: String,
     pub jobs_max: u32,
     /// The drive group that it is in.
     pub group: Option<String>,

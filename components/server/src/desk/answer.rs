@@ -109,6 +109,8 @@ verbs! {
     "datastore.attach" => attach_datastore [AttachDatastoreRequest];
     /// Takes a datastore out of service.
     "datastore.detach" => detach_datastore [DatastoreRequest];
+    /// Forgets a datastore that is out of service and in which nothing is listed.
+    "datastore.remove" => delete_datastore [DatastoreRequest];
     /// Savesets that are known to be damaged, and what would put them right.
     "datastore.damage" => damage [DamageRequest];
     /// Datastores, with what their devices say.
@@ -123,6 +125,12 @@ verbs! {
     "datastore.scrub" => scrub [ScrubRequest];
     /// Adds a drive to a datastore.
     "drive.add" => add_drive [AddDriveRequest];
+    /// Drives, by number.
+    "drive.list" => drives;
+    /// Changes how many jobs a drive takes at once.
+    "drive.change" => change_drive [ChangeDriveRequest];
+    /// Removes a drive; its number stays with its datastore.
+    "drive.remove" => delete_drive [DriveRequest];
     /// Adds a drive group.
     "drive-group.add" => add_drive_group [DriveGroupRequest];
     /// Gives a drive group other drives.

@@ -61,7 +61,7 @@ impl Server {
     }
 
     async fn may_browse(&self, who: &Principal, saveset: &Saveset) -> Result<(), ServerError> {
-        let object = Object::Client(&saveset.client_name);
+        let object = Object::saveset(saveset);
         self.may_see(who, Right::Browse, "look into savesets of", object).await?;
         if self.house.stores_of(saveset).await?.is_empty() {
             return Err(ServerError::not_found("manifest of saveset", saveset.saveset));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use simsim_catalog::{Client, Datastore, DatastoreState, Drive};
+use simsim_catalog::{Catalog, Client, Datastore, DatastoreState, Drive};
 use simsim_control::verbs::{
     AttachDatastore, CreateDatastore, DatastoreState as AskState, DetachDatastore,
 };
@@ -10,8 +10,8 @@ use simsim_format::random_bytes;
 use simsim_model::{StoreId, escape_path};
 
 use crate::api::{
-    AddDriveRequest, AttachDatastoreRequest, CreateDatastoreRequest, DatastoreRequest,
-    DatastoreView, DeviceView, DriveView,
+    AddDriveRequest, AttachDatastoreRequest, ChangeDriveRequest, CreateDatastoreRequest,
+    DatastoreRequest, DatastoreView, DeviceView, DriveRequest, DriveView,
 };
 use crate::clock::now_unix_ms;
 use crate::jobs::DEVICE_PATIENCE;
@@ -136,8 +136,13 @@ impl Server {
         let object = Object::Datastore(&request.name);
         self.may_do(who, Right::Administer, "datastore.detach", object, "").await?;
         let datastore = self.house.datastore(Some(request.name)).await?;
-        let line = self.house.nodes.line(datastore.device, DEVICE_PATIENCE).await?;
-        line.call_slow(DetachDatastore { store: datastore.store }).await?;
+        let device = datastore.device;
+        let device = self.house.books.run(move |catalog| catalog.client_numbered(device)).await?;
+        // A host that was revoked serves nothing any more.
+        if device.is_enrolled() {
+            let line = self.house.nodes.line(datastore.device, DEVICE_PATIENCE).await?;
+            line.call_slow(DetachDatastore { store: datastore.store }).await?;
+        }
         let datastore = self
             .house
             .books
@@ -188,7 +193,77 @@ impl Server {
             .await?;
         self.tell_drives(&datastore).await;
         self.house.jobs.wake();
-        Ok(drive_view(&drive))
+        Ok(drive_view(&drive, &datastore.name))
+    }
+
+    /// All drives, by number.
+    pub async fn drives(&self, who: &Principal) -> Result<Vec<DriveView>, ServerError> {
+        self.may_see(who, Right::View, "list drives", Object::Suite).await?;
+        let read = |catalog: &Catalog| Ok((catalog.drives()?, catalog.datastore_names()?));
+        let (drives, names) = self.house.books.run(read).await?;
+        let name = |drive: &Drive| names.get(&drive.store).cloned().unwrap_or_default();
+        Ok(drives.iter().map(|drive| drive_view(drive, &name(drive))).collect())
+    }
+
+    /// Changes how many jobs a drive takes at once. Jobs that run go on.
+    pub async fn change_drive(
+        &self,
+        who: &Principal,
+        request: ChangeDriveRequest,
+    ) -> Result<DriveView, ServerError> {
+        let datastore = self.datastore_of_drive(who, "drive.change", request.number).await?;
+        let detail = format!("drive {}, {} jobs at once", request.number, request.jobs_max);
+        let object = Object::Datastore(&datastore.name);
+        self.may_do(who, Right::Administer, "drive.change", object, detail).await?;
+        let change =
+            move |catalog: &Catalog| catalog.set_drive_jobs_max(request.number, request.jobs_max);
+        let drive = self.house.books.run(change).await?;
+        self.house.jobs.wake();
+        Ok(drive_view(&drive, &datastore.name))
+    }
+
+    /// Removes a drive; its port is closed as soon as its device hears of it. `Busy` while something uses it.
+    pub async fn delete_drive(
+        &self,
+        who: &Principal,
+        request: DriveRequest,
+    ) -> Result<DriveView, ServerError> {
+        let datastore = self.datastore_of_drive(who, "drive.remove", request.number).await?;
+        let object = Object::Datastore(&datastore.name);
+        let detail = format!("drive {}", request.number);
+        self.may_do(who, Right::Administer, "drive.remove", object, detail).await?;
+        let remove = move |catalog: &Catalog| catalog.remove_drive(request.number, now_unix_ms());
+        let drive = self.house.books.run(remove).await?;
+        self.tell_drives(&datastore).await;
+        Ok(drive_view(&drive, &datastore.name))
+    }
+
+    /// Who may not administer anything hears nothing of whether there is such a drive.
+    async fn datastore_of_drive(
+        &self,
+        who: &Principal,
+        verb: &'static str,
+        number: u32,
+    ) -> Result<Datastore, ServerError> {
+        self.may_see(who, Right::Administer, verb, Object::Suite).await?;
+        self.house
+            .books
+            .run(move |catalog| catalog.datastore_with_id(catalog.drive(number)?.store))
+            .await
+    }
+
+    /// Forgets a datastore that is out of service and in which nothing is listed. Its folder stays as it is. `Busy`
+    /// while something uses it.
+    pub async fn delete_datastore(
+        &self,
+        who: &Principal,
+        request: DatastoreRequest,
+    ) -> Result<(), ServerError> {
+        let object = Object::Datastore(&request.name);
+        self.may_do(who, Right::Administer, "datastore.remove", object, "").await?;
+        let remove =
+            move |catalog: &Catalog| catalog.remove_datastore(&request.name, now_unix_ms());
+        self.house.books.run(remove).await
     }
 
     /// A device that does not hear it now is told when it is reached next.
@@ -280,13 +355,13 @@ impl Server {
             Err(error) => (None, Some(error.full_message())),
         };
         Ok(DatastoreView {
-            name: datastore.name,
             store,
             node,
             path: escape_path(&datastore.path),
             state: datastore.state.as_str().to_owned(),
             created_unix_ms: datastore.created_unix_ms,
-            drives: drives.iter().map(drive_view).collect(),
+            drives: drives.iter().map(|drive| drive_view(drive, &datastore.name)).collect(),
+            name: datastore.name,
             savesets,
             device,
             trouble,
@@ -294,8 +369,13 @@ impl Server {
     }
 }
 
-fn drive_view(drive: &Drive) -> DriveView {
-    DriveView { number: drive.number, jobs_max: drive.jobs_max, group: drive.group.clone() }
+fn drive_view(drive: &Drive, datastore: &str) -> DriveView {
+    DriveView {
+        number: drive.number,
+        datastore: datastore.to_owned(),
+        jobs_max: drive.jobs_max,
+        group: drive.group.clone(),
+    }
 }
 
 /// Names of datastores and tasks: 1 to 64 letters, digits, dots, dashes, underscores.

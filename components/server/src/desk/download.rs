@@ -48,7 +48,7 @@ impl Server {
                 "'{path}': a backslash must begin an escape such as \\x5c"
             ))
         })?;
-        let object = Object::Client(&saveset.client_name);
+        let object = Object::saveset(&saveset);
         let detail = format!("{} of saveset {}", path, saveset.saveset);
         self.may_do(who, Right::RestoreToOther, "saveset.download", object, detail).await?;
         let house = &self.house;

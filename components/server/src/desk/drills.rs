@@ -24,7 +24,7 @@ impl Server {
         let house = &self.house;
         let name = request.task.clone();
         let task = house.books.run(move |catalog| catalog.task(&name)).await?.settings;
-        let from = Object::Client(&task.client);
+        let from = Object::task(&task);
         let to = request.options.client.as_deref().unwrap_or(&task.client);
         let verb = "run a restore drill of data of";
         self.may_see(who, Right::Restore, verb, from).await?;
@@ -83,7 +83,10 @@ impl Server {
         let drills = self.house.books.run(move |catalog| catalog.drills(&filter)).await?;
         let mut views = Vec::new();
         for drill in drills {
-            if who.may(Right::View, Object::Client(&drill.client_name)) {
+            if who.may(
+                Right::View,
+                Object::Task { client: &drill.client_name, task: &drill.task_name },
+            ) {
                 views.push(view(drill)?);
             }
         }
@@ -155,7 +158,9 @@ impl Server {
                 false => health::of_tasks(catalog, now_unix_ms()),
             })
             .await?;
-        all.retain(|one| who.may(Right::View, Object::Client(&one.client)));
+        all.retain(|one| {
+            who.may(Right::View, Object::Task { client: &one.client, task: &one.task })
+        });
         Ok(all)
     }
 
@@ -165,7 +170,7 @@ impl Server {
         request: DrillJobRequest,
     ) -> Result<Drill, ServerError> {
         let drill = self.house.books.run(move |catalog| catalog.drill(request.drill)).await?;
-        let object = Object::Client(&drill.client_name);
+        let object = Object::Task { client: &drill.client_name, task: &drill.task_name };
         self.may_see(who, Right::View, "see a restore drill of", object).await?;
         Ok(drill)
     }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::datastores::check_name;
 use crate::api::{IdentityProviderRequest, IdentityProviderView, NameRequest};
 use crate::clock::now_unix_ms;
-use crate::people::check_locations;
+use crate::people::check_scopes;
 use crate::people::providers::{
     self, ProviderAct, all_grants, groups_in_words, other_issuer, purpose, request_of, settings_of,
     to_text,
@@ -171,9 +171,9 @@ impl Server {
                 )));
             }
         }
-        let places = self.house.books.run(|catalog| catalog.client_places()).await?;
+        let places = self.house.books.run(|catalog| catalog.places()).await?;
         for one in &request.groups {
-            check_locations(&one.grants, &places)?;
+            check_scopes(&one.grants, &places)?;
         }
         self.reaches_provider(who, verb, request).await?;
         let off = if request.enabled { "" } else { ", not enabled" };
@@ -193,7 +193,7 @@ impl Server {
         verb: &'static str,
         request: &IdentityProviderRequest,
     ) -> Result<(), ServerError> {
-        let places = self.house.books.run(|catalog| catalog.client_places()).await?;
+        let places = self.house.books.run(|catalog| catalog.places()).await?;
         let grants: Vec<Grant> = all_grants(&request.groups, &places)?;
         self.reaches(who, verb, &grants, "its groups are given rights that you do not have").await
     }

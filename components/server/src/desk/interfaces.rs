@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use simsim_catalog::Catalog;
 use simsim_control::verbs::DataEndpoint;
 use simsim_model::interface::{Interface, Scheme};
 use tokio::sync::Mutex;
@@ -24,13 +25,15 @@ const INTERFACES_MAX: usize = 32;
 pub(crate) static CHOOSING: Mutex<()> = Mutex::const_new(());
 
 impl Server {
-    /// The interfaces of every device host that the caller may see.
+    /// The interfaces of every device host that the caller may see, and what other clients chose.
     pub async fn interfaces(&self, who: &Principal) -> Result<Vec<InterfacesView>, ServerError> {
-        let clients = self.house.books.run(|catalog| catalog.clients()).await?;
+        let read = |catalog: &Catalog| Ok((catalog.clients()?, catalog.all_client_choices()?));
+        let (clients, choosers) = self.house.books.run(read).await?;
         let mut views = Vec::new();
         for client in clients {
             let device = client.has_role("device") && client.is_enrolled();
-            if device && who.may(Right::View, Object::Client(&client.name)) {
+            let chose = choosers.iter().any(|(name, _)| *name == client.name);
+            if (device || chose) && who.may(Right::View, Object::Client(&client.name)) {
                 views.push(self.interfaces_of(&client.name).await?);
             }
         }
@@ -155,7 +158,10 @@ impl Server {
             }
         }
         let set = !urls.is_empty();
-        let urls = if set { urls } else { self.defaults_of(&client) };
+        let urls = match client.has_role("device") {
+            true if !set => self.defaults_of(&client),
+            _ => urls,
+        };
         let view = |url: String| InterfaceView {
             chosen_by: chosen.get(&url).cloned().unwrap_or_default(),
             url,

@@ -41,7 +41,7 @@ impl Server {
                 settings.name
             )));
         }
-        let object = Object::Client(&settings.client);
+        let object = Object::task(settings);
         let detail = format!("task '{}', {}", settings.name, request.level.as_str());
         self.may_do(who, Right::Backup, "task.run", object, detail).await?;
         let new = backup_of(task, request.level, who.name().to_owned(), &[])?;
@@ -146,13 +146,7 @@ impl Server {
         who: &Principal,
         request: JobListRequest,
     ) -> Result<Vec<JobView>, ServerError> {
-        let whole = who.may(Right::View, Object::Suite);
-        if !whole {
-            // Somebody with a view of some clients must say which one.
-            let name = request.client.as_deref();
-            let object = name.map_or(Object::Suite, Object::Client);
-            self.may_see(who, Right::View, "list jobs of", object).await?;
-        }
+        let within = self.may_list(who, "list jobs of", request.client.as_deref()).await?;
         let (jobs, stores) = self
             .house
             .books
@@ -169,6 +163,7 @@ impl Server {
                     kind: None,
                     task_name: request.task.clone(),
                     client,
+                    within,
                     event: request.event.clone(),
                     states,
                     ended_since_unix_ms: request.ended_since_unix_ms,
@@ -210,7 +205,7 @@ impl Server {
         request: JobRequest,
     ) -> Result<JobView, ServerError> {
         let job = self.seen_job(who, request.job).await?;
-        let object = Object::Client(&job.client_name);
+        let object = Object::job(&job);
         let detail = format!("job {}", request.job);
         self.may_do(who, Right::Backup, "job.cancel", object, detail).await?;
         crate::streams::end_job(&self.house, request.job).await?;
@@ -265,7 +260,7 @@ impl Server {
 
     async fn seen_job(&self, who: &Principal, number: u64) -> Result<Job, ServerError> {
         let job = self.house.books.run(move |catalog| catalog.job(number)).await?;
-        let object = Object::Client(&job.client_name);
+        let object = Object::job(&job);
         self.may_see(who, Right::View, "see a job of", object).await?;
         Ok(job)
     }

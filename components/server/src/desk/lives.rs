@@ -32,7 +32,7 @@ impl Server {
         request: SavesetRequest,
     ) -> Result<SavesetLives, ServerError> {
         let saveset = self.house.saveset(&request.saveset, None).await?;
-        let object = Object::Client(&saveset.client_name);
+        let object = Object::saveset(&saveset);
         self.may_see(who, Right::View, "see a saveset of", object).await?;
         self.lives_of(&saveset).await
     }
@@ -53,7 +53,7 @@ impl Server {
                 )));
             }
         };
-        let object = Object::Client(&saveset.client_name);
+        let object = Object::saveset(&saveset);
         let detail = format!("saveset {}, {detail}", saveset.saveset);
         self.may_do(who, Right::Administer, "saveset.keep", object, detail).await?;
         let id = saveset.saveset;
@@ -69,7 +69,7 @@ impl Server {
     ) -> Result<SavesetLives, ServerError> {
         let saveset = self.house.saveset(&request.saveset, None).await?;
         let id = saveset.saveset;
-        let object = Object::Client(&saveset.client_name);
+        let object = Object::saveset(&saveset);
         let verb = "saveset.hold";
         if request.release {
             if request.why.is_some() {
@@ -108,7 +108,7 @@ impl Server {
         let saveset = self.house.saveset(&request.saveset, None).await?;
         let id = saveset.saveset;
         let until = second(request.until_unix_s)?;
-        let object = Object::Client(&saveset.client_name);
+        let object = Object::saveset(&saveset);
         let detail = format!("saveset {id} until {until}");
         self.may_do(who, Right::Administer, "saveset.lock", object, detail).await?;
         let wanted = request.until_unix_s;
@@ -175,14 +175,14 @@ impl Server {
         let mut found: Vec<Saveset> = Vec::new();
         for id in &request.savesets {
             let saveset = self.house.saveset(id, None).await?;
-            let object = Object::Client(&saveset.client_name);
+            let object = Object::saveset(&saveset);
             self.may_see(who, Right::Delete, "saveset.delete", object).await?;
             if !found.iter().any(|one| one.saveset == saveset.saveset) {
                 found.push(saveset);
             }
         }
         for saveset in &found {
-            let object = Object::Client(&saveset.client_name);
+            let object = Object::saveset(&saveset);
             let detail = format!("saveset {}: {}", saveset.saveset, request.why);
             self.may_do(who, Right::Delete, "saveset.delete", object, detail).await?;
         }

@@ -8,7 +8,7 @@ use crate::api::{
     LocationView, NameRequest,
 };
 use crate::clock::now_unix_ms;
-use crate::people::{places_named, providers::gives_in};
+use crate::people::{Scope, refuse_granted};
 use crate::rights::{Object, Principal, Right};
 use crate::wake::{self, Waking};
 use crate::{Server, ServerError};
@@ -91,33 +91,7 @@ impl Server {
         self.house
             .books
             .run(move |catalog| {
-                let named = |grants: &str| places_named(grants).contains(&name);
-                let mut by: Vec<String> = Vec::new();
-                by.extend(
-                    catalog
-                        .users()?
-                        .iter()
-                        .filter(|user| named(&user.grants))
-                        .map(|user| format!("user '{}'", user.name)),
-                );
-                by.extend(
-                    catalog
-                        .identity_providers()?
-                        .iter()
-                        .filter(|one| gives_in(one, &name))
-                        .map(|one| format!("identity provider '{}'", one.name)),
-                );
-                by.extend(
-                    catalog
-                        .api_tokens()?
-                        .iter()
-                        .filter(|token| token.is_valid(now_unix_ms()) && named(&token.grants))
-                        .map(|token| format!("API token '{}'", token.name)),
-                );
-                if !by.is_empty() {
-                    let by = by.join(", ");
-                    return Err(CatalogError::StillUsed { noun: "location", name, by });
-                }
+                refuse_granted(catalog, Scope::Location(&name))?;
                 catalog.delete_location(&name)
             })
             .await

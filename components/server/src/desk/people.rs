@@ -11,7 +11,7 @@ use crate::api::{
 use crate::clock::now_unix_ms;
 use crate::people::second_person::{self, PeopleChange};
 use crate::people::{
-    Granted, Role, check_locations, in_words, is_user_name, new_secret, one_time, passwords, unfold,
+    Granted, Role, check_scopes, in_words, is_user_name, new_secret, one_time, passwords, unfold,
 };
 use crate::retention::{self, Act, Came};
 use crate::rights::{Grant, Object, Principal, Right, person_of};
@@ -412,13 +412,13 @@ impl Server {
 
     /// What grants allow now; those for a location that is not there are refused.
     async fn unfolded(&self, granted: &[Granted]) -> Result<Vec<Grant>, ServerError> {
-        let places = self.house.books.run(|catalog| catalog.client_places()).await?;
-        check_locations(granted, &places)?;
+        let places = self.house.books.run(|catalog| catalog.places()).await?;
+        check_scopes(granted, &places)?;
         unfold(granted, &places)
     }
 
     async fn unfolded_as_kept(&self, document: &str) -> Result<Vec<Grant>, ServerError> {
-        let places = self.house.books.run(|catalog| catalog.client_places()).await?;
+        let places = self.house.books.run(|catalog| catalog.places()).await?;
         unfold(&granted_of(document)?, &places)
     }
 

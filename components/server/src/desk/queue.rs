@@ -85,7 +85,7 @@ impl Server {
     ) -> Result<JobView, ServerError> {
         let number = request.job;
         let job = self.house.books.run(move |catalog| catalog.job(number)).await?;
-        let object = Object::Client(&job.client_name);
+        let object = Object::job(&job);
         let verb = if request.hold { "job.hold" } else { "job.release" };
         self.may_do(who, Right::Backup, verb, object, format!("job {number}")).await?;
         let by = request.hold.then(|| who.name().to_owned());

@@ -30,7 +30,7 @@ impl Server {
                 "it is not known whose saveset this is: say to which client to restore",
             ));
         }
-        let from = Object::Client(&saveset.client_name);
+        let from = Object::saveset(&saveset);
         let place = request.target.as_deref().unwrap_or("its place");
         let detail = format!("saveset {} to '{to}', {place}", saveset.saveset);
         self.may_see(who, Right::Restore, "restore data of", from).await?;

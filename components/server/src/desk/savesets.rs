@@ -22,10 +22,7 @@ impl Server {
         who: &Principal,
         request: SavesetListRequest,
     ) -> Result<Vec<SavesetView>, ServerError> {
-        if !who.may(Right::View, Object::Suite) {
-            let object = request.client.as_deref().map_or(Object::Suite, Object::Client);
-            self.may_see(who, Right::View, "list savesets of", object).await?;
-        }
+        let within = self.may_list(who, "list savesets of", request.client.as_deref()).await?;
         let store = match request.datastore {
             Some(name) => Some(self.house.datastore(Some(name)).await?.store),
             None => None,
@@ -33,6 +30,7 @@ impl Server {
         let filter = SavesetFilter {
             client_name: request.client,
             task_name: request.task,
+            within,
             store,
             missing_too: request.missing_too,
             deleted_too: request.deleted_too,
@@ -61,7 +59,7 @@ impl Server {
         request: SavesetRequest,
     ) -> Result<SavesetDetail, ServerError> {
         let saveset = self.house.saveset(&request.saveset, None).await?;
-        let object = Object::Client(&saveset.client_name);
+        let object = Object::saveset(&saveset);
         self.may_see(who, Right::View, "see a saveset of", object).await?;
         let id = saveset.saveset;
         let (results, stores) = self
@@ -88,14 +86,12 @@ impl Server {
         who: &Principal,
         request: ResolveRequest,
     ) -> Result<ResolveReply, ServerError> {
-        if !who.may(Right::View, Object::Suite) {
-            let object = request.client.as_deref().map_or(Object::Suite, Object::Client);
-            self.may_see(who, Right::View, "find savesets of", object).await?;
-        }
+        self.may_list(who, "find savesets of", request.client.as_deref()).await?;
+        let who = who.clone();
         let (found, stores) = self
             .house
             .books
-            .run(move |catalog| Ok((find(catalog, &request)?, Stores::of(catalog)?)))
+            .run(move |catalog| Ok((find(catalog, &who, &request)?, Stores::of(catalog)?)))
             .await?;
         let views = |savesets: &[Saveset]| savesets.iter().map(|one| view(one, &stores)).collect();
         Ok(ResolveReply {
@@ -113,15 +109,21 @@ struct FoundSavesets {
     nearest_tasks: Vec<String>,
 }
 
-fn find(catalog: &Catalog, request: &ResolveRequest) -> Result<FoundSavesets, CatalogError> {
+fn find(
+    catalog: &Catalog,
+    who: &Principal,
+    request: &ResolveRequest,
+) -> Result<FoundSavesets, CatalogError> {
     let reference = request.reference.as_str();
-    let of_client = |saveset: &Saveset| {
+    let is_meant = |saveset: &Saveset| {
         request.client.as_ref().is_none_or(|client| saveset.client_name == *client)
+            && who.may(Right::View, Object::saveset(saveset))
     };
     let newest = |task: Option<&str>, limit| {
         catalog.savesets(&SavesetFilter {
             client_name: request.client.clone(),
             task_name: task.map(str::to_owned),
+            within: who.within(Right::View),
             limit,
             ..SavesetFilter::default()
         })
@@ -135,7 +137,7 @@ fn find(catalog: &Catalog, request: &ResolveRequest) -> Result<FoundSavesets, Ca
     } else if !reference.is_empty() {
         if is_beginning(reference) {
             found.matches = catalog.savesets_beginning(reference)?;
-            found.matches.retain(of_client);
+            found.matches.retain(is_meant);
         }
         found.matches.extend(newest(Some(reference), 1)?);
     }
@@ -144,12 +146,14 @@ fn find(catalog: &Catalog, request: &ResolveRequest) -> Result<FoundSavesets, Ca
     }
     // Nothing: what may have been meant?
     let name = task.unwrap_or(reference);
-    let names = catalog.tasks()?.into_iter().map(|task| task.settings.name);
+    let mut tasks = catalog.tasks()?;
+    tasks.retain(|task| who.may(Right::View, Object::task(&task.settings)));
+    let names = tasks.into_iter().map(|task| task.settings.name);
     found.nearest_tasks = nearest_names(name, names);
     if is_beginning(reference) && task.is_none() {
         for length in (2..reference.len().min(32)).rev() {
             found.nearest = catalog.savesets_beginning(&reference[..length])?;
-            found.nearest.retain(of_client);
+            found.nearest.retain(is_meant);
             if !found.nearest.is_empty() {
                 return Ok(found);
             }

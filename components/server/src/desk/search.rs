@@ -30,7 +30,7 @@ impl Server {
         request: SearchRequest,
     ) -> Result<SearchReply, ServerError> {
         if let Some(client) = &request.client {
-            self.may_see(who, Right::Browse, "search savesets of", Object::Client(client)).await?;
+            self.may_see_of(who, Right::Browse, "search savesets of", client).await?;
         }
         let invalid = |error: SearchError| ServerError::Invalid(error.to_string());
         let pattern = Pattern::new(&request.pattern, request.ignore_case).map_err(invalid)?;
@@ -42,7 +42,7 @@ impl Server {
         let wanted = |of_client: &str, of_task: &str| {
             client.is_none_or(|client| client == of_client)
                 && task.is_none_or(|task| task == of_task)
-                && who.may(Right::Browse, Object::Client(of_client))
+                && who.may(Right::Browse, Object::Task { client: of_client, task: of_task })
         };
         let (not_indexed, not_searchable) = self.not_searched(&snapshot, &wanted).await?;
         let book = snapshot.book();
@@ -103,7 +103,7 @@ impl Server {
         let parent = [b"/".as_slice(), &parents.join(&b'/')].concat();
         let snapshot = self.snapshot().await?;
         let wanted = |client: &str, task: &str| {
-            (client == of || task == of) && who.may(Right::Browse, Object::Client(client))
+            (client == of || task == of) && who.may(Right::Browse, Object::Task { client, task })
         };
         let (not_indexed, not_searchable) = self.not_searched(&snapshot, &wanted).await?;
         let strands: Vec<Strand> = snapshot

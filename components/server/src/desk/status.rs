@@ -27,7 +27,7 @@ const NOT_GREEN_MAX: usize = 5;
 impl Server {
     /// Counts, states, and what somebody should act on.
     pub async fn status(&self, who: &Principal) -> Result<Status, ServerError> {
-        self.may_see(who, Right::View, "status", Object::Suite).await?;
+        self.may_see(who, Right::View, "see the state of", Object::Suite).await?;
         let house = &self.house;
         let (clients, datastores, tasks, savesets, open, last) = house
             .books

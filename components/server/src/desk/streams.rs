@@ -34,7 +34,7 @@ impl Server {
         }
         let name = request.task.clone();
         let task = self.house.books.run(move |catalog| catalog.task(&name)).await?;
-        let object = Object::Client(&task.settings.client);
+        let object = Object::task(&task.settings);
         let days = match request.expires_days {
             0 => "for ever".to_owned(),
             days => format!("{days} days"),
@@ -74,7 +74,7 @@ impl Server {
         let mut views = Vec::new();
         for token in tokens {
             let Some(task) = tasks.iter().find(|task| task.id == token.task) else { continue };
-            if who.may(Right::View, Object::Client(&task.settings.client)) {
+            if who.may(Right::View, Object::task(&task.settings)) {
                 views.push(view(token, task.settings.client.clone()));
             }
         }
@@ -107,8 +107,7 @@ impl Server {
             self.may_see(who, Right::Administer, "revoke a token of", Object::Suite).await?;
             return Err(ServerError::not_found("token", request.name));
         };
-        let client = task.settings.client;
-        let object = Object::Client(&client);
+        let object = Object::task(&task.settings);
         self.may_do(who, Right::Administer, "token.revoke", object, request.name.clone()).await?;
         let name = request.name.clone();
         let token =
@@ -131,7 +130,7 @@ impl Server {
                 _ => {}
             }
         }
-        Ok(view(token, client))
+        Ok(view(token, task.settings.client))
     }
 
     /// Starts a job of an external task that waits for a stream, and makes the ticket for it.
@@ -142,8 +141,7 @@ impl Server {
     ) -> Result<StartStreamReply, ServerError> {
         let name = request.task.clone();
         let task = self.house.books.run(move |catalog| catalog.task(&name)).await?;
-        let client = task.settings.client.clone();
-        let object = Object::Client(&client);
+        let object = Object::task(&task.settings);
         self.may_see(who, Right::Backup, "start a stream of", object).await?;
         let options = external_options(&task)?;
         let doors = own_doors(&self.house).await?;

@@ -12,6 +12,7 @@ use super::pools::PoolPlace;
 use crate::api::{TaskHealth, TaskNameRequest, TaskOptions, TaskRequest, TaskView};
 use crate::clock::now_unix_ms;
 use crate::jobs::paths_of;
+use crate::people::{Scope, refuse_granted};
 use crate::recovery::SELF_BACKUP_SOURCE;
 use crate::rights::{Object, Principal, Right};
 use crate::streams::{is_external, refuse_held_key};
@@ -45,7 +46,10 @@ impl Server {
     ) -> Result<TaskView, ServerError> {
         let _choosing = CHOOSING.lock().await;
         let settings = self.settings_of(&request).await?;
-        let object = Object::Client(&request.client);
+        let name = request.name.clone();
+        let there = self.house.books.run(move |catalog| catalog.task(&name)).await?.settings;
+        self.may_see(who, Right::Administer, "task.change", Object::task(&there)).await?;
+        let object = Object::task(&settings);
         self.may_do(who, Right::Administer, "task.change", object, request.name.clone()).await?;
         let task = self.house.books.run(move |catalog| catalog.change_task(&settings)).await?;
         self.task_view(task).await
@@ -57,7 +61,7 @@ impl Server {
         let health = self.health().await?;
         let mut views = Vec::new();
         for task in tasks {
-            if who.may(Right::View, Object::Client(&task.settings.client)) {
+            if who.may(Right::View, Object::task(&task.settings)) {
                 views.push(self.task_view_with(task, &health).await?);
             }
         }
@@ -74,7 +78,7 @@ impl Server {
         request: TaskNameRequest,
     ) -> Result<TaskView, ServerError> {
         let task = self.house.books.run(move |catalog| catalog.task(&request.name)).await?;
-        let object = Object::Client(&task.settings.client);
+        let object = Object::task(&task.settings);
         self.may_see(who, Right::View, "see a task of", object).await?;
         self.task_view(task).await
     }
@@ -87,9 +91,15 @@ impl Server {
     ) -> Result<(), ServerError> {
         let name = request.name.clone();
         let task = self.house.books.run(move |catalog| catalog.task(&name)).await?;
-        let object = Object::Client(&task.settings.client);
+        let object = Object::task(&task.settings);
         self.may_do(who, Right::Administer, "task.delete", object, request.name.clone()).await?;
-        self.house.books.run(move |catalog| catalog.delete_task(&request.name)).await
+        self.house
+            .books
+            .run(move |catalog| {
+                refuse_granted(catalog, Scope::Task(&request.name))?;
+                catalog.delete_task(&request.name)
+            })
+            .await
     }
 
     async fn settings_of(&self, request: &TaskRequest) -> Result<TaskSettings, ServerError> {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use simsim_catalog::{AuditEntry, Catalog, ClientPlaces, User};
+use simsim_catalog::{AuditEntry, Catalog, Places, User};
 use simsim_format::random_bytes;
 use simsim_transfer::Counted;
 use zeroize::Zeroizing;
@@ -57,7 +57,7 @@ pub(crate) fn hash_of(text: &str) -> [u8; 32] {
 /// What a kept document of grants allows.
 pub(crate) fn grants_of(
     document: &str,
-    places: &ClientPlaces,
+    places: &Places,
 ) -> Result<(Vec<Granted>, Vec<Grant>), ServerError> {
     let damaged = |error: serde_json::Error| {
         ServerError::Key(format!("grants in the catalog cannot be read: {error}"))
@@ -95,7 +95,7 @@ impl Server {
                 };
                 let provider = user.as_ref().and_then(|user: &User| user.provider.as_deref());
                 let provider = provider.map(|name| catalog.identity_provider(name)).transpose()?;
-                Ok(Some((token, user, provider, catalog.client_places()?)))
+                Ok(Some((token, user, provider, catalog.places()?)))
             })
             .await?;
         let Some((token, user, provider, places)) = found else {

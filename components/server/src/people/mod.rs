@@ -36,8 +36,9 @@ use tokio::sync::Mutex;
 
 pub use credentials::Unknown;
 pub(crate) use credentials::{name_of_user, new_secret};
+pub(crate) use providers::refuse_granted;
 pub use roles::{Granted, Role};
-pub(crate) use roles::{check_locations, in_words, places_named, unfold};
+pub(crate) use roles::{Scope, check_scopes, in_words, unfold};
 pub use sessions::{Begun, Known};
 pub use sign_in::{LedAway, SignInAnswer, SignInRefusal};
 pub(crate) use sign_in::{is_user_name, way_back};

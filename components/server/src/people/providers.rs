@@ -8,16 +8,19 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use simsim_catalog::{IdentityProvider, LifeBooks, LifeChange, ProviderChange};
+use simsim_catalog::{
+    Catalog, CatalogError, IdentityProvider, LifeBooks, LifeChange, ProviderChange,
+};
 use simsim_format::WrappingKey;
 use simsim_openid::{Provider, Settings};
 use zeroize::Zeroizing;
 
 use super::credentials::{grants_of, name_of_user};
-use super::roles::{Granted, in_words, unfold};
+use super::roles::{Granted, Scope, in_words, names, unfold};
 use super::second_person::{self, WeighedChange, others};
 use crate::ServerError;
 use crate::api::{GroupGrants, IdentityProviderRequest};
+use crate::clock::now_unix_ms;
 use crate::rights::{Grant, person_of};
 
 /// Groups of one person that are looked at.
@@ -186,7 +189,7 @@ pub(crate) fn grants_for(groups: &[GroupGrants], of: &[String]) -> Vec<Granted> 
 /// All that is given to anybody.
 pub(crate) fn all_grants(
     groups: &[GroupGrants],
-    places: &simsim_catalog::ClientPlaces,
+    places: &simsim_catalog::Places,
 ) -> Result<Vec<Grant>, ServerError> {
     let mut all = Vec::new();
     for one in groups {
@@ -221,11 +224,49 @@ pub(crate) fn request_of(row: &IdentityProvider) -> Result<IdentityProviderReque
     })
 }
 
-/// Whether a provider's groups are given something in a location.
-pub(crate) fn gives_in(row: &IdentityProvider, location: &str) -> bool {
+/// Refuses to remove what somebody holds rights for, and names who.
+pub(crate) fn refuse_granted(catalog: &Catalog, scope: Scope<'_>) -> Result<(), CatalogError> {
+    let (noun, name) = match scope {
+        Scope::All => return Ok(()),
+        Scope::Client(name) => ("client", name),
+        Scope::Location(name) => ("location", name),
+        Scope::Task(name) => ("task", name),
+        Scope::Pool(name) => ("pool", name),
+    };
+    let named = |grants: &str| names(grants, scope);
+    let mut by: Vec<String> = Vec::new();
+    by.extend(
+        catalog
+            .users()?
+            .iter()
+            .filter(|user| named(&user.grants))
+            .map(|user| format!("user '{}'", user.name)),
+    );
+    by.extend(
+        catalog
+            .identity_providers()?
+            .iter()
+            .filter(|one| gives_for(one, scope))
+            .map(|one| format!("identity provider '{}'", one.name)),
+    );
+    by.extend(
+        catalog
+            .api_tokens()?
+            .iter()
+            .filter(|token| token.is_valid(now_unix_ms()) && named(&token.grants))
+            .map(|token| format!("API token '{}'", token.name)),
+    );
+    match by.is_empty() {
+        true => Ok(()),
+        false => Err(CatalogError::StillUsed { noun, name: name.to_owned(), by: by.join(", ") }),
+    }
+}
+
+/// Whether a provider's groups are given something for this.
+fn gives_for(row: &IdentityProvider, scope: Scope<'_>) -> bool {
     let Ok(request) = request_of(row) else { return false };
     let mut grants = request.groups.iter().flat_map(|one| &one.grants);
-    grants.any(|granted| granted.location.as_deref() == Some(location))
+    grants.any(|granted| granted.scope().is_ok_and(|of| of == scope))
 }
 
 /// Binds a sealed secret to its provider.

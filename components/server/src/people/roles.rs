@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use simsim_catalog::ClientPlaces;
+use simsim_catalog::Places;
 
 use crate::ServerError;
 use crate::rights::{Grant, Right};
@@ -80,7 +80,8 @@ impl Role {
     }
 }
 
-/// A role or a single right, for everything or for one client: as it is asked for, kept and shown.
+/// A role or a single right, for everything, or for what belongs to one thing of those below: as it is asked for, kept
+/// and shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Granted {
@@ -96,6 +97,22 @@ pub struct Granted {
     /// Only for what belongs to the clients that stand in this location, or within it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// Only for this task: its jobs and savesets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Only for the tasks of this media pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+}
+
+/// What a grant is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope<'g> {
+    All,
+    Client(&'g str),
+    Location(&'g str),
+    Task(&'g str),
+    Pool(&'g str),
 }
 
 /// Grants of one user or token.
@@ -111,35 +128,90 @@ impl Granted {
             )),
         }
     }
+
+    /// What a line names, and for what: `operator`, `restore:web`, `restore@berlin`, `backup:task/home`,
+    /// `backup:pool/gold`.
+    pub fn split(line: &str) -> (&str, Self) {
+        let name = |name: &str| Some(name.trim().to_owned());
+        let (what, scope) = match (line.split_once(':'), line.split_once('@')) {
+            (Some((what, of)), _) => (
+                what,
+                match of.trim().split_once('/') {
+                    Some(("task", task)) => Self { task: name(task), ..Self::default() },
+                    Some(("pool", pool)) => Self { pool: name(pool), ..Self::default() },
+                    _ => Self { client: name(of), ..Self::default() },
+                },
+            ),
+            (None, Some((what, location))) => {
+                (what, Self { location: name(location), ..Self::default() })
+            }
+            (None, None) => (line, Self::default()),
+        };
+        (what.trim(), scope)
+    }
+
+    /// What [`Granted::split`] reads.
+    pub fn line(&self) -> String {
+        let what = match (self.role, self.right) {
+            (Some(role), _) => role.as_str(),
+            (None, Some(right)) => right.as_str(),
+            (None, None) => "",
+        };
+        match self.scope() {
+            Ok(Scope::Client(client)) => format!("{what}:{client}"),
+            Ok(Scope::Location(location)) => format!("{what}@{location}"),
+            Ok(Scope::Task(task)) => format!("{what}:task/{task}"),
+            Ok(Scope::Pool(pool)) => format!("{what}:pool/{pool}"),
+            Ok(Scope::All) | Err(_) => what.to_owned(),
+        }
+    }
+
+    /// What it is for. `Invalid` where it names two things.
+    pub(crate) fn scope(&self) -> Result<Scope<'_>, ServerError> {
+        let all = [
+            self.client.as_deref().map(Scope::Client),
+            self.location.as_deref().map(Scope::Location),
+            self.task.as_deref().map(Scope::Task),
+            self.pool.as_deref().map(Scope::Pool),
+        ];
+        let mut named = all.into_iter().flatten();
+        let scope = named.next().unwrap_or(Scope::All);
+        match named.next() {
+            None => Ok(scope),
+            Some(_) => Err(ServerError::invalid(
+                "a grant is for everything or for one of client, location, task and pool",
+            )),
+        }
+    }
 }
 
-/// What a list of grants allows as hosts stand now, each right once. A location that is not there holds
-/// nobody.
-pub(crate) fn unfold(
-    granted: &[Granted],
-    places: &ClientPlaces,
-) -> Result<Vec<Grant>, ServerError> {
+/// What a list of grants allows as hosts stand and tasks belong now, each right once. A location or a pool that is not
+/// there holds nobody and nothing.
+pub(crate) fn unfold(granted: &[Granted], places: &Places) -> Result<Vec<Grant>, ServerError> {
     if granted.len() > GRANTS_MAX {
         return Err(ServerError::invalid(format!("at most {GRANTS_MAX} grants")));
     }
     let mut grants = Vec::new();
     let mut seen = HashSet::new();
     for one in granted {
-        let clients: Vec<Option<String>> = match (&one.client, &one.location) {
-            (Some(_), Some(_)) => {
-                let text = "a grant is for a client or for a location, not for both";
-                return Err(ServerError::invalid(text));
+        let client = |name: &str| Grant { client: Some(name.to_owned()), ..Grant::of(Right::View) };
+        let task = |name: &str| Grant { task: Some(name.to_owned()), ..Grant::of(Right::View) };
+        let each: Vec<Grant> = match one.scope()? {
+            Scope::All => vec![Grant::of(Right::View)],
+            Scope::Client(name) => vec![client(name)],
+            Scope::Task(name) => vec![task(name)],
+            Scope::Location(name) => {
+                places.locations.get(name).into_iter().flatten().map(|name| client(name)).collect()
             }
-            (client, None) => vec![client.clone()],
-            (None, Some(location)) => {
-                let there = places.get(location).into_iter().flatten();
-                there.map(|client| Some(client.clone())).collect()
+            Scope::Pool(name) => {
+                places.pools.get(name).into_iter().flatten().map(|name| task(name)).collect()
             }
         };
         for right in one.rights()? {
-            for client in &clients {
-                if seen.insert((*right, client.clone())) {
-                    grants.push(Grant { right: *right, client: client.clone() });
+            for grant in &each {
+                let grant = Grant { right: *right, ..grant.clone() };
+                if seen.insert(grant.clone()) {
+                    grants.push(grant);
                 }
             }
         }
@@ -147,22 +219,26 @@ pub(crate) fn unfold(
     Ok(grants)
 }
 
-/// Refuses a grant for a location that is not there.
-pub(crate) fn check_locations(
-    granted: &[Granted],
-    places: &ClientPlaces,
-) -> Result<(), ServerError> {
-    let mut named = granted.iter().filter_map(|one| one.location.as_deref());
-    match named.find(|name| !places.contains_key(*name)) {
-        Some(name) => Err(ServerError::not_found("location", name)),
-        None => Ok(()),
+/// Refuses a grant for a location, a task or a pool that is not there.
+pub(crate) fn check_scopes(granted: &[Granted], places: &Places) -> Result<(), ServerError> {
+    for one in granted {
+        let (noun, name, is_there) = match one.scope()? {
+            Scope::All | Scope::Client(_) => continue,
+            Scope::Location(name) => ("location", name, places.locations.contains_key(name)),
+            Scope::Task(name) => ("task", name, places.tasks.contains(name)),
+            Scope::Pool(name) => ("pool", name, places.pools.contains_key(name)),
+        };
+        if !is_there {
+            return Err(ServerError::not_found(noun, name));
+        }
     }
+    Ok(())
 }
 
-/// The locations that a kept document of grants names.
-pub(crate) fn places_named(document: &str) -> Vec<String> {
+/// Whether a kept document of grants names this.
+pub(crate) fn names(document: &str, scope: Scope<'_>) -> bool {
     let granted: Vec<Granted> = serde_json::from_str(document).unwrap_or_default();
-    granted.into_iter().filter_map(|one| one.location).collect()
+    granted.iter().any(|one| one.scope().is_ok_and(|of| of == scope))
 }
 
 /// For the audit log: `operator, right backup for 'web'`.
@@ -174,10 +250,12 @@ pub(crate) fn in_words(granted: &[Granted]) -> String {
             (None, Some(right)) => format!("right {}", right.as_str()),
             (None, None) => continue,
         };
-        words.push(match (&one.client, &one.location) {
-            (Some(client), _) => format!("{what} for '{client}'"),
-            (None, Some(location)) => format!("{what} in '{location}'"),
-            (None, None) => what,
+        words.push(match one.scope() {
+            Ok(Scope::Client(client)) => format!("{what} for '{client}'"),
+            Ok(Scope::Location(location)) => format!("{what} in '{location}'"),
+            Ok(Scope::Task(task)) => format!("{what} for task '{task}'"),
+            Ok(Scope::Pool(pool)) => format!("{what} for pool '{pool}'"),
+            Ok(Scope::All) | Err(_) => what,
         });
     }
     if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
@@ -194,10 +272,11 @@ mod tests {
             location: Some("berlin".to_owned()),
             ..Granted::default()
         }];
-        let places =
-            ClientPlaces::from([("berlin".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
+        let there = ("berlin".to_owned(), vec!["a".to_owned(), "b".to_owned()]);
+        let places = Places { locations: [there].into(), ..Places::default() };
         let grants = unfold(&granted, &places).unwrap();
-        let of = |right, client: &str| Grant { right, client: Some(client.to_owned()) };
+        let of =
+            |right, client: &str| Grant { client: Some(client.to_owned()), ..Grant::of(right) };
         assert_eq!(
             grants,
             [
@@ -207,12 +286,53 @@ mod tests {
                 of(Right::Backup, "b")
             ]
         );
-        assert!(unfold(&granted, &ClientPlaces::new()).unwrap().is_empty());
-        assert!(check_locations(&granted, &places).is_ok());
-        assert!(check_locations(&granted, &ClientPlaces::new()).is_err());
+        assert!(unfold(&granted, &Places::default()).unwrap().is_empty());
+        assert!(check_scopes(&granted, &places).is_ok());
+        assert!(check_scopes(&granted, &Places::default()).is_err());
         let both = [Granted { client: Some("a".to_owned()), ..granted[0].clone() }];
         assert!(unfold(&both, &places).is_err());
         assert_eq!(in_words(&granted), "backup in 'berlin'");
+    }
+
+    #[test]
+    fn a_grant_for_a_pool_is_one_for_each_task_that_belongs_to_it_now() {
+        let text = |name: &str| Some(name.to_owned());
+        let pool = Granted { role: Some(Role::Backup), pool: text("gold"), ..Granted::default() };
+        let task = Granted { right: Some(Right::View), task: text("b"), ..Granted::default() };
+        let gold = ("gold".to_owned(), vec!["a".to_owned(), "b".to_owned()]);
+        let tasks = ["a", "b", "c"].map(str::to_owned).into();
+        let places = Places { pools: [gold].into(), tasks, ..Places::default() };
+        let of = |right, task: &str| Grant { task: text(task), ..Grant::of(right) };
+        let granted = [pool.clone(), task.clone()];
+        let all = [
+            of(Right::View, "a"),
+            of(Right::View, "b"),
+            of(Right::Backup, "a"),
+            of(Right::Backup, "b"),
+        ];
+        assert_eq!(unfold(&granted, &places).unwrap(), all);
+        assert!(check_scopes(&granted, &places).is_ok());
+        for one in &granted {
+            assert!(check_scopes(std::slice::from_ref(one), &Places::default()).is_err());
+        }
+        assert_eq!(in_words(&granted), "backup for pool 'gold', right view for task 'b'");
+        let document = serde_json::to_string(&granted).unwrap();
+        assert!(names(&document, Scope::Pool("gold")) && names(&document, Scope::Task("b")));
+        assert!(!names(&document, Scope::Task("gold")) && !names(&document, Scope::Pool("b")));
+        let both = Granted { client: text("web"), ..task };
+        assert!(unfold(&[both], &places).is_err());
+    }
+
+    #[test]
+    fn a_grant_is_a_line() {
+        for line in
+            ["operator", "backup:web", "backup@berlin", "backup:task/home", "backup:pool/gold"]
+        {
+            let (what, scope) = Granted::split(line);
+            let granted = Granted { role: Role::parse(what), ..scope };
+            assert!(granted.role.is_some(), "{line}");
+            assert_eq!(granted.line(), line);
+        }
     }
 
     fn role(role: Role, client: Option<&str>) -> Granted {
@@ -256,22 +376,22 @@ mod tests {
     #[test]
     fn a_grant_is_a_role_or_a_right_and_unfolds_to_each_right_once() {
         let grants =
-            unfold(&[role(Role::Backup, None), role(Role::Operator, None)], &ClientPlaces::new())
+            unfold(&[role(Role::Backup, None), role(Role::Operator, None)], &Places::default())
                 .unwrap();
         let rights: Vec<Right> = grants.iter().map(|grant| grant.right).collect();
         assert_eq!(rights, [Right::View, Right::Backup, Right::Maintain, Right::Metrics]);
-        let one = unfold(&[role(Role::Backup, Some("web"))], &ClientPlaces::new()).unwrap();
+        let one = unfold(&[role(Role::Backup, Some("web"))], &Places::default()).unwrap();
         assert!(one.iter().all(|grant| grant.client.as_deref() == Some("web")));
         let right = Granted { right: Some(Right::RestoreToOther), ..Granted::default() };
-        assert_eq!(unfold(std::slice::from_ref(&right), &ClientPlaces::new()).unwrap().len(), 1);
+        assert_eq!(unfold(std::slice::from_ref(&right), &Places::default()).unwrap().len(), 1);
         let both = Granted { role: Some(Role::Backup), ..right.clone() };
         for wrong in [both, Granted::default()] {
             assert_eq!(
-                unfold(&[wrong], &ClientPlaces::new()).unwrap_err().kind(),
+                unfold(&[wrong], &Places::default()).unwrap_err().kind(),
                 simsim_model::Kind::Invalid
             );
         }
-        assert!(unfold(&vec![right.clone(); GRANTS_MAX + 1], &ClientPlaces::new()).is_err());
+        assert!(unfold(&vec![right.clone(); GRANTS_MAX + 1], &Places::default()).is_err());
         assert_eq!(
             in_words(&[role(Role::Backup, Some("web")), right]),
             "backup for 'web', right restore-to-other"

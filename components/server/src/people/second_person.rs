@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     fn grant(right: Right, client: Option<&str>) -> Grant {
-        Grant { right, client: client.map(str::to_owned) }
+        Grant { client: client.map(str::to_owned), ..Grant::of(right) }
     }
 
     #[test]

@@ -16,7 +16,7 @@ impl Server {
     /// The sessions that whoever asks may end, those that were used last first.
     pub async fn sessions(&self, who: &Principal) -> Result<Vec<ConsoleSessionView>, ServerError> {
         let all = self.good_sessions().await?;
-        let mine = |one: &Listed| who.holds(Right::People) || is_own(who, &one.1.user);
+        let mine = |one: &Listed| who.may(Right::People, Object::Suite) || is_own(who, &one.1.user);
         Ok(all.into_iter().filter(mine).map(|(hash, session)| view(&hash, session)).collect())
     }
 

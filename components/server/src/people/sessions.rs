@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use simsim_catalog::{ClientPlaces, ConsoleSession, User};
+use simsim_catalog::{ConsoleSession, Places, User};
 use zeroize::Zeroizing;
 
 use super::credentials::{Unknown, grants_of, hash_of, is_old, name_of_user, new_secret};
@@ -127,7 +127,7 @@ impl Server {
                 if good {
                     catalog.add_console_session(&hash, &new, SESSIONS_MAX)?;
                 }
-                Ok((good, catalog.client_places()?))
+                Ok((good, catalog.places()?))
             })
             .await?;
         if !good {
@@ -160,7 +160,7 @@ impl Server {
                 if is_old(Some(session.used_unix_ms), now) {
                     catalog.console_session_is_used(&hash, now)?;
                 }
-                Ok(Some((session, user, catalog.client_places()?)))
+                Ok(Some((session, user, catalog.places()?)))
             })
             .await?;
         let Some((session, user, places)) = found else {
@@ -196,7 +196,7 @@ impl Server {
             .run(move |catalog| {
                 let Some(session) = catalog.console_session(&hash)? else { return Ok(None) };
                 let user = catalog.user(&session.user)?;
-                Ok(Some((session, user, catalog.client_places()?)))
+                Ok(Some((session, user, catalog.places()?)))
             })
             .await?;
         let now = now_unix_ms();
@@ -277,7 +277,7 @@ fn is_locked(user: &User, now_unix_ms: i64) -> bool {
 
 fn known(
     user: &User,
-    places: &ClientPlaces,
+    places: &Places,
     session: &ConsoleSession,
     secret: &str,
 ) -> Result<Known, ServerError> {

@@ -63,12 +63,7 @@ impl Server {
         }
         let request = UserRequest {
             name: name.to_owned(),
-            grants: vec![Granted {
-                role: Some(Role::Superuser),
-                right: None,
-                client: None,
-                location: None,
-            }],
+            grants: vec![Granted { role: Some(Role::Superuser), ..Granted::default() }],
             disabled: false,
             password: Some(password.to_owned()),
             provider: None,

@@ -104,11 +104,18 @@ routes! {
         => Act { makes: Some("/datastores/{name}") };
     Delete "/datastores/{name}" "datastore.detach" takes detach_datastore
         => Does::Delete, among("datastore.list", "", "name");
-    Post "/datastores/{datastore}/drives" "drive.add" takes add_drive => Act { makes: None };
+    Post "/datastores/{name}/remove" "datastore.remove" takes delete_datastore => Act { makes: None };
+    Post "/datastores/{datastore}/drives" "drive.add" takes add_drive => Act { makes: Some("/drives/{number}") };
     Post "/datastores/{datastore}/verify" "datastore.verify" takes verify => Job;
     Post "/datastores/{datastore}/rebuild-index" "datastore.rebuild-index" takes rebuild_index => Job;
     Post "/datastores/{datastore}/collect" "datastore.collect" takes collect_garbage => Job;
     Post "/datastores/{datastore}/scrub" "datastore.scrub" takes scrub => Job;
+    "Drives":
+    Get "/drives" "drive.list" plain drives => whole("", "number", &["datastore"]);
+    Get "/drives/{number}" "drive.list" plain drives => Pick, among("drive.list", "", "number");
+    Put "/drives/{number}" "drive.change" takes change_drive => Set, among("drive.list", "", "number");
+    Delete "/drives/{number}" "drive.remove" takes delete_drive
+        => Does::Delete, among("drive.list", "", "number");
     "Drive groups":
     Get "/drive-groups" "drive-group.list" plain drive_groups => whole("", "name", &[]);
     Get "/drive-groups/{name}" "drive-group.show" takes drive_group => One;

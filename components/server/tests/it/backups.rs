@@ -93,6 +93,17 @@ async fn ret05_a_missing_source_and_problems_are_never_a_success() {
     let detail = suite.job(job.job).await;
     assert!(detail.problem_list.iter().any(|p| p.path_text().contains("/nonexistent")));
     assert_eq!(suite.savesets().await[0].outcome, Outcome::FinishedWithErrors);
+
+    // With no source left nothing is stored: an empty saveset could push good ones out.
+    let away = suite.folder.path().join("away");
+    std::fs::rename(suite.folder.path().join("tree"), &away).unwrap();
+    let job = suite.backup("half", Level::Incr).await;
+    assert_eq!(job.state.outcome(), Some(Outcome::Failed), "{job:#?}");
+    assert!(job.error.as_ref().is_some_and(|e| e.message.contains("not mounted")), "{job:#?}");
+    assert_eq!(suite.savesets().await.len(), 1);
+    std::fs::rename(&away, suite.folder.path().join("tree")).unwrap();
+    let job = suite.backup("half", Level::Incr).await;
+    assert_eq!(job.state.outcome(), Some(Outcome::FinishedWithErrors), "{job:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

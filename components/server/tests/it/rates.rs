@@ -122,7 +122,7 @@ async fn limits_are_refused_with_the_reason_written_down_and_told_to_whom_is_the
     }
     let error = suite.server().remove_rate(&root(), RateRequest { number: 7 }).await.unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);
-    let grants = vec![Grant { right: Right::View, client: None }];
+    let grants = vec![Grant::of(Right::View)];
     let viewer = Principal::with_grants("operator:kim", grants);
     let request = AddRateRequest { rates: vec!["1MB/s".to_owned()], ..AddRateRequest::default() };
     let error = suite.server().add_rate(&viewer, request).await.unwrap_err();

@@ -8,7 +8,7 @@ use crate::suite::{Suite, root, task};
 
 /// Somebody with exactly these rights, for everything.
 fn somebody(name: &str, rights: &[Right]) -> Principal {
-    let grants = rights.iter().map(|right| Grant { right: *right, client: None });
+    let grants = rights.iter().map(|right| Grant::of(*right));
     Principal::with_grants(name, grants.collect())
 }
 

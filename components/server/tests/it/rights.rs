@@ -1,5 +1,6 @@
 //! Default deny, and what is written down.
 
+use serde_json::json;
 use simsim_model::{Kind, Level, Outcome};
 use simsim_server::api::*;
 use simsim_server::{Grant, Principal, Right};
@@ -9,7 +10,7 @@ use crate::suite::{Suite, root};
 fn holding(rights: &[(Right, Option<&str>)]) -> Principal {
     let grants = rights
         .iter()
-        .map(|(right, client)| Grant { right: *right, client: client.map(str::to_owned) })
+        .map(|(right, client)| Grant { client: client.map(str::to_owned), ..Grant::of(*right) })
         .collect();
     Principal::with_grants("operator:kim", grants)
 }
@@ -61,6 +62,114 @@ async fn to_restore_to_another_client_is_a_right_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rights_for_a_task_or_a_pool_reach_its_jobs_and_savesets_and_nothing_else() {
+    let suite = Suite::with_datastore().await;
+    let server = suite.server();
+    let tree = suite.tree("tree");
+    let policy = "last 3".to_owned();
+    let pool = AddPoolRequest {
+        name: "gold".to_owned(),
+        policy,
+        datastore: None,
+        drive: None,
+        drive_group: None,
+    };
+    server.add_pool(&root(), pool).await.unwrap();
+    suite.add_task("home", "vault", &tree).await;
+    let mut etc = crate::suite::task("etc", "vault", &tree);
+    etc.pool = Some("gold".to_owned());
+    server.add_task(&root(), etc.clone()).await.unwrap();
+    let of_home = suite.saved("home", Level::Full).await;
+    let of_etc = suite.saved("etc", Level::Full).await;
+
+    let rights = [Right::View, Right::Browse, Right::Backup, Right::Restore, Right::Delete];
+    let grants = rights.map(|right| Grant { task: Some("home".to_owned()), ..Grant::of(right) });
+    let kim = Principal::with_grants("user:kim", grants.to_vec());
+    let tasks = |views: Vec<TaskView>| views.into_iter().map(|one| one.name).collect::<Vec<_>>();
+    assert_eq!(tasks(server.tasks(&kim).await.unwrap()), ["home"]);
+    assert_eq!(server.clients(&kim).await.unwrap().len(), 1, "whose task it is");
+    for client in [None, Some("vault".to_owned())] {
+        let request = JobListRequest { client: client.clone(), ..JobListRequest::default() };
+        let jobs = server.jobs(&kim, request).await.unwrap();
+        assert!(jobs.iter().all(|job| job.task == "home") && jobs.len() == 1, "{jobs:#?}");
+        let request = SavesetListRequest { client, ..SavesetListRequest::default() };
+        let savesets = server.savesets(&kim, request).await.unwrap();
+        assert_eq!(savesets.len(), 1);
+        assert_eq!(savesets[0].saveset.to_string(), of_home);
+    }
+    let named = |reference: &str| -> ResolveRequest {
+        serde_json::from_value(json!({ "reference": reference })).unwrap()
+    };
+    // The newest of all is of the other task.
+    let found = server.resolve_saveset(&kim, named("latest")).await.unwrap();
+    assert_eq!(found.matches[0].saveset.to_string(), of_home);
+    let found = server.resolve_saveset(&kim, named("etx")).await.unwrap();
+    assert!(!found.nearest_tasks.contains(&"etc".to_owned()), "{:?}", found.nearest_tasks);
+    let run = serde_json::from_value(json!({ "task": "home" })).unwrap();
+    let job = server.run_task(&kim, run).await.unwrap().job;
+    suite.ended(job).await;
+    let ask = async |who: &Principal, verb: &str, body: serde_json::Value| {
+        server.answer(who, verb, body).await.map(|_| ()).map_err(|error| error.kind())
+    };
+    let restore = |id: &str| json!({ "saveset": id, "dry_run": true });
+    assert_eq!(ask(&kim, "restore", restore(&of_home)).await, Ok(()));
+    for (verb, body) in [
+        ("restore", restore(&of_etc)),
+        ("task.run", json!({ "task": "etc" })),
+        ("task.show", json!({ "name": "etc" })),
+        ("task.change", json!({ "name": "home", "client": "vault", "sources": ["/x"] })),
+        ("saveset.show", json!({ "saveset": of_etc })),
+        ("saveset.ls", json!({ "saveset": of_etc })),
+        ("saveset.delete", json!({ "savesets": [of_home, of_etc], "why": "x" })),
+        ("saveset.diff", json!({ "from": of_home, "to": of_etc })),
+        ("job.show", json!({ "job": 2 })),
+        ("job.log", json!({ "job": 2 })),
+        ("backup", json!({ "sources": [tree] })),
+        ("status", json!({})),
+        ("pool.change", json!({ "name": "gold", "policy": "last 1" })),
+    ] {
+        assert_eq!(ask(&kim, verb, body).await, Err(Kind::Denied), "{verb}");
+    }
+
+    // What belongs to a pool is looked up each time.
+    let token = |name: &str, grant: serde_json::Value| json!({ "name": name, "grants": [grant] });
+    let make = async |name: &str, grant: serde_json::Value| {
+        let request = serde_json::from_value(token(name, grant)).unwrap();
+        server.create_api_token(&root(), request).await.unwrap().secret
+    };
+    let by_pool = make("gold", json!({ "role": "backup", "pool": "gold" })).await;
+    let loopback = std::net::IpAddr::from([127, 0, 0, 1]);
+    let runs = async |task: &str| {
+        let who = server.with_api_token(&by_pool, loopback).await.unwrap();
+        who.may(Right::Backup, simsim_server::Object::Task { client: "vault", task })
+    };
+    assert!(runs("etc").await && !runs("home").await);
+    etc.pool = None;
+    server.change_task(&root(), etc.clone()).await.unwrap();
+    assert!(!runs("etc").await, "it has left the pool");
+
+    // What somebody holds rights for stays, and who holds them is named.
+    make("one", json!({ "right": "view", "task": "etc" })).await;
+    for (verb, name, holder) in [("pool.remove", "gold", "'gold'"), ("task.delete", "etc", "'one'")]
+    {
+        let error = match server.answer(&root(), verb, json!({ "name": name })).await {
+            Ok(_) => panic!("{verb}"),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), Kind::Busy, "{error}");
+        assert!(error.to_string().contains(&format!("API token {holder}")), "{error}");
+    }
+    for grant in [
+        json!({ "role": "backup", "pool": "silver" }),
+        json!({ "role": "backup", "task": "nothing" }),
+        json!({ "role": "backup", "task": "home", "pool": "gold" }),
+    ] {
+        let request = serde_json::from_value(token("wrong", grant.clone())).unwrap();
+        assert!(server.create_api_token(&root(), request).await.is_err(), "{grant}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn somebody_without_grants_sees_and_does_nothing() {
     let suite = Suite::with_datastore().await;
     suite.add_task("home", "vault", &suite.tree("tree")).await;
@@ -74,7 +183,10 @@ async fn somebody_without_grants_sees_and_does_nothing() {
         ("datastore.create", r#"{"name":"x","path":"/x"}"#),
         ("datastore.attach", r#"{"path":"/x"}"#),
         ("datastore.detach", r#"{"name":"main"}"#),
+        ("datastore.remove", r#"{"name":"main"}"#),
         ("drive.add", r#"{"datastore":"main"}"#),
+        ("drive.change", r#"{"number":1,"jobs_max":2}"#),
+        ("drive.remove", r#"{"number":1}"#),
         ("drive-group.add", r#"{"name":"x","drives":[1]}"#),
         ("drive-group.change", r#"{"name":"x","drives":[1]}"#),
         ("drive-group.show", r#"{"name":"x"}"#),

@@ -1,5 +1,7 @@
 //! Questions and the rows that answer them.
 
+use std::cell::{Cell, RefCell};
+
 use rusqlite::types::{FromSql, FromSqlError, Type, Value, ValueRef};
 use rusqlite::{CachedStatement, RowIndex};
 
@@ -26,8 +28,12 @@ impl Statement<'_> {
     /// Asks it.
     pub(crate) fn query(&mut self, params: impl Params) -> Result<Rows<'_>, SqlError> {
         Ok(match self {
-            Statement::Sqlite(statement) => Rows::Sqlite(statement.query(&*params.list())?),
-            Statement::SqliteKept(statement) => Rows::Sqlite(statement.query(&*params.list())?),
+            Statement::Sqlite(statement) => {
+                Rows::Sqlite(statement.query(&*params.list())?, Places::default())
+            }
+            Statement::SqliteKept(statement) => {
+                Rows::Sqlite(statement.query(&*params.list())?, Places::default())
+            }
             Statement::Postgres { wire, text, streamed } => {
                 Rows::Postgres(wire.query(text, &params.list(), *streamed)?)
             }
@@ -51,14 +57,14 @@ impl Statement<'_> {
 
 /// Rows, one after the other.
 pub(crate) enum Rows<'r> {
-    Sqlite(rusqlite::Rows<'r>),
+    Sqlite(rusqlite::Rows<'r>, Places),
     Postgres(PgRows<'r>),
 }
 
 impl Rows<'_> {
     pub(crate) fn next(&mut self) -> Result<Option<Row<'_>>, SqlError> {
         Ok(match self {
-            Rows::Sqlite(rows) => rows.next()?.map(Row::Sqlite),
+            Rows::Sqlite(rows, places) => rows.next()?.map(|row| Row::Sqlite(row, places)),
             Rows::Postgres(rows) => rows.next()?.map(Row::Postgres),
         })
     }
@@ -67,22 +73,58 @@ impl Rows<'_> {
 /// One row. Cells are found by name or by position.
 #[derive(Clone, Copy)]
 pub(crate) enum Row<'r> {
-    Sqlite(&'r rusqlite::Row<'r>),
+    Sqlite(&'r rusqlite::Row<'r>, &'r Places),
     Postgres(&'r PgRow),
 }
 
+/// Where the columns of an answer stand: each name is looked up among all of them once for all rows.
+#[derive(Default)]
+pub(crate) struct Places {
+    seen: RefCell<Vec<(&'static str, usize)>>,
+    /// Rows are read in one order, so this is mostly the next one.
+    next: Cell<usize>,
+}
+
+impl Places {
+    fn of(&self, name: &'static str, row: &rusqlite::Row<'_>) -> Result<usize, rusqlite::Error> {
+        let mut seen = self.seen.borrow_mut();
+        let from = self.next.get().min(seen.len());
+        let (before, after) = seen.split_at(from);
+        // The same text in the same place: no need to read it.
+        let known = after.iter().chain(before).position(|one| std::ptr::eq(one.0, name));
+        let at = match known {
+            Some(further) => (from + further) % seen.len(),
+            None => {
+                seen.push((name, name.idx(row.as_ref())?));
+                seen.len() - 1
+            }
+        };
+        self.next.set(at + 1);
+        Ok(seen[at].1)
+    }
+}
+
 /// The name of a column, or its position from 0.
-pub(crate) trait Column: RowIndex + Copy {
+pub(crate) trait Column: Copy {
+    fn place(self, row: &rusqlite::Row<'_>, places: &Places) -> Result<usize, rusqlite::Error>;
     fn position(self, row: &PgRow) -> Result<usize, rusqlite::Error>;
 }
 
 impl Column for usize {
+    fn place(self, _: &rusqlite::Row<'_>, _: &Places) -> Result<usize, rusqlite::Error> {
+        Ok(self)
+    }
+
     fn position(self, _: &PgRow) -> Result<usize, rusqlite::Error> {
         Ok(self)
     }
 }
 
-impl Column for &str {
+impl Column for &'static str {
+    fn place(self, row: &rusqlite::Row<'_>, places: &Places) -> Result<usize, rusqlite::Error> {
+        places.of(self, row)
+    }
+
     fn position(self, row: &PgRow) -> Result<usize, rusqlite::Error> {
         row.position(self).ok_or_else(|| rusqlite::Error::InvalidColumnName(self.to_owned()))
     }
@@ -92,7 +134,7 @@ impl Row<'_> {
     /// A cell, as a type that can hold it.
     pub(crate) fn get<T: FromSql>(&self, column: impl Column) -> Result<T, SqlError> {
         match self {
-            Row::Sqlite(row) => Ok(row.get(column)?),
+            Row::Sqlite(row, places) => Ok(row.get(column.place(row, places)?)?),
             Row::Postgres(row) => {
                 let at = column.position(row)?;
                 let value = row.value(at)?;

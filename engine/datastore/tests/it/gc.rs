@@ -115,8 +115,9 @@ fn what_was_deleted_is_gone_and_only_what_nobody_needs_goes_with_it() {
     model.remove(&1);
     collect(&datastore);
     assert_holds(&datastore, &model, "shared parts stay");
-    let again = collect(&datastore);
-    assert_eq!((again.packs_deleted, again.packs_written), (0, 0), "{again:?}");
+    // A filter of names may take something dead for alive; each collection has another one.
+    let is_quiet = |again: CollectReport| (again.packs_deleted, again.packs_written) == (0, 0);
+    assert!((0..4).any(|_| is_quiet(collect(&datastore))), "it comes to an end");
 
     // Neither an opening nor a rebuild brings anything back.
     let bytes = datastore.state().bytes;

@@ -1,5 +1,6 @@
 //! Checks with a budget: run by run everything comes round, and nothing that was found is forgotten.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Instant;
@@ -84,13 +85,15 @@ fn rot04_what_a_scrub_finds_within_a_round_is_healed_by_the_next_backup() {
     for pack in [&packs[1], &packs[packs.len() - 2]] {
         flip(&disk, pack);
     }
-    let (mut damages, mut seen) = (0, 0);
+    // The last run of a round goes on with the next one, and may find one of them again.
+    let (mut damages, mut seen) = (BTreeSet::new(), 0);
     while seen < packs.len() as u64 {
         let report = scrubbed(&opened(&disk), Some(150_000));
         seen += report.packs;
-        damages += report.damaged.iter().filter(|one| one.what.contains("checksum")).count();
+        let found = report.damaged.iter().filter(|one| one.what.contains("checksum"));
+        damages.extend(found.map(|one| (one.pack, one.offset)));
     }
-    assert_eq!(damages, 2, "each is found once in a round");
+    assert_eq!(damages.len(), 2, "each is found within a round: {damages:?}");
     let datastore = opened(&disk);
     for number in 1..=BACKUPS {
         let again = session(&datastore, 100 + number);

@@ -105,12 +105,15 @@ fn missing_sources_are_named_and_the_others_go_on() {
     let paths = ["a", "gone", "b", "b/sub", "b/lost", "plain/below", "also/gone"];
     let sources: Vec<_> = paths.iter().map(|path| bytes(&home.join(path))).collect();
     let walk = FsSource::new(&sources, WalkOptions::default()).unwrap();
+    assert!(walk.any_is_there());
     let (steps, mut problems) = steps(walk, &home);
     assert_eq!(steps.join(" "), "a/ file ^ b/ file sub/ f ^ ^");
     problems.sort_by(|a, b| a.0.cmp(&b.0));
     let missing = ["/also/gone", "/b/lost", "/gone", "/plain/below"];
     let missing = missing.map(|path| (path.to_owned(), ProblemKind::MissingSource));
     assert_eq!(problems, missing);
+    let gone: Vec<_> = ["gone", "b/lost", "plain/below"].map(|path| bytes(&home.join(path))).into();
+    assert!(!FsSource::new(&gone, WalkOptions::default()).unwrap().any_is_there());
 }
 
 #[test]

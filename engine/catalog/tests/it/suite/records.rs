@@ -1,8 +1,8 @@
 //! Datastores, drives, domains, tasks: what they refuse, and that references hold.
 
 use simsim_catalog::{
-    CatalogError, Datastore, DatastoreState, Domain, KeyHolder, Probe, RateFor, SavesetFilter,
-    SavesetState,
+    Catalog, CatalogError, Client, Datastore, DatastoreState, Domain, KeyHolder, Probe, RateFor,
+    SavesetFilter, SavesetState,
 };
 use simsim_model::{DomainId, Kind, Level, SavesetId, StoreId};
 
@@ -53,6 +53,92 @@ fn a_drives_number_is_pinned_and_given_once() {
         drives.iter().map(|d| (d.number, d.jobs_max)).collect::<Vec<_>>(),
         [(1, 4), (2, 7), (3, 1)]
     );
+}
+
+fn datastore_of(client: &Client, store: StoreId, name: &str) -> Datastore {
+    Datastore {
+        store,
+        name: name.to_owned(),
+        device: client.id,
+        path: name.as_bytes().to_vec(),
+        state: DatastoreState::Active,
+        created_unix_ms: 1,
+    }
+}
+
+#[test]
+fn a_drive_that_is_removed_keeps_its_number_and_what_uses_one_keeps_it() {
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
+    assert_eq!(catalog.remove_drive(1, 5).unwrap_err().kind(), Kind::Invalid, "the only one");
+    catalog.add_drive(STORE, Some(7), 3).unwrap();
+    catalog.add_drive_group("fast", &[7], 1).unwrap();
+    let used = |by: &str| {
+        let error = catalog.remove_drive(7, 5).unwrap_err();
+        assert!(error.kind() == Kind::Busy && error.to_string().contains(by), "{error}");
+    };
+    used("drive group 'fast'");
+    catalog.delete_drive_group("fast").unwrap();
+    let mut task = task_settings("home");
+    task.drive = Some(7);
+    catalog.add_task(&task, 1).unwrap();
+    used(&format!("task '{}'", task.name));
+    task.drive = None;
+    catalog.change_task(&task).unwrap();
+    assert_eq!(catalog.remove_drive(7, 5).unwrap().number, 7);
+    assert_eq!(catalog.remove_drive(7, 5).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(catalog.set_drive_jobs_max(7, 1).unwrap_err().kind(), Kind::NotFound);
+    let numbers = |catalog: &Catalog| -> Vec<u32> {
+        catalog.drives().unwrap().iter().map(|one| one.number).collect()
+    };
+    assert_eq!(numbers(&catalog), [1]);
+    task.drive = Some(7);
+    assert_eq!(catalog.change_task(&task).unwrap_err().kind(), Kind::NotFound);
+    assert!(catalog.add_drive_group("fast", &[7], 1).is_err());
+    // Its number leads nowhere else, and back to where it was.
+    let other = StoreId([77; 16]);
+    catalog.add_datastore(&datastore_of(&client, other, "other")).unwrap();
+    assert_eq!(catalog.add_drive(other, Some(7), 1).unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(catalog.add_drive(STORE, Some(7), 9).unwrap().jobs_max, 9);
+    assert_eq!(numbers(&catalog), [1, 7]);
+}
+
+#[test]
+fn a_datastore_is_removed_out_of_service_with_nothing_listed_and_may_come_again() {
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
+    let other = StoreId([77; 16]);
+    let datastore = datastore_of(&client, other, "other");
+    catalog.add_datastore(&datastore).unwrap();
+    catalog.add_drive(other, Some(9), 1).unwrap();
+    assert_eq!(catalog.remove_datastore("other", 5).unwrap_err().kind(), Kind::Invalid);
+    let out = |store, name: &str| {
+        let path = format!("/{name}").into_bytes();
+        catalog.move_datastore(store, client.id, &path, DatastoreState::Detached).unwrap();
+    };
+    out(other, "other");
+    catalog.remove_datastore("other", 5).unwrap();
+    let names = |catalog: &Catalog| -> Vec<String> {
+        catalog.datastores().unwrap().into_iter().map(|one| one.name).collect()
+    };
+    assert_eq!(names(&catalog), ["main"]);
+    assert!(catalog.drives().unwrap().iter().all(|one| one.number != 9));
+    assert_eq!(catalog.datastore("other").unwrap_err().kind(), Kind::NotFound);
+    let then = catalog.datastore_names().unwrap()[&other].clone();
+    assert!(then.starts_with("other (removed"), "jobs of the past name it: {then}");
+    // The name is free, and the same one may come again under another.
+    let third = StoreId([78; 16]);
+    catalog.add_datastore(&datastore_of(&client, third, "other")).unwrap();
+    catalog.add_datastore(&Datastore { name: "again".to_owned(), ..datastore.clone() }).unwrap();
+    assert_eq!(names(&catalog), ["again", "main", "other"]);
+    assert_eq!(catalog.datastore("again").unwrap().store, other);
+    assert!(catalog.add_datastore(&datastore).is_err(), "it is there");
+
+    // One in which savesets are listed stays.
+    catalog.rebuild_savesets(STORE, &[saveset(1)]).unwrap();
+    out(STORE, "main");
+    let error = catalog.remove_datastore("main", 5).unwrap_err();
+    assert!(error.kind() == Kind::Busy && error.to_string().contains("1 savesets"), "{error}");
 }
 
 #[test]
