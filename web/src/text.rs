@@ -22,9 +22,24 @@ pub fn tf(english: &'static str, gaps: &[&(dyn std::fmt::Display + Sync)]) -> St
     out
 }
 
+/// So many of something: both forms are texts, the second one with a gap for the number.
+pub fn tn(number: impl TryInto<u64>, one: &'static str, many: &'static str) -> String {
+    match number.try_into() {
+        Ok(1) => one.to_owned(),
+        Ok(number) => tf(many, &[&crate::words::count(number)]),
+        Err(_) => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_something_and_many() {
+        let files = |number: usize| tn(number, "1 file", "{} files");
+        assert_eq!([files(0), files(1), files(12)], ["0 files", "1 file", "12 files"]);
+    }
 
     #[test]
     fn gaps_are_filled_in_order() {

@@ -7,8 +7,8 @@ use simsim_console::api::{Method, ResourceBody, ResourceRequest};
 use simsim_console::page::{PageBody, PageReply, PageRequest};
 use simsim_console::{ApiError, ApiReply, Asker, SecretText};
 use simsim_model::Kind;
-use simsim_server::{Grant, Right};
 use simsim_server::api::SessionView;
+use simsim_server::{Grant, Right};
 
 use crate::parts::Page;
 

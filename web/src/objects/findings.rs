@@ -7,7 +7,7 @@ use simsim_server::api::{ScheduleView, SimulationView};
 use super::kind::{Input, Kind};
 use super::{request, text_of};
 use crate::parts::{Tone, alert, badge, command};
-use crate::text::{t, tf};
+use crate::text::{t, tf, tn};
 use crate::visit::{Failure, Visit};
 use crate::words::size;
 
@@ -108,7 +108,7 @@ async fn pool(visit: &Visit, asked: &Value, view: Option<&Value>) -> Result<Mark
         Err(failure) => alert(Tone::Bad, html! { p { (failure.message) } }),
         Ok(found) => html! {
             @if found.expires.is_empty() { p { (t("Nothing that is kept now would expire.")) } }
-            @else { (alert(Tone::Warn, html! { p { (tf("{} savesets that are kept now would expire; they added {}.", &[&found.expires.len(), &size(found.bytes)])) " " a href=(crate::parts::asked("/retention", &[("pool", &found.pool), ("policy", policy)])) { (t("Which ones")) } } })) }
+            @else { (alert(Tone::Warn, html! { p { (tf("{} kept now would expire; what was added: {}.", &[&tn(found.expires.len(), t("1 saveset"), t("{} savesets")), &size(found.bytes)])) " " a href=(crate::parts::asked("/retention", &[("pool", &found.pool), ("policy", policy)])) { (t("Which ones")) } } })) }
             @if !found.emptied.is_empty() { (alert(Tone::Bad, html! { p { (tf("It takes a second person: {} would be left without any saveset that can be restored.", &[&found.emptied.join(", ")])) } })) }
         },
     })

@@ -8,9 +8,9 @@ use simsim_server::api::{EntryView, LsReply, SavesetDetail, SavesetView};
 
 use crate::pages::restore::steps;
 use crate::parts::{Page, Place, asked, command, empty, form, link, quoted, table};
-use crate::text::{t, tf};
+use crate::text::{t, tf, tn};
 use crate::visit::{Answer, Failure, Shown, Visit};
-use crate::words::{count, size, when};
+use crate::words::{size, when};
 
 /// Entries of one page.
 const PAGE: u32 = 200;
@@ -27,7 +27,7 @@ pub async fn show(visit: &Visit, id: &str) -> Shown {
     let body = html! {
         h1 { (tf("{} as it was", &[&saveset.client])) " " (when(saveset.committed_unix_ms)) }
         (steps(1))
-        p { (saveset.task) " · " (crate::words::level(saveset.level)) " · " (tf("{} files", &[&count(saveset.files)])) " · " (size(saveset.bytes)) " · " a href=(link(&["savesets", &id])) { (t("About it")) } }
+        p { (saveset.task) " · " (crate::words::level(saveset.level)) " · " (tn(saveset.files, t("1 file"), t("{} files"))) " · " (size(saveset.bytes)) " · " a href=(link(&["savesets", &id])) { (t("About it")) } }
         (crumbs(&place, path))
         @if found.entries.is_empty() { (empty(t("This folder is empty."), None)) } @else {
             (form(visit, &link(&["savesets", &id, "restore"]), html! {
@@ -142,7 +142,7 @@ fn entries(
                 @if let Some(target) = &one.link_target { span.quiet { " → " (target) } }
                 @if one.missing { " " (crate::parts::badge(crate::parts::Tone::Bad, t("could not be read"))) }
             },
-            html! { (size(one.bytes)) @if folder { " · " (tf("{} files", &[&count(one.files)])) } },
+            html! { (size(one.bytes)) @if folder { " · " (tn(one.files, t("1 file"), t("{} files"))) } },
             when(one.mtime_unix_s.saturating_mul(1000)),
             html! { span.mono { (mode(one)) } },
             html! {

@@ -8,9 +8,9 @@ use simsim_server::api::{JobView, QueueView};
 use crate::parts::{
     Page, Place, Tone, act, alert, asked, command, empty, form, link, meter, section, state, table,
 };
-use crate::text::{t, tf};
+use crate::text::{t, tf, tn};
 use crate::visit::{Failure, Shown, Visit};
-use crate::words::{count, lasting, now, since, size, when};
+use crate::words::{lasting, now, since, size, when};
 
 /// Jobs of one page.
 const PAGE: usize = 50;
@@ -126,7 +126,7 @@ pub fn list(jobs: &[JobView]) -> Markup {
             html! { (job.kind) @if let Some(level) = job.level { " " (crate::words::level(level)) } },
             task,
             html! { a href=(link(&["clients", &job.client])) { (job.client) } },
-            html! { (size(job.progress.bytes_done)) @if job.problems > 0 { " · " (if job.problems == 1 { t("1 problem").to_owned() } else { tf("{} problems", &[&count(job.problems)]) }) } },
+            html! { (size(job.progress.bytes_done)) @if job.problems > 0 { " · " (tn(job.problems, t("1 problem"), t("{} problems"))) } },
             time,
         ]
     });
@@ -169,7 +169,7 @@ pub fn progress(job: &JobView) -> Markup {
             (meter(made.bytes_done, made.bytes_expected, &words, Tone::Busy))
         }
         div.quiet {
-            (tf("{} files, {}, {}/s", &[&count(made.files_done), &size(made.bytes_done), &size(rate)]))
+            (tf("{}, {}, {}/s", &[&tn(made.files_done, t("1 file"), t("{} files")), &size(made.bytes_done), &size(rate)]))
             @if made.bytes_expected > made.bytes_done && rate > 0 && job.ended_unix_ms.is_none() {
                 " · " (tf("about {} left", &[&lasting(i64::try_from(left / rate).unwrap_or(i64::MAX / 1000).saturating_mul(1000))]))
             }

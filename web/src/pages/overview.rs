@@ -10,10 +10,12 @@ use simsim_server::api::{
 use crate::pages::jobs;
 use crate::parts::{Page, Place, Tone, alert, badge, empty, figure, link, meter, section};
 use crate::pictures;
-use crate::text::{t, tf};
+use crate::text::{t, tf, tn};
 use crate::visit::{Shown, Visit};
 use crate::words::{ago, count, lasting, now, since, size};
 
+/// Tasks that are listed for who sees a part of the suite.
+const TASKS_MAX: usize = 100;
 /// Tasks and jobs that are named in a list of what needs somebody.
 const NAMED_MAX: usize = 12;
 
@@ -88,7 +90,18 @@ async fn part(visit: &Visit) -> Shown {
             a.button href="/me" { (t("What you may")) }
         }
         (section(t("Needs attention"), attention(&[], &tasks, &bad, &[])))
-        (section(t("Protected"), protected(&tasks)))
+        (section(t("Protected"), html! {
+            (protected(&tasks))
+            ul.plain {
+                @for task in tasks.iter().take(TASKS_MAX) {
+                    li {
+                        (badge(if task.health.green { Tone::Good } else if task.health.overdue { Tone::Bad } else { Tone::Warn }, if task.health.green { t("green") } else { t("not green") })) " "
+                        a href=(link(&["tasks", &task.name])) { (task.name) } " · " (task.client)
+                    }
+                }
+                @if tasks.len() > TASKS_MAX { li { (tf("and {} more", &[&(tasks.len() - TASKS_MAX)])) } }
+            }
+        }))
     };
     Ok(Page::new(t("Overview"), Place::Overview, body).with_live_first(head, live).into())
 }
@@ -151,8 +164,8 @@ fn attention(
             @for approval in approvals.iter().take(NAMED_MAX) {
                 li { (badge(Tone::Warn, t("second person"))) " " a href=(format!("/approvals/{}", approval.approval)) { (approval.about) } }
             }
-            @for warning in warnings {
-                li { (badge(Tone::Warn, t("look"))) " " (warning) }
+            @for warning in warnings.iter().filter(|warning| !is_of_one_of(warning, bad)) {
+                li { (badge(Tone::Warn, t("look"))) " " (warning) @if warning.contains("recovery kit") { " " a href="/kit" { (t("Recovery kit")) } } }
             }
             @for task in overdue.iter().take(NAMED_MAX) {
                 li {
@@ -246,15 +259,20 @@ fn protected(tasks: &[TaskView]) -> Markup {
     let oldest = tasks.iter().filter_map(|task| task.health.not_green_since_unix_ms).min();
     html! {
         p {
-            (tf("{} tasks on {} clients; {} are green: saved, copied, checked and restored for a test, each lately enough.", &[&tasks.len(), &clients.len(), &green]))
+            (tf("{} of {}: {} green, which is saved, copied, checked and restored for a test, each lately enough.", &[&tn(tasks.len(), t("1 task"), t("{} tasks")), &tn(clients.len(), t("1 client"), t("{} clients")), &green]))
             @if let Some(oldest) = oldest { " " (tf("The oldest gap: {}.", &[&ago(oldest, now)])) }
         }
         @let untested = tasks.iter().filter(|task| task.health.findings.iter().any(|one| one.aspect.as_str() == "restore test" && one.last_unix_ms.is_none())).count();
         @if untested > 0 {
-            (alert(Tone::Warn, html! { p { (tf("{} tasks have never been restored for a test.", &[&untested])) " " a href="/set-up/events/new?kind=restore" { (t("Add restore drills")) } } }))
+            (alert(Tone::Warn, html! { p { (tn(untested, t("1 task has never been restored for a test."), t("{} tasks have never been restored for a test."))) " " a href="/set-up/events/new?kind=restore" { (t("Add restore drills")) } } }))
         }
         p.quiet { (t("Longest since a good backup: ")) (longest(tasks, now)) }
     }
+}
+
+/// Whether a warning tells of a job that is listed by itself.
+fn is_of_one_of(warning: &str, bad: &[JobView]) -> bool {
+    bad.iter().any(|job| warning.contains(&format!("(job {})", job.job)))
 }
 
 fn longest(tasks: &[TaskView], now: i64) -> String {

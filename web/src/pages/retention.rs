@@ -7,7 +7,7 @@ use simsim_server::api::{PoolView, SimulationView};
 use crate::parts::{
     Page, Place, Tone, alert, choice, command, empty, link, quoted, section, table,
 };
-use crate::text::{t, tf};
+use crate::text::{t, tf, tn};
 use crate::visit::{Shown, Visit};
 use crate::words::{size, when};
 
@@ -44,7 +44,7 @@ pub async fn show(visit: &Visit) -> Shown {
             @if !found.emptied.is_empty() {
                 (alert(Tone::Bad, html! { p { (t("These tasks would be left without any saveset that can be restored, which takes a second person: ")) (found.emptied.join(", ")) } }))
             }
-            (section(&tf("{} savesets would go, which added {}", &[&found.expires.len(), &size(found.bytes)]), html! {
+            (section(&tf("{} would go, which added {}", &[&tn(found.expires.len(), t("1 saveset"), t("{} savesets")), &size(found.bytes)]), html! {
                 @if found.expires.is_empty() { (empty(t("Nothing that is kept now would expire."), None)) } @else {
                     @let rows = found.expires.iter().take(SHOWN).map(|one| {
                         let id = one.saveset.to_string();

@@ -12,7 +12,7 @@ use crate::parts::{
     Page, Place, Tone, act as button, alert, badge, command, facts, form, link, section, table,
     waits_for,
 };
-use crate::text::{t, tf};
+use crate::text::{t, tf, tn};
 use crate::visit::{Answer, Failure, Shown, Visit};
 use crate::words::{count, size, when, when_or};
 
@@ -40,7 +40,7 @@ pub async fn show(visit: &Visit, id: &str) -> Shown {
             (t("Outcome"), outcome(one)),
             (t("Level"), html! { (crate::words::level(one.level)) }),
             (t("Compared with"), html! { @match one.base { Some(base) => { @let base = base.to_string(); a.mono href=(link(&["savesets", &base])) { (base.get(..12).unwrap_or(&base)) } } None => span.quiet { (t("nothing")) } } }),
-            (t("Files"), html! { (count(one.files)) " · " (tf("{} folders", &[&count(one.dirs)])) }),
+            (t("Files"), html! { (count(one.files)) " · " (tn(one.dirs, t("1 folder"), t("{} folders"))) }),
             (t("Size"), html! { (size(one.bytes)) }),
             (t("New in it"), html! { (size(one.bytes_new)) " → " (tf("{} stored", &[&size(one.bytes_stored)])) }),
             (t("Number"), html! { span.mono { (id) } }),

@@ -5,7 +5,7 @@ use serde_json::json;
 use simsim_server::api::{FoundVersion, NotIndexed, SearchReply};
 
 use crate::parts::{Page, Place, Tone, alert, asked, command, empty, link, quoted, table};
-use crate::text::{t, tf};
+use crate::text::{t, tf, tn};
 use crate::visit::{Shown, Visit};
 use crate::words::{size, when};
 
@@ -73,7 +73,7 @@ pub fn beyond(not_indexed: &[NotIndexed], not_searchable: &[String]) -> Markup {
     html! {
         @if !not_indexed.is_empty() {
             (alert(Tone::Warn, html! {
-                p { (tf("{} savesets are not in the search yet.", &[&not_indexed.len()])) }
+                p { (tn(not_indexed.len(), t("1 saveset is not in the search yet."), t("{} savesets are not in the search yet."))) }
                 details { summary { (t("Which ones")) } ul.plain { @for one in not_indexed { li { (one.client) " " (one.task) ": " (one.why) } } } }
             }))
         }

@@ -7,7 +7,7 @@ use simsim_server::api::{DrillView, HealthFinding, JobReply, JobView, SavesetVie
 
 use crate::pages::jobs::lately;
 use crate::parts::{Page, Place, Tone, asked, badge, command, facts, form, link, quoted, section};
-use crate::text::{t, tf};
+use crate::text::{t, tf, tn};
 use crate::visit::{Answer, Failure, Shown, Visit};
 use crate::words::{lasting, now, since, size, when};
 
@@ -75,7 +75,7 @@ fn pairs(task: &TaskView) -> Vec<(&'static str, Markup)> {
         pairs.push((t("Left out"), html! { @for one in &task.excludes { div.mono { (one) } } }));
     }
     if task.eol_days > 0 {
-        pairs.push((t("Locked for"), html! { (tf("{} days", &[&task.eol_days])) }));
+        pairs.push((t("Locked for"), html! { (tn(task.eol_days, t("1 day"), t("{} days"))) }));
     }
     pairs
 }

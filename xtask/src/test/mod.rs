@@ -73,9 +73,9 @@ fn commands(arguments: &[String]) -> Vec<(Runner, Command)> {
         command.args(["--success-output", "immediate", "--failure-output", "immediate-final"]);
         command.args(["--no-tests", "pass"]);
         if !arguments.iter().any(|a| a == "-j" || a.starts_with("--test-threads")) {
-            // What `.config/nextest.toml` says of threads is in halves of a core, and four wait.
+            // What `.config/nextest.toml` says of threads is in thirds of a core, and six wait.
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            command.arg("--test-threads").arg((2 * cores + 4).to_string());
+            command.arg("--test-threads").arg((3 * cores + 6).to_string());
         }
         command.args(arguments);
         commands.push((Runner::Nextest, command));

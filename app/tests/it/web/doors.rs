@@ -226,7 +226,8 @@ fn who_may_a_part_sees_that_part() {
     port.server.must("user.add", kim);
     let (cookie, _) = session(&port, "kim");
     let client = format!("/clients/{own}");
-    let shown = ["/", "/jobs", "/restore", "/clients", &client, "/tasks/home", "/search?q=a", "/me"];
+    let shown =
+        ["/", "/jobs", "/restore", "/clients", &client, "/tasks/home", "/search?q=a", "/me"];
     for page in shown {
         let told = port.curl("GET", page, &["-H", &cookie]).is(200);
         assert!(!told.text.contains("hidden-task"), "{page}\n{}", told.text);

@@ -218,7 +218,7 @@ fn ways(visit: &Visit, rows: &[&PlanRow], found: &Found<'_>) -> Markup {
         vec![
             html! { span id=[place] { (row.from.name) " → " (row.to.name) } },
             html! { (row.row) },
-            html! { (row.ports()) },
+            html! { span.whole { (row.ports()) } },
             html! { (found.state(row).badge(None)) @for one in probes { @if !one.row.message.is_empty() { br; span.quiet { (one.row.message) } } } },
             html! { @if let Some(time) = probes.iter().find_map(|one| one.row.round_trip_us) { (format!("{:.1} ms", time as f64 / 1000.0)) } @if let Some(rate) = probes.iter().find_map(|one| one.row.bytes_per_s) { br; (size(rate)) "/s" } },
             html! { @match probes.iter().filter_map(|one| one.good_unix_ms).max() { Some(at) => (when(at)), None => span.quiet { "–" } } },
