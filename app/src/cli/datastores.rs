@@ -159,7 +159,7 @@ fn drive_table(drives: &[DriveView]) -> Table {
     ]);
     for one in drives {
         table.row([
-            Text::new().bold(&one.number.to_string()),
+            Text::new().bold(one.number.to_string()),
             one.datastore.as_str().into(),
             one.jobs_max.to_string().into(),
             one.group.as_deref().unwrap_or_default().into(),

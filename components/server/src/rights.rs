@@ -375,7 +375,7 @@ mod tests {
         assert!(!one.may(Right::Restore, Object::Client("home")));
         assert!(!one.may(Right::Restore, Object::Suite));
         assert!(!one.may(Right::View, Object::Task { client: "web", task: "home" }));
-        assert!(one.covers(&[grant.clone()]));
+        assert!(one.covers(std::slice::from_ref(&grant)));
         let of_web = Grant { client: Some("web".to_owned()), ..grant.clone() };
         assert!(one.covers(&[of_web]), "narrower");
         let web = with(Right::Restore, Some("web"));

@@ -182,7 +182,7 @@ impl Server {
             }
         }
         for saveset in &found {
-            let object = Object::saveset(&saveset);
+            let object = Object::saveset(saveset);
             let detail = format!("saveset {}: {}", saveset.saveset, request.why);
             self.may_do(who, Right::Delete, "saveset.delete", object, detail).await?;
         }
