@@ -89,6 +89,10 @@ pub fn serve_tls(
                 }
             };
             let Some(admitted) = admission.admit(peer.ip()) else { continue };
+            // An answer leaves at once, and not when the one before it was acknowledged.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!("TCP_NODELAY is not set: {error}");
+            }
             let (acceptor, api) = (acceptor.clone(), Arc::clone(&api));
             tokio::spawn(async move {
                 let limit = Duration::from_millis(limits::HANDSHAKE_TIMEOUT_MS);
