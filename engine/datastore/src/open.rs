@@ -96,7 +96,7 @@ pub(crate) struct Inner {
     pub(crate) slots: Mutex<()>,
     /// Held while the list of what is lost is written.
     pub(crate) quarantine: Mutex<()>,
-    /// What was distrusted when the nodes above it were looked for last, sorted. Held meanwhile.
+    /// What was distrusted when the nodes above it were looked for last. Held meanwhile.
     pub(crate) looked_above: Mutex<Vec<(Name, u64)>>,
     /// When each pack was checked last.
     pub(crate) dates: Dates,

@@ -11,7 +11,7 @@ use simsim_model::{
 use simsim_storage::Storage;
 use simsim_storage::fault::PowerCutStorage;
 
-use crate::heal::{is_intact, keys, store_with};
+use crate::heal::{chunk, is_intact, keys, place_of, store_with};
 use crate::kit::*;
 
 const OTHER: StoreId = StoreId([4; 16]);
@@ -235,6 +235,31 @@ fn a_copy_takes_the_place_of_its_own_damaged_manifest() {
         let report = target.verify_structure(&|_| true).unwrap();
         assert!(report.is_clean(), "{:?}", report.damaged);
         restore(&target, id).unwrap();
+    }
+}
+
+/// A read finds damage; it is sound again; and the same is damaged once more: each time the tree above it is to come
+/// again, and between the two nothing is.
+#[test]
+fn what_is_damaged_once_more_is_looked_above_once_more() {
+    let disk = store_with(1);
+    let datastore = opened(&disk);
+    let place = place_of(&datastore, chunk(1, 0));
+    let key = keys(&disk, "packs/").into_iter().find(|key| key.contains(&place.pack.to_string()));
+    let key = key.unwrap();
+    let before = disk.get(&key).unwrap();
+    let mut flipped = before.to_vec();
+    flipped[place.offset as usize + place.length as usize - 1] ^= 4;
+    let session = datastore.copy_session(DOMAIN);
+    let is_whole = || session.savesets(&[SavesetId([1; 16])]).unwrap() == [true];
+    assert!(is_whole());
+    for round in 0..2 {
+        disk.replace(&key, &flipped).unwrap();
+        datastore.read_segment(DOMAIN, place).unwrap_err();
+        assert!(!is_whole(), "round {round}");
+        disk.replace(&key, &before).unwrap();
+        assert!(datastore.verify_structure(&|_| true).unwrap().is_clean(), "round {round}");
+        assert!(is_whole(), "round {round}: all of it is sound again");
     }
 }
 
