@@ -3,8 +3,8 @@
 //!
 //! Ten savesets share nine tenths of what they have with the one before, so that one tenth of the newest
 //! is its own; all goes through the session that backups use, sealed, named and checked. Then the three
-//! oldest are deleted, and garbage is collected: by itself, and, after three more were deleted, beside a
-//! session that goes on writing, whose speed is compared with its speed alone.
+//! oldest are deleted, and garbage is collected: by itself, and, after three more were deleted, beside
+//! sessions that go on writing, whose speed is compared with that of the same before and after it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -138,12 +138,30 @@ fn collect(datastore: &Datastore, what: &str) -> Result<CollectReport, Failure> 
     std::fs::write("/proc/self/clear_refs", "5")?;
     let start = Instant::now();
     let options = CollectOptions { over_budget: true, ..CollectOptions::default() };
-    let report = datastore.collect_garbage(&options, &|_| true)?;
+    let stages = std::sync::Mutex::new(Vec::new());
+    let report = datastore.collect_garbage(&options, &|progress| {
+        let mut stages = stages.lock().unwrap_or_else(|dead| dead.into_inner());
+        if stages.last().is_none_or(|(stage, _)| *stage != progress.stage) {
+            stages.push((progress.stage, start.elapsed().as_secs_f64()));
+        }
+        true
+    })?;
     let (seconds, most) = (start.elapsed().as_secs_f64(), status_mib("VmHWM"));
+    for (stage, begun) in stages.into_inner().unwrap_or_else(|dead| dead.into_inner()) {
+        println!("  {stage:?} from {begun:.1} s");
+    }
     println!(
         "{what}: {seconds:.1} s, at most {most:.0} MiB resident ({before:.0} before); {report:?}"
     );
     Ok(report)
+}
+
+/// How many chunks a second are counted while something is done, and what that gave.
+fn rate<T>(chunks: &AtomicU64, work: impl FnOnce() -> T) -> (f64, T) {
+    let (begun, before) = (Instant::now(), chunks.load(Ordering::Relaxed));
+    let given = work();
+    let counted = chunks.load(Ordering::Relaxed) - before;
+    (counted as f64 / begun.elapsed().as_secs_f64(), given)
 }
 
 fn main() -> Result<(), Failure> {
@@ -184,49 +202,38 @@ fn main() -> Result<(), Failure> {
     delete(&datastore, 1..4)?;
     collect(&datastore, "three of ten deleted")?;
 
-    // A session that writes, alone and then beside a collection.
-    let alone = AtomicU64::new(0);
-    let far = 1 << 40;
-    let (begun, stop) = (Instant::now(), AtomicBool::new(false));
+    // Sessions that write, one after the other, alone and then beside a collection: new ones all the time,
+    // since one that is older than a collection would be waited for.
+    let (chunks, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| -> Result<(), Failure> {
-        let writer = scope.spawn(|| {
-            backup(&datastore, 50, far..far * 2, &[], &alone, &stop)
-                .map(drop)
-                .map_err(|e| e.to_string())
-        });
-        std::thread::sleep(Duration::from_secs(10));
-        stop.store(true, Ordering::Relaxed);
-        Ok(writer.join().map_err(|_| "the writer panicked")??)
-    })?;
-    let alone = alone.into_inner() as f64 / begun.elapsed().as_secs_f64();
-    delete(&datastore, 4..7)?;
-    let (beside, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| -> Result<(), Failure> {
-        // New sessions all the time: one that is older than a collection would be waited for.
         let writer = scope.spawn(|| {
             let mut number = 60_u8;
             while !stop.load(Ordering::Relaxed) {
-                let from = far * u64::from(number);
+                let from = (1 << 40) * u64::from(number);
                 let part = AtomicBool::new(false);
-                backup(&datastore, number, from..from + 2_000, &[], &beside, &part)
+                backup(&datastore, number, from..from + 2_000, &[], &chunks, &part)
                     .map_err(|error| error.to_string())?;
                 number += 1;
             }
             Ok::<_, String>(())
         });
-        let begun = Instant::now();
-        let collected = collect(&datastore, "three more, beside a session that writes");
-        let seconds = begun.elapsed().as_secs_f64();
-        let chunks = beside.load(Ordering::Relaxed);
+        let worked = (|| -> Result<(), Failure> {
+            let alone = rate(&chunks, || std::thread::sleep(Duration::from_secs(10))).0;
+            delete(&datastore, 4..7)?;
+            let collecting = || collect(&datastore, "three more, beside sessions that write");
+            let (beside, collected) = rate(&chunks, collecting);
+            collected?;
+            let again = rate(&chunks, || std::thread::sleep(Duration::from_secs(10))).0;
+            println!(
+                "chunks a second: {alone:.0} alone, {beside:.0} beside a collection, {again:.0} alone \
+                 again: {:.0} %",
+                beside * 200.0 / (alone + again)
+            );
+            Ok(())
+        })();
         stop.store(true, Ordering::Relaxed);
         writer.join().map_err(|_| "the writer panicked")??;
-        collected?;
-        let rate = chunks as f64 / seconds;
-        println!(
-            "chunks a second: {alone:.0} alone, {rate:.0} beside a collection: {:.0} %",
-            rate * 100.0 / alone
-        );
-        Ok(())
+        worked
     })?;
     let report = datastore.verify_structure(&|_| true)?;
     println!("afterwards: {} packs, clean: {}", datastore.state().packs, report.is_clean());
