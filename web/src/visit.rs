@@ -7,8 +7,8 @@ use simsim_console::api::{Method, ResourceBody, ResourceRequest};
 use simsim_console::page::{PageBody, PageReply, PageRequest};
 use simsim_console::{ApiError, ApiReply, Asker, SecretText};
 use simsim_model::Kind;
+use simsim_server::Right;
 use simsim_server::api::SessionView;
-use simsim_server::{Grant, Right};
 
 use crate::parts::Page;
 
@@ -190,14 +190,15 @@ impl Visit {
     /// Whether the person has a right, for everything or for something: what a page offers. What is
     /// done is decided by the verb.
     pub fn may(&self, right: Right) -> bool {
-        self.session.grants.iter().any(|grant| grant.right == right)
+        let grants = &self.session.grants;
+        grants.iter().any(|grant| grant.right == right && !grant.is_for_place())
     }
 
     /// Whether the person sees the whole suite, and not a part of it only: pages of all of it leave away then what would
     /// be refused, and every refusal is written down.
     pub fn sees_all(&self) -> bool {
-        let all = |grant: &Grant| grant.client.is_none() && grant.task.is_none();
-        self.session.grants.iter().any(|grant| grant.right == Right::View && all(grant))
+        let grants = &self.session.grants;
+        grants.iter().any(|grant| grant.right == Right::View && grant.is_for_all())
     }
 
     /// The form that was sent, where one was.

@@ -130,22 +130,37 @@ impl std::fmt::Display for Object<'_> {
     }
 }
 
-/// A right, for everything, for one client or for one task. With both it is for that task as long as it is of that client.
+/// A right, for everything, for one client, or for one task of a client. One for a location or a media pool reaches nothing
+/// by itself, since what belongs there now has grants of its own; it says that what comes there later will be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Grant {
     pub right: Right,
     /// `None`: for every client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// `None`: for every task, and for what belongs to none.
+    /// A task of that client; none: all that belongs to the client. Without a client it is for nothing: names of tasks are
+    /// given again, and savesets outlive their task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
 }
 
 impl Grant {
     /// This right, for everything.
     pub const fn of(right: Right) -> Self {
-        Self { right, client: None, task: None }
+        Self { right, client: None, task: None, location: None, pool: None }
+    }
+
+    /// Whether it is for a place, whatever belongs there.
+    pub const fn is_for_place(&self) -> bool {
+        self.location.is_some() || self.pool.is_some()
+    }
+
+    pub const fn is_for_all(&self) -> bool {
+        self.client.is_none() && self.task.is_none() && !self.is_for_place()
     }
 }
 
@@ -155,6 +170,8 @@ pub struct Principal {
     name: String,
     grants: Vec<Grant>,
     held: HashMap<Right, Held>,
+    /// Those of the grants that are for a place.
+    for_places: HashSet<Grant>,
 }
 
 /// For what somebody holds a right: the same as the grants say, quick to look up. Lists are of thousands, and so may be
@@ -163,9 +180,10 @@ pub struct Principal {
 struct Held {
     all: bool,
     clients: HashSet<String>,
-    tasks: HashSet<String>,
-    /// Tasks of a client.
-    both: HashSet<(String, String)>,
+    /// Tasks, each with its client.
+    tasks: HashSet<(String, String)>,
+    /// Whose tasks these are.
+    of_tasks: HashSet<String>,
 }
 
 impl Principal {
@@ -178,16 +196,27 @@ impl Principal {
     /// Somebody with exactly these grants.
     pub fn with_grants(name: impl Into<String>, grants: Vec<Grant>) -> Self {
         let mut held: HashMap<Right, Held> = HashMap::new();
+        let mut for_places = HashSet::new();
         for grant in &grants {
+            let (client, task) = (grant.client.clone(), grant.task.clone());
+            if grant.is_for_place() {
+                for_places.insert(grant.clone());
+                continue;
+            }
+            if client.is_none() && task.is_some() {
+                continue;
+            }
             let held = held.entry(grant.right).or_default();
-            match (grant.client.clone(), grant.task.clone()) {
-                (None, None) => held.all = true,
+            match (client, task) {
+                (Some(client), Some(task)) => {
+                    held.of_tasks.insert(client.clone());
+                    held.tasks.insert((client, task));
+                }
                 (Some(client), None) => drop(held.clients.insert(client)),
-                (None, Some(task)) => drop(held.tasks.insert(task)),
-                (Some(client), Some(task)) => drop(held.both.insert((client, task))),
+                (None, _) => held.all = true,
             }
         }
-        Self { name: name.into(), grants, held }
+        Self { name: name.into(), grants, held, for_places }
     }
 
     pub fn name(&self) -> &str {
@@ -203,17 +232,18 @@ impl Principal {
         self.held.contains_key(&right)
     }
 
-    /// Whether all that these grants allow is allowed here too.
+    /// Whether all that these grants allow is allowed here too, now and when something moves. A place is covered by everything
+    /// and by itself only: who holds all that is there now may not hold what comes.
     pub fn covers(&self, grants: &[Grant]) -> bool {
         grants.iter().all(|grant| match (&grant.client, &grant.task) {
+            _ if grant.is_for_place() => {
+                self.may(grant.right, Object::Suite) || self.for_places.contains(grant)
+            }
             (None, None) => self.may(grant.right, Object::Suite),
             (Some(client), None) => self.may(grant.right, Object::Client(client)),
             (Some(client), Some(task)) => self.may(grant.right, Object::Task { client, task }),
-            // Of whichever client it is.
-            (None, Some(task)) => self
-                .held
-                .get(&grant.right)
-                .is_some_and(|held| held.all || held.tasks.contains(task)),
+            // For nothing.
+            (None, Some(_)) => true,
         })
     }
 
@@ -226,11 +256,16 @@ impl Principal {
                 Object::Client(client) => held.clients.contains(client),
                 Object::Task { client, task } => {
                     held.clients.contains(client)
-                        || held.tasks.contains(task)
-                        || (!held.both.is_empty()
-                            && held.both.contains(&(client.to_owned(), task.to_owned())))
+                        || (!held.tasks.is_empty()
+                            && held.tasks.contains(&(client.to_owned(), task.to_owned())))
                 }
             }
+    }
+
+    /// Whether a grant covers this client, or a task of it.
+    pub(crate) fn reaches(&self, right: Right, client: &str) -> bool {
+        self.may(right, Object::Client(client))
+            || self.held.get(&right).is_some_and(|held| held.of_tasks.contains(client))
     }
 
     /// Of which clients and tasks rows of lists are shown; `None`: of all.
@@ -239,7 +274,6 @@ impl Principal {
         (!held.all).then(|| Within {
             clients: held.clients.iter().cloned().collect(),
             tasks: held.tasks.iter().cloned().collect(),
-            both: held.both.iter().cloned().collect(),
         })
     }
 
@@ -262,29 +296,14 @@ impl Principal {
     }
 }
 
-/// What both of two lists of grants allow.
+/// What both of two lists of grants allow: what is in one of them and covered by the other.
 pub(crate) fn common(one: &[Grant], other: &[Grant]) -> Vec<Grant> {
-    /// The narrower of two; `None`: they have nothing in common.
-    fn narrower(a: &Option<String>, b: &Option<String>) -> Option<Option<String>> {
-        match (a, b) {
-            (Some(a), Some(b)) if a != b => None,
-            (Some(name), _) | (None, Some(name)) => Some(Some(name.clone())),
-            (None, None) => Some(None),
-        }
-    }
+    let sides = [one, other].map(|grants| Principal::with_grants("", grants.to_vec()));
+    let [a, b] = &sides;
     let mut seen = HashSet::new();
-    let mut both = Vec::new();
-    for a in one {
-        for b in other.iter().filter(|b| b.right == a.right) {
-            let Some(client) = narrower(&a.client, &b.client) else { continue };
-            let Some(task) = narrower(&a.task, &b.task) else { continue };
-            let grant = Grant { right: a.right, client, task };
-            if seen.insert(grant.clone()) {
-                both.push(grant);
-            }
-        }
-    }
-    both
+    let both = a.grants.iter().filter(|grant| b.covers(std::slice::from_ref(grant)));
+    let both = both.chain(b.grants.iter().filter(|grant| a.covers(std::slice::from_ref(grant))));
+    both.filter(|grant| seen.insert(*grant)).cloned().collect()
 }
 
 /// The person behind the name of a principal: a user is the same person with each of the user's API tokens.
@@ -350,36 +369,74 @@ mod tests {
             grant(Right::Backup, Some("db")),
             grant(Right::Keys, None),
         ];
-        let both = [grant(Right::View, Some("db")), grant(Right::Backup, Some("web"))];
+        let both = [grant(Right::Backup, Some("web")), grant(Right::View, Some("db"))];
         assert_eq!(common(&user, &token), both);
         let who = Principal::with_grants("x", user.to_vec());
         assert!(who.covers(&both) && !who.covers(&token) && who.covers(&[]));
         assert!(!with(Right::View, Some("web")).covers(&[grant(Right::View, None)]));
-        // One is for a client and the other for a task: what is left is the task of that client.
-        let task = |right, task: &str| Grant { task: Some(task.to_owned()), ..Grant::of(right) };
-        let left = common(&[grant(Right::Backup, Some("web"))], &[task(Right::Backup, "home")]);
-        let both = Principal::with_grants("x", left);
-        let of = |client, task| both.may(Right::Backup, Object::Task { client, task });
-        assert!(of("web", "home") && !of("web", "etc") && !of("db", "home"));
-        assert!(!both.may(Right::Backup, Object::Client("web")));
-        assert!(common(&[task(Right::Backup, "a")], &[task(Right::Backup, "b")]).is_empty());
+        // One is for a client and the other for a task of it: the task is left.
+        let task = |client, task: &str| Grant {
+            task: Some(task.to_owned()),
+            ..grant(Right::Backup, Some(client))
+        };
+        let home = task("web", "home");
+        let of_web = [grant(Right::Backup, Some("web"))];
+        assert_eq!(common(&of_web, std::slice::from_ref(&home)), std::slice::from_ref(&home));
+        for other in [task("web", "etc"), task("db", "home"), grant(Right::Backup, Some("db"))] {
+            assert!(common(std::slice::from_ref(&home), &[other]).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_place_is_given_by_who_holds_everything_or_the_place_and_reaches_nothing_by_itself() {
+        let text = |name: &str| Some(name.to_owned());
+        let berlin = Grant { location: text("berlin"), ..Grant::of(Right::View) };
+        let gold = Grant { pool: text("gold"), ..Grant::of(Right::View) };
+        for place in [&berlin, &gold] {
+            let of_place = Principal::with_grants("x", vec![place.clone()]);
+            assert!(
+                !of_place.holds(Right::View) && !of_place.may(Right::View, Object::Client("a"))
+            );
+            assert!(of_place.within(Right::View).is_some_and(|within| within.is_empty()));
+            assert!(of_place.covers(std::slice::from_ref(place)));
+            assert!(with(Right::View, None).covers(std::slice::from_ref(place)));
+            let with_all_that_is_there = with(Right::View, Some("a"));
+            assert!(!with_all_that_is_there.covers(std::slice::from_ref(place)));
+            assert!(!of_place.covers(&[Grant { right: Right::Backup, ..place.clone() }]));
+            let all = [Grant::of(Right::View)];
+            assert_eq!(common(&all, std::slice::from_ref(place)), std::slice::from_ref(place));
+            assert!(
+                common(
+                    &[Grant { client: text("a"), ..Grant::of(Right::View) }],
+                    std::slice::from_ref(place)
+                )
+                .is_empty()
+            );
+        }
+        assert!(common(&[berlin], &[gold]).is_empty());
     }
 
     #[test]
     fn a_grant_for_a_task_reaches_what_is_of_it_and_not_its_client() {
-        let grant = Grant { task: Some("home".to_owned()), ..Grant::of(Right::Restore) };
+        let text = |name: &str| Some(name.to_owned());
+        let grant = Grant { client: text("web"), task: text("home"), ..Grant::of(Right::Restore) };
         let one = Principal::with_grants("x", vec![grant.clone()]);
         let of = |client, task| one.may(Right::Restore, Object::Task { client, task });
-        assert!(of("web", "home") && of("db", "home"));
-        assert!(!of("web", "home2") && !of("home", "") && !of("home", "web"));
-        assert!(!one.may(Right::Restore, Object::Client("home")));
+        assert!(of("web", "home") && !of("db", "home"), "a task of this name of another host");
+        assert!(!of("web", "home2") && !of("web", "") && !of("home", "web"));
+        assert!(!one.may(Right::Restore, Object::Client("web")));
         assert!(!one.may(Right::Restore, Object::Suite));
         assert!(!one.may(Right::View, Object::Task { client: "web", task: "home" }));
-        assert!(one.covers(std::slice::from_ref(&grant)));
-        let of_web = Grant { client: Some("web".to_owned()), ..grant.clone() };
-        assert!(one.covers(&[of_web]), "narrower");
         let web = with(Right::Restore, Some("web"));
         assert!(web.may(Right::Restore, Object::Task { client: "web", task: "home" }));
-        assert!(!web.covers(&[grant]), "it may be a task of another client");
+        for (whose, covers) in
+            [(&one, true), (&web, true), (&with(Right::Restore, Some("db")), false)]
+        {
+            assert_eq!(whose.covers(std::slice::from_ref(&grant)), covers);
+        }
+        assert!(!one.covers(&[Grant { task: None, ..grant.clone() }]), "wider");
+        let of_nobody = Principal::with_grants("x", vec![Grant { client: None, ..grant }]);
+        assert!(!of_nobody.holds(Right::Restore), "a name alone is no task");
+        assert!(of_nobody.within(Right::Restore).is_some_and(|within| within.is_empty()));
     }
 }

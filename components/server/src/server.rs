@@ -260,7 +260,7 @@ impl Server {
         }
     }
 
-    /// Checks a right for a client, or for any task: which of them are the client's is not looked up.
+    /// Checks a right for a client, or for a task of it.
     pub(crate) async fn may_see_of(
         &self,
         who: &Principal,
@@ -268,7 +268,7 @@ impl Server {
         verb: &'static str,
         client: &str,
     ) -> Result<(), ServerError> {
-        match who.within(right).is_some_and(|it| !it.tasks.is_empty() || !it.both.is_empty()) {
+        match who.reaches(right, client) {
             true => Ok(()),
             false => self.may_see(who, right, verb, Object::Client(client)).await,
         }

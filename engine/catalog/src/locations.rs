@@ -1,6 +1,6 @@
 //! Locations: a tree of places in which hosts stand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rusqlite::params;
 
@@ -34,8 +34,8 @@ pub struct Places {
     pub locations: ClientPlaces,
     /// The tasks of each pool.
     pub pools: BTreeMap<String, Vec<String>>,
-    /// Every task.
-    pub tasks: BTreeSet<String>,
+    /// Every task, and the client that it is of.
+    pub tasks: BTreeMap<String, String>,
 }
 
 impl Catalog {
@@ -161,14 +161,17 @@ pub(crate) fn places(catalog: &Session<'_>) -> Result<Places, CatalogError> {
     while let Some(row) = rows.next()? {
         places.pools.insert(Cells::new("pools", row).get("name")?, Vec::new());
     }
-    let mut ask = catalog.prepare_cached("SELECT name, pool FROM tasks ORDER BY name")?;
+    let mut ask = catalog.prepare_cached(
+        "SELECT tasks.name, tasks.pool, clients.name AS client
+         FROM tasks JOIN clients ON clients.client = tasks.client ORDER BY tasks.name",
+    )?;
     let mut rows = ask.query([])?;
     while let Some(row) = rows.next()? {
         let cells = Cells::new("tasks", row);
         let (task, pool): (String, Option<String>) = (cells.get("name")?, cells.get("pool")?);
         let pool = pool.unwrap_or_else(|| DEFAULT_POOL.to_owned());
         places.pools.entry(pool).or_default().push(task.clone());
-        places.tasks.insert(task);
+        places.tasks.insert(task, cells.get("client")?);
     }
     places.pools.entry(DEFAULT_POOL.to_owned()).or_default();
     Ok(places)

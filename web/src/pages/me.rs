@@ -167,12 +167,13 @@ const NAMED: usize = 5;
 /// Each right once, and what it is for: by name where that is little.
 fn rights(grants: &[Grant]) -> Vec<String> {
     let each = Right::ALL.into_iter().filter_map(|right| {
-        let of: Vec<&Grant> = grants.iter().filter(|grant| grant.right == right).collect();
+        let of = grants.iter().filter(|grant| grant.right == right && !grant.is_for_place());
+        let of: Vec<&Grant> = of.collect();
         let word = right.as_str();
         if of.is_empty() {
             return None;
         }
-        if of.iter().any(|grant| grant.client.is_none() && grant.task.is_none()) {
+        if of.iter().any(|grant| grant.is_for_all()) {
             return Some(word.to_owned());
         }
         if of.len() > NAMED {
@@ -194,8 +195,8 @@ mod tests {
     #[test]
     fn rights_are_named_with_what_they_are_for_and_many_are_counted() {
         let of = |client: &str| Grant { client: Some(client.to_owned()), ..Grant::of(Right::View) };
-        let task = Grant { task: Some("home".to_owned()), ..Grant::of(Right::View) };
-        assert_eq!(rights(&[of("web"), task.clone()]), ["view (web, home)"]);
+        let task = Grant { task: Some("home".to_owned()), ..of("db") };
+        assert_eq!(rights(&[of("web"), task.clone()]), ["view (web, db: home)"]);
         assert_eq!(rights(&[of("web"), Grant::of(Right::View), task]), ["view"]);
         let many: Vec<Grant> = (0..1000).map(|number| of(&format!("c{number}"))).collect();
         assert_eq!(rights(&many), ["view (for 1000 clients and tasks)"]);

@@ -1,8 +1,6 @@
 //! Clients: listing, enrolling, revoking.
 
-use std::collections::HashSet;
-
-use simsim_catalog::{AccessMode, Catalog, Client, JobFilter, JobState};
+use simsim_catalog::{AccessMode, Client, JobFilter, JobState};
 use simsim_control::{JoinCode, PublicKey, join};
 use simsim_model::port_registry::{CTRL, HTTPS, SMSSH};
 
@@ -18,19 +16,11 @@ use crate::{Server, ServerError};
 impl Server {
     /// The clients that the caller may see, by name.
     pub async fn clients(&self, who: &Principal) -> Result<Vec<ClientView>, ServerError> {
-        let read = |catalog: &Catalog| Ok((catalog.clients()?, catalog.tasks()?));
-        let (clients, tasks) = self.house.books.run(read).await?;
+        let clients = self.house.books.run(|catalog| catalog.clients()).await?;
         // Whoever sees a task sees that its client is there.
-        let of_tasks: HashSet<&str> = tasks
-            .iter()
-            .filter(|task| who.may(Right::View, Object::task(&task.settings)))
-            .map(|task| task.settings.client.as_str())
-            .collect();
-        let is_seen =
-            |name: &str| who.may(Right::View, Object::Client(name)) || of_tasks.contains(name);
         let seen: Vec<_> = clients
             .iter()
-            .filter(|client| is_seen(&client.name))
+            .filter(|client| who.reaches(Right::View, &client.name))
             .map(|client| self.client_view(client))
             .collect();
         if seen.is_empty() {

@@ -185,8 +185,8 @@ impl Granted {
     }
 }
 
-/// What a list of grants allows as hosts stand and tasks belong now, each right once. A location or a pool that is not
-/// there holds nobody and nothing.
+/// What a list of grants allows as hosts stand and tasks belong now, each right once. A location, a task or a pool that
+/// is not there holds nobody and nothing. A place itself comes before what belongs there.
 pub(crate) fn unfold(granted: &[Granted], places: &Places) -> Result<Vec<Grant>, ServerError> {
     if granted.len() > GRANTS_MAX {
         return Err(ServerError::invalid(format!("at most {GRANTS_MAX} grants")));
@@ -195,16 +195,24 @@ pub(crate) fn unfold(granted: &[Granted], places: &Places) -> Result<Vec<Grant>,
     let mut seen = HashSet::new();
     for one in granted {
         let client = |name: &str| Grant { client: Some(name.to_owned()), ..Grant::of(Right::View) };
-        let task = |name: &str| Grant { task: Some(name.to_owned()), ..Grant::of(Right::View) };
+        // Of the client that it is of now: what another one left under this name stays out of reach.
+        let task = |name: &str| {
+            let of = places.tasks.get(name)?;
+            Some(Grant { task: Some(name.to_owned()), ..client(of) })
+        };
         let each: Vec<Grant> = match one.scope()? {
             Scope::All => vec![Grant::of(Right::View)],
             Scope::Client(name) => vec![client(name)],
-            Scope::Task(name) => vec![task(name)],
+            Scope::Task(name) => task(name).into_iter().collect(),
             Scope::Location(name) => {
-                places.locations.get(name).into_iter().flatten().map(|name| client(name)).collect()
+                let place = Grant { location: Some(name.to_owned()), ..Grant::of(Right::View) };
+                let there = places.locations.get(name).into_iter().flatten();
+                std::iter::once(place).chain(there.map(|name| client(name))).collect()
             }
             Scope::Pool(name) => {
-                places.pools.get(name).into_iter().flatten().map(|name| task(name)).collect()
+                let place = Grant { pool: Some(name.to_owned()), ..Grant::of(Right::View) };
+                let there = places.pools.get(name).into_iter().flatten();
+                std::iter::once(place).chain(there.filter_map(|name| task(name))).collect()
             }
         };
         for right in one.rights()? {
@@ -225,7 +233,7 @@ pub(crate) fn check_scopes(granted: &[Granted], places: &Places) -> Result<(), S
         let (noun, name, is_there) = match one.scope()? {
             Scope::All | Scope::Client(_) => continue,
             Scope::Location(name) => ("location", name, places.locations.contains_key(name)),
-            Scope::Task(name) => ("task", name, places.tasks.contains(name)),
+            Scope::Task(name) => ("task", name, places.tasks.contains_key(name)),
             Scope::Pool(name) => ("pool", name, places.pools.contains_key(name)),
         };
         if !is_there {
@@ -277,16 +285,20 @@ mod tests {
         let grants = unfold(&granted, &places).unwrap();
         let of =
             |right, client: &str| Grant { client: Some(client.to_owned()), ..Grant::of(right) };
+        let berlin = |right| Grant { location: Some("berlin".to_owned()), ..Grant::of(right) };
         assert_eq!(
             grants,
             [
+                berlin(Right::View),
                 of(Right::View, "a"),
                 of(Right::View, "b"),
+                berlin(Right::Backup),
                 of(Right::Backup, "a"),
                 of(Right::Backup, "b")
             ]
         );
-        assert!(unfold(&granted, &Places::default()).unwrap().is_empty());
+        let nobody = unfold(&granted, &Places::default()).unwrap();
+        assert_eq!(nobody, [berlin(Right::View), berlin(Right::Backup)]);
         assert!(check_scopes(&granted, &places).is_ok());
         assert!(check_scopes(&granted, &Places::default()).is_err());
         let both = [Granted { client: Some("a".to_owned()), ..granted[0].clone() }];
@@ -299,18 +311,28 @@ mod tests {
         let text = |name: &str| Some(name.to_owned());
         let pool = Granted { role: Some(Role::Backup), pool: text("gold"), ..Granted::default() };
         let task = Granted { right: Some(Right::View), task: text("b"), ..Granted::default() };
-        let gold = ("gold".to_owned(), vec!["a".to_owned(), "b".to_owned()]);
-        let tasks = ["a", "b", "c"].map(str::to_owned).into();
-        let places = Places { pools: [gold].into(), tasks, ..Places::default() };
-        let of = |right, task: &str| Grant { task: text(task), ..Grant::of(right) };
+        let of_gold = ("gold".to_owned(), vec!["a".to_owned(), "b".to_owned()]);
+        let tasks = [("a", "web"), ("b", "db"), ("c", "web")];
+        let tasks = tasks.map(|(task, client)| (task.to_owned(), client.to_owned())).into();
+        let places = Places { pools: [of_gold].into(), tasks, ..Places::default() };
+        let of = |right, task: &str| Grant {
+            client: places.tasks.get(task).cloned(),
+            task: text(task),
+            ..Grant::of(right)
+        };
         let granted = [pool.clone(), task.clone()];
+        let gold = |right| Grant { pool: text("gold"), ..Grant::of(right) };
         let all = [
+            gold(Right::View),
             of(Right::View, "a"),
             of(Right::View, "b"),
+            gold(Right::Backup),
             of(Right::Backup, "a"),
             of(Right::Backup, "b"),
         ];
         assert_eq!(unfold(&granted, &places).unwrap(), all);
+        let nothing = unfold(&granted, &Places::default()).unwrap();
+        assert_eq!(nothing, [gold(Right::View), gold(Right::Backup)]);
         assert!(check_scopes(&granted, &places).is_ok());
         for one in &granted {
             assert!(check_scopes(std::slice::from_ref(one), &Places::default()).is_err());

@@ -83,7 +83,9 @@ async fn rights_for_a_task_or_a_pool_reach_its_jobs_and_savesets_and_nothing_els
     let of_etc = suite.saved("etc", Level::Full).await;
 
     let rights = [Right::View, Right::Browse, Right::Backup, Right::Restore, Right::Delete];
-    let grants = rights.map(|right| Grant { task: Some("home".to_owned()), ..Grant::of(right) });
+    let text = |name: &str| Some(name.to_owned());
+    let grants =
+        rights.map(|right| Grant { client: text("vault"), task: text("home"), ..Grant::of(right) });
     let kim = Principal::with_grants("user:kim", grants.to_vec());
     let tasks = |views: Vec<TaskView>| views.into_iter().map(|one| one.name).collect::<Vec<_>>();
     assert_eq!(tasks(server.tasks(&kim).await.unwrap()), ["home"]);
@@ -166,6 +168,43 @@ async fn rights_for_a_task_or_a_pool_reach_its_jobs_and_savesets_and_nothing_els
     ] {
         let request = serde_json::from_value(token("wrong", grant.clone())).unwrap();
         assert!(server.create_api_token(&root(), request).await.is_err(), "{grant}");
+    }
+
+    // A new task of an old name, of another host: what the old one left is not of it.
+    server.answer(&root(), "task.delete", json!({ "name": "home" })).await.unwrap();
+    let _desk = suite.join_host("desk", false).await;
+    suite.add_task("home", "desk", &tree).await;
+    let by_task = make("home", json!({ "role": "restore", "task": "home" })).await;
+    let lee = server.with_api_token(&by_task, loopback).await.unwrap();
+    assert_eq!(tasks(server.tasks(&lee).await.unwrap()), ["home"]);
+    let seen: Vec<_> =
+        server.clients(&lee).await.unwrap().into_iter().map(|one| one.name).collect();
+    assert_eq!(seen, ["desk"]);
+    assert!(server.savesets(&lee, SavesetListRequest::default()).await.unwrap().is_empty());
+    for (verb, body) in [
+        ("restore", restore(&of_home)),
+        ("saveset.show", json!({ "saveset": of_home })),
+        ("saveset.list", json!({ "client": "vault" })),
+    ] {
+        assert_eq!(ask(&lee, verb, body).await, Err(Kind::Denied), "{verb}");
+    }
+    // Whoever holds a client may give rights for its tasks, and for those only.
+    let desk = Grant { client: text("desk"), ..Grant::of(Right::View) };
+    let people = Grant::of(Right::People);
+    let mary = Principal::with_grants("user:mary", vec![people, desk]);
+    for (task, allowed) in [("home", true), ("etc", false)] {
+        let grant = json!({ "right": "view", "task": task });
+        let request = serde_json::from_value(token(&format!("of-{task}"), grant)).unwrap();
+        let made = server.create_api_token(&mary, request).await;
+        assert_eq!(made.is_ok(), allowed, "{task}");
+    }
+    // A place that is empty, or where nothing is but what somebody holds, is no less.
+    server.answer(&root(), "location.add", json!({ "name": "yard" })).await.unwrap();
+    for place in ["pool", "location"] {
+        let grant =
+            json!({ "right": "view", place: if place == "pool" { "gold" } else { "yard" } });
+        let made = ask(&mary, "api-token.create", token("of-place", grant.clone())).await;
+        assert_eq!(made, Err(Kind::Denied), "{grant}");
     }
 }
 
