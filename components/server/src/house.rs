@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use simsim_catalog::{ClientId, Datastore, DatastoreState, Domain, Saveset, SavesetFilter};
+use simsim_catalog::{
+    Catalog, CatalogError, ClientId, Datastore, DatastoreState, Domain, Saveset, SavesetFilter,
+};
 use simsim_control::Identity;
 use simsim_format::WrappingKey;
 use simsim_model::TransferId;
@@ -114,16 +116,9 @@ impl House {
             let Some(task) = task.map(str::to_owned) else {
                 return Err(ServerError::invalid("say which saveset, or the newest of which task"));
             };
-            let filter = SavesetFilter {
-                task_name: Some(task.clone()),
-                limit: 1,
-                ..SavesetFilter::default()
-            };
-            let newest = self.books.run(move |catalog| catalog.savesets(&filter)).await?;
-            return newest
-                .into_iter()
-                .next()
-                .ok_or_else(|| ServerError::not_found("saveset of task", task));
+            let name = task.clone();
+            let newest = self.books.run(move |catalog| newest_of_task(catalog, &name)).await?;
+            return newest.ok_or_else(|| ServerError::not_found("saveset of task", task));
         }
         if id.len() < 4 {
             return Err(ServerError::invalid(format!(
@@ -140,4 +135,19 @@ impl House {
             ))),
         }
     }
+}
+
+/// The newest saveset of a task: of its client, where there is such a task now. Another one may have had its name before.
+pub(crate) fn newest_of_task(
+    catalog: &Catalog,
+    task: &str,
+) -> Result<Option<Saveset>, CatalogError> {
+    let client = catalog.tasks()?.into_iter().find(|one| one.settings.name == task);
+    let filter = SavesetFilter {
+        client_name: client.map(|one| one.settings.client),
+        task_name: Some(task.to_owned()),
+        limit: 1,
+        ..SavesetFilter::default()
+    };
+    Ok(catalog.savesets(&filter)?.into_iter().next())
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simsim_catalog::{Job, Saveset, TaskSettings, Within};
+use simsim_catalog::{Job, JobKind, Saveset, TaskSettings, Within};
 
 use crate::ServerError;
 
@@ -107,9 +107,14 @@ impl<'a> Object<'a> {
         Object::Task { client: &saveset.client_name, task: &saveset.task_name }
     }
 
-    /// A job of a task; one without a task belongs to its client.
+    /// A job of a task or, without a task, of its client. What a device does on a datastore is of nobody who holds a
+    /// part.
     pub(crate) fn job(job: &'a Job) -> Self {
-        Object::Task { client: &job.client_name, task: &job.task_name }
+        match job.kind {
+            kind if kind.is_on_datastore() => Object::Suite,
+            JobKind::Command => Object::Client(&job.client_name),
+            _ => Object::Task { client: &job.client_name, task: &job.task_name },
+        }
     }
 
     pub(crate) fn task(task: &'a TaskSettings) -> Self {
@@ -152,6 +157,16 @@ impl Grant {
     /// This right, for everything.
     pub const fn of(right: Right) -> Self {
         Self { right, client: None, task: None, location: None, pool: None }
+    }
+
+    /// Of some right, for what belongs to this pool.
+    pub(crate) fn of_pool(pool: &str) -> Self {
+        Self { pool: Some(pool.to_owned()), ..Self::of(Right::View) }
+    }
+
+    /// Of some right, for what stands in this location.
+    pub(crate) fn of_location(location: &str) -> Self {
+        Self { location: Some(location.to_owned()), ..Self::of(Right::View) }
     }
 
     /// Whether it is for a place, whatever belongs there.
@@ -266,6 +281,15 @@ impl Principal {
     pub(crate) fn reaches(&self, right: Right, client: &str) -> bool {
         self.may(right, Object::Client(client))
             || self.held.get(&right).is_some_and(|held| held.of_tasks.contains(client))
+    }
+
+    /// Rights that are held for a place and not for this yet.
+    pub(crate) fn gained_by(&self, place: &Grant, object: Object<'_>) -> Vec<Right> {
+        let held = |right: &Right| {
+            let place = Grant { right: *right, ..place.clone() };
+            self.for_places.contains(&place) && !self.may(*right, object)
+        };
+        Right::ALL.into_iter().filter(held).collect()
     }
 
     /// Of which clients and tasks rows of lists are shown; `None`: of all.

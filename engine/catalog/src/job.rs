@@ -35,6 +35,34 @@ pub enum JobKind {
 }
 
 impl JobKind {
+    pub const ALL: [JobKind; 11] = [
+        JobKind::Backup,
+        JobKind::Restore,
+        JobKind::Verify,
+        JobKind::Scrub,
+        JobKind::Rebuild,
+        JobKind::Collect,
+        JobKind::Replicate,
+        JobKind::Migrate,
+        JobKind::Heal,
+        JobKind::Command,
+        JobKind::Drill,
+    ];
+
+    /// Whether a device does it on a datastore, whoever has data there.
+    pub const fn is_on_datastore(self) -> bool {
+        match self {
+            JobKind::Verify
+            | JobKind::Scrub
+            | JobKind::Rebuild
+            | JobKind::Collect
+            | JobKind::Replicate
+            | JobKind::Migrate
+            | JobKind::Heal => true,
+            JobKind::Backup | JobKind::Restore | JobKind::Command | JobKind::Drill => false,
+        }
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             JobKind::Backup => "backup",
@@ -52,21 +80,7 @@ impl JobKind {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [
-            JobKind::Backup,
-            JobKind::Restore,
-            JobKind::Verify,
-            JobKind::Scrub,
-            JobKind::Rebuild,
-            JobKind::Collect,
-            JobKind::Replicate,
-            JobKind::Migrate,
-            JobKind::Heal,
-            JobKind::Command,
-            JobKind::Drill,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
+        JobKind::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -226,7 +240,7 @@ pub struct JobFilter {
     pub kind: Option<JobKind>,
     pub task_name: Option<String>,
     pub client: Option<ClientId>,
-    /// Only jobs of these.
+    /// Only jobs of these, and none that a device does on a datastore.
     pub within: Option<Within>,
     /// Only jobs of this event.
     pub event: Option<String>,

@@ -20,7 +20,7 @@ use crate::pools::pool_cell;
 use crate::results::add_result;
 use crate::savesets::put_saveset;
 use crate::sql::{Optional, Session};
-use crate::{CatalogError, Job, JobEnd, JobFilter, JobStart, JobState, NewJob};
+use crate::{CatalogError, Job, JobEnd, JobFilter, JobKind, JobStart, JobState, NewJob};
 
 impl Catalog {
     /// Queues a job and gives it its number.
@@ -230,6 +230,10 @@ impl Catalog {
         }
         if let Some(within) = &filter.within {
             within.add_to(&mut text, &mut values)?;
+            for kind in JobKind::ALL.into_iter().filter(|kind| kind.is_on_datastore()) {
+                text.push_str(" AND kind <> ?");
+                values.push(kind.as_str().to_owned().into());
+            }
         }
         text.push_str(" ORDER BY job DESC");
         if filter.limit > 0 {

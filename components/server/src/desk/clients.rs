@@ -62,6 +62,15 @@ impl Server {
         if request.outbound {
             bound.push_str(", which calls");
         }
+        // Whoever joins under the name of a client that was there has its data brought back to it.
+        if let Some(name) = request.name.clone() {
+            let named = name.clone();
+            let known = house.books.run(move |catalog| catalog.clients()).await?;
+            if known.iter().any(|client| client.name == named) {
+                let verb = "let another host take the place of";
+                self.may_see(who, Right::RestoreToOther, verb, Object::Client(&name)).await?;
+            }
+        }
         self.may_do(who, Right::Administer, "client.join-code", Object::Suite, bound).await?;
         let code = JoinCode::generate(&house.identity.public());
         let hash = *blake3::hash(code.secret()).as_bytes();

@@ -33,7 +33,9 @@ impl Server {
             self.may_see(who, Right::RestoreElsewhere, verb, from).await?;
             self.may_do(who, Right::Restore, "drill.run", from, detail).await?;
         } else {
-            self.may_see(who, Right::RestoreToOther, verb, from).await?;
+            // The other client gets the key of all that this one has in the datastore.
+            let all_of_it = Object::Client(&task.client);
+            self.may_see(who, Right::RestoreToOther, verb, all_of_it).await?;
             let into = Object::Client(to);
             self.may_see(who, Right::RestoreToOther, "run a restore drill on", into).await?;
             self.may_do(who, Right::RestoreToOther, "drill.run", from, detail).await?;

@@ -65,6 +65,10 @@ impl Server {
         let object = Object::Client(&client);
         let name = name_of_paths(&sources);
         let detail = format!("{name}, {}", request.level.as_str());
+        if request.options.has_commands() {
+            let verb = "have commands run at";
+            self.may_see(who, Right::Administer, verb, object).await?;
+        }
         self.may_do(who, Right::Backup, "backup", object, detail).await?;
         let place = PoolPlace {
             datastore: request.datastore,

@@ -9,11 +9,19 @@ use crate::api::{
 };
 use crate::clock::now_unix_ms;
 use crate::people::{Scope, refuse_granted};
-use crate::rights::{Object, Principal, Right};
+use crate::rights::{Grant, Object, Principal, Right};
 use crate::wake::{self, Waking};
 use crate::{Server, ServerError};
 
 const NOTE_BYTES_MAX: usize = 1024;
+
+/// What is brought to another location.
+#[derive(Debug, Clone, Copy)]
+enum Moved<'a> {
+    Client(&'a str),
+    /// With all that stands in it.
+    Location(&'a str),
+}
 
 impl Server {
     /// Adds a location.
@@ -48,6 +56,14 @@ impl Server {
         }
         let within = request.parent.as_deref().map(|parent| format!(" in '{parent}'"));
         let detail = format!("'{}'{}", request.name, within.unwrap_or_default());
+        self.may_see(who, Right::Administer, verb, Object::Suite).await?;
+        self.stands_for_no_gain(
+            who,
+            verb,
+            Moved::Location(&request.name),
+            request.parent.as_deref(),
+        )
+        .await?;
         self.may_do(who, Right::Administer, verb, Object::Suite, detail).await?;
         self.house
             .books
@@ -97,6 +113,37 @@ impl Server {
             .await
     }
 
+    /// Refuses to move hosts to where whoever does it would get rights for them.
+    async fn stands_for_no_gain(
+        &self,
+        who: &Principal,
+        verb: &'static str,
+        moved: Moved<'_>,
+        to: Option<&str>,
+    ) -> Result<(), ServerError> {
+        let Some(to) = to else { return Ok(()) };
+        let all = |catalog: &Catalog| Ok((catalog.locations()?, catalog.client_places()?));
+        let (locations, places) = self.house.books.run(all).await?;
+        let clients = match moved {
+            Moved::Client(name) => vec![name.to_owned()],
+            Moved::Location(name) => places.get(name).cloned().unwrap_or_default(),
+        };
+        let (mut at, mut steps) = (Some(to), 0..=locations.len());
+        while let Some(location) = at
+            && steps.next().is_some()
+        {
+            for client in &clients {
+                let place = Grant::of_location(location);
+                self.gains_nothing(who, verb, &place, Object::Client(client)).await?;
+            }
+            at = locations
+                .iter()
+                .find(|one| one.name == location)
+                .and_then(|one| one.parent.as_deref());
+        }
+        Ok(())
+    }
+
     /// Says where a host stands. Rights on locations follow.
     pub async fn place_client(
         &self,
@@ -106,6 +153,9 @@ impl Server {
         let place = request.location.as_deref().unwrap_or("none");
         let detail = format!("client '{}', location {place}", request.name);
         // Of the whole suite: it moves what others may do.
+        self.may_see(who, Right::Administer, "client.place", Object::Suite).await?;
+        let (moved, to) = (Moved::Client(&request.name), request.location.as_deref());
+        self.stands_for_no_gain(who, "client.place", moved, to).await?;
         self.may_do(who, Right::Administer, "client.place", Object::Suite, detail).await?;
         let client = self
             .house

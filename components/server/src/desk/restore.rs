@@ -42,7 +42,9 @@ impl Server {
             self.may_do(who, Right::Restore, "restore", from, detail).await?;
         } else {
             let verb = "restore to another client data of";
-            self.may_see(who, Right::RestoreToOther, verb, from).await?;
+            // The other client gets the key of all that this one has in the datastore.
+            let all_of_it = Object::Client(&saveset.client_name);
+            self.may_see(who, Right::RestoreToOther, verb, all_of_it).await?;
             let into = Object::Client(&to);
             self.may_see(who, Right::RestoreToOther, "restore other data to", into).await?;
             self.may_do(who, Right::RestoreToOther, "restore.to-other", from, detail).await?;

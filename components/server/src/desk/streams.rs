@@ -44,6 +44,11 @@ impl Server {
             format!("'{}' for task '{}', {}, {days}", request.name, request.task, allows.as_str());
         self.may_see(who, Right::Administer, "make a token for", object).await?;
         external_options(&task)?;
+        // Whoever has it reads what the task saved, wherever they are.
+        if allows.may_read() {
+            let verb = "make a token that reads data of";
+            self.may_see(who, Right::RestoreToOther, verb, object).await?;
+        }
         self.may_do(who, Right::Administer, "token.create", object, detail).await?;
         let (secret, secret_hash) = new_token()?;
         let now = now_unix_ms();

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use simsim_catalog::{Datastore, JobFilter, JobKind, StoreNames, Task, TaskSettings};
+use simsim_catalog::{
+    DEFAULT_POOL, Datastore, JobFilter, JobKind, SavesetFilter, StoreNames, Task, TaskSettings,
+};
 use simsim_model::{TargetKind, escape_path};
 
 use super::commands::check_commands;
@@ -14,13 +16,16 @@ use crate::clock::now_unix_ms;
 use crate::jobs::paths_of;
 use crate::people::{Scope, refuse_granted};
 use crate::recovery::SELF_BACKUP_SOURCE;
-use crate::rights::{Object, Principal, Right};
+use crate::rights::{Grant, Object, Principal, Right};
 use crate::streams::{is_external, refuse_held_key};
 use crate::{Server, ServerError, health};
 
 /// Sources and patterns of one task, so that the order to the client stays one message.
 const ITEMS_MAX: usize = 1000;
 const ITEMS_BYTES_MAX: usize = 256 * 1024;
+
+/// What a change of days or of the pool comes to.
+const KEEPS: &str = "change how long is kept what was saved by";
 
 impl Server {
     /// Adds a task.
@@ -32,6 +37,20 @@ impl Server {
         let _choosing = CHOOSING.lock().await;
         let settings = self.settings_of(&request).await?;
         let object = Object::Client(&request.client);
+        // What an earlier task of this name left goes by the new days.
+        if settings.eol_days != 0 {
+            let filter = SavesetFilter {
+                client_name: Some(request.client.clone()),
+                task_name: Some(request.name.clone()),
+                limit: 1,
+                ..SavesetFilter::default()
+            };
+            let left = self.house.books.run(move |catalog| catalog.savesets(&filter)).await?;
+            if !left.is_empty() {
+                let object = Object::task(&settings);
+                self.may_see(who, Right::Delete, KEEPS, object).await?;
+            }
+        }
         self.may_do(who, Right::Administer, "task.add", object, request.name.clone()).await?;
         let task =
             self.house.books.run(move |catalog| catalog.add_task(&settings, now_unix_ms())).await?;
@@ -50,6 +69,14 @@ impl Server {
         let there = self.house.books.run(move |catalog| catalog.task(&name)).await?.settings;
         self.may_see(who, Right::Administer, "task.change", Object::task(&there)).await?;
         let object = Object::task(&settings);
+        // Savesets of before go by the new days and the new pool too.
+        if (there.eol_days, &there.pool) != (settings.eol_days, &settings.pool) {
+            self.may_see(who, Right::Delete, KEEPS, object).await?;
+        }
+        if there.pool != settings.pool {
+            let pool = settings.pool.as_deref().unwrap_or(DEFAULT_POOL);
+            self.gains_nothing(who, "task.change", &Grant::of_pool(pool), object).await?;
+        }
         self.may_do(who, Right::Administer, "task.change", object, request.name.clone()).await?;
         let task = self.house.books.run(move |catalog| catalog.change_task(&settings)).await?;
         self.task_view(task).await
@@ -92,6 +119,9 @@ impl Server {
         let name = request.name.clone();
         let task = self.house.books.run(move |catalog| catalog.task(&name)).await?;
         let object = Object::task(&task.settings);
+        if task.settings.eol_days != 0 {
+            self.may_see(who, Right::Delete, KEEPS, object).await?;
+        }
         self.may_do(who, Right::Administer, "task.delete", object, request.name.clone()).await?;
         self.house
             .books
@@ -100,6 +130,24 @@ impl Server {
                 catalog.delete_task(&request.name)
             })
             .await
+    }
+
+    /// Refuses to bring something to a place for which whoever does it holds rights that they do not hold for it.
+    pub(super) async fn gains_nothing(
+        &self,
+        who: &Principal,
+        verb: &'static str,
+        place: &Grant,
+        object: Object<'_>,
+    ) -> Result<(), ServerError> {
+        let gained = who.gained_by(place, object);
+        let Some(right) = gained.first() else { return Ok(()) };
+        let refusal = ServerError::Refused(format!(
+            "{verb}: you hold '{}' for what belongs there, and not for {object}: somebody else brings it there",
+            right.as_str()
+        ));
+        self.write_down(who, verb, object.to_string(), false, refusal.to_string()).await?;
+        Err(refusal)
     }
 
     async fn settings_of(&self, request: &TaskRequest) -> Result<TaskSettings, ServerError> {
@@ -250,7 +298,7 @@ impl Server {
         let health = health
             .map(|one| one.health.clone())
             .ok_or_else(|| ServerError::not_found("task", &task.settings.name))?;
-        let name = task.settings.name.clone();
+        let (name, client) = (task.settings.name.clone(), task.client_id);
         let (last, stores): (_, HashMap<_, _>) = self
             .house
             .books
@@ -259,6 +307,7 @@ impl Server {
                 let filter = JobFilter {
                     kind: Some(JobKind::Backup),
                     task_name: Some(name),
+                    client: Some(client),
                     limit: 1,
                     ..JobFilter::default()
                 };

@@ -1,8 +1,6 @@
 //! From an event and one of its subjects to the job that is queued for it.
 
-use simsim_catalog::{
-    Catalog, CatalogError, Client, DatastoreState, JobKind, NewJob, SavesetFilter, Waiting,
-};
+use simsim_catalog::{Catalog, CatalogError, Client, DatastoreState, JobKind, NewJob, Waiting};
 use simsim_format::random_bytes;
 use simsim_model::{Kind, Level};
 use simsim_schedule::{EventKind, Place};
@@ -10,6 +8,7 @@ use simsim_schedule::{EventKind, Place};
 use super::programme::EventDocument;
 use crate::ServerError;
 use crate::api::VerifyDepth;
+use crate::house::newest_of_task;
 use crate::jobs::{
     CollectWish, ReplicateWish, ScrubWish, VerifyWish, Wish, backup_of, command_job, drill_job,
     migration_job, whole_datastore,
@@ -182,9 +181,7 @@ fn verification(
             "a scrub is of a datastore, and there is none '{subject}'"
         )));
     }
-    let filter =
-        SavesetFilter { task_name: Some(subject.to_owned()), limit: 1, ..SavesetFilter::default() };
-    let Some(saveset) = catalog.savesets(&filter)?.into_iter().next() else {
+    let Some(saveset) = newest_of_task(catalog, subject)? else {
         return Err(OrderError::Refused(format!("task '{subject}' has no saveset yet")));
     };
     let datastore = catalog.datastore_with_id(saveset.store)?;
