@@ -256,15 +256,21 @@ fn tell(report: VerifyReport, job: &Arc<Job>, found: &mut Found) {
     found.chunks += report.items;
     found.bytes += report.bytes;
     let unnamed = report.damages.saturating_sub(report.damaged.len() as u64);
-    for damage in report.damaged {
-        let (path, what) = match damage.pack {
-            Some(pack) => (
-                format!("pack {pack}"),
+    // Savesets first: of a job so many problems are kept, and by these the server knows what is damaged.
+    let (savesets, others): (Vec<_>, Vec<_>) =
+        report.damaged.into_iter().partition(|damage| damage.saveset.is_some());
+    for damage in savesets.into_iter().chain(others) {
+        let (path, what) = match (damage.pack, damage.saveset) {
+            (Some(pack), _) => (
+                format!("pack {pack}").into_bytes(),
                 format!("pack {pack} at {}: {}", damage.offset, damage.what),
             ),
-            None => ("manifests".to_owned(), damage.what),
+            (None, Some(saveset)) => {
+                (path_of(saveset), format!("saveset {saveset}: {}", damage.what))
+            }
+            (None, None) => (b"manifests".to_vec(), damage.what),
         };
-        found.damage(job, path.as_bytes(), what);
+        found.damage(job, &path, what);
     }
     found.unnamed += unnamed;
     let named = report.misread.len() as u64;
@@ -304,6 +310,7 @@ fn names(
     found.segments += report.segments;
     found.chunks += report.chunks;
     found.bytes += report.bytes;
+    lease.datastore.distrust_content(manifest.domain, &report.content_wrong)?;
     for what in report.damaged {
         let what = format!("saveset {}: {what}", manifest.saveset);
         found.damage(job, &path_of(manifest.saveset), what);

@@ -92,6 +92,7 @@ fn one(
                     checked.segments += report.segments;
                     checked.chunks += report.chunks;
                     checked.bytes += report.bytes;
+                    lease.datastore.distrust_content(domain, &report.content_wrong)?;
                     report.damaged.into_iter().next()
                 }
                 Err(error) if error.kind() == Kind::Corrupt => Some(error.to_string()),

@@ -179,6 +179,9 @@ impl Grant {
     }
 }
 
+/// Root on the Server's own host.
+pub(crate) const LOCAL_ROOT: &str = "local:root";
+
 /// Who asks. Made by the front-end that proved it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
@@ -205,7 +208,7 @@ impl Principal {
     /// Root on the Server's own host, over a local socket: holds every right. All it does that
     /// changes something is in the audit log.
     pub fn local_root() -> Self {
-        Self::with_grants("local:root", Right::ALL.map(Grant::of).to_vec())
+        Self::with_grants(LOCAL_ROOT, Right::ALL.map(Grant::of).to_vec())
     }
 
     /// Somebody with exactly these grants.

@@ -3,10 +3,11 @@
 
 use rusqlite::params;
 
-use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::Cells;
-use crate::users::account_of;
+use crate::sql::Session;
+use crate::users::{account_of, logged_in, user_by_name};
+use crate::{CatalogError, User, identity_providers};
 
 /// A use is written down at most this often.
 const USED_INTERVAL_MS: i64 = 60_000;
@@ -26,6 +27,37 @@ const COLUMNS: &str = "users.name AS user_name, address,
     console_sessions.created_unix_ms AS created_unix_ms, used_unix_ms
     FROM console_sessions JOIN users ON users.account = console_sessions.account";
 
+/// By what somebody proves to be this user, and whether anybody may.
+fn is_as_seen(now: &User, seen: &User) -> bool {
+    !now.disabled
+        && now.created_unix_ms == seen.created_unix_ms
+        && now.password_hash == seen.password_hash
+        && now.totp_sealed == seen.totp_sealed
+        && (&now.provider, &now.subject) == (&seen.provider, &seen.subject)
+}
+
+fn add(
+    transaction: &Session<'_>,
+    secret_hash: &[u8; 32],
+    new: &ConsoleSession,
+    most: u32,
+) -> Result<(), CatalogError> {
+    let account = account_of(transaction, &new.user)?;
+    transaction.execute(
+        "DELETE FROM console_sessions WHERE account = ?1 AND secret_hash NOT IN
+             (SELECT secret_hash FROM console_sessions WHERE account = ?1
+              ORDER BY used_unix_ms DESC, secret_hash LIMIT ?2)",
+        params![account, most.saturating_sub(1)],
+    )?;
+    transaction.execute(
+        "INSERT INTO console_sessions (secret_hash, account, address, created_unix_ms,
+             used_unix_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![secret_hash, account, new.address, new.created_unix_ms, new.used_unix_ms],
+    )?;
+    Ok(())
+}
+
 impl Catalog {
     /// Keeps a new session of a user, where the user has less than `most`; else the one that was
     /// used longest ago makes way. Errors: `NotFound` without such a user.
@@ -35,21 +67,36 @@ impl Catalog {
         new: &ConsoleSession,
         most: u32,
     ) -> Result<(), CatalogError> {
-        self.write("keep a session", |transaction| {
-            let account = account_of(transaction, &new.user)?;
-            transaction.execute(
-                "DELETE FROM console_sessions WHERE account = ?1 AND secret_hash NOT IN
-                     (SELECT secret_hash FROM console_sessions WHERE account = ?1
-                      ORDER BY used_unix_ms DESC, secret_hash LIMIT ?2)",
-                params![account, most.saturating_sub(1)],
-            )?;
-            transaction.execute(
-                "INSERT INTO console_sessions (secret_hash, account, address, created_unix_ms,
-                     used_unix_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![secret_hash, account, new.address, new.created_unix_ms, new.used_unix_ms],
-            )?;
-            Ok(())
+        self.write("keep a session", |transaction| add(transaction, secret_hash, new, most))
+    }
+
+    /// Notes a good log-in, with the time step of its one-time password where there was one, and keeps its session.
+    /// `seen`: the user, as whoever proved to be it was looked at. Answers false, and does nothing, where that step was
+    /// taken before, and where the user has another password or second proof by now, is disabled or another one of that
+    /// name, or the identity provider is off: a log-in that was under way does not outlive what shuts it out. Errors:
+    /// `NotFound`.
+    pub fn begin_console_session(
+        &self,
+        seen: &User,
+        totp_step: Option<i64>,
+        secret_hash: &[u8; 32],
+        new: &ConsoleSession,
+        most: u32,
+    ) -> Result<bool, CatalogError> {
+        self.write("begin a session", |transaction| {
+            if !is_as_seen(&user_by_name(transaction, &seen.name)?, seen) {
+                return Ok(false);
+            }
+            if let Some(provider) = &seen.provider
+                && !identity_providers::there(transaction, provider)?.enabled
+            {
+                return Ok(false);
+            }
+            let good = logged_in(transaction, &seen.name, totp_step, new.created_unix_ms)?;
+            if good {
+                add(transaction, secret_hash, new, most)?;
+            }
+            Ok(good)
         })
     }
 

@@ -55,6 +55,8 @@ pub struct ProviderChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewIdentity {
     pub provider: String,
+    /// The provider's document, by which the grants were found.
+    pub document: String,
     pub subject: String,
     /// The user's name here, where the subject is not known yet.
     pub name: String,
@@ -169,7 +171,8 @@ impl Catalog {
 
     /// Writes down what a provider said of somebody who signs in: the user's groups and grants, and at the first time
     /// the subject. `create`: a user that is not there is made. Errors: `NotFound` for a user who is not there;
-    /// exists for a name that is somebody else's.
+    /// exists for a name that is somebody else's;
+    /// `Invalid` where the provider is off, or was changed since it was asked.
     pub fn identity_signs_in(
         &self,
         new: &NewIdentity,
@@ -177,6 +180,13 @@ impl Catalog {
         now_unix_ms: i64,
     ) -> Result<User, CatalogError> {
         self.write("note who a provider vouches for", |transaction| {
+            let provider = there(transaction, &new.provider)?;
+            if !provider.enabled || provider.document != new.document {
+                return Err(CatalogError::invalid(format!(
+                    "identity provider '{}' was changed meanwhile",
+                    new.provider
+                )));
+            }
             let users = users_of(transaction, &new.provider)?;
             let known = users.iter().find(|user| user.subject.as_ref() == Some(&new.subject));
             let name = match known {
@@ -259,7 +269,7 @@ fn by_name(catalog: &Session<'_>, name: &str) -> Result<Option<IdentityProvider>
     rows.next()?.map(|row| from_row(&Cells::new("identity_providers", row))).transpose()
 }
 
-fn there(catalog: &Session<'_>, name: &str) -> Result<IdentityProvider, CatalogError> {
+pub(crate) fn there(catalog: &Session<'_>, name: &str) -> Result<IdentityProvider, CatalogError> {
     by_name(catalog, name)?.ok_or_else(|| CatalogError::not_found("identity provider", name))
 }
 

@@ -356,9 +356,9 @@ impl Checks {
         let mut ask = catalog.prepare_cached(
             "SELECT results.job AS job, jobs.store AS store, jobs.saveset AS saveset,
                  results.outcome AS outcome, results.started_unix_ms AS started_unix_ms,
-                 results.checked AS checked
+                 results.checked AS checked, results.kind AS kind, jobs.request AS request
              FROM results JOIN jobs ON jobs.job = results.job
-             WHERE results.kind = 'verify' AND results.started_unix_ms IS NOT NULL
+             WHERE results.kind IN ('verify', 'scrub', 'heal') AND results.started_unix_ms IS NOT NULL
                  AND results.checked IS NOT NULL
              ORDER BY results.job",
         )?;
@@ -369,7 +369,14 @@ impl Checks {
             let cells = Cells::new("results", row);
             let checked: Checked = cells.json("checked")?;
             let outcome = cells.word("outcome", Outcome::parse)?;
-            let store = cells.id("store")?;
+            let kind: String = cells.get("kind")?;
+            let store = match kind.as_str() {
+                "heal" => match healed_store(&cells.get::<String>("request")?) {
+                    Some(store) => store,
+                    None => continue,
+                },
+                _ => cells.id("store")?,
+            };
             let at = cells.get("started_unix_ms")?;
             let job = cells.count("job")?;
             // One that was cancelled or failed says nothing.
@@ -382,7 +389,10 @@ impl Checks {
                     checks.single.insert((saveset, store), Found { at, sound, job });
                 }
                 None => {
-                    checks.whole.insert(store, Found { at, sound, job });
+                    // A scrub looked at a part only.
+                    if kind != "scrub" {
+                        checks.whole.insert(store, Found { at, sound, job });
+                    }
                     if !sound {
                         unclear.push((job, store, at));
                     }
@@ -456,6 +466,15 @@ impl Checks {
             None => (LastCheck::NotYet, None),
         }
     }
+}
+
+/// The datastore that a heal checked at its end: its job belongs to the one that is dialled.
+fn healed_store(request: &str) -> Option<StoreId> {
+    #[derive(serde::Deserialize)]
+    struct Heal {
+        damaged: StoreId,
+    }
+    serde_json::from_str::<Heal>(request).ok().map(|heal| heal.damaged)
 }
 
 /// Savesets that a check of a whole datastore named as damaged.

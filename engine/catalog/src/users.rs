@@ -102,8 +102,20 @@ impl Catalog {
         name: &str,
         password_hash: &str,
         by: &str,
+        now_unix_ms: i64,
     ) -> Result<User, CatalogError> {
         self.write("change a password", |transaction| {
+            let own = format!("user:{name}");
+            let before = user_by_name(transaction, name).ok().and_then(|user| user.password_by);
+            if by == own && before.is_some_and(|before| before != own) {
+                transaction.execute(
+                    "UPDATE api_tokens SET revoked_unix_ms = ?3
+                     WHERE account IN (SELECT account FROM users WHERE name = ?1)
+                         AND revoked_unix_ms IS NULL
+                         AND (created_by = ?2 OR created_by LIKE ?2 || '/%')",
+                    params![name, own, now_unix_ms],
+                )?;
+            }
             transaction.execute(
                 "UPDATE users SET password_hash = ?2, failed_attempts = 0,
                      locked_until_unix_ms = NULL, password_by = ?3 WHERE name = ?1",
@@ -142,34 +154,32 @@ impl Catalog {
         })
     }
 
-    /// Notes a good log-in, with the time step of its one-time password where there was one. Answers
-    /// false where that step was taken before: then nothing is noted.
-    pub fn logged_in(
-        &self,
-        name: &str,
-        totp_step: Option<i64>,
-        now_unix_ms: i64,
-    ) -> Result<bool, CatalogError> {
-        self.write("note a log-in", |transaction| {
-            let user = user_by_name(transaction, name)?;
-            let step = match totp_step {
-                Some(step) if step <= user.totp_step => return Ok(false),
-                Some(step) => step,
-                None => user.totp_step,
-            };
-            transaction.execute(
-                "UPDATE users SET failed_attempts = 0, locked_until_unix_ms = NULL,
-                     totp_step = ?2, seen_unix_ms = ?3 WHERE name = ?1",
-                params![name, step, now_unix_ms],
-            )?;
-            Ok(true)
-        })
-    }
-
     /// Removes a user, with the user's tokens and sessions. Errors: `NotFound`.
     pub fn delete_user(&self, name: &str) -> Result<User, CatalogError> {
         self.write("remove a user", |transaction| remove(transaction, name))
     }
+}
+
+/// Notes a good log-in, with the time step of its one-time password where there was one. Answers false where that step
+/// was taken before: then nothing is noted.
+pub(crate) fn logged_in(
+    transaction: &Session<'_>,
+    name: &str,
+    totp_step: Option<i64>,
+    now_unix_ms: i64,
+) -> Result<bool, CatalogError> {
+    let user = user_by_name(transaction, name)?;
+    let step = match totp_step {
+        Some(step) if step <= user.totp_step => return Ok(false),
+        Some(step) => step,
+        None => user.totp_step,
+    };
+    transaction.execute(
+        "UPDATE users SET failed_attempts = 0, locked_until_unix_ms = NULL,
+             totp_step = ?2, seen_unix_ms = ?3 WHERE name = ?1",
+        params![name, step, now_unix_ms],
+    )?;
+    Ok(true)
 }
 
 pub(crate) fn all_users(catalog: &Session<'_>) -> Result<Vec<User>, CatalogError> {

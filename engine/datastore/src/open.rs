@@ -347,7 +347,7 @@ impl Datastore {
 
     /// What is lost when a segment cannot be read at `place`: its offset; with a footer that cannot
     /// be read either, all of the pack. Nothing where the footer names no such segment.
-    fn named(&self, place: SegmentPlace) -> Result<Option<u64>, DatastoreError> {
+    pub(crate) fn named(&self, place: SegmentPlace) -> Result<Option<u64>, DatastoreError> {
         let inner = &self.inner;
         let Some(bytes) = inner.index.pack_bytes(place.pack) else { return Ok(None) };
         let (storage, store) = (&*inner.storage, inner.root.store);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use simsim_format::{PackSegment, SegmentKind, SegmentView};
-use simsim_model::{Name, SegmentPlace};
+use simsim_model::{DomainId, Name, SavesetId, SegmentPlace};
 
 use crate::index::{CONTENT_WRONG, IndexSegment, WHOLE_PACK};
 use crate::manifests::manifest_key;
@@ -34,6 +34,8 @@ pub struct VerifyProgress {
 pub struct Damage {
     /// The pack, or `None` for a manifest.
     pub pack: Option<Name>,
+    /// The saveset that stands on what is damaged.
+    pub saveset: Option<SavesetId>,
     pub offset: u64,
     pub what: String,
 }
@@ -70,8 +72,14 @@ impl VerifyReport {
     fn damage(&mut self, pack: Option<Name>, offset: u64, what: impl Into<String>) {
         self.damages += 1;
         if self.damaged.len() < DAMAGES_KEPT_MAX {
-            self.damaged.push(Damage { pack, offset, what: what.into() });
+            self.damaged.push(Damage { pack, saveset: None, offset, what: what.into() });
         }
+    }
+
+    /// Kept however many other things are damaged.
+    fn damaged_saveset(&mut self, saveset: SavesetId, what: String) {
+        self.damages += 1;
+        self.damaged.push(Damage { pack: None, saveset: Some(saveset), offset: 0, what });
     }
 }
 
@@ -512,6 +520,28 @@ impl Datastore {
         }
     }
 
+    /// Takes segments out of dedup that read as they were written and are not what their names say, as somebody with the
+    /// key has found. No later read makes that good; what refers to them is for [`Self::distrust_dependents`]. Places
+    /// that no pack's footer names, and those of another domain, are left alone.
+    pub fn distrust_content(
+        &self,
+        domain: DomainId,
+        places: &[SegmentPlace],
+    ) -> Result<(), DatastoreError> {
+        let mut changed = false;
+        for place in places {
+            if self.named(*place)? != Some(place.offset)
+                || self.read_segment(domain, *place).is_err()
+            {
+                continue;
+            }
+            let index = &self.inner.index;
+            changed |= index.distrust(place.pack, place.offset);
+            changed |= index.distrust(place.pack, place.offset | CONTENT_WRONG);
+        }
+        if changed { quarantine::write(&self.inner) } else { Ok(()) }
+    }
+
     fn verify_manifests(&self, report: &mut VerifyReport) -> Result<(), DatastoreError> {
         let (savesets, damaged) = {
             let known = self.inner.savesets.lock();
@@ -527,11 +557,8 @@ impl Datastore {
             match self.manifest(saveset) {
                 Ok(manifest) => {
                     if !self.has(manifest.domain, &[manifest.root])?.contains(&true) {
-                        report.damage(
-                            None,
-                            0,
-                            format!("{key}: its root or something below it is missing or damaged"),
-                        );
+                        let what = "its root or something below it is missing or damaged";
+                        report.damaged_saveset(saveset, format!("{key}: {what}"));
                     }
                 }
                 Err(DatastoreError::NoSaveset { .. })
@@ -539,7 +566,7 @@ impl Datastore {
                 {
                     report.manifests -= 1;
                 }
-                Err(error) => report.damage(None, 0, format!("{key}: {error}")),
+                Err(error) => report.damaged_saveset(saveset, format!("{key}: {error}")),
             }
         }
         Ok(())

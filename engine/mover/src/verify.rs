@@ -23,6 +23,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// One sentence for each thing that is missing or damaged.
     pub damaged: Vec<String>,
+    /// Segments that read as they were written, and are not what their names say.
+    pub content_wrong: Vec<SegmentPlace>,
 }
 
 /// Verifies a saveset. `seen` holds what was verified for other savesets of the domain, so that a
@@ -63,6 +65,7 @@ pub fn verify(
             Err(error @ MoverError::Session(_)) => return Err(error),
             Err(error) => {
                 report.damaged.push(format!("node {name}: {error}"));
+                report.content_wrong.extend(wrong_segment(&session, &key, &tree, &name)?);
                 continue;
             }
         };
@@ -81,6 +84,22 @@ pub fn verify(
 pub struct Verified {
     nodes: HashSet<Name>,
     segments: HashSet<SegmentPlace>,
+}
+
+/// The segment of a node, if it can be read and is not what its names say.
+fn wrong_segment(
+    session: &Arc<dyn RestoreSession>,
+    key: &DomainKey,
+    tree: &Tree,
+    node: &Name,
+) -> Result<Option<SegmentPlace>, MoverError> {
+    let Some(place) = tree.nodes.locate(std::slice::from_ref(node))?.pop().flatten() else {
+        return Ok(None);
+    };
+    let Some(bytes) = session.get(&[place])?.pop().flatten() else { return Ok(None) };
+    let Ok(view) = SegmentView::parse(bytes) else { return Ok(None) };
+    let mut opener = Opener::new(key.clone());
+    Ok(check_segment(&mut opener, &view).is_err().then_some(place))
 }
 
 fn locate(
@@ -133,7 +152,7 @@ fn read_segments(
                             let checked = answer
                                 .pop()
                                 .flatten()
-                                .ok_or_else(|| "cannot be read".to_owned())
+                                .ok_or(Wrong::Bytes("cannot be read".to_owned()))
                                 .and_then(|bytes| check_chunks(&mut opener, bytes));
                             let mut report = report.lock();
                             match checked {
@@ -143,10 +162,13 @@ fn read_segments(
                                     report.bytes += bytes;
                                     progress.add(|p| &p.bytes_done, bytes);
                                 }
-                                Err(what) => report.damaged.push(format!(
-                                    "segment at {} of pack {}: {what}",
-                                    place.offset, place.pack
-                                )),
+                                Err(what) => {
+                                    let at = format!("{} of pack {}", place.offset, place.pack);
+                                    report.damaged.push(format!("segment at {at}: {what}"));
+                                    if what.is_content() {
+                                        report.content_wrong.push(place);
+                                    }
+                                }
                             }
                         }
                         Err(error) => {
@@ -164,12 +186,34 @@ fn read_segments(
     }
 }
 
-fn check_chunks(opener: &mut Opener, bytes: bytes::Bytes) -> Result<(u64, u64), String> {
-    let view = SegmentView::parse(bytes).map_err(|error| error.to_string())?;
-    if view.kind != SegmentKind::Data {
-        return Err("it holds no chunks".to_owned());
+/// What is wrong with a segment.
+enum Wrong {
+    /// It is not there, or not as it was written.
+    Bytes(String),
+    /// It is, and is not what its names say.
+    Content(String),
+}
+
+impl Wrong {
+    fn is_content(&self) -> bool {
+        matches!(self, Wrong::Content(_))
     }
-    let bytes = check_segment(opener, &view)?;
+}
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Wrong::Bytes(what) | Wrong::Content(what) => f.write_str(what),
+        }
+    }
+}
+
+fn check_chunks(opener: &mut Opener, bytes: bytes::Bytes) -> Result<(u64, u64), Wrong> {
+    let view = SegmentView::parse(bytes).map_err(|error| Wrong::Bytes(error.to_string()))?;
+    if view.kind != SegmentKind::Data {
+        return Err(Wrong::Content("it holds no chunks".to_owned()));
+    }
+    let bytes = check_segment(opener, &view).map_err(Wrong::Content)?;
     Ok((view.items.len() as u64, bytes))
 }
 

@@ -93,6 +93,13 @@ pub enum Why {
         number: u32,
         bucket: String,
     },
+    /// It is known to be damaged and takes no place of a good one; were it whole, this rule would have it. A copy or the
+    /// next backup may heal it.
+    WhenWhole {
+        rule: Rule,
+        number: u32,
+        bucket: String,
+    },
     /// The policy of its pool lets nothing expire.
     Forever,
     /// Its pool has no policy.

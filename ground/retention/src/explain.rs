@@ -59,6 +59,11 @@ fn sentence(why: &Why, zone: &Zone) -> String {
         Why::Rule { rule, number, bucket } => {
             format!("The rule '{} {number}' keeps it: it is the newest of {bucket}.", rule.as_str())
         }
+        Why::WhenWhole { rule, number, .. } => format!(
+            "It is damaged and takes no place of a good one, but the rule '{} {number}' would keep it if it were \
+             whole, and it may be healed.",
+            rule.as_str()
+        ),
         Why::Forever => "The policy of its pool keeps everything forever.".to_owned(),
         Why::NoPolicy => "Its pool has no policy, so nothing says that it may go.".to_owned(),
         Why::NothingNewer => {

@@ -29,6 +29,8 @@ struct Backup {
     sequence: u64,
     stamped: Timestamp,
     counts: bool,
+    /// It would count if it were whole.
+    damaged: bool,
     /// Places of its savesets.
     savesets: Vec<usize>,
 }
@@ -46,11 +48,14 @@ pub(crate) fn keep(
             sequence: saveset.sequence,
             stamped: saveset.stamped,
             counts: false,
+            damaged: false,
             savesets: Vec::new(),
         });
         backup.sequence = backup.sequence.min(saveset.sequence);
         backup.stamped = backup.stamped.min(saveset.stamped);
         backup.counts |= counts(saveset, policy.counting());
+        backup.damaged |= saveset.check == Check::Damaged
+            && counts(&Saveset { check: Check::Whole, ..saveset.clone() }, policy.counting());
         backup.savesets.push(at);
     }
     let mut kept =
@@ -68,6 +73,7 @@ pub(crate) fn keep(
         }
         for rule in Rule::ALL {
             walk(rule, policy, &zone, &backups, &mut kept.why);
+            walk_when_whole(rule, policy, &zone, &backups, &mut kept.why);
         }
     }
     Ok(kept)
@@ -91,18 +97,51 @@ fn walk(
     why: &mut [Vec<Why>],
 ) {
     let number = policy.keeps(rule);
+    for (backup, bucket) in chosen(rule, policy, zone, backups, &|backup| backup.counts) {
+        for at in &backup.savesets {
+            why[*at].push(Why::Rule { rule, number, bucket: bucket.clone() });
+        }
+    }
+}
+
+/// What is damaged takes no place of a good one, and goes no earlier for it: it may be healed.
+fn walk_when_whole(
+    rule: Rule,
+    policy: &Policy,
+    zone: &Zone,
+    backups: &[(SavesetId, Backup)],
+    why: &mut [Vec<Why>],
+) {
+    let number = policy.keeps(rule);
+    let would_count = |backup: &Backup| backup.counts || backup.damaged;
+    for (backup, bucket) in chosen(rule, policy, zone, backups, &would_count) {
+        for at in backup.savesets.iter().filter(|_| !backup.counts) {
+            why[*at].push(Why::WhenWhole { rule, number, bucket: bucket.clone() });
+        }
+    }
+}
+
+/// The backups that a rule has, of those that count, each with its bucket.
+fn chosen<'b>(
+    rule: Rule,
+    policy: &Policy,
+    zone: &Zone,
+    backups: &'b [(SavesetId, Backup)],
+    counts: &dyn Fn(&Backup) -> bool,
+) -> Vec<(&'b Backup, String)> {
+    let number = policy.keeps(rule) as usize;
     let mut seen: BTreeSet<(i64, i64)> = BTreeSet::new();
-    for (place, (_, backup)) in backups.iter().filter(|(_, backup)| backup.counts).enumerate() {
-        if seen.len() >= number as usize {
-            return;
+    let mut chosen = Vec::new();
+    for (place, (_, backup)) in backups.iter().filter(|(_, backup)| counts(backup)).enumerate() {
+        if seen.len() >= number {
+            break;
         }
         let (key, bucket) = bucket(rule, zone, backup.stamped, place);
         if seen.insert(key) {
-            for at in &backup.savesets {
-                why[*at].push(Why::Rule { rule, number, bucket: bucket.clone() });
-            }
+            chosen.push((backup, bucket));
         }
     }
+    chosen
 }
 
 /// The bucket of a stamp: a key of its own, and its name for people.

@@ -344,6 +344,7 @@ fn is_shorter(before: &Verdict, after: &Verdict) -> bool {
         Why::LegalHold { .. }
         | Why::Lock { .. }
         | Why::Rule { .. }
+        | Why::WhenWhole { .. }
         | Why::NewestOfTask
         | Why::ClockInDoubt => false,
     })

@@ -22,7 +22,10 @@ impl Server {
         let user = self.proved(who, "me.password", old, "").await?;
         let hash = passwords::hash(new).await?;
         let (name, by) = (user.name.clone(), name_of_user(&user.name));
-        self.house.books.run(move |catalog| catalog.set_password(&name, &hash, &by)).await?;
+        self.house
+            .books
+            .run(move |catalog| catalog.set_password(&name, &hash, &by, now_unix_ms()))
+            .await?;
         Ok(())
     }
 

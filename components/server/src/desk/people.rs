@@ -11,10 +11,11 @@ use crate::api::{
 use crate::clock::now_unix_ms;
 use crate::people::second_person::{self, PeopleChange};
 use crate::people::{
-    Granted, Role, check_scopes, in_words, is_user_name, new_secret, one_time, passwords, unfold,
+    Granted, Role, check_scopes, in_words, is_user_name, name_of_user, new_secret, one_time,
+    passwords, unfold,
 };
 use crate::retention::{self, Act, Came};
-use crate::rights::{Grant, Object, Principal, Right, person_of};
+use crate::rights::{Grant, LOCAL_ROOT, Object, Principal, Right, person_of};
 use crate::{Server, ServerError};
 
 /// Ten years.
@@ -156,6 +157,9 @@ impl Server {
                 "how a user signs in stays: remove the user, and add one with the same name",
             ));
         }
+        if request.password.is_some() {
+            self.knows_not_who_approves(who, "user.change", &request.name).await?;
+        }
         if request.password.is_some() || granted_of(&there.grants)? != request.grants {
             self.is_of_the_suite(
                 &request.name,
@@ -171,7 +175,10 @@ impl Server {
         if let Some(password) = request.password {
             let hash = passwords::hash(Zeroizing::new(password)).await?;
             let (name, by) = (request.name.clone(), setter(who));
-            self.house.books.run(move |catalog| catalog.set_password(&name, &hash, &by)).await?;
+            self.house
+                .books
+                .run(move |catalog| catalog.set_password(&name, &hash, &by, now_unix_ms()))
+                .await?;
         }
         let change = PeopleChange {
             user: Some(request.name.clone()),
@@ -193,12 +200,16 @@ impl Server {
         let password = Zeroizing::new(request.password);
         passwords::check_new(&password)?;
         self.grants_of_user(who, "user.password", &request.name).await?;
+        self.knows_not_who_approves(who, "user.password", &request.name).await?;
         self.is_of_the_suite(&request.name, "has no password here").await?;
         let detail = format!("'{}'", request.name);
         self.may_do(who, Right::People, "user.password", Object::Suite, detail).await?;
         let hash = passwords::hash(password).await?;
         let (name, by) = (request.name.clone(), setter(who));
-        self.house.books.run(move |catalog| catalog.set_password(&name, &hash, &by)).await?;
+        self.house
+            .books
+            .run(move |catalog| catalog.set_password(&name, &hash, &by, now_unix_ms()))
+            .await?;
         self.user_view(&request.name).await
     }
 
@@ -210,6 +221,7 @@ impl Server {
         request: OneTimeRequest,
     ) -> Result<OneTimeReply, ServerError> {
         self.grants_of_user(who, "user.one-time", &request.name).await?;
+        self.knows_not_who_approves(who, "user.one-time", &request.name).await?;
         self.is_of_the_suite(&request.name, "a second proof is asked for there").await?;
         let detail = format!("'{}': {}", request.name, if request.on { "new" } else { "none" });
         self.may_do(who, Right::People, "user.one-time", Object::Suite, detail).await?;
@@ -285,6 +297,7 @@ impl Server {
         if let Some(user) = &request.user {
             // It may not do more than the user, so nobody gets more by it; but who makes it has it.
             self.grants_of_user(who, "api-token.create", user).await?;
+            self.knows_not_who_approves(who, "api-token.create", user).await?;
         }
         let label = format!("API token '{}'", request.name);
         self.may_give(who, "api-token.create", &grants, &label, &request.grants).await?;
@@ -339,6 +352,11 @@ impl Server {
         request: ApiTokenNameRequest,
     ) -> Result<ApiTokenView, ServerError> {
         let detail = format!("'{}'", request.name);
+        self.may_see(who, Right::People, "api-token.revoke", Object::Suite).await?;
+        let of = |change: &PeopleChange| change.token.as_ref() == Some(&request.name);
+        let waiting = self.waiting_grants(of).await?;
+        let otherwise = "what waits for a second person would give it rights that you do not have";
+        self.reaches(who, "api-token.revoke", &waiting, otherwise).await?;
         self.may_do(who, Right::People, "api-token.revoke", Object::Suite, detail).await?;
         let revoked = move |catalog: &simsim_catalog::Catalog| {
             catalog.revoke_api_token(&request.name, now_unix_ms())
@@ -359,7 +377,59 @@ impl Server {
         let grants = self.unfolded_as_kept(&user.grants).await?;
         self.reaches(who, verb, &grants, &format!("user '{name}' has rights that you do not have"))
             .await?;
+        // Whoever could take the account now would have what comes.
+        let of = |change: &PeopleChange| change.user.as_deref() == Some(name);
+        let waiting = self.waiting_grants(of).await?;
+        let otherwise =
+            format!("what waits for a second person gives '{name}' rights that you do not have");
+        self.reaches(who, verb, &waiting, &otherwise).await?;
         Ok(grants)
+    }
+
+    /// What open approvals give to whom they are about.
+    async fn waiting_grants(
+        &self,
+        is_its: impl Fn(&PeopleChange) -> bool,
+    ) -> Result<Vec<Grant>, ServerError> {
+        let all = |catalog: &Catalog| Ok((catalog.approvals(true)?, catalog.places()?));
+        let (approvals, places) = self.house.books.run(all).await?;
+        let now = now_unix_ms();
+        let mut waiting = Vec::new();
+        for approval in approvals.iter().filter(|one| one.expires_unix_ms > now) {
+            if let Ok(Act::People(change)) = retention::read_act(approval)
+                && is_its(&change)
+            {
+                waiting.extend(unfold(&change.grants, &places)?);
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Refuses to come to know by what somebody who may approve proves who that is: one person could be two then. Root on
+    /// the server's own host may, and could do anything there.
+    async fn knows_not_who_approves(
+        &self,
+        who: &Principal,
+        verb: &'static str,
+        name: &str,
+    ) -> Result<(), ServerError> {
+        if who.name() == LOCAL_ROOT || person_of(who.name()) == Some(&*name_of_user(name)) {
+            return Ok(());
+        }
+        let user = name.to_owned();
+        let user = self.house.books.run(move |catalog| catalog.user(&user)).await?;
+        let mut grants = self.unfolded_as_kept(&user.grants).await?;
+        let of = |change: &PeopleChange| change.user.as_deref() == Some(name);
+        grants.extend(self.waiting_grants(of).await?);
+        if !second_person::may_approve(&grants) {
+            return Ok(());
+        }
+        let refusal = ServerError::Refused(format!(
+            "{verb}: user '{name}' may approve what others ask for, so nobody else knows by what '{name}' signs in: \
+             '{name}' changes it alone, or root does on the server's own host"
+        ));
+        self.write_down(who, verb, Object::Suite.to_string(), false, refusal.to_string()).await?;
+        Err(refusal)
     }
 
     /// Checks that somebody may give this, and writes it down.

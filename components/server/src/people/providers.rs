@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::credentials::{grants_of, name_of_user};
 use super::roles::{Granted, Scope, in_words, names, unfold};
-use super::second_person::{self, WeighedChange, others};
+use super::second_person::{self, Second, WeighedChange, others};
 use crate::ServerError;
 use crate::api::{GroupGrants, IdentityProviderRequest};
 use crate::clock::now_unix_ms;
@@ -46,7 +46,7 @@ impl ProviderAct {
         &self,
         books: &LifeBooks,
         asked_by: &str,
-        second: Option<&str>,
+        second: Option<&Second<'_>>,
     ) -> Result<WeighedChange, ServerError> {
         let after = &self.provider;
         let there = books.providers.iter().find(|one| one.name == after.name);
@@ -103,7 +103,7 @@ pub(crate) fn other_issuer() -> ServerError {
 }
 
 /// The person behind a principal; behind a token of nobody whoever made it.
-fn person(books: &LifeBooks, name: &str) -> String {
+pub(super) fn person(books: &LifeBooks, name: &str) -> String {
     if let Some(person) = person_of(name) {
         return person.to_owned();
     }
@@ -397,7 +397,8 @@ mod tests {
         second: Option<&str>,
     ) -> (bool, ProviderChange) {
         let act = ProviderAct { verb: String::new(), provider: after };
-        let weighed = act.weigh(&books(before, None), "user:anna", second).unwrap();
+        let second = second.map(|by| Second { by, asked_unix_ms: 1 });
+        let weighed = act.weigh(&books(before, None), "user:anna", second.as_ref()).unwrap();
         let LifeChange::Provider(change) = weighed.change else { panic!("another change") };
         (!weighed.needs.is_empty(), change)
     }

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use simsim_catalog::{LifeBooks, LifeChange};
 
 use super::credentials::{grants_of, name_of_user};
+use super::providers::person;
 use super::roles::{Granted, in_words, unfold};
 use crate::ServerError;
-use crate::rights::{Grant, Object, Principal, Right, person_of};
+use crate::rights::{Grant, Object, Principal, Right, common, person_of};
 
 /// Rights with which somebody can give others rights, or take data away from those whose it is.
 const WEIGHTY: [Right; 6] = [
@@ -40,6 +41,12 @@ pub(crate) struct PeopleChange {
     pub removed: bool,
 }
 
+/// Who approves something, and since when it waits for that.
+pub(crate) struct Second<'a> {
+    pub by: &'a str,
+    pub asked_unix_ms: i64,
+}
+
 /// A change that was weighed.
 pub(crate) struct WeighedChange {
     pub change: LifeChange,
@@ -65,12 +72,29 @@ impl PeopleChange {
         }
     }
 
+    /// Refuses what was asked for another one of that name.
+    fn is_of_then(
+        &self,
+        created_unix_ms: i64,
+        second: Option<&Second<'_>>,
+    ) -> Result<(), ServerError> {
+        match second {
+            Some(second) if created_unix_ms > second.asked_unix_ms => {
+                Err(ServerError::Refused(format!(
+                    "{} was made after this was asked for, and is another one: ask again",
+                    self.holder()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What it would do, and whether one person is enough. `second`: who approves it, if it was asked for.
     pub(crate) fn weigh(
         &self,
         books: &LifeBooks,
         asked_by: &str,
-        second: Option<&str>,
+        second: Option<&Second<'_>>,
     ) -> Result<WeighedChange, ServerError> {
         let grants = serde_json::to_string(&self.grants)
             .map_err(|error| ServerError::Lost(error.to_string()))?;
@@ -78,6 +102,7 @@ impl PeopleChange {
             (Some(name), _) => {
                 let user = books.users.iter().find(|user| user.name == *name);
                 let user = user.ok_or_else(|| ServerError::not_found("user", name))?;
+                self.is_of_then(user.created_unix_ms, second)?;
                 let change = match self.removed {
                     true => LifeChange::RemoveUser(name.clone()),
                     false => {
@@ -97,6 +122,10 @@ impl PeopleChange {
                 let name = token.clone().unwrap_or_default();
                 let token = books.api_tokens.iter().find(|token| token.name == name);
                 let token = token.ok_or_else(|| ServerError::not_found("API token", &name))?;
+                self.is_of_then(token.created_unix_ms, second)?;
+                if token.revoked_unix_ms.is_some() {
+                    return Err(ServerError::Refused(format!("{} was revoked", self.holder())));
+                }
                 let kept = grants_of(&token.grants, &books.places)?.1;
                 (kept, LifeChange::Token { name, grants })
             }
@@ -111,9 +140,9 @@ impl PeopleChange {
         if may_approve(&kept) && !may_approve(&after) && own.as_deref() != person_of(asked_by) {
             reasons.push("somebody who may approve is shut out".to_owned());
         }
-        if let Some(by) = second
+        if let Some(second) = second
             && gives
-            && own.as_deref().is_some_and(|own| person_of(by) == Some(own))
+            && own.as_deref().is_some_and(|own| person_of(second.by) == Some(own))
         {
             return Err(ServerError::Refused(format!(
                 "{} gets rights by this: somebody else is the second person",
@@ -180,12 +209,48 @@ pub(crate) fn weighty(before: &[Grant], after: &[Grant]) -> Vec<&'static str> {
     weighty
 }
 
+/// Why somebody who asked for an act cannot have it any more; `None`: it is as it was then. `right`: what the act asks for.
+pub(crate) fn lost(
+    books: &LifeBooks,
+    asked_by: &str,
+    right: Right,
+    now_unix_ms: i64,
+) -> Result<Option<String>, ServerError> {
+    let gone = |why: &str| Ok(Some(format!("{asked_by} asked for it, and {why}")));
+    let (person, token) = match asked_by.split_once("/api-token:") {
+        Some((person, token)) => (person, Some(token)),
+        None => (asked_by, None),
+    };
+    let Some(name) = person.strip_prefix("user:") else { return Ok(None) };
+    let Some(user) = books.users.iter().find(|user| user.name == name) else {
+        return gone("is no user any more");
+    };
+    let off = |one: &simsim_catalog::IdentityProvider| {
+        !one.enabled && user.provider.as_ref() == Some(&one.name)
+    };
+    if user.disabled || books.providers.iter().any(off) {
+        return gone("may not come in any more");
+    }
+    let mut grants = grants_of(&user.grants, &books.places)?.1;
+    if let Some(token) = token {
+        let token = books.api_tokens.iter().find(|one| one.name == token);
+        let Some(token) = token.filter(|one| one.is_valid(now_unix_ms)) else {
+            return gone("that API token is not valid any more");
+        };
+        grants = common(&grants, &grants_of(&token.grants, &books.places)?.1);
+    }
+    match Principal::with_grants("", grants).holds(right) {
+        true => Ok(None),
+        false => gone(&format!("does not hold the right '{}' any more", right.as_str())),
+    }
+}
+
 /// Why who asked for an act could speak as the one who approves it; `None`: could not.
 pub(crate) fn speaks_for(books: &LifeBooks, asked_by: &str, second: &str) -> Option<String> {
     let asked = person_of(asked_by)?;
     if let Some((_, token)) = second.split_once("/api-token:") {
         let token = books.api_tokens.iter().find(|one| one.name == token)?;
-        if person_of(&token.created_by) == Some(asked) {
+        if person(books, &token.created_by) == asked {
             return Some(format!(
                 "{asked} made the API token '{}' and knows it: take another one",
                 token.name
@@ -204,11 +269,9 @@ pub(crate) fn speaks_for(books: &LifeBooks, asked_by: &str, second: &str) -> Opt
             )
         });
     }
-    if second.contains("/api-token:") {
-        return None;
-    }
+    // Whoever knows the password could have made the token, too.
     let (user, by) = (&user.name, user.password_by.as_deref()?);
-    (person_of(by) == Some(asked)).then(|| {
+    (person(books, by) == asked).then(|| {
         format!(
             "{asked} set the password of user '{user}' and knows it: {user} changes it first, with 'simsim \
              user password' or in the browser"

@@ -96,10 +96,13 @@ impl Server {
         by: &str,
     ) -> Result<Begun, ServerError> {
         let begun = self.begin_as(user, None, from, by).await?;
-        begun.ok_or_else(|| ServerError::Lost("a session did not begin".to_owned()))
+        begun.ok_or_else(|| {
+            let why = "the user or the identity provider was changed meanwhile: sign in again";
+            ServerError::Refused(why.to_owned())
+        })
     }
 
-    /// Begins a session; `None`: the one-time password was taken before.
+    /// Begins a session; `None`: the one-time password was taken before, or the user has changed.
     async fn begin_as(
         &self,
         user: &User,
@@ -115,7 +118,7 @@ impl Server {
             created_unix_ms: now,
             used_unix_ms: now,
         };
-        let new = session.clone();
+        let (new, seen) = (session.clone(), user.clone());
         self.note_log_in(&user.name, from, by).await?;
         let (good, places) = self
             .house
@@ -123,10 +126,8 @@ impl Server {
             .run(move |catalog| {
                 catalog.forget_console_sessions(now - IDLE_MS, now - LONGEST_MS)?;
                 // A one-time password serves once, however many show it at the same moment.
-                let good = catalog.logged_in(&new.user, taken, now)?;
-                if good {
-                    catalog.add_console_session(&hash, &new, SESSIONS_MAX)?;
-                }
+                let good =
+                    catalog.begin_console_session(&seen, taken, &hash, &new, SESSIONS_MAX)?;
                 Ok((good, catalog.places()?))
             })
             .await?;

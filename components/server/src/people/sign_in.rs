@@ -235,6 +235,7 @@ impl Server {
         }
         let new = NewIdentity {
             provider: row.name.clone(),
+            document: row.document.clone(),
             subject: identity.subject.clone(),
             name: name.clone(),
             // All of them: another one may mean something later.
@@ -248,13 +249,17 @@ impl Server {
             now_unix_ms(),
         ) {
             Ok(user) => Ok(Ok(user)),
-            Err(error @ (CatalogError::NotFound { .. } | CatalogError::Exists { .. })) => {
-                Ok(Err(error))
-            }
+            Err(
+                error @ (CatalogError::NotFound { .. }
+                | CatalogError::Exists { .. }
+                | CatalogError::Invalid { .. }),
+            ) => Ok(Err(error)),
             Err(error) => Err(error),
         };
         match self.house.books.run(signed).await? {
             Err(CatalogError::NotFound { .. }) => Err(SignInRefusal::NoUser(name)),
+            // Whoever comes again is looked at by what holds now.
+            Err(CatalogError::Invalid { .. }) => Err(SignInRefusal::Expired),
             Err(_) => Err(SignInRefusal::NameTaken(name)),
             Ok(user) if user.disabled => Err(SignInRefusal::Disabled(user.name)),
             Ok(user) if grants.is_empty() => Err(SignInRefusal::NoRole(user.name)),

@@ -16,8 +16,8 @@ use crate::ServerError;
 use crate::clock::now_unix_ms;
 use crate::house::House;
 use crate::people::providers::ProviderAct;
-use crate::people::second_person::{self, PeopleChange, WeighedChange};
-use crate::rights::{Principal, person_of};
+use crate::people::second_person::{self, PeopleChange, Second, WeighedChange};
+use crate::rights::{Principal, Right, person_of};
 
 /// How long an act waits for the second person.
 pub(crate) const APPROVAL_HOURS: i64 = 72;
@@ -61,6 +61,15 @@ impl Act {
             Act::ChangePool { .. } => "pool.change",
             Act::People(change) => change.verb(),
             Act::Provider(act) => act.verb(),
+        }
+    }
+
+    /// What whoever asks for it holds.
+    fn right(&self) -> Right {
+        match self {
+            Act::DeleteSavesets { .. } => Right::Delete,
+            Act::ReleaseHold { .. } | Act::ChangePool { .. } => Right::Administer,
+            Act::People(_) | Act::Provider(_) => Right::People,
         }
     }
 
@@ -173,6 +182,9 @@ pub(crate) async fn keep(
                 return Err(ServerError::Refused(format!("approval {number}: {why}")));
             }
             let act = read_act(approval)?;
+            if let Some(why) = second_person::lost(books, &approval.asked_by, act.right(), now)? {
+                return Err(ServerError::Refused(format!("approval {number}: {why}")));
+            }
             let weighed = weigh(&act, books, Asker::Second(approval, &by), now)?;
             let mut changes = vec![LifeChange::End(end(ApprovalState::Approved))];
             changes.extend(weighed.changes);
@@ -236,11 +248,11 @@ fn weigh(act: &Act, books: &LifeBooks, asker: Asker<'_>, now: i64) -> Result<Wei
     match act {
         Act::People(change) => {
             let (asked_by, second) = persons(asker);
-            Ok(of_people(act, change.weigh(books, asked_by, second)?))
+            Ok(of_people(act, change.weigh(books, asked_by, second.as_ref())?))
         }
         Act::Provider(provider) => {
             let (asked_by, second) = persons(asker);
-            Ok(of_people(act, provider.weigh(books, asked_by, second)?))
+            Ok(of_people(act, provider.weigh(books, asked_by, second.as_ref())?))
         }
         Act::DeleteSavesets { savesets, store, why } => {
             weigh_deletion(act, books, savesets, *store, why, asker, now)
@@ -325,10 +337,13 @@ fn weigh(act: &Act, books: &LifeBooks, asker: Asker<'_>, now: i64) -> Result<Wei
 }
 
 /// Who asked for an act, and who approves it.
-fn persons(asker: Asker<'_>) -> (&str, Option<&str>) {
+fn persons(asker: Asker<'_>) -> (&str, Option<Second<'_>>) {
     match asker {
         Asker::First(by) => (by, None),
-        Asker::Second(approval, by) => (approval.asked_by.as_str(), Some(by)),
+        Asker::Second(approval, by) => {
+            let second = Second { by, asked_unix_ms: approval.asked_unix_ms };
+            (approval.asked_by.as_str(), Some(second))
+        }
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn stays(
                 Why::ClockInDoubt => return Some("the clock is in doubt".to_owned()),
                 Why::Eol { .. }
                 | Why::Rule { .. }
+                | Why::WhenWhole { .. }
                 | Why::Forever
                 | Why::NoPolicy
                 | Why::NothingNewer => {}

@@ -2,7 +2,7 @@
 
 use simsim_catalog::{
     Catalog, ConsoleSession, LifeChange, NewApiToken, NewIdentity, NewProvider, NewSecret,
-    ProviderChange,
+    ProviderChange, User,
 };
 use simsim_model::Kind;
 
@@ -58,7 +58,7 @@ fn users_are_added_changed_and_removed_with_all_that_is_theirs() {
     assert_eq!(catalog.change_user("nobody", "[]", true).unwrap_err().kind(), Kind::NotFound);
 
     catalog.add_console_session(&[4; 32], &session("anna", 1), 8).unwrap();
-    catalog.set_password("anna", "other", "user:anna").unwrap();
+    catalog.set_password("anna", "other", "user:anna", 9).unwrap();
     assert_eq!(catalog.console_session(&[4; 32]).unwrap(), None, "as with another password");
     assert_eq!(catalog.user("anna").unwrap().password_hash.as_deref(), Some("other"));
 
@@ -81,19 +81,41 @@ fn wrong_log_ins_are_counted_and_a_one_time_password_serves_once() {
         assert_eq!(user.locked_until_unix_ms, Some(i64::from(failed) * 10));
     }
     catalog.login_failed("nobody", |_| None).unwrap();
-    assert!(catalog.logged_in("anna", None, 50).unwrap());
+    let begins = |seen: &User, step: Option<i64>, at: i64| {
+        let session = session("anna", at);
+        catalog.begin_console_session(seen, step, &[at as u8; 32], &session, 8).unwrap()
+    };
+    let seen = catalog.user("anna").unwrap();
+    assert!(begins(&seen, None, 50));
+    assert_eq!(catalog.console_session(&[50; 32]).unwrap(), Some(session("anna", 50)));
     let user = catalog.user("anna").unwrap();
     assert_eq!((user.failed_attempts, user.locked_until_unix_ms), (0, None));
     assert_eq!(user.seen_unix_ms, Some(50));
 
     catalog.set_totp("anna", Some(b"sealed")).unwrap();
     assert_eq!(catalog.user("anna").unwrap().totp_sealed.as_deref(), Some(&b"sealed"[..]));
-    assert!(catalog.logged_in("anna", Some(7), 60).unwrap());
+    assert!(!begins(&seen, None, 51), "a second proof is asked for by now");
+    let seen = catalog.user("anna").unwrap();
+    assert!(begins(&seen, Some(7), 60));
     for used in [7, 6] {
-        assert!(!catalog.logged_in("anna", Some(used), 61).unwrap(), "step {used} was taken");
+        assert!(!begins(&seen, Some(used), 61), "step {used} was taken");
     }
-    assert!(catalog.logged_in("anna", Some(8), 62).unwrap());
+    assert!(begins(&seen, Some(8), 62));
+    assert_eq!(catalog.console_session(&[61; 32]).unwrap(), None);
     assert_eq!(catalog.set_totp("anna", None).unwrap().totp_sealed, None);
+    assert!(!begins(&seen, Some(9), 63), "another second proof");
+
+    // What shuts a user out shuts out a log-in that is under way.
+    let seen = catalog.user("anna").unwrap();
+    catalog.set_password("anna", "another", "local:root", 9).unwrap();
+    assert!(!begins(&seen, None, 64), "another password");
+    let seen = catalog.user("anna").unwrap();
+    catalog.change_user("anna", "[]", true).unwrap();
+    assert!(!begins(&seen, None, 65), "disabled");
+    catalog.delete_user("anna").unwrap();
+    catalog.add_user("anna", "[]", "another", "local:root", 6).unwrap();
+    assert!(!begins(&seen, None, 66), "somebody else of that name");
+    assert_eq!(catalog.console_sessions().unwrap(), []);
 }
 
 #[test]
@@ -150,6 +172,7 @@ fn a_user_has_so_many_sessions_and_they_end_one_by_one_or_in_time() {
 fn identity(subject: &str, name: &str, grants: &str) -> NewIdentity {
     NewIdentity {
         provider: "corp".to_owned(),
+        document: "{}".to_owned(),
         subject: subject.to_owned(),
         name: name.to_owned(),
         groups: "[\"ops\"]".to_owned(),
@@ -204,6 +227,12 @@ fn users_of_a_provider_are_known_by_their_subject_and_never_taken_for_one_with_a
     assert_eq!(catalog.add_user_of_provider("carl", "none", 5).unwrap_err().kind(), Kind::NotFound);
     let bert = catalog.identity_signs_in(&identity("4", "bert", "[4]"), false, 9).unwrap();
     assert_eq!(bert.subject.as_deref(), Some("4"));
+
+    // Who was asked about by what the provider was before gets nothing by it.
+    let of_before = NewIdentity { document: "{0}".to_owned(), ..identity("1", "kim", "[9]") };
+    let changed = catalog.identity_signs_in(&of_before, true, 9).unwrap_err();
+    assert!(changed.to_string().contains("meanwhile"), "{changed}");
+    assert_eq!(catalog.user("kim").unwrap().grants, "[2]");
 
     // Changed together with what its users may; where it is off, they are out.
     catalog.add_console_session(&[3; 32], &session("kim", 1), 8).unwrap();
