@@ -220,6 +220,46 @@ fn what_is_damaged_is_listed_with_what_puts_it_right_until_it_is_healed() {
     let heal = json!({ "name": "twice", "datastore": "main" });
     let job = world.server.ended(&world.server.must("replication.heal", heal));
     assert_eq!(job["state"], "finished", "{job:#}");
+    // The check at its end counts.
+    assert_eq!(damage(Value::Null), json!([]));
     assert_eq!(check(), 0);
     assert_eq!(damage(Value::Null), json!([]));
+}
+
+#[test]
+fn a_check_of_all_names_each_saveset_on_what_is_damaged_and_none_goes_before_its_time() {
+    let world = World::new();
+    let list = world.server.must("saveset.list", json!({}));
+    let ids = |list: &Value| -> Vec<String> {
+        let of = |one: &Value| one["saveset"].as_str().unwrap().to_owned();
+        let mut ids: Vec<String> = list.as_array().unwrap().iter().map(of).collect();
+        ids.sort_unstable();
+        ids
+    };
+    // The newest of a task stays whatever is said of it: there have to be more.
+    assert!(ids(&list).len() > 1, "{list:#}");
+    for pack in world.packs("main") {
+        flipped(&pack);
+    }
+    let job = world.server.must("datastore.verify", json!({ "datastore": "main" }));
+    assert_eq!(world.server.ended(&job)["state"], "finished_with_errors");
+    let found = world.server.must("datastore.damage", json!({ "datastore": "main" }));
+    assert_eq!(ids(&found), ids(&list), "every one stands on something that is damaged");
+    // Rules would have them if they were whole.
+    let policy = json!({ "name": "default", "policy": "last 100" });
+    world.server.must("pool.change", policy);
+    for id in ids(&list) {
+        let why = world.server.must("saveset.why", json!({ "saveset": id })).to_string();
+        assert!(why.contains("it may be healed"), "{why}");
+    }
+    let done = world.server.must("retention.run", json!({ "dry_run": true }));
+    assert_eq!(done["expired"], json!([]), "{done:#}");
+    let heal = json!({ "name": "twice", "datastore": "main" });
+    let job = world.server.ended(&world.server.must("replication.heal", heal));
+    assert_eq!(job["state"], "finished", "{job:#}");
+    assert_eq!(world.server.must("datastore.damage", json!({})), json!([]));
+    for id in ids(&list) {
+        let why = world.server.must("saveset.why", json!({ "saveset": id })).to_string();
+        assert!(!why.contains("it may be healed"), "{why}");
+    }
 }

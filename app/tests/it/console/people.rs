@@ -179,3 +179,93 @@ fn own_passwords_take_the_old_one_and_wrong_ones_hold_up() {
         port.server.ask("me.password", json!({ "old": FIRST, "password": OWN })).unwrap_err();
     assert!(root.to_string().contains("'local:root' is no user"), "{root}");
 }
+
+/// Somebody who may change people, and nothing else.
+fn only_people(port: &Port, name: &str) {
+    let body = json!({ "name": name, "grants": [{ "right": "people" }], "password": FIRST });
+    port.server.must("user.add", body);
+}
+
+#[test]
+fn nobody_takes_the_account_or_the_token_that_an_approval_is_for() {
+    let port = Port::start();
+    only_people(&port, "mallory");
+    port.server.must("user.add", user("anna", "superuser"));
+    let anna = Person::own(&port, "anna");
+    let mallory = Person::own(&port, "mallory");
+    // Nothing was given yet, and whoever had the account now would have what comes.
+    let asked = port.server.must("user.add", user("carl", "superuser"));
+    assert!(asked["waits_for"].is_u64(), "{asked}");
+    let grants = json!({ "name": "carl", "grants": [], "password": OWN });
+    for (method, path, body) in [
+        ("PUT", "/api/v1/users/carl/password", json!({ "password": OWN })),
+        ("PUT", "/api/v1/users/carl", grants),
+        ("DELETE", "/api/v1/users/carl", json!({})),
+    ] {
+        mallory.ask(method, path, &body).fails(403, "rights that you do not have");
+    }
+    let token = json!({ "name": "ci", "grants": [{ "role": "administrator" }] });
+    let made = port.server.must("api-token.create", token);
+    let waits = made["token"]["waits_for"].clone();
+    mallory.ask("DELETE", "/api/v1/api-tokens/ci", &json!({})).fails(403, "do not have");
+    // Root may, and then nothing is given to another one of that name.
+    port.server.must("api-token.revoke", json!({ "name": "ci" }));
+    anna.approve(&waits).fails(403, "was revoked");
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    let harmless = json!({ "name": "ci", "grants": [{ "role": "auditor" }] });
+    port.server.must("api-token.create", harmless);
+    anna.approve(&waits).fails(403, "is another one");
+    anna.approve(&asked["waits_for"]).is(200);
+}
+
+#[test]
+fn by_what_a_second_person_signs_in_only_that_person_and_root_know() {
+    let port = Port::start();
+    port.server.must("user.add", user("anna", "superuser"));
+    let anna = Person::own(&port, "anna");
+    let asked = port.server.must("user.add", user("bert", "superuser"));
+    anna.approve(&asked["waits_for"]).is(200);
+    // Root gave bert the password, so root could be bert, and bert's token root's.
+    let bert = Person::of(&port, "bert", FIRST);
+    let body = json!({ "name": "early", "user": "bert", "grants": [{ "role": "superuser" }] });
+    let early = bert.ask("POST", "/api/v1/api-tokens", &body).json();
+    let early = early["secret"].as_str().unwrap().to_owned();
+    let asked = port.server.must("user.add", user("carl", "administrator"));
+    let path = format!("/api/v1/approvals/{}/approve", asked["waits_for"]);
+    port.ask(&early, "POST", &path, &json!({})).fails(403, "set the password of user 'bert'");
+    let bert = Person::own(&port, "bert");
+    port.ask(&early, "POST", &path, &json!({})).fails(401, "");
+    bert.approve(&asked["waits_for"]).is(200);
+
+    let token = json!({ "name": "t", "user": "bert", "grants": [{ "role": "superuser" }] });
+    let password =
+        json!({ "name": "bert", "grants": [{ "role": "superuser" }], "password": FIRST });
+    for (method, path, body) in [
+        ("PUT", "/api/v1/users/bert/password", json!({ "password": FIRST })),
+        ("PUT", "/api/v1/users/bert", password),
+        ("PUT", "/api/v1/users/bert/one-time", json!({ "on": false })),
+        ("POST", "/api/v1/api-tokens", token),
+    ] {
+        anna.ask(method, path, &body).fails(403, "may approve what others ask for");
+    }
+    Person::of(&port, "bert", OWN);
+    // Who may not approve has help from whoever may change people.
+    port.server.must("user.add", user("kim", "operator"));
+    anna.ask("PUT", "/api/v1/users/kim/password", &json!({ "password": OWN })).is(200);
+}
+
+#[test]
+fn what_was_asked_for_by_who_may_not_any_more_is_not_done() {
+    let port = Port::start();
+    port.server.must("user.add", user("anna", "superuser"));
+    let anna = Person::own(&port, "anna");
+    let asked = port.server.must("user.add", user("bert", "superuser"));
+    anna.approve(&asked["waits_for"]).is(200);
+    let bert = Person::own(&port, "bert");
+    let asked = bert.ask("PUT", "/api/v1/users/carl", &user("carl", "administrator")).json();
+    let disabled = json!({ "name": "bert", "grants": [{ "role": "superuser" }], "disabled": true });
+    let out = port.server.must("user.change", disabled);
+    anna.approve(&out["waits_for"]).is(200);
+    anna.approve(&asked["waits_for"]).fails(403, "may not come in any more");
+    assert_eq!(roles(&port, "carl"), json!([]));
+}

@@ -9,7 +9,7 @@ use simsim_catalog::{
     Approval, ApprovalEnd, ApprovalState, LifeBooks, LifeChange, NewApproval, NewDeletion, Pool,
 };
 use simsim_model::{SavesetId, StoreId};
-use simsim_retention::{Approval as TwoPersons, Verdict, Why, adopt, explain, simulate};
+use simsim_retention::{Approval as TwoPersons, Policy, Verdict, Why, adopt, explain, simulate};
 
 use super::judge::{Judged, label, policies, zone_error};
 use crate::ServerError;
@@ -304,6 +304,14 @@ fn weigh(act: &Act, books: &LifeBooks, asker: Asker<'_>, now: i64) -> Result<Wei
                     )));
                 }
                 needs.push(refusal.to_string());
+            }
+            // Where there is somebody who could agree: a lone administrator has nobody to ask.
+            let (asked_by, _) = persons(asker);
+            let before: Policy = there.policy.parse().unwrap_or_default();
+            let weaker = after.pools.get(pool).is_some_and(|after| after.is_weaker_than(&before));
+            let holds_any = judged.savesets.iter().any(|saveset| saveset.pool == *pool);
+            if weaker && holds_any && second_person::others(books, asked_by, &[])? {
+                needs.push("it keeps less than the policy of now".to_owned());
             }
             let new = Pool {
                 policy: policy.clone(),

@@ -103,12 +103,39 @@ fn what_failed_or_is_damaged_takes_no_place_of_a_good_one() {
     assert_eq!(of("last 2, only finished"), [5, 6, 7, 8]);
     assert_eq!(of("last 2, only verified"), [6, 7, 8]);
     let decision = decided(&all, &policies("last 2, only verified"), "2026-02-01");
-    assert_eq!(why(&decision, 8), [Why::NothingNewer]);
-    // Once a later one is verified they go.
-    let mut later = saveset(11, at("2026-01-11 22:00"));
-    later.check = Check::Whole;
-    all.push(later);
-    assert_eq!(kept(&decided(&all, &policies("last 2, only verified"), "2026-02-01")), [6, 11]);
+    let when_whole =
+        |rule, number, bucket: &str| Why::WhenWhole { rule, number, bucket: bucket.to_owned() };
+    assert_eq!(why(&decision, 8), [when_whole(Rule::Last, 2, "1"), Why::NothingNewer]);
+    // Once later ones are verified they go; the damaged one not before the rule would let it go if it were whole.
+    let mut later = |number: u64| {
+        let mut one = saveset(number, at(&format!("2026-01-{number} 22:00")));
+        one.check = Check::Whole;
+        all.push(one);
+        let decision = decided(&all, &policies("last 2, only verified"), "2026-02-01");
+        (kept(&decision), decision)
+    };
+    let (left, decision) = later(11);
+    assert_eq!(left, [6, 8, 11]);
+    assert_eq!(why(&decision, 8), [when_whole(Rule::Last, 2, "2")]);
+    assert_eq!(later(12).0, [11, 12]);
+}
+
+#[test]
+fn what_is_damaged_keeps_its_time_and_costs_no_good_one_its_place() {
+    let mut all = nightly(6);
+    all[1].check = Check::Damaged;
+    all[2].check = Check::Damaged;
+    all[3].outcome = Outcome::Failed;
+    let of = |all: &[simsim_retention::Saveset], policy: &str| {
+        kept(&decided(all, &policies(policy), "2026-02-01"))
+    };
+    // The good ones are what they would be without the damaged ones; these stay beside them.
+    assert_eq!(of(&all, "last 3"), [1, 3, 5, 6]);
+    assert_eq!(of(&all, "last 4"), [1, 2, 3, 5, 6]);
+    assert_eq!(of(&all, "daily 3"), [1, 3, 5, 6]);
+    // Healed, they take their places again.
+    all[2].check = Check::Whole;
+    assert_eq!(of(&all, "last 3"), [3, 5, 6]);
 }
 
 #[test]

@@ -79,3 +79,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_policy_is_weaker_where_anything_could_go_earlier() {
+    let weaker = |after: &str, before: &str| {
+        let of = |text: &str| text.parse::<Policy>().unwrap();
+        of(after).is_weaker_than(&of(before))
+    };
+    // Each keeps something that the other does not.
+    let both = ["last 30", "eol 100 days"];
+    for (before, after) in [
+        ("forever", "last 100"),
+        ("forever", "eol 3650 days"),
+        ("last 7", "last 6"),
+        ("last 7, daily 14", "last 30"),
+        ("last 7, eol 30 days", "last 7, eol 29 days"),
+        ("last 7, eol 30 days", "last 7"),
+        ("last 7", "eol 100 days"),
+        ("last 7", "last 7, only verified"),
+    ] {
+        assert!(weaker(after, before), "{before} -> {after}");
+        assert!(!weaker(before, after) || both.contains(&after), "{after} -> {before}");
+        assert!(!weaker(before, before) && !weaker(after, after));
+    }
+    for (before, after) in [
+        ("last 7", "forever"),
+        ("last 7", "last 8, daily 2"),
+        ("last 7", "last 7, eol 5 days"),
+        ("last 7, only finished", "last 7"),
+    ] {
+        assert!(!weaker(after, before), "{before} -> {after}");
+    }
+}
