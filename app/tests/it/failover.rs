@@ -15,16 +15,21 @@ struct World {
     scratch: tempfile::TempDir,
     server: Daemon,
     far: Daemon,
+    /// The client. It stands beside "far".
+    _web: Daemon,
     source: PathBuf,
 }
 
 impl World {
-    /// Task "home" of the server's host in datastore "first" on the RDS "far", with a copy in "second" on the
-    /// server.
+    /// Task "home" of the client "web" in datastore "first" on the RDS "far", with a copy in "second" on the server.
     fn new() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let folder = |name: &str| scratch.path().join(name);
         let (server, far) = server_and_rds(scratch.path(), 2);
+        let web = Daemon::start("client", &folder("web"));
+        crate::hosts::assert_done(&server.join("web", &web.state, &[]));
+        server.until_connected("web");
+        stand_in(&server, "hall", &["web", "far"]);
         let first = json!({ "name": "first", "node": "far", "path": folder("first") });
         server.must("datastore.create", first);
         server.must("datastore.create", json!({ "name": "second", "path": folder("second") }));
@@ -38,14 +43,13 @@ impl World {
             let text = format!("file {number}\n").repeat(400);
             fs::write(source.join(format!("small-{number}")), text).unwrap();
         }
-        let own = server.own_name();
         let task = json!({
-            "name": "home", "client": own, "sources": [source], "datastore": "first"
+            "name": "home", "client": "web", "sources": [source], "datastore": "first"
         });
         server.must("task.add", task);
         let add = json!({ "name": "twice", "source": "first", "target": "second" });
         server.must("replication.add", add);
-        let world = Self { scratch, server, far, source };
+        let world = Self { scratch, server, far, _web: web, source };
         assert_eq!(world.server.backup("home")["state"], "finished");
         let copied = world.server.must("replication.run", json!({ "name": "twice" }));
         assert_eq!(world.server.ended(&copied)["state"], "finished");
@@ -62,6 +66,14 @@ impl World {
     }
 }
 
+/// Brings hosts to a new location.
+fn stand_in(server: &Daemon, location: &str, hosts: &[&str]) {
+    server.must("location.add", json!({ "name": location }));
+    for host in hosts {
+        server.must("client.place", json!({ "name": host, "location": location }));
+    }
+}
+
 /// Flips a byte in each pack of a datastore.
 fn flipped(datastore: &Path) {
     for entry in fs::read_dir(datastore.join("packs")).unwrap() {
@@ -74,6 +86,30 @@ fn flipped(datastore: &Path) {
             file.write_all_at(&[byte[0] ^ 4], at).unwrap();
         }
     }
+}
+
+#[test]
+fn a_restore_takes_the_nearest_copy_of_which_no_damage_is_known() {
+    let world = World::new();
+    let from = |name: &str| {
+        let request = json!({ "task": "home", "target": world.target(name) });
+        let job = world.server.ended(&world.server.must("restore", request));
+        assert_eq!(job["state"], "finished", "{job:#}");
+        world.came_back(&world.target(name), name);
+        job["datastore"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(from("beside-the-original"), "first");
+    stand_in(&world.server, "office", &["web", &world.server.own_name()]);
+    assert_eq!(from("beside-the-copy"), "second");
+    // One location around both is nearer than none.
+    world.server.must("location.add", json!({ "name": "site" }));
+    world.server.must("location.change", json!({ "name": "hall", "parent": "site" }));
+    world.server.must("client.place", json!({ "name": "web", "location": "site" }));
+    assert_eq!(from("on-the-site"), "first");
+    flipped(&world.target("first"));
+    let check = json!({ "datastore": "first", "depth": "structure" });
+    world.server.ended(&world.server.must("datastore.verify", check));
+    assert_eq!(from("known-to-be-damaged"), "second");
 }
 
 #[test]
@@ -130,11 +166,12 @@ fn a_restore_whose_device_dies_midway_goes_on_with_the_next_copy() {
 }
 
 impl World {
-    /// Task "other" of the RDS in datastore "second" on the server, with a copy in "first" on the RDS.
+    /// Task "other" of the client in datastore "second" on the server, which stands beside it now, with a copy in "first"
+    /// on the RDS.
     fn turned() -> Self {
         let mut world = Self::new();
         let task = json!({
-            "name": "other", "client": "far", "sources": [world.source], "datastore": "second"
+            "name": "other", "client": "web", "sources": [world.source], "datastore": "second"
         });
         world.server.must("task.add", task);
         let add = json!({ "name": "back", "source": "second", "target": "first", "task": "other" });
@@ -142,9 +179,16 @@ impl World {
         assert_eq!(world.server.backup("other")["state"], "finished");
         let copied = world.server.must("replication.run", json!({ "name": "back" }));
         assert_eq!(world.server.ended(&copied)["state"], "finished");
+        stand_in(&world.server, "office", &["web", &world.server.own_name()]);
         world.far.again_with(&[("SIMSIM_LOG", "info,simsim_device=debug")]);
         world.server.until_connected("far");
+        world.server.until_connected("web");
         world
+    }
+
+    fn until_connected(&self) {
+        self.server.until_connected("far");
+        self.server.until_connected("web");
     }
 
     /// Tickets that the catalog remembers.
@@ -162,7 +206,7 @@ impl World {
     /// The server is started with this point armed, and dies there of the request.
     fn dies_at(&mut self, point: &str, verb: &str, request: Value) -> Value {
         self.server.again_with(&[("SIMSIM_FAILPOINTS", &format!("{point}=kill"))]);
-        self.server.until_connected("far");
+        self.until_connected();
         let job = self.server.must(verb, request);
         assert!(self.server.process.wait(PATIENCE).is_some(), "{point}: it died");
         job
@@ -190,7 +234,7 @@ fn a_server_that_dies_in_the_middle_of_a_restore_withdraws_the_tickets_of_other_
         let job = world.dies_at(point, "restore", request);
         assert_eq!(world.tickets(), 1, "{point}: the copy on the RDS");
         world.server.again();
-        world.server.until_connected("far");
+        world.until_connected();
         let job = world.server.ended(&job);
         assert_eq!(job["state"], "interrupted", "{point}: {job:#}");
         until(&format!("{point}: nothing is left of it"), || world.tickets() == 0);
@@ -200,8 +244,8 @@ fn a_server_that_dies_in_the_middle_of_a_restore_withdraws_the_tickets_of_other_
                 .any(|line| line.contains("ticket withdrawn") && line.contains("was_known=true"))
         });
     }
-    // While the client restores, which goes on with the copy on its own host.
-    world.server.must("rate.add", json!({ "host": "far", "rates": ["2MB/s"] }));
+    // While the client restores, which goes on with the copy on the RDS.
+    world.server.must("rate.add", json!({ "host": "web", "rates": ["2MB/s"] }));
     let request = json!({ "task": "other", "target": world.target("both") });
     let job = world.server.must("restore", request);
     until("some of it is there", || {
@@ -212,7 +256,7 @@ fn a_server_that_dies_in_the_middle_of_a_restore_withdraws_the_tickets_of_other_
     world.server.process.kill();
     assert_eq!(world.tickets(), 1);
     world.server.again();
-    world.server.until_connected("far");
+    world.until_connected();
     let job = world.server.ended(&job);
     assert_eq!(job["state"], "finished", "{job:#}");
     world.came_back(&world.target("both"), "over the death of the server");
@@ -230,7 +274,7 @@ fn a_healing_whose_server_dies_goes_on_to_its_check() {
         let heal = json!({ "name": "twice", "datastore": "first" });
         let job = world.dies_at(point, "replication.heal", heal);
         world.server.again();
-        world.server.until_connected("far");
+        world.until_connected();
         let job = world.server.ended(&job);
         let log = world.log(&job);
         assert_eq!(job["state"], "finished", "{point}: {job:#}\n{log}");

@@ -1,7 +1,7 @@
-//! Which copy of a saveset is read: the one that somebody names, else the one of its row, and where
-//! that cannot be read now, another one whose device is there.
+//! Which copy of a saveset is read: the one that somebody names, else the nearest one of which no damage is known, and
+//! where that cannot be read now, another one whose device is there.
 
-use simsim_catalog::{Datastore, DatastoreState, Saveset, SavesetState};
+use simsim_catalog::{ClientId, Datastore, DatastoreState, Saveset, SavesetState};
 use simsim_model::{SavesetId, StoreId};
 
 use crate::ServerError;
@@ -25,13 +25,43 @@ impl House {
             .await
     }
 
-    /// The datastore from which a saveset is read. `named`: somebody says which one.
+    /// The same for a client that is to have it: what is known to be damaged comes last, then the nearest comes first, by the
+    /// locations in which the client and the devices stand.
+    pub(crate) async fn stores_for(
+        &self,
+        saveset: &Saveset,
+        client: &str,
+    ) -> Result<Vec<Datastore>, ServerError> {
+        let stores = self.stores_of(saveset).await?;
+        if stores.len() < 2 {
+            return Ok(stores);
+        }
+        let (id, client) = (saveset.saveset, client.to_owned());
+        let devices: Vec<ClientId> = stores.iter().map(|store| store.device).collect();
+        let (damaged, distances) = self
+            .books
+            .run(move |catalog| {
+                Ok((catalog.damaged_savesets()?, catalog.distances(&client, &devices)?))
+            })
+            .await?;
+        let is_damaged =
+            |store: StoreId| damaged.iter().any(|one| (one.saveset, one.store) == (id, store));
+        let mut ranked: Vec<_> = stores.into_iter().zip(distances).collect();
+        ranked.sort_by_key(|(store, distance)| (is_damaged(store.store), *distance));
+        Ok(ranked.into_iter().map(|(store, _)| store).collect())
+    }
+
+    /// The datastore from which a saveset is read. `named`: somebody says which one; `client`: who is to have it.
     pub(crate) async fn store_to_read(
         &self,
         saveset: &Saveset,
         named: Option<&str>,
+        client: Option<&str>,
     ) -> Result<Datastore, ServerError> {
-        let stores = self.stores_of(saveset).await?;
+        let stores = match client {
+            Some(client) => self.stores_for(saveset, client).await?,
+            None => self.stores_of(saveset).await?,
+        };
         if let Some(name) = named {
             let names: Vec<&str> = stores.iter().map(|one| one.name.as_str()).collect();
             let lies_in = names.join(", ");

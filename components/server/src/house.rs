@@ -95,7 +95,7 @@ impl House {
         &self,
         saveset: &Saveset,
     ) -> Result<(Datastore, Domain, u32), ServerError> {
-        let datastore = self.store_to_read(saveset, None).await?;
+        let datastore = self.store_to_read(saveset, None, None).await?;
         let domain = saveset.domain;
         self.books
             .run(move |catalog| {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use rusqlite::params;
 
-use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::Cells;
 use crate::clients::{Client, client_by_id, client_by_name};
 use crate::pools::DEFAULT_POOL;
 use crate::schedules::Put;
 use crate::sql::Session;
+use crate::{CatalogError, ClientId};
 
 /// Locations above one another.
 const DEPTH_MAX: usize = 16;
@@ -132,6 +132,37 @@ impl Catalog {
     /// Which clients stand where.
     pub fn client_places(&self) -> Result<ClientPlaces, CatalogError> {
         self.read("look where clients stand", client_places)
+    }
+
+    /// How far each of these hosts stands from one: 0 is the host itself, 1 the same location, and one more for each location
+    /// that one has to go up to find the other within; the last number where nothing has both.
+    pub fn distances(&self, from: &str, to: &[ClientId]) -> Result<Vec<usize>, CatalogError> {
+        const FAR: usize = DEPTH_MAX + 2;
+        self.read("look how far hosts stand", |catalog| {
+            let all = all(catalog)?;
+            let way_up = |location: Option<&str>| -> Vec<String> {
+                let (mut at, mut way) = (location.map(str::to_owned), Vec::new());
+                while let Some(name) = at
+                    && way.len() <= DEPTH_MAX
+                {
+                    let parent = all.iter().find(|one| one.name == name);
+                    at = parent.and_then(|one| one.parent.clone());
+                    way.push(name);
+                }
+                way
+            };
+            let from = client_by_name(catalog, from)?;
+            let own = way_up(from.location.as_deref());
+            let far = |id: &ClientId| -> Result<usize, CatalogError> {
+                if *id == from.id {
+                    return Ok(0);
+                }
+                let theirs = way_up(client_by_id(catalog, *id)?.location.as_deref());
+                let shared = own.iter().position(|location| theirs.contains(location));
+                Ok(shared.map_or(FAR, |steps| steps + 1))
+            };
+            to.iter().map(far).collect()
+        })
     }
 
     /// What grants for locations and pools mean now.

@@ -24,7 +24,7 @@ pub struct SavedTask {
     pub whole_unix_ms: Option<i64>,
     /// The one that was found damaged last, and when.
     pub damaged: Option<(SavesetId, i64)>,
-    /// The newest one in each datastore.
+    /// The newest one without a problem in each datastore.
     pub newest_in: Vec<(StoreId, i64)>,
     /// Where the newest one has its row; copies do not count.
     pub home: Option<StoreId>,
@@ -171,9 +171,12 @@ fn saved(catalog: &Session<'_>, recent_since_unix_ms: i64) -> Result<Saved, Cata
         let of = saved.tasks.entry(key).or_default();
         of.savesets += 1;
         of.newest_unix_ms = of.newest_unix_ms.max(Some(stamped));
-        match of.newest_in.iter_mut().find(|(one, _)| *one == store) {
-            Some((_, newest)) => *newest = stamped.max(*newest),
-            None => of.newest_in.push((store, stamped)),
+        // One with errors is none that green could rest on, wherever it was copied.
+        if cells.count("problems")? == 0 {
+            match of.newest_in.iter_mut().find(|(one, _)| *one == store) {
+                Some((_, newest)) => *newest = stamped.max(*newest),
+                None => of.newest_in.push((store, stamped)),
+            }
         }
         let committed: i64 = cells.get("committed_unix_ns")?;
         let since = match u64::try_from(cells.get::<i64>("copy")?) {

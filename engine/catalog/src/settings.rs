@@ -16,6 +16,14 @@ impl Catalog {
     pub fn set_setting(&self, name: &str, value: &[u8]) -> Result<(), CatalogError> {
         self.write("keep a setting", |transaction| put_setting(transaction, name, value))
     }
+
+    /// Forgets what is kept under a name, if anything is.
+    pub fn remove_setting(&self, name: &str) -> Result<(), CatalogError> {
+        self.write("forget a setting", |transaction| {
+            transaction.execute("DELETE FROM settings WHERE name = ?1", [name])?;
+            Ok(())
+        })
+    }
 }
 
 pub(crate) fn setting(catalog: &Session<'_>, name: &str) -> Result<Option<Vec<u8>>, CatalogError> {

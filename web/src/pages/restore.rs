@@ -263,7 +263,7 @@ fn where_to(
                         @if !saveset.copies.is_empty() {
                             div.field { label for="copy" { (t("Read from")) }
                                 select #copy name="copy" {
-                                    option value="" { (t("the nearest copy that is reached")) }
+                                    option value="" { (t("the nearest sound copy that is reached")) }
                                     option value=(saveset.datastore) { (saveset.datastore) }
                                     @for copy in &saveset.copies { option value=(copy.datastore) selected[fields.get("copy") == Some(copy.datastore.as_str())] { (copy.datastore) } }
                                 } }
@@ -314,7 +314,7 @@ fn summary(visit: &Visit, saveset: &SavesetView, wanted: &RestoreRequest, fields
         (t("What is there"), html! { (overwrite) }),
         (
             t("Read from"),
-            html! { (wanted.copy.as_deref().unwrap_or(t("the nearest copy that is reached"))) },
+            html! { (wanted.copy.as_deref().unwrap_or(t("the nearest sound copy that is reached"))) },
         ),
         (
             t("At most"),

@@ -112,6 +112,13 @@ fn a_validator_of_others_takes_the_document() {
     let file = port.file("openapi.json", &document);
     let judged = Command::new(validator).args(["--schema", "3.1"]).arg(file).output().unwrap();
     assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout));
+    // A failure, and what went wrong with one file of a job, are two things.
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let schemas = &document["components"]["schemas"];
+    assert!(schemas["Problem"]["properties"]["path"].is_object(), "{}", schemas["Problem"]);
+    assert!(schemas["ProblemDetails"]["properties"]["detail"].is_object());
+    // Programs that ask for another version hear so, and are not led to a page.
+    port.get(&port.superuser(), "/api/v2/tasks").fails(404, "/api/v1/openapi.json");
 }
 
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\

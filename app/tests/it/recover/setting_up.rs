@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::World;
+use super::{World, told};
+use crate::hosts::simsim;
 
 #[test]
 fn with_a_kit_and_a_datastore_a_server_backs_itself_up_and_what_is_removed_stays_removed() {
@@ -28,13 +29,7 @@ fn with_a_kit_and_a_datastore_a_server_backs_itself_up_and_what_is_removed_stays
 
     // A new kit: what was backed up before it does not open, so the server is backed up once more.
     world.new_kit();
-    let kit = std::fs::read_to_string(&world.kit).unwrap();
-    let groups: Vec<&str> = kit.split('-').collect();
-    let asked = world.server.must("key.question", json!({}));
-    let asked = asked.as_array().unwrap().iter().map(|one| one.as_u64().unwrap() as usize);
-    let proof: Vec<&str> = asked.map(|at| groups[at - 1]).collect();
-    let proven = world.server.must("key.prove", json!({ "groups": proof }));
-    assert_eq!(proven["proven"], true, "{proven:#}");
+    let proof = prove(&world);
     let jobs = world.server.must("job.list", json!({ "task": "self-backup" }));
     assert_eq!(jobs.as_array().unwrap().len(), 2, "{jobs:#}");
     assert_eq!(world.server.ended(&jobs[0])["state"], "finished");
@@ -74,4 +69,51 @@ fn a_backup_of_the_server_is_of_its_own_host_and_of_nothing_else() {
     refused(&|task| task["options"]["external"] = json!(true), "no streams from outside");
     refused(&|task| task["excludes"] = json!(["*.tmp"]), "leaves nothing out");
     world.server.must("task.add", base);
+}
+
+/// Shows that the kit is kept. The groups that were asked for.
+fn prove(world: &World) -> Vec<String> {
+    let kit = std::fs::read_to_string(&world.kit).unwrap();
+    let groups: Vec<&str> = kit.split('-').collect();
+    let asked = world.server.must("key.question", json!({}));
+    let asked = asked.as_array().unwrap().iter().map(|one| one.as_u64().unwrap() as usize);
+    let proof: Vec<String> = asked.map(|at| groups[at - 1].to_owned()).collect();
+    let proven = world.server.must("key.prove", json!({ "groups": proof }));
+    assert_eq!(proven["proven"], true, "{proven:#}");
+    proof
+}
+
+#[test]
+fn a_kit_opens_until_the_server_was_backed_up_for_a_new_one_that_is_kept() {
+    let mut world = World::new();
+    world.saved("home");
+    world.saved("self-backup");
+    let (main, empty) = (world.path("main"), world.path("empty"));
+    let opens = |world: &World, kit: &str| {
+        let mut command = simsim();
+        command.arg("--state").arg(&empty).args(["recover", "--check", "--kit"]);
+        command.arg(world.path(kit)).arg(&main);
+        let output = command.output().unwrap();
+        match output.status.code() {
+            Some(0) => true,
+            Some(4) => false,
+            _ => panic!("{}", told(&output)),
+        }
+    };
+    std::fs::copy(&world.kit, world.path("first")).unwrap();
+    // Nobody has the new one on paper yet, and nothing was backed up for it.
+    world.new_kit();
+    std::fs::copy(&world.kit, world.path("mislaid")).unwrap();
+    assert!(opens(&world, "first"));
+    world.saved("self-backup");
+    assert!(opens(&world, "first") && opens(&world, "mislaid"));
+    // One that nobody proved makes way for the next; the one before both stays.
+    world.new_kit();
+    std::fs::copy(&world.kit, world.path("kept")).unwrap();
+    assert!(opens(&world, "first"));
+    prove(&world);
+    let jobs = world.server.must("job.list", json!({ "task": "self-backup" }));
+    assert_eq!(world.server.ended(&jobs[0])["state"], "finished");
+    crate::hosts::until("the first kit opens nothing", || !opens(&world, "first"));
+    assert!(opens(&world, "kept") && !opens(&world, "mislaid"));
 }

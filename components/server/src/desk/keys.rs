@@ -7,39 +7,20 @@ use crate::api::{
     CreateDomainRequest, DomainView, HeldKeyView, KitProofReply, KitProofRequest, KitReply,
 };
 use crate::clock::now_unix_ms;
-use crate::jobs::DEVICE_PATIENCE;
-use crate::keys::{HeldKeysSeen, bring_slots, held_keys_seen, look_after_held};
+use crate::keys::{HeldKeysSeen, held_keys_seen, look_after_held, wrap_for_kits};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
 impl Server {
     /// Makes a recovery kit, in place of the one before, and wraps every key for it that the Server
-    /// holds. Shown once; that it was kept is proven with [`Server::prove_kit`].
+    /// holds; for the one before too, until the server was backed up for the new one. Shown once; that it was kept is proven with [`Server::prove_kit`].
     pub async fn create_kit(&self, who: &Principal) -> Result<KitReply, ServerError> {
         let house = &self.house;
         self.may_do(who, Right::Keys, "key.kit", Object::Suite, "").await?;
         let kit = RecoveryKit::generate()?;
         // Remembered first: a domain that is made meanwhile is wrapped for it already.
         let asked = house.kit.replace(&house.books, &kit).await?;
-        let wrapping = kit.wrapping_key();
-        let server = self.clone();
-        let wrapped = tokio::task::spawn_blocking(move || {
-            server.house.domain_keys.wrap_all(server.house.books.catalog(), &wrapping)
-        })
-        .await
-        .map_err(|error| ServerError::Lost(error.to_string()))??;
-        let mut pending = Vec::new();
-        for datastore in house.books.run(|catalog| catalog.datastores()).await? {
-            let brought = async {
-                let line = house.nodes.line(datastore.device, DEVICE_PATIENCE).await?;
-                bring_slots(house, &line, datastore.store).await
-            };
-            if let Err(error) = brought.await {
-                tracing::warn!(datastore = %datastore.name, error = %error.full_message(),
-                    "the new kit's slots follow when the device is reached");
-                pending.push(datastore.name);
-            }
-        }
+        let (wrapped, pending) = wrap_for_kits(house).await?;
         crate::recovery::set_up(self).await;
         Ok(KitReply {
             of: "server".to_owned(),
@@ -47,7 +28,7 @@ impl Server {
             fingerprint: Some(house.identity.fingerprint()),
             groups: kit.groups(),
             asked,
-            domains: wrapped.len() as u64,
+            domains: wrapped,
             pending,
         })
     }

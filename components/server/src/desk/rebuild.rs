@@ -132,10 +132,12 @@ impl Server {
                 slots.as_deref().and_then(|slots| house.domain_keys.unwrap_slots(id, slots, kit));
             let (sealed_key, slots, holder) = match key {
                 Some(key) => {
-                    let own_kit = house.kit.wrapping_key(&house.books).await?;
-                    let kits = own_kit.as_ref().or(kit);
+                    let mut kits = house.kit.wrapping_keys(&house.books).await?;
+                    if kits.is_empty() {
+                        kits.extend(kit.cloned());
+                    }
                     let sealed = house.domain_keys.seal(id, &key)?;
-                    let slots = house.domain_keys.slots(id, &key, kits)?;
+                    let slots = house.domain_keys.slots(id, &key, &kits)?;
                     (Some(sealed), Some(slots), KeyHolder::Server)
                 }
                 None => (None, slots, KeyHolder::Nobody),

@@ -58,9 +58,9 @@ impl Server {
                 return Err(ServerError::invalid("the place to restore beneath must be absolute"));
             }
         }
-        let datastore = house.store_to_read(&saveset, request.copy.as_deref()).await?;
         let name = to.clone();
         let client = house.books.run(move |catalog| catalog.client(&name)).await?;
+        let datastore = house.store_to_read(&saveset, request.copy.as_deref(), Some(&to)).await?;
         if !client.is_enrolled() {
             return Err(ServerError::Refused(format!(
                 "client '{to}' is revoked: restore to another with --client OTHER --to FOLDER"
@@ -107,7 +107,7 @@ impl Server {
             None => None,
         };
         let datastore = match (&saveset, request.datastore) {
-            (Some(saveset), name) => house.store_to_read(saveset, name.as_deref()).await?,
+            (Some(saveset), name) => house.store_to_read(saveset, name.as_deref(), None).await?,
             (None, name) => house.datastore(name).await?,
         };
         let object = Object::Datastore(&datastore.name);

@@ -60,7 +60,7 @@ async fn others(
     interfaces: &[String],
     running: &Arc<Running>,
 ) -> Result<(Vec<OtherCopy>, Spare), ServerError> {
-    let mut stores = house.stores_of(saveset).await?;
+    let mut stores = house.stores_for(saveset, &client.name).await?;
     stores.retain(|one| one.store != job.store && house.is_served(one));
     stores.truncate(OTHERS_MAX);
     let drives = house.books.run(|catalog| catalog.drives()).await?;

@@ -17,6 +17,7 @@ use crate::jobs::DEVICE_PATIENCE;
 use crate::nodes::Line;
 
 /// Makes, seals and opens domain keys.
+#[derive(Clone)]
 pub(crate) struct DomainKeys {
     master: WrappingKey,
 }
@@ -90,8 +91,8 @@ impl DomainKeys {
             }
             KeyHolder::Server | KeyHolder::Nobody => {
                 let key = Secret(random_bytes()?);
-                let kit = house.kit.wrapping_key(&house.books).await?;
-                (Some(self.seal(id, &key)?), self.slots(id, &key, kit.as_ref())?)
+                let kits = house.kit.wrapping_keys(&house.books).await?;
+                (Some(self.seal(id, &key)?), self.slots(id, &key, &kits)?)
             }
         };
         let domain = Domain {
@@ -139,16 +140,16 @@ impl DomainKeys {
         Ok(self.master.seal(&purpose(domain), &key.0)?)
     }
 
-    /// Slots for the master key and, where there is one, the kit.
+    /// Slots for the master key and for kits.
     pub(crate) fn slots(
         &self,
         domain: DomainId,
         key: &Secret,
-        kit: Option<&WrappingKey>,
+        kits: &[WrappingKey],
     ) -> Result<Vec<u8>, ServerError> {
         let mut slots = KeySlots::new(domain);
         slots.add(&self.master, key)?;
-        if let Some(kit) = kit {
+        for kit in kits {
             slots.add(kit, key)?;
         }
         Ok(slots.encode())
@@ -165,17 +166,17 @@ impl DomainKeys {
         slots.open(&self.master).ok().or_else(|| slots.open(kit?).ok())
     }
 
-    /// Wraps every key that the Server holds for a new kit. Returns the domains whose slots must
+    /// Wraps every key that the Server holds for these kits and no others. Returns the domains whose slots must
     /// reach their datastores.
     pub(crate) fn wrap_all(
         &self,
         catalog: &Catalog,
-        kit: &WrappingKey,
+        kits: &[WrappingKey],
     ) -> Result<Vec<Domain>, ServerError> {
         let mut wrapped = Vec::new();
         for mut domain in catalog.domains()? {
             let Some(key) = self.open(&domain)? else { continue };
-            let slots = self.slots(domain.domain, &key, Some(kit))?;
+            let slots = self.slots(domain.domain, &key, kits)?;
             catalog.set_domain_key(
                 domain.domain,
                 None,
@@ -188,6 +189,28 @@ impl DomainKeys {
         }
         Ok(wrapped)
     }
+}
+
+/// Wraps every key that the Server holds for the kits of now, in the catalog and beside the data. How many, and the
+/// datastores whose device was not reached: their slots follow when it is.
+pub(crate) async fn wrap_for_kits(house: &House) -> Result<(u64, Vec<String>), ServerError> {
+    let kits = house.kit.wrapping_keys(&house.books).await?;
+    let (books, keys) = (house.books.clone(), house.domain_keys.clone());
+    let wrapped = tokio::task::spawn_blocking(move || keys.wrap_all(books.catalog(), &kits));
+    let wrapped = wrapped.await.map_err(|error| ServerError::Lost(error.to_string()))??;
+    let mut pending = Vec::new();
+    for datastore in house.books.run(|catalog| catalog.datastores()).await? {
+        let brought = async {
+            let line = house.nodes.line(datastore.device, DEVICE_PATIENCE).await?;
+            bring_slots(house, &line, datastore.store).await
+        };
+        if let Err(error) = brought.await {
+            tracing::warn!(datastore = %datastore.name, error = %error.full_message(),
+                "key slots for the kit follow when the device is reached");
+            pending.push(datastore.name);
+        }
+    }
+    Ok((wrapped.len() as u64, pending))
 }
 
 /// Keeps a domain's slots beside its data.

@@ -11,6 +11,8 @@ use crate::books::Books;
 
 const SETTING: &str = "recovery.kit";
 const SETTING_PROOF: &str = "recovery.kit.proof";
+/// The kit before, as long as only it opens backups of the server that are there.
+const SETTING_BEFORE: &str = "recovery.kit.before";
 const PURPOSE: &[u8] = b"simsim catalog recovery kit v1";
 
 /// Seals, remembers and checks the kit.
@@ -23,8 +25,8 @@ impl KitStore {
         Self { master }
     }
 
-    /// Remembers a new kit in place of the one before. Answers the groups (from 1) to be typed
-    /// as proof.
+    /// Remembers a new kit in place of the one before, and that one beside it until [`Self::forget_before`]: of several
+    /// that nobody proved, the last that somebody did. Answers the groups (from 1) to be typed as proof.
     pub(crate) async fn replace(
         &self,
         books: &Books,
@@ -34,8 +36,15 @@ impl KitStore {
         let sealed = self.master.seal(PURPOSE, text.as_bytes())?;
         let proof = KitProof::ask(kit)?;
         let (asked, question) = (proof.asked().to_vec(), proof.text().into_bytes());
+        let is_proven = matches!(self.proof(books).await?, Some(KitProof::Proven { .. }));
         books
             .run(move |catalog| {
+                let before = catalog.setting(SETTING)?;
+                if let Some(before) = before
+                    && (is_proven || catalog.setting(SETTING_BEFORE)?.is_none())
+                {
+                    catalog.set_setting(SETTING_BEFORE, &before)?;
+                }
                 catalog.set_setting(SETTING, &sealed)?;
                 catalog.set_setting(SETTING_PROOF, &question)
             })
@@ -49,6 +58,31 @@ impl KitStore {
         books: &Books,
     ) -> Result<Option<WrappingKey>, ServerError> {
         Ok(self.kit(books).await?.map(|kit| kit.wrapping_key()))
+    }
+
+    /// The keys that wrap domain keys: of the kit, and of the one before as long as that is needed. The kit's comes first.
+    pub(crate) async fn wrapping_keys(
+        &self,
+        books: &Books,
+    ) -> Result<Vec<WrappingKey>, ServerError> {
+        let mut keys = Vec::new();
+        for setting in [SETTING, SETTING_BEFORE] {
+            keys.extend(self.kept(books, setting).await?.map(|kit| kit.wrapping_key()));
+        }
+        Ok(keys)
+    }
+
+    /// Forgets the kit before. Whether there was one.
+    pub(crate) async fn forget_before(&self, books: &Books) -> Result<bool, ServerError> {
+        books
+            .run(|catalog| {
+                let there = catalog.setting(SETTING_BEFORE)?.is_some();
+                if there {
+                    catalog.remove_setting(SETTING_BEFORE)?;
+                }
+                Ok(there)
+            })
+            .await
     }
 
     /// How the proof stands; `None` without a kit.
@@ -90,7 +124,15 @@ impl KitStore {
     }
 
     async fn kit(&self, books: &Books) -> Result<Option<RecoveryKit>, ServerError> {
-        let Some(sealed) = books.run(|catalog| catalog.setting(SETTING)).await? else {
+        self.kept(books, SETTING).await
+    }
+
+    async fn kept(
+        &self,
+        books: &Books,
+        setting: &'static str,
+    ) -> Result<Option<RecoveryKit>, ServerError> {
+        let Some(sealed) = books.run(move |catalog| catalog.setting(setting)).await? else {
             return Ok(None);
         };
         let plain = Zeroizing::new(self.master.open(PURPOSE, &sealed)?);

@@ -15,7 +15,7 @@ mod held;
 mod kit;
 mod master;
 
-pub(crate) use domain_keys::{DomainKeys, bring_slots};
+pub(crate) use domain_keys::{DomainKeys, bring_slots, wrap_for_kits};
 pub(crate) use held::{
     HeldKeysSeen, look_after_held, seen as held_keys_seen, seen_in as held_keys_seen_in,
 };

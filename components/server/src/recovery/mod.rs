@@ -25,7 +25,9 @@ pub use kept::KeptFile;
 pub use read::{RecoverInto, Recovered, SelfBackup};
 
 pub(crate) use after::{doubt_after, look_again, recovery};
-pub(crate) use setting_up::{back_up_now, newest_self_backup, self_backup_warning, set_up};
+pub(crate) use setting_up::{
+    back_up_now, let_old_kit_go, newest_self_backup, self_backup_warning, set_up,
+};
 pub(crate) use twin::ask_witness;
 pub(crate) use write::{ServerStream, stream_of};
 

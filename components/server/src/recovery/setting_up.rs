@@ -3,12 +3,15 @@
 
 use serde_json::json;
 use simsim_catalog::{Catalog, CatalogError, DatastoreState, SavesetFilter, Task};
+use simsim_format::{KitProof, WrappingKey};
 use simsim_model::{Level, TargetKind};
 
 use super::{SELF_BACKUP_SOURCE, is_self_backup};
 use crate::api::{AddPoolRequest, EventRequest, TaskOptions, TaskRequest};
 use crate::clock::lasting_ms;
+use crate::house::House;
 use crate::jobs::backup_of;
+use crate::keys::wrap_for_kits;
 use crate::rights::Principal;
 use crate::{Server, ServerError};
 
@@ -94,6 +97,25 @@ pub(crate) async fn back_up_now(server: &Server) {
     if let Err(error) = queued.await {
         let error = error.full_message();
         tracing::warn!(%error, "the backup of the server for its new kit could not be queued");
+    }
+}
+
+/// After a backup of the server for this kit: the one before opens nothing any more that is needed, once somebody has shown
+/// that this one is kept. Until then whoever has the one before only gets everything back by an older backup of the server.
+pub(crate) async fn let_old_kit_go(house: &House, kit: &WrappingKey) {
+    let gone = async {
+        let is_proven =
+            matches!(house.kit.proof(&house.books).await?, Some(KitProof::Proven { .. }));
+        let is_it = house.kit.wrapping_key(&house.books).await?.as_ref() == Some(kit);
+        if is_proven && is_it && house.kit.forget_before(&house.books).await? {
+            wrap_for_kits(house).await?;
+            tracing::info!("the recovery kit before the one of now opens nothing any more");
+        }
+        Ok::<(), ServerError>(())
+    };
+    if let Err(error) = gone.await {
+        let error = error.full_message();
+        tracing::warn!(%error, "the keys could not be wrapped for the kit of now alone");
     }
 }
 

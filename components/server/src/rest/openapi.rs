@@ -32,7 +32,8 @@ fn make() -> Value {
     let session = shapes.typed::<Nothing, crate::api::SessionView>().reply;
     paths.insert(format!("{ROOT}/session"), of_session(&session));
     let mut schemas = shapes.named();
-    schemas.insert("Problem".to_owned(), problem_schema());
+    // What goes wrong with one file of a job is called a problem, too.
+    schemas.insert("ProblemDetails".to_owned(), problem_schema());
     let mut tags: Vec<&str> = ROUTES.iter().map(|route| route.tag).collect();
     tags.push("Session");
     tags.dedup();
@@ -61,7 +62,7 @@ fn make() -> Value {
                 "Problem": {
                     "description": "A failure (RFC 9457)",
                     "content": { "application/problem+json": {
-                        "schema": { "$ref": "#/components/schemas/Problem" },
+                        "schema": { "$ref": "#/components/schemas/ProblemDetails" },
                     }},
                 },
             },

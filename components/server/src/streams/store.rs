@@ -85,10 +85,20 @@ async fn of_server(house: &House, job: &Job, wish: &BackupWish, running: &Arc<Ru
         Ok(ready) => ready,
         Err(error) => return CallEnd::Refused(error),
     };
-    match crate::recovery::stream_of(house).await {
+    let kit = match house.kit.wrapping_key(&house.books).await {
+        Ok(kit) => kit,
+        Err(error) => return CallEnd::Refused(error),
+    };
+    let end = match crate::recovery::stream_of(house).await {
         Ok(stream) => relay(house, job, wish, ready, Origin::Server(stream), running).await,
-        Err(error) => CallEnd::Refused(error),
+        Err(error) => return CallEnd::Refused(error),
+    };
+    if let (CallEnd::Told(result), Some(kit)) = (&end, kit)
+        && result.outcome == Outcome::Finished
+    {
+        crate::recovery::let_old_kit_go(house, &kit).await;
     }
+    end
 }
 
 async fn prepare(

@@ -87,7 +87,7 @@ fn tasks_and_datastores_know_what_their_savesets_say() {
     assert_eq!((task.whole_unix_ms, task.damaged, task.home), (None, None, Some(STORE)));
     let mut newest_in = task.newest_in.clone();
     newest_in.sort();
-    assert_eq!(newest_in, [(STORE, 300), (OTHER, 200)]);
+    assert_eq!(newest_in, [(STORE, 200), (OTHER, 200)], "the newest without a problem");
     let here = stores[&STORE];
     assert_eq!((here.savesets, here.bytes, here.recent_stored_bytes), (3, 30, 24));
     assert_eq!((stores[&OTHER].savesets, stores[&OTHER].recent_stored_bytes), (1, 12));
