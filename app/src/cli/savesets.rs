@@ -178,10 +178,10 @@ fn full(savesets: &[SavesetView]) -> Table {
     table
 }
 
-/// Where it was made, then where its copies are.
+/// Where it lies; of one that was deleted everywhere, where it was made.
 fn datastores(saveset: &SavesetView) -> String {
-    let copies = saveset.copies.iter().map(|copy| copy.datastore.as_str());
-    std::iter::once(saveset.datastore.as_str()).chain(copies).collect::<Vec<_>>().join(", ")
+    let lies_in = saveset.lies_in();
+    if lies_in.is_empty() { saveset.datastore.clone() } else { lies_in.join(", ") }
 }
 
 /// A few savesets, to choose from.
@@ -215,6 +215,8 @@ pub fn level(level: Level) -> Text {
 
 fn state_of(saveset: &SavesetView) -> Text {
     match saveset.state.as_str() {
+        // It was moved: what is there restores.
+        "deleting" | "deleted" if !saveset.copies.is_empty() => outcome(saveset.outcome),
         "missing" => Text::styled(Style::Bad, "its manifest is missing"),
         "deleting" => Text::styled(Style::Warn, "being deleted"),
         "deleted" => Text::styled(Style::Dim, "deleted"),

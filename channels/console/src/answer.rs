@@ -59,7 +59,9 @@ impl Line {
             _ => {}
         }
         if path == "/api" || path.starts_with("/api/") {
-            let text = format!("what programs ask for lies beneath {RESOURCES}: {RESOURCES}/openapi.json lists it");
+            let text = format!(
+                "what programs ask for lies beneath {RESOURCES}: {RESOURCES}/openapi.json lists it"
+            );
             return reply::problem(404, "not_found", &text);
         }
         if let Some(response) = self.watched(&path, &request).await {

@@ -241,6 +241,19 @@ impl Catalog {
         })
     }
 
+    /// How many savesets lie in a datastore, copies among them.
+    pub fn lying_count(&self, store: StoreId) -> Result<u64, CatalogError> {
+        self.read("count what lies in a datastore", |catalog| {
+            let count: i64 = catalog.query_row(
+                "SELECT (SELECT COUNT(*) FROM savesets WHERE store = ?1 AND state = 'present')
+                     + (SELECT COUNT(*) FROM copies WHERE store = ?1)",
+                [store.as_bytes()],
+                |row| row.get(0),
+            )?;
+            Ok(count.unsigned_abs())
+        })
+    }
+
     /// The highest sequence that the catalog has of a datastore; 0: none.
     pub fn last_sequence(&self, store: StoreId) -> Result<u64, CatalogError> {
         self.read("look up a sequence", |catalog| {

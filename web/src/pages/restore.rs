@@ -71,7 +71,11 @@ fn time_line(found: &[SavesetView]) -> Markup {
             html! { (crate::words::level(one.level)) " " (outcome(one)) },
             html! { (count(one.files)) },
             html! { (size(one.bytes)) },
-            html! { (one.datastore) @if !one.copies.is_empty() { " " (tf("and {} more", &[&one.copies.len()])) } },
+            {
+                let lies_in = one.lies_in();
+                let first = lies_in.first().copied().unwrap_or(&one.datastore);
+                html! { (first) @if lies_in.len() > 1 { " " (tf("and {} more", &[&(lies_in.len() - 1)])) } }
+            },
             html! { a href=(link(&["savesets", &id])) aria-label=(tf("About saveset {}", &[&id.get(..8).unwrap_or(&id)])) { (t("About it")) } },
         ]
     });

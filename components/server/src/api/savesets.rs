@@ -91,6 +91,19 @@ pub struct SavesetView {
     pub copies: Vec<CopyView>,
 }
 
+impl SavesetView {
+    /// Where it lies: in the datastore of its row, unless it was deleted there, and in those of its copies.
+    pub fn lies_in(&self) -> Vec<&str> {
+        let own = (!self.is_deleted_here()).then_some(self.datastore.as_str());
+        own.into_iter().chain(self.copies.iter().map(|copy| copy.datastore.as_str())).collect()
+    }
+
+    /// Whether the one in `datastore` was deleted, or is to be.
+    pub fn is_deleted_here(&self) -> bool {
+        matches!(self.state.as_str(), "deleting" | "deleted")
+    }
+}
+
 /// A saveset with the jobs that made and read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SavesetDetail {

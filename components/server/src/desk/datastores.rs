@@ -328,7 +328,7 @@ impl Server {
                 let mut drives = catalog.drives()?;
                 drives.retain(|drive| drive.store == store);
                 let node = catalog.client_numbered(device)?.name;
-                Ok((node, drives, catalog.saveset_count(store)?))
+                Ok((node, drives, catalog.lying_count(store)?))
             })
             .await?;
         let asked = async {

@@ -64,6 +64,19 @@ impl Server {
         let (wanted, warnings) = parse(&request.interfaces)?;
         let choosing = CHOOSING.lock().await;
         let before = self.interfaces_of(&request.host).await?;
+        // They come to stand in a certificate of the suite: whoever holds this host alone cannot have it vouch for others.
+        let hosts_of = |urls: &[String]| -> Vec<String> {
+            let parsed = urls.iter().filter_map(|url| url.parse::<Interface>().ok());
+            parsed.map(|interface| interface.host.to_ascii_lowercase()).collect()
+        };
+        let set: Vec<String> = before.interfaces.iter().map(|one| one.url.clone()).collect();
+        let mut own = if before.set { hosts_of(&set) } else { Vec::new() };
+        own.extend(client.addresses.iter().map(|address| address.to_ascii_lowercase()));
+        own.push(client.name.to_ascii_lowercase());
+        if hosts_of(&wanted).iter().any(|host| !own.contains(host)) {
+            let verb = "give a host a name that it did not have, over";
+            self.may_see(who, Right::Administer, verb, Object::Suite).await?;
+        }
         for gone in before.interfaces.iter().filter(|one| before.set && !one.chosen_by.is_empty()) {
             if !wanted.contains(&gone.url) {
                 return Err(ServerError::Refused(format!(

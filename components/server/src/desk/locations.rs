@@ -10,6 +10,7 @@ use crate::api::{
 use crate::clock::now_unix_ms;
 use crate::people::{Scope, refuse_granted};
 use crate::rights::{Grant, Object, Principal, Right};
+use crate::scheduler::EventDocument;
 use crate::wake::{self, Waking};
 use crate::{Server, ServerError};
 
@@ -129,6 +130,7 @@ impl Server {
             Moved::Location(name) => places.get(name).cloned().unwrap_or_default(),
         };
         let (mut at, mut steps) = (Some(to), 0..=locations.len());
+        let mut above: Vec<String> = Vec::new();
         while let Some(location) = at
             && steps.next().is_some()
         {
@@ -136,12 +138,16 @@ impl Server {
                 let place = Grant::of_location(location);
                 self.gains_nothing(who, verb, &place, Object::Client(client)).await?;
             }
+            above.push(location.to_owned());
             at = locations
                 .iter()
                 .find(|one| one.name == location)
                 .and_then(|one| one.parent.as_deref());
         }
-        Ok(())
+        let drilled = move |document: &EventDocument| {
+            document.locations.iter().any(|location| above.contains(location))
+        };
+        self.drills_nothing_new(who, drilled).await
     }
 
     /// Says where a host stands. Rights on locations follow.

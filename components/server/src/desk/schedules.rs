@@ -13,7 +13,7 @@ use crate::api::{
 };
 use crate::clock::now_unix_ms;
 use crate::rights::{Object, Principal, Right};
-use crate::scheduler::{Setup, SetupError, almanac, instant};
+use crate::scheduler::{EventDocument, Setup, SetupError, almanac, instant};
 use crate::{Server, ServerError};
 
 const DAYS_DEFAULT: u32 = 14;
@@ -215,6 +215,9 @@ impl Server {
         request: TaskGroupRequest,
     ) -> Result<TaskGroupView, ServerError> {
         let detail = format!("'{}': {}", request.name, request.tasks.join(", "));
+        self.may_see(who, Right::Administer, verb, Object::Suite).await?;
+        let group = request.name.clone();
+        self.drills_nothing_new(who, move |document| document.task_groups.contains(&group)).await?;
         self.may_do(who, Right::Administer, verb, Object::Suite, detail).await?;
         self.house
             .books
@@ -224,6 +227,33 @@ impl Server {
                 group_view(catalog, group)
             })
             .await
+    }
+
+    /// Checks that somebody may bring data to another client, where a restore drill there takes what these documents
+    /// name: what comes to it is restored there.
+    pub(super) async fn drills_nothing_new(
+        &self,
+        who: &Principal,
+        names: impl Fn(&EventDocument) -> bool + Send + Sync + 'static,
+    ) -> Result<(), ServerError> {
+        let drilled = self
+            .ask_setup(move |catalog| {
+                let setup = Setup::read(catalog)?;
+                let documents = setup.loaded.iter().map(|loaded| &loaded.document);
+                Ok(documents
+                    .filter(|document| {
+                        document.drill.as_ref().is_some_and(|drill| drill.client.is_some())
+                    })
+                    .any(names))
+            })
+            .await?;
+        match drilled {
+            true => {
+                let verb = "bring more to a restore drill on another client of";
+                self.may_see(who, Right::RestoreToOther, verb, Object::Suite).await
+            }
+            false => Ok(()),
+        }
     }
 
     /// All task groups, by name.

@@ -52,6 +52,11 @@ fn a_backup_with_copies_is_one_row() {
         assert_eq!(domains.iter().map(|one| one.domain).collect::<Vec<_>>(), [DOMAIN]);
     }
     assert_eq!(catalog.saveset_count(OTHER).unwrap(), 0, "it was made in none of these");
+    assert_eq!(
+        catalog.lying_count(OTHER).unwrap(),
+        catalog.savesets_in(OTHER).unwrap().len() as u64
+    );
+    assert!(catalog.lying_count(OTHER).unwrap() > 0);
     // The copies of a datastore are made again from its manifests, and no row of another is touched.
     catalog.rebuild_copies(OTHER, &[copy_of(&one, 2)]).unwrap();
     assert_eq!(catalog.copies().unwrap().len(), 1);
