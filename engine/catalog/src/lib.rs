@@ -142,5 +142,5 @@ pub use tasks::{Task, TaskId, TaskSettings};
 pub use tokens::{NewToken, Token, TokenAllows};
 pub use trends::{DayAdded, DayOutcome};
 pub use users::User;
-pub use uses::Use;
+pub use uses::{DATASTORE_OR_TASK, Use};
 pub use within::Within;

@@ -23,6 +23,9 @@ impl Use {
     }
 }
 
+/// The noun of a name that may be a datastore's or a task's: which one is seen when it is used. A datastore goes first.
+pub const DATASTORE_OR_TASK: &str = "datastore or task";
+
 /// The nouns whose names the catalog can look up, each with its table and the column of the name.
 const KNOWN: &[(&str, &str, &str)] = &[
     ("task", "tasks", "name"),
@@ -60,19 +63,8 @@ pub(crate) fn put_uses(
     for (position, one) in uses.iter().enumerate() {
         // An object may name itself before it is there: its own rules tell whether that is good.
         let itself = one.noun == user_noun && one.name == user_name;
-        if let Some((noun, table, column)) = KNOWN.iter().find(|known| known.0 == one.noun)
-            && !itself
-        {
-            let stays = match table {
-                &"drives" | &"datastores" => " AND removed_unix_ms IS NULL",
-                _ => "",
-            };
-            let ask = format!("SELECT 1 FROM {table} WHERE {column} = ?1{stays}");
-            let found: Option<i64> =
-                transaction.query_row(&ask, [&one.name], |row| row.get(0)).optional()?;
-            if found.is_none() {
-                return Err(CatalogError::not_found(noun, &one.name));
-            }
+        if !itself {
+            is_there(transaction, one)?;
         }
         transaction.execute(
             "INSERT INTO uses (user_noun, user_name, position, role, noun, name)
@@ -88,6 +80,29 @@ pub(crate) fn put_uses(
         )?;
     }
     Ok(())
+}
+
+fn is_there(catalog: &Session<'_>, one: &Use) -> Result<(), CatalogError> {
+    let (told, nouns): (&'static str, &[&str]) = match one.noun == DATASTORE_OR_TASK {
+        true => (DATASTORE_OR_TASK, &["datastore", "task"]),
+        false => match KNOWN.iter().find(|known| known.0 == one.noun) {
+            Some(known) => (known.0, std::slice::from_ref(&known.0)),
+            None => return Ok(()),
+        },
+    };
+    for (_, table, column) in KNOWN.iter().filter(|known| nouns.contains(&known.0)) {
+        let stays = match *table {
+            "drives" | "datastores" => " AND removed_unix_ms IS NULL",
+            _ => "",
+        };
+        let ask = format!("SELECT 1 FROM {table} WHERE {column} = ?1{stays}");
+        let found: Option<i64> =
+            catalog.query_row(&ask, [&one.name], |row| row.get(0)).optional()?;
+        if found.is_some() {
+            return Ok(());
+        }
+    }
+    Err(CatalogError::not_found(told, &one.name))
 }
 
 /// An object is removed: it names nothing any more.
@@ -109,10 +124,14 @@ pub(crate) fn users(
     name: &str,
 ) -> Result<Vec<String>, CatalogError> {
     let mut ask = catalog.prepare_cached(
-        "SELECT DISTINCT user_noun, user_name FROM uses WHERE noun = ?1 AND name = ?2
+        "SELECT DISTINCT user_noun, user_name FROM uses WHERE (noun = ?1 OR noun = ?3) AND name = ?2
          AND NOT (user_noun = ?1 AND user_name = ?2) ORDER BY user_noun, user_name",
     )?;
-    let mut rows = ask.query(params![noun, name])?;
+    let either = match noun {
+        "datastore" | "task" => DATASTORE_OR_TASK,
+        other => other,
+    };
+    let mut rows = ask.query(params![noun, name, either])?;
     let mut users = Vec::new();
     while let Some(row) = rows.next()? {
         let cells = Cells::new("uses", row);

@@ -1,12 +1,13 @@
 //! Events: adding, changing, listing, removing and starting them; what became of their occurrences.
 
 use jiff::Timestamp;
-use simsim_catalog::{Catalog, NewEvent, Put, Run, RunFilter, Use};
+use simsim_catalog::{Catalog, EventRow, NewEvent, Put, Run, RunFilter, Use};
 use simsim_schedule::{
     Considered, Event, EventKind, Place, Priority, Schedule, Subject, check, next_after,
 };
 
 use super::datastores::check_name;
+use super::interfaces::CHOOSING;
 use super::restore::check_budget;
 use super::schedules::{check_schedule, gone};
 use crate::api::{EventRequest, EventView, NameRequest, RunListRequest, RunView, StartedView};
@@ -50,6 +51,7 @@ impl Server {
         request: EventRequest,
     ) -> Result<EventView, ServerError> {
         let document = document_of(&request)?;
+        let _choosing = CHOOSING.lock().await;
         self.check_choices(document.event.interface.as_slice()).await?;
         // Data of one client comes to another: whoever sets events up does not get that right by it.
         if let Some(client) = request.drill.as_ref().and_then(|drill| drill.client.as_deref()) {
@@ -344,6 +346,14 @@ fn owns_schedule(
     Ok(is_its && users.iter().all(|user| *user == own))
 }
 
+/// By which interface the data of an event's jobs goes, where it says so.
+pub(super) fn interface_of(row: &EventRow) -> Result<Option<String>, ServerError> {
+    let document: EventDocument = serde_json::from_str(&row.document).map_err(|error| {
+        ServerError::Lost(format!("event '{}' cannot be read: {error}", row.name))
+    })?;
+    Ok(document.event.interface)
+}
+
 /// Everything that an event names, but its schedule.
 fn uses_of(document: &EventDocument) -> Vec<Use> {
     let event = &document.event;
@@ -353,8 +363,8 @@ fn uses_of(document: &EventDocument) -> Vec<Use> {
         EventKind::Migration => "migration",
         EventKind::GarbageCollection => "datastore",
         EventKind::Command => "command",
-        // A datastore or a task; which one is seen when it runs.
-        _ => "datastore or task",
+        // Which one is seen when it runs.
+        EventKind::Verification | EventKind::BackupDayChange => simsim_catalog::DATASTORE_OR_TASK,
     };
     let mut uses: Vec<Use> =
         event.subjects.iter().map(|one| Use::new("subject", noun, &one.name)).collect();

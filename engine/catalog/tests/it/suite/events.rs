@@ -1,8 +1,8 @@
 //! Events and what they name; rounds and runs; the order of the queue.
 
 use simsim_catalog::{
-    Catalog, Client, JobEnd, JobStart, JobState, NewEvent, NewJob, NewRun, Put, Round, RunFate,
-    RunFilter, Use, Waiting,
+    Catalog, Client, DATASTORE_OR_TASK, DatastoreState, JobEnd, JobStart, JobState, NewEvent,
+    NewJob, NewRun, Put, Round, RunFate, RunFilter, Use, Waiting,
 };
 use simsim_model::{Kind, Outcome};
 
@@ -98,6 +98,37 @@ fn what_something_names_cannot_be_removed_and_the_refusal_says_who_names_it() {
     let gone = catalog.put_event(Put::Change, &after, 3).unwrap_err();
     assert_eq!(gone.kind(), Kind::NotFound);
     assert_eq!(catalog.events().unwrap(), []);
+}
+
+#[test]
+fn what_may_be_a_datastore_or_a_task_is_one_of_them_and_holds_it() {
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
+    catalog.add_task(&task_settings("home"), 1).unwrap();
+    let check = |name: &str| {
+        let subject = Use::new("subject", DATASTORE_OR_TASK, name);
+        let new = NewEvent { schedule: None, ..event("check", vec![subject]) };
+        let put = if catalog.events().unwrap().is_empty() { Put::Add } else { Put::Change };
+        catalog.put_event(put, &new, 1)
+    };
+    let refused = check("none").unwrap_err();
+    assert_eq!(refused.kind(), Kind::NotFound);
+    assert_eq!(refused.to_string(), "there is no datastore or task 'none'");
+    check("home").unwrap();
+    assert_eq!(catalog.users_of("task", "home").unwrap(), ["event 'check'"]);
+    let used = catalog.delete_task("home").unwrap_err().to_string();
+    assert!(used.ends_with("still used by event 'check'"), "{used}");
+
+    check("main").unwrap();
+    catalog.delete_task("home").unwrap();
+    let main = catalog.datastore("main").unwrap();
+    let out = DatastoreState::Detached;
+    catalog.move_datastore(main.store, client.id, &main.path, out).unwrap();
+    let used = catalog.remove_datastore("main", 2).unwrap_err().to_string();
+    assert!(used.ends_with("still used by event 'check'"), "{used}");
+    catalog.delete_event("check").unwrap();
+    catalog.remove_datastore("main", 2).unwrap();
+    assert_eq!(check("main").unwrap_err().kind(), Kind::NotFound, "it was removed");
 }
 
 #[test]
