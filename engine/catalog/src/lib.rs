@@ -135,7 +135,7 @@ pub use results::{JobResultRow, JobTotal};
 pub use runs::{JobBeside, NewRun, Round, Run, RunBeside, RunFate, RunFilter};
 pub use saved::{Lag, LastEnd, Saved, SavedTask, StoredIn};
 pub use savesets::{Saveset, SavesetFilter, SavesetState};
-pub use schedules::{NamedText, Put};
+pub use schedules::{NamedText, OwnSchedule, Put};
 pub use sql::SqlError;
 pub use task_groups::TaskGroup;
 pub use tasks::{Task, TaskId, TaskSettings};

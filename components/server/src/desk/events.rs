@@ -1,7 +1,7 @@
 //! Events: adding, changing, listing, removing and starting them; what became of their occurrences.
 
 use jiff::Timestamp;
-use simsim_catalog::{Catalog, EventRow, NewEvent, Put, Run, RunFilter, Use};
+use simsim_catalog::{Catalog, EventRow, NewEvent, OwnSchedule, Put, Run, RunFilter, Use};
 use simsim_schedule::{
     Considered, Event, EventKind, Place, Priority, Schedule, Subject, check, next_after,
 };
@@ -97,7 +97,7 @@ impl Server {
         .await
     }
 
-    /// Removes an event. What it ran stays; jobs of it that wait still run.
+    /// Removes an event, and the schedule that it was given with `at`. What it ran stays; jobs of it that wait still run.
     pub async fn delete_event(
         &self,
         who: &Principal,
@@ -300,18 +300,10 @@ fn keep(
         return Err(SetupError::Refused(lines.join("; ")));
     }
     let former = setup.loaded.iter().find(|one| one.row.name == name);
-    if let Some(line) = at {
-        let there = catalog.schedules()?.iter().any(|one| one.name == name);
-        let put = if there { Put::Change } else { Put::Add };
-        if there && !owns_schedule(catalog, former, &name)? {
-            return Err(SetupError::Refused(format!(
-                "there is a schedule '{name}' already that others use: name it with 'schedule', or call \
-                 the event otherwise"
-            )));
-        }
-        let calendars: Vec<String> = line.calendars().map(str::to_owned).collect();
-        catalog.put_schedule(put, &name, &line.to_string(), &calendars, now)?;
-    }
+    let own_schedule = at.map(|line| OwnSchedule {
+        line: line.to_string(),
+        calendars: line.calendars().map(str::to_owned).collect(),
+    });
     let anew = former.is_none_or(|former| {
         former.document.event.schedule != document.event.schedule
             || at.is_some()
@@ -321,6 +313,7 @@ fn keep(
     let new = NewEvent {
         kind: document.event.kind.as_str().to_owned(),
         schedule: document.event.schedule.clone(),
+        own_schedule,
         enabled: document.event.enabled,
         uses: uses_of(&document),
         document: serde_json::to_string(&document).map_err(SetupError::text)?,
@@ -332,18 +325,6 @@ fn keep(
     };
     catalog.put_event(put, &new, now)?;
     Ok(())
-}
-
-/// Whether the schedule of an event's name is this event's alone.
-fn owns_schedule(
-    catalog: &Catalog,
-    former: Option<&Loaded>,
-    name: &str,
-) -> Result<bool, SetupError> {
-    let users = catalog.users_of("schedule", name)?;
-    let own = format!("event '{name}'");
-    let is_its = former.is_none_or(|one| one.document.event.schedule.as_deref() == Some(name));
-    Ok(is_its && users.iter().all(|user| *user == own))
 }
 
 /// By which interface the data of an event's jobs goes, where it says so.

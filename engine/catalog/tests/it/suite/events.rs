@@ -2,7 +2,7 @@
 
 use simsim_catalog::{
     Catalog, Client, DATASTORE_OR_TASK, DatastoreState, JobEnd, JobStart, JobState, NewEvent,
-    NewJob, NewRun, Put, Round, RunFate, RunFilter, Use, Waiting,
+    NewJob, NewRun, OwnSchedule, Put, Round, RunFate, RunFilter, Use, Waiting,
 };
 use simsim_model::{Kind, Outcome};
 
@@ -14,6 +14,7 @@ fn event(name: &str, uses: Vec<Use>) -> NewEvent {
         name: name.to_owned(),
         kind: "backup".to_owned(),
         schedule: Some("nightly".to_owned()),
+        own_schedule: None,
         enabled: true,
         document: "{}".to_owned(),
         uses,
@@ -129,6 +130,56 @@ fn what_may_be_a_datastore_or_a_task_is_one_of_them_and_holds_it() {
     catalog.delete_event("check").unwrap();
     catalog.remove_datastore("main", 2).unwrap();
     assert_eq!(check("main").unwrap_err().kind(), Kind::NotFound, "it was removed");
+}
+
+#[test]
+fn a_schedule_of_an_event_comes_and_goes_with_it_and_takes_no_other_ones_place() {
+    let Some(on) = on() else { return };
+    let (_place, catalog, _) = furnished(&on);
+    let at = |name: &str, line: &str, uses: Vec<Use>| NewEvent {
+        schedule: Some(name.to_owned()),
+        own_schedule: Some(OwnSchedule { line: line.to_owned(), calendars: Vec::new() }),
+        ..event(name, uses)
+    };
+    let lines = || -> Vec<(String, String)> {
+        let all = catalog.schedules().unwrap().into_iter();
+        all.map(|one| (one.name, one.text)).collect()
+    };
+    let line = |name: &str, line: &str| (name.to_owned(), line.to_owned());
+    let gone = vec![Use::new("subject", "task group", "gone")];
+    let refused = catalog.put_event(Put::Add, &at("night", "daily 1:00", gone), 1);
+    assert_eq!(refused.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(lines(), [], "a refusal leaves nothing");
+    catalog.put_event(Put::Add, &at("night", "daily 1:00", Vec::new()), 1).unwrap();
+    catalog.put_event(Put::Change, &at("night", "daily 2:00", Vec::new()), 1).unwrap();
+    assert_eq!(lines(), [line("night", "daily 2:00")]);
+    let again = catalog.put_event(Put::Add, &at("night", "daily 3:00", Vec::new()), 1);
+    assert!(again.unwrap_err().to_string().contains("a event 'night' exists"));
+
+    // Another one runs by it: it is not the event's alone any more, and outlives it.
+    let other = NewEvent { schedule: Some("night".to_owned()), ..event("other", Vec::new()) };
+    catalog.put_event(Put::Add, &other, 1).unwrap();
+    let shared = catalog.put_event(Put::Change, &at("night", "daily 3:00", Vec::new()), 1);
+    let shared = shared.unwrap_err().to_string();
+    assert!(shared.contains("event 'other' runs by it too"), "{shared}");
+    catalog.delete_event("night").unwrap();
+    catalog.delete_event("other").unwrap();
+    assert_eq!(lines(), [line("night", "daily 2:00")]);
+    // Now it is as one that somebody added.
+    let refused = catalog.put_event(Put::Add, &at("night", "daily 3:00", Vec::new()), 1);
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("added by itself"), "{refused}");
+    assert_eq!(lines(), [line("night", "daily 2:00")]);
+    assert_eq!(catalog.events().unwrap(), []);
+    let by_it = NewEvent { schedule: Some("night".to_owned()), ..event("night", Vec::new()) };
+    catalog.put_event(Put::Add, &by_it, 1).unwrap();
+    catalog.delete_event("night").unwrap();
+    assert_eq!(lines(), [line("night", "daily 2:00")], "it was not the event's");
+    catalog.delete_schedule("night").unwrap();
+
+    catalog.put_event(Put::Add, &at("night", "daily 3:00", Vec::new()), 1).unwrap();
+    catalog.delete_event("night").unwrap();
+    assert_eq!(lines(), [], "it goes with its event");
 }
 
 #[test]
