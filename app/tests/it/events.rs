@@ -419,12 +419,10 @@ fn what_cannot_be_an_event_is_refused_with_what_to_do() {
     server.must("event.remove", json!({ "name": "s" }));
     server.must("schedule.remove", json!({ "name": "s" }));
     // Events that nothing would ever start, or that name what is not there.
-    for (event, why) in [
-        (
-            json!({ "name": "v", "kind": "verification", "subjects": ["nix"] }),
-            "no datastore or task 'nix'",
-        ),
-    ] {
+    for (event, why) in [(
+        json!({ "name": "v", "kind": "verification", "subjects": ["nix"] }),
+        "no datastore or task 'nix'",
+    )] {
         let said = refused(event.clone());
         assert!(said.contains(why), "{event}: {said}");
     }

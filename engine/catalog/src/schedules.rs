@@ -147,8 +147,8 @@ pub(crate) fn drop_own(transaction: &Session<'_>, event: &str) -> Result<(), Cat
         transaction.execute("UPDATE schedules SET of_event = 0 WHERE name = ?1", [event])?;
         return Ok(());
     }
-    let gone = transaction
-        .execute("DELETE FROM schedules WHERE name = ?1 AND of_event = 1", [event])?;
+    let gone =
+        transaction.execute("DELETE FROM schedules WHERE name = ?1 AND of_event = 1", [event])?;
     match gone {
         0 => Ok(()),
         _ => forget_uses(transaction, "schedule", event),

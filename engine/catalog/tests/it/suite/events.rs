@@ -82,10 +82,10 @@ fn what_something_names_cannot_be_removed_and_the_refusal_says_who_names_it() {
     assert!(used(catalog.delete_calendar("holidays")).ends_with("event 'one', schedule 'nightly'"));
     assert!(used(catalog.delete_task_group("all")).ends_with("event 'one'"));
     assert!(used(catalog.delete_event("after")).ends_with("event 'one'"));
-    assert!(used(catalog.delete_drive_group("fast").map(drop)).ends_with("event 'one'"));
-    assert!(used(catalog.delete_task("home")).ends_with("event 'two'"));
+    assert!(used(catalog.delete_drive_group("fast", &[]).map(drop)).ends_with("event 'one'"));
+    assert!(used(catalog.delete_task("home", &[])).ends_with("event 'two'"));
     catalog.delete_event("two").unwrap();
-    assert!(used(catalog.delete_task("home")).contains("task group all"));
+    assert!(used(catalog.delete_task("home", &[])).ends_with("task group 'all'"));
     assert_eq!(catalog.users_of("task group", "all").unwrap(), ["event 'one'"]);
 
     // A changed event names other things; what it named before is free.
@@ -95,7 +95,7 @@ fn what_something_names_cannot_be_removed_and_the_refusal_says_who_names_it() {
     catalog.delete_event("one").unwrap();
     catalog.delete_schedule("nightly").unwrap();
     catalog.delete_calendar("holidays").unwrap();
-    catalog.delete_task("home").unwrap();
+    catalog.delete_task("home", &[]).unwrap();
     let gone = catalog.put_event(Put::Change, &after, 3).unwrap_err();
     assert_eq!(gone.kind(), Kind::NotFound);
     assert_eq!(catalog.events().unwrap(), []);
@@ -117,11 +117,11 @@ fn what_may_be_a_datastore_or_a_task_is_one_of_them_and_holds_it() {
     assert_eq!(refused.to_string(), "there is no datastore or task 'none'");
     check("home").unwrap();
     assert_eq!(catalog.users_of("task", "home").unwrap(), ["event 'check'"]);
-    let used = catalog.delete_task("home").unwrap_err().to_string();
+    let used = catalog.delete_task("home", &[]).unwrap_err().to_string();
     assert!(used.ends_with("still used by event 'check'"), "{used}");
 
     check("main").unwrap();
-    catalog.delete_task("home").unwrap();
+    catalog.delete_task("home", &[]).unwrap();
     let main = catalog.datastore("main").unwrap();
     let out = DatastoreState::Detached;
     catalog.move_datastore(main.store, client.id, &main.path, out).unwrap();
