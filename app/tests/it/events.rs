@@ -419,16 +419,26 @@ fn what_cannot_be_an_event_is_refused_with_what_to_do() {
     server.must("event.remove", json!({ "name": "s" }));
     server.must("schedule.remove", json!({ "name": "s" }));
     // Events that nothing would ever start, or that name what is not there.
-    for (event, why) in [(
-        json!({ "name": "v", "kind": "verification", "subjects": ["nix"] }),
-        "no datastore or task 'nix'",
-    )] {
+    server.must("event.add", json!({ "name": "z", "all": true }));
+    let after_day = json!({ "success": ["z"] });
+    for (event, why) in [
+        (
+            json!({ "name": "v", "kind": "verification", "subjects": ["nix"] }),
+            "no datastore or task 'nix'",
+        ),
+        (
+            json!({ "name": "day", "kind": "backup-day-change", "follow_ups": after_day }),
+            "nothing would start its follow-ups",
+        ),
+    ] {
         let said = refused(event.clone());
         assert!(said.contains(why), "{event}: {said}");
     }
     server.must("event.add", json!({ "name": "v", "kind": "verification", "subjects": ["home"] }));
     let used = server.ask("task.delete", json!({ "name": "home" })).unwrap_err().to_string();
     assert!(used.contains("still used by event 'v'"), "{used}");
-    server.must("event.remove", json!({ "name": "v" }));
+    for name in ["v", "z"] {
+        server.must("event.remove", json!({ "name": name }));
+    }
     server.must("task.delete", json!({ "name": "home" }));
 }

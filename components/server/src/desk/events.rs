@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use simsim_catalog::{Catalog, EventRow, NewEvent, OwnSchedule, Put, Run, RunFilter, Use};
 use simsim_schedule::{
-    Considered, Event, EventKind, Place, Priority, Schedule, Subject, check, next_after,
+    Considered, Event, EventKind, FollowUps, Place, Priority, Schedule, Subject, check, next_after,
 };
 
 use super::datastores::check_name;
@@ -288,9 +288,14 @@ fn keep(
     }
     let others = setup.programme.events.iter().filter(|other| other.name != name).cloned();
     let mut events: Vec<Event> = others.collect();
-    for other in events.iter_mut().filter(|other| other.subjects.is_empty()) {
-        if other.kind != EventKind::BackupDayChange {
-            other.subjects.push(Subject { name: String::new(), expected_s: 0 });
+    for other in &mut events {
+        match other.kind {
+            // What an older version took of another event is no reason to refuse this one.
+            EventKind::BackupDayChange => other.follow_ups = FollowUps::default(),
+            _ if other.subjects.is_empty() => {
+                other.subjects.push(Subject { name: String::new(), expected_s: 0 });
+            }
+            _ => {}
         }
     }
     events.push(event);
