@@ -100,37 +100,41 @@ fn days_of(calendars: &[String]) -> Vec<Use> {
     calendars.iter().map(|calendar| Use::new("days", "calendar", calendar)).collect()
 }
 
-/// Keeps the schedule that an event is given with itself. Errors: `Invalid` where a schedule of this name was added by
-/// itself, or others run by it too.
+/// Keeps the schedule that an event is given with itself. One that says the same already is left as it is. Errors:
+/// `Invalid` where another one of this name was added by itself, or others run by it too.
 pub(crate) fn put_own(
     transaction: &Session<'_>,
     event: &str,
     own: &OwnSchedule,
     now_unix_ms: i64,
 ) -> Result<(), CatalogError> {
-    let there: Option<i64> = transaction
-        .query_row("SELECT of_event FROM schedules WHERE name = ?1", [event], |row| row.get(0))
+    let there: Option<(String, i64)> = transaction
+        .query_row("SELECT line, of_event FROM schedules WHERE name = ?1", [event], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
-    let itself = format!("event '{event}'");
-    let others = users(transaction, "schedule", event)?.into_iter().filter(|one| *one != itself);
-    let others: Vec<String> = others.collect();
     let put = match there {
         None => Put::Add,
-        Some(1) if others.is_empty() => Put::Change,
-        Some(1) => {
+        Some((line, _)) if line == own.line => return Ok(()),
+        Some((_, 0)) => {
             return Err(CatalogError::invalid(format!(
-                "schedule '{event}' is not this event's alone, {} runs by it too: change it by 'schedule change', or \
-                 run the event by another one",
-                others.join(", ")
+                "there is a schedule '{event}' that was added by itself, and an event gives it no other line: run the \
+                 event by it (--schedule {event}), change it with 'simsim schedule change {event}', or call the event \
+                 otherwise"
             )));
         }
-        Some(_) => {
-            return Err(CatalogError::invalid(format!(
-                "there is a schedule '{event}' that was added by itself, and an event would give it another line: run \
-                 the event by it (--schedule {event}), or call the event otherwise"
-            )));
-        }
+        Some(_) => Put::Change,
     };
+    let itself = format!("event '{event}'");
+    let mut others = users(transaction, "schedule", event)?;
+    others.retain(|user| *user != itself);
+    if !others.is_empty() {
+        return Err(CatalogError::invalid(format!(
+            "schedule '{event}' is not this event's alone, {} runs by it too: change it for all with 'simsim schedule \
+             change {event}', or run the event by another one",
+            others.join(", ")
+        )));
+    }
     SCHEDULES.put(transaction, put, event, &own.line, now_unix_ms)?;
     transaction.execute("UPDATE schedules SET of_event = 1 WHERE name = ?1", [event])?;
     put_uses(transaction, "schedule", event, &days_of(&own.calendars))

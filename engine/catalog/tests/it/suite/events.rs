@@ -171,6 +171,10 @@ fn a_schedule_of_an_event_comes_and_goes_with_it_and_takes_no_other_ones_place()
     assert!(refused.contains("added by itself"), "{refused}");
     assert_eq!(lines(), [line("night", "daily 2:00")]);
     assert_eq!(catalog.events().unwrap(), []);
+    // The line that it has already is no other one, and does not make it the event's.
+    catalog.put_event(Put::Add, &at("night", "daily 2:00", Vec::new()), 1).unwrap();
+    catalog.delete_event("night").unwrap();
+    assert_eq!(lines(), [line("night", "daily 2:00")]);
     let by_it = NewEvent { schedule: Some("night".to_owned()), ..event("night", Vec::new()) };
     catalog.put_event(Put::Add, &by_it, 1).unwrap();
     catalog.delete_event("night").unwrap();
