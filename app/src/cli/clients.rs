@@ -102,7 +102,14 @@ pub async fn run(cx: &Context, verb: ClientVerb) -> Result<u8, Failure> {
                     0 => "no job of it was open".to_owned(),
                     jobs => format!("{} of it ended", counted(jobs, "job")),
                 };
-                screen.line(format!("client '{}' is revoked; {ended}", reply.client.name))
+                screen.line(format!("client '{}' is revoked; {ended}", reply.client.name))?;
+                if !reply.still_named_by.is_empty() {
+                    screen.aside(format!(
+                        "it is still named by {}: change or remove what is to go on without it",
+                        reply.still_named_by.join(", ")
+                    ));
+                }
+                Ok(())
             })?;
         }
         ClientVerb::Addresses { name, addresses, port } => {

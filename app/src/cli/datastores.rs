@@ -6,8 +6,8 @@ use simsim_model::{CutParameters, Kind};
 use simsim_server::api::{
     AddDriveRequest, AttachDatastoreRequest, CatalogRebuildReply, CatalogRebuildRequest,
     ChangeDriveRequest, CollectGarbageRequest, CreateDatastoreRequest, DamageRequest, DamageView,
-    DatastoreRequest, DatastoreView, DriveRequest, DriveView, JobReply, RebuildIndexRequest,
-    ScrubOptions, ScrubRequest,
+    DatastoreRequest, DatastoreView, DetachReply, DriveRequest, DriveView, JobReply,
+    RebuildIndexRequest, ScrubOptions, ScrubRequest,
 };
 
 use super::context::Context;
@@ -205,7 +205,18 @@ pub async fn run(cx: &Context, verb: DatastoreVerb) -> Result<u8, Failure> {
             one(cx, datastore)
         }
         DatastoreVerb::Detach { name } => {
-            one(cx, cx.ask("datastore.detach", &DatastoreRequest { name }).await?)
+            let reply: DetachReply = cx.ask("datastore.detach", &DatastoreRequest { name }).await?;
+            cx.show(&reply, |screen, reply| {
+                list_text(screen, std::slice::from_ref(&reply.datastore))?;
+                if !reply.used_by.is_empty() {
+                    screen.aside(format!(
+                        "{} cannot use it before it is attached again",
+                        reply.used_by.join(", ")
+                    ));
+                }
+                Ok(())
+            })?;
+            Ok(exit::DONE)
         }
         DatastoreVerb::List => {
             let datastores: Vec<DatastoreView> = cx.ask_plain("datastore.list").await?;

@@ -61,8 +61,13 @@ fn a_drive_is_changed_and_removed_with_its_port_and_a_datastore_goes_when_nothin
     assert_eq!(names(&server), ["main", "other"]);
 
     // One in which savesets are listed stays, in service or not.
-    server.must("datastore.detach", json!({ "name": "main" }));
+    let out = server.must("datastore.detach", json!({ "name": "main" }));
+    assert_eq!((&out["name"], &out["state"]), (&json!("main"), &json!("detached")));
+    assert_eq!(out["used_by"], json!(["task 'home'"]), "{out:#}");
     let listed = server.ask("datastore.remove", json!({ "name": "main" })).unwrap_err();
-    assert!(listed.to_string().contains("task 'home'"), "{listed}");
+    let listed = listed.to_string();
+    for holder in ["task 'home'", "savesets that are listed in it"] {
+        assert!(listed.contains(holder), "{holder}: {listed}");
+    }
     assert_eq!(names(&server), ["main", "other"]);
 }

@@ -405,6 +405,40 @@ fn what_cannot_be_an_event_is_refused_with_what_to_do() {
     assert_eq!((&entries[0]["subject"], &entries[0]["fate"]), (&json!("home"), &json!("runs")));
     assert_eq!(entries[0]["place"], "drive 1");
     server.must("event.remove", json!({ "name": "a" }));
-    server.must("schedule.remove", json!({ "name": "a" }));
+    assert_eq!(server.must("schedule.list", Value::Null), json!([]), "it was the event's own");
+    // What was refused leaves nothing, and the schedule of a person stays as it is.
+    let said = refused(json!({ "name": "a", "task_groups": ["gone"], "at": "daily 22:00" }));
+    assert!(said.contains("no task group 'gone'"), "{said}");
+    assert_eq!(server.must("schedule.list", Value::Null), json!([]));
+    server.must("schedule.add", json!({ "name": "s", "line": "last sun of month 03:00" }));
+    let said = refused(json!({ "name": "s", "subjects": ["home"], "at": "daily 05:00" }));
+    assert!(said.contains("schedule 's' that was added by itself"), "{said}");
+    let kept = server.must("schedule.list", Value::Null);
+    assert_eq!(kept[0]["line"], "last sun of month 03:00", "{kept:#}");
+    server.must("event.add", json!({ "name": "s", "subjects": ["home"], "schedule": "s" }));
+    server.must("event.remove", json!({ "name": "s" }));
+    server.must("schedule.remove", json!({ "name": "s" }));
+    // Events that nothing would ever start, or that name what is not there.
+    server.must("event.add", json!({ "name": "z", "all": true }));
+    let after_day = json!({ "success": ["z"] });
+    for (event, why) in [
+        (
+            json!({ "name": "v", "kind": "verification", "subjects": ["nix"] }),
+            "no datastore or task 'nix'",
+        ),
+        (
+            json!({ "name": "day", "kind": "backup-day-change", "follow_ups": after_day }),
+            "nothing would start its follow-ups",
+        ),
+    ] {
+        let said = refused(event.clone());
+        assert!(said.contains(why), "{event}: {said}");
+    }
+    server.must("event.add", json!({ "name": "v", "kind": "verification", "subjects": ["home"] }));
+    let used = server.ask("task.delete", json!({ "name": "home" })).unwrap_err().to_string();
+    assert!(used.contains("still used by event 'v'"), "{used}");
+    for name in ["v", "z"] {
+        server.must("event.remove", json!({ "name": name }));
+    }
     server.must("task.delete", json!({ "name": "home" }));
 }

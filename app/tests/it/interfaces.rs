@@ -164,6 +164,19 @@ fn an_interface_in_use_cannot_be_taken_away() {
     assert!(refused.contains(&url) && refused.contains(&desk.own), "{refused}");
     set(json!([url])).expect("another one may go");
     choose(json!([])).unwrap();
+    // An event that names it is in the way as well.
+    let event = |interface: Value| {
+        let event = json!({ "name": "blk", "all": true, "interface": interface });
+        let verb = if interface.is_null() { "event.change" } else { "event.add" };
+        desk.server.must(verb, event);
+    };
+    event(json!(url));
+    let shown = desk.server.must("interface.list", Value::Null);
+    let shown = shown.as_array().unwrap().iter().find(|one| one["host"] == desk.own).unwrap();
+    assert_eq!(shown["interfaces"][0]["chosen_by"], json!(["event 'blk'"]), "{shown:#}");
+    let refused = set(json!(["http://127.0.0.1"])).unwrap_err().to_string();
+    assert!(refused.contains("in use by event 'blk'"), "{refused}");
+    event(Value::Null);
     set(json!([])).expect("nobody uses it any more");
     let wrong = set(json!(["gopher://x"])).unwrap_err().to_string();
     assert!(wrong.contains("gopher://x") && wrong.contains("https://host:port"), "{wrong}");

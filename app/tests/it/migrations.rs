@@ -205,6 +205,10 @@ fn what_does_not_fit_is_locked_held_or_not_proven_stays_where_it_is() {
     for _ in 0..4 {
         world.saved();
     }
+    let other = json!({
+        "name": "other", "client": world.server.own_name(), "sources": [world.source], "datastore": "main"
+    });
+    world.server.must("task.add", other);
     let filters = [
         json!({ "task": "other" }),
         json!({ "levels": ["diff"] }),
@@ -222,6 +226,7 @@ fn what_does_not_fit_is_locked_held_or_not_proven_stays_where_it_is() {
         (json!({ "name": "x", "replication": "away", "pool": "nowhere" }), "nowhere"),
         (json!({ "name": "old", "replication": "away" }), "old"),
         (json!({ "name": "x", "replication": "away", "client": "nobody" }), "nobody"),
+        (json!({ "name": "x", "replication": "away", "task": "nothing" }), "no task 'nothing'"),
     ] {
         let error = world.server.ask("migration.add", wrong).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");

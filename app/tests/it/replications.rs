@@ -174,6 +174,13 @@ fn what_is_limited_to_a_task_copies_nothing_else_and_goes_on_as_it_is_told() {
         let copies = saveset["copies"].as_array().unwrap().len();
         assert_eq!(copies, usize::from(saveset["task"] == "other"), "{list:#}");
     }
+    for (filter, why) in [("task", "no task 'nix'"), ("client", "no client 'nix'")] {
+        let add = json!({ "name": "bad", "source": "main", "target": "copies", filter: "nix" });
+        let refused = world.server.ask("replication.add", add).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    let held = world.server.ask("task.delete", json!({ "name": "other" })).unwrap_err();
+    assert!(held.to_string().contains("used by replication 'some'"), "{held}");
     for (limits, why) in [(["fast"], "is no rate"), (["1B/s"], "the least")] {
         let add = json!({
             "name": "bad", "source": "main", "target": "copies", "limits": limits

@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 use crate::cells::Cells;
 use crate::deletions::STAYS;
 use crate::sql::{Optional, Session};
-use crate::uses::refuse_used;
+use crate::uses::{add_open_jobs, refuse_held, users, users_of_place};
 use crate::{CatalogError, ClientId};
 
 /// Whether jobs may use a datastore.
@@ -114,28 +114,8 @@ impl Catalog {
                     "datastore '{name}' is in service: take it out first"
                 )));
             }
-            refuse_used(transaction, "datastore", name)?;
             let store = datastore.store.as_bytes();
-            let used = |by: String| {
-                Err(CatalogError::StillUsed { noun: "datastore", name: name.to_owned(), by })
-            };
-            for (noun, ask) in [
-                ("task", "SELECT name FROM tasks WHERE store = ?1 ORDER BY name"),
-                ("media pool", "SELECT name FROM pools WHERE store = ?1 ORDER BY name"),
-                (
-                    "replication",
-                    "SELECT name FROM replications WHERE source = ?1 OR target = ?1 ORDER BY name",
-                ),
-            ] {
-                let mut ask = transaction.prepare_cached(ask)?;
-                let names: Vec<String> =
-                    ask.query_map([store], |row| row.get(0))?.collect::<Result<_, _>>()?;
-                if !names.is_empty() {
-                    let names: Vec<String> =
-                        names.iter().map(|name| format!("{noun} '{name}'")).collect();
-                    return used(names.join(", "));
-                }
-            }
+            let mut by = users_of_datastore(transaction, &datastore)?;
             let listed: i64 = transaction.query_row(
                 &format!(
                     "SELECT (SELECT COUNT(*) FROM savesets WHERE store = ?1 AND {STAYS})
@@ -145,18 +125,10 @@ impl Catalog {
                 |row| row.get(0),
             )?;
             if listed > 0 {
-                return used(format!("{listed} savesets that are listed in it: delete them first"));
+                by.push(format!("{listed} savesets that are listed in it (delete them first)"));
             }
-            let job: Option<i64> = transaction
-                .query_row(
-                    "SELECT job FROM jobs WHERE store = ?1 AND state IN ('queued', 'running')",
-                    [store],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            if let Some(job) = job {
-                return used(format!("job {job}, which has not ended: cancel it or wait"));
-            }
+            add_open_jobs(transaction, &mut by, "store", &store)?;
+            refuse_held("datastore", name, by)?;
             // The name is free again.
             let then = format!("{name} (removed, {})", datastore.store.short());
             transaction.execute(
@@ -169,6 +141,13 @@ impl Catalog {
                 params![store, now_unix_ms],
             )?;
             Ok(())
+        })
+    }
+
+    /// What goes to a datastore or acts on it, as `noun 'name'`: also by one of its drives.
+    pub fn users_of_datastore(&self, name: &str) -> Result<Vec<String>, CatalogError> {
+        self.read("look who uses a datastore", |catalog| {
+            users_of_datastore(catalog, &by_name(catalog, name)?)
         })
     }
 
@@ -210,6 +189,26 @@ impl Catalog {
             Ok(datastores)
         })
     }
+}
+
+fn users_of_datastore(
+    catalog: &Session<'_>,
+    datastore: &Datastore,
+) -> Result<Vec<String>, CatalogError> {
+    let store = datastore.store.as_bytes();
+    let mut by = users_of_place(catalog, ("datastore", &datastore.name), "store", &store)?;
+    let mut ask = catalog.prepare_cached(
+        "SELECT drive FROM drives WHERE store = ?1 AND removed_unix_ms IS NULL ORDER BY drive",
+    )?;
+    let drives: Vec<i64> = ask.query_map([store], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for drive in drives {
+        for user in users(catalog, "drive", &drive.to_string())? {
+            if !by.contains(&user) {
+                by.push(user);
+            }
+        }
+    }
+    Ok(by)
 }
 
 fn by_name(catalog: &Session<'_>, name: &str) -> Result<Datastore, CatalogError> {

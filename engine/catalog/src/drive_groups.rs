@@ -10,7 +10,7 @@ use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::Cells;
 use crate::sql::{Optional, Session};
-use crate::uses::refuse_used;
+use crate::uses::{add_named, refuse_held, users};
 
 /// One group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,33 +58,22 @@ impl Catalog {
         })
     }
 
-    /// Removes a group; its drives stay. Errors: `Busy` while tasks use it.
-    pub fn delete_drive_group(&self, name: &str) -> Result<DriveGroup, CatalogError> {
+    /// Removes a group; its drives stay. `held`: who uses it besides those that the catalog knows. Errors: `Busy` with
+    /// all of them while events, tasks or pools use it.
+    pub fn delete_drive_group(
+        &self,
+        name: &str,
+        held: &[String],
+    ) -> Result<DriveGroup, CatalogError> {
         self.write("remove a drive group", |transaction| {
             let group = there(transaction, name)?;
-            refuse_used(transaction, "drive group", name)?;
-            let mut ask = transaction
-                .prepare_cached("SELECT name FROM tasks WHERE drive_group = ?1 ORDER BY name")?;
-            let tasks: Vec<String> =
-                ask.query_map([name], |row| row.get(0))?.collect::<Result<_, _>>()?;
-            if !tasks.is_empty() {
-                return Err(CatalogError::StillUsed {
-                    noun: "drive group",
-                    name: name.to_owned(),
-                    by: format!("task {}: give it another group or a datastore", tasks.join(", ")),
-                });
+            let mut by = users(transaction, "drive group", name)?;
+            for (noun, table) in [("task", "tasks"), ("media pool", "pools")] {
+                let ask = format!("SELECT name FROM {table} WHERE drive_group = ?1 ORDER BY name");
+                add_named(transaction, &mut by, noun, &ask, &name)?;
             }
-            let mut ask = transaction
-                .prepare_cached("SELECT name FROM pools WHERE drive_group = ?1 ORDER BY name")?;
-            let pools: Vec<String> =
-                ask.query_map([name], |row| row.get(0))?.collect::<Result<_, _>>()?;
-            if !pools.is_empty() {
-                return Err(CatalogError::StillUsed {
-                    noun: "drive group",
-                    name: name.to_owned(),
-                    by: format!("media pool {}: give it another place", pools.join(", ")),
-                });
-            }
+            by.extend_from_slice(held);
+            refuse_held("drive group", name, by)?;
             transaction
                 .execute("UPDATE drives SET drive_group = NULL WHERE drive_group = ?1", [name])?;
             transaction.execute("DELETE FROM drive_groups WHERE name = ?1", [name])?;

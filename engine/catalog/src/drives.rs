@@ -9,7 +9,7 @@ use crate::catalog::{Catalog, next_number};
 use crate::cells::Cells;
 use crate::datastores::datastore_by_id;
 use crate::sql::{Optional, Session};
-use crate::uses::refuse_used;
+use crate::uses::{add_open_jobs, refuse_held, users_of_place};
 
 /// Highest number of a drive.
 const DRIVE_MAX: i64 = 9999;
@@ -110,37 +110,10 @@ impl Catalog {
         self.write("remove a drive", |transaction| {
             let drive = drive_numbered(transaction, number)?;
             let name = number.to_string();
-            let used = |by: String| {
-                Err(CatalogError::StillUsed { noun: "drive", name: name.clone(), by })
-            };
-            refuse_used(transaction, "drive", &name)?;
-            if let Some(group) = &drive.group {
-                return used(format!("drive group '{group}'"));
-            }
-            for (noun, table) in
-                [("task", "tasks"), ("media pool", "pools"), ("replication", "replications")]
-            {
-                let mut ask = transaction.prepare_cached(&format!(
-                    "SELECT name FROM {table} WHERE drive = ?1 ORDER BY name"
-                ))?;
-                let names: Vec<String> =
-                    ask.query_map([number], |row| row.get(0))?.collect::<Result<_, _>>()?;
-                if !names.is_empty() {
-                    let names: Vec<String> =
-                        names.iter().map(|name| format!("{noun} '{name}'")).collect();
-                    return used(names.join(", "));
-                }
-            }
-            let job: Option<i64> = transaction
-                .query_row(
-                    "SELECT job FROM jobs WHERE drive = ?1 AND state IN ('queued', 'running')",
-                    [number],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            if let Some(job) = job {
-                return used(format!("job {job}, which has not ended: cancel it or wait"));
-            }
+            let mut by = users_of_place(transaction, ("drive", &name), "drive", &number)?;
+            by.extend(drive.group.iter().map(|group| format!("drive group '{group}'")));
+            add_open_jobs(transaction, &mut by, "drive", &number)?;
+            refuse_held("drive", &name, by)?;
             let others: i64 = transaction.query_row(
                 "SELECT COUNT(*) FROM drives WHERE store = ?1 AND drive <> ?2 AND removed_unix_ms IS NULL",
                 params![drive.store.as_bytes(), number],

@@ -5,7 +5,7 @@ use rusqlite::params;
 use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::Cells;
-use crate::schedules::Put;
+use crate::schedules::{OwnSchedule, Put, drop_own, put_own};
 use crate::sql::Session;
 use crate::uses::{Use, forget_uses, put_uses, refuse_used};
 
@@ -15,6 +15,8 @@ pub struct NewEvent {
     pub name: String,
     pub kind: String,
     pub schedule: Option<String>,
+    /// Given with the event, under its name: `schedule` is that name then.
+    pub own_schedule: Option<OwnSchedule>,
     pub enabled: bool,
     /// JSON, the Server's own.
     pub document: String,
@@ -40,7 +42,8 @@ pub struct EventRow {
 impl Catalog {
     /// Keeps an event. A changed one keeps what was considered, unless the new row brings that along.
     ///
-    /// Errors: exists, `NotFound`, as `put` says; `NotFound` for a name that it names.
+    /// Errors: exists, `NotFound`, as `put` says; `NotFound` for a name that it names; `Invalid` for a schedule of its
+    /// own where one that is not its own has the name. Whatever is refused leaves nothing.
     pub fn put_event(
         &self,
         put: Put,
@@ -48,14 +51,22 @@ impl Catalog {
         now_unix_ms: i64,
     ) -> Result<EventRow, CatalogError> {
         self.write("keep an event", |transaction| {
-            let there = by_name(transaction, &new.name)?;
+            let is_there = by_name(transaction, &new.name)?.is_some();
+            match put {
+                Put::Add if is_there => return Err(CatalogError::exists("event", &new.name)),
+                Put::Change if !is_there => {
+                    return Err(CatalogError::not_found("event", &new.name));
+                }
+                Put::Add | Put::Change => {}
+            }
+            if let Some(own) = &new.own_schedule {
+                put_own(transaction, &new.name, own, now_unix_ms)?;
+            }
             let mut uses = new.uses.clone();
             uses.extend(new.schedule.iter().map(|name| Use::new("schedule", "schedule", name)));
             put_uses(transaction, "event", &new.name, &uses)?;
-            match (put, there) {
-                (Put::Add, Some(_)) => return Err(CatalogError::exists("event", &new.name)),
-                (Put::Change, None) => return Err(CatalogError::not_found("event", &new.name)),
-                (Put::Add, None) => transaction.execute(
+            match put {
+                Put::Add => transaction.execute(
                     "INSERT INTO events (name, kind, schedule, enabled, document, considered,
                          created_unix_ms)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -69,7 +80,7 @@ impl Catalog {
                         now_unix_ms
                     ],
                 )?,
-                (Put::Change, Some(_)) => transaction.execute(
+                Put::Change => transaction.execute(
                     "UPDATE events SET kind = ?2, schedule = ?3, enabled = ?4, document = ?5,
                          considered = COALESCE(?6, considered)
                      WHERE name = ?1",
@@ -108,15 +119,15 @@ impl Catalog {
         })
     }
 
-    /// Removes an event; what it ran stays. Errors: `NotFound`; `Busy` while another one is followed by
-    /// it.
+    /// Removes an event with the schedule that is its own; what it ran stays. Errors: `NotFound`; `Busy` while another
+    /// one is followed by it.
     pub fn delete_event(&self, name: &str) -> Result<(), CatalogError> {
         self.write("remove an event", |transaction| {
             refuse_used(transaction, "event", name)?;
             forget_uses(transaction, "event", name)?;
             match transaction.execute("DELETE FROM events WHERE name = ?1", [name])? {
                 0 => Err(CatalogError::not_found("event", name)),
-                _ => Ok(()),
+                _ => drop_own(transaction, name),
             }
         })
     }

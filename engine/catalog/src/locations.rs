@@ -1,6 +1,6 @@
 //! Locations: a tree of places in which hosts stand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::params;
 
@@ -10,6 +10,7 @@ use crate::clients::{Client, client_by_id, client_by_name};
 use crate::pools::DEFAULT_POOL;
 use crate::schedules::Put;
 use crate::sql::Session;
+use crate::uses::refuse_held;
 use crate::{CatalogError, ClientId};
 
 /// Locations above one another.
@@ -36,6 +37,8 @@ pub struct Places {
     pub pools: BTreeMap<String, Vec<String>>,
     /// Every task, and the client that it is of.
     pub tasks: BTreeMap<String, String>,
+    /// Every client, those that were revoked among them.
+    pub clients: BTreeSet<String>,
 }
 
 impl Catalog {
@@ -83,8 +86,9 @@ impl Catalog {
         self.read("look up a location", |catalog| there(catalog, name))
     }
 
-    /// Removes a location. Errors: `NotFound`; `Busy` while hosts stand in it, or others are in it.
-    pub fn delete_location(&self, name: &str) -> Result<(), CatalogError> {
+    /// Removes a location. `held`: who uses it besides those that the catalog knows. Errors: `NotFound`; `Busy` with
+    /// all of them while hosts stand in it, or others are in it.
+    pub fn delete_location(&self, name: &str, held: &[String]) -> Result<(), CatalogError> {
         self.write("remove a location", |transaction| {
             let all = all(transaction)?;
             if !all.iter().any(|one| one.name == name) {
@@ -101,10 +105,8 @@ impl Catalog {
                 }
             }
             users.extend(crate::uses::users(transaction, "location", name)?);
-            if !users.is_empty() {
-                let (name, by) = (name.to_owned(), users.join(", "));
-                return Err(CatalogError::StillUsed { noun: "location", name, by });
-            }
+            users.extend_from_slice(held);
+            refuse_held("location", name, users)?;
             transaction.execute("DELETE FROM locations WHERE name = ?1", [name])?;
             Ok(())
         })
@@ -205,6 +207,8 @@ pub(crate) fn places(catalog: &Session<'_>) -> Result<Places, CatalogError> {
         places.tasks.insert(task, cells.get("client")?);
     }
     places.pools.entry(DEFAULT_POOL.to_owned()).or_default();
+    let mut ask = catalog.prepare_cached("SELECT name FROM clients")?;
+    places.clients = ask.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     Ok(places)
 }
 

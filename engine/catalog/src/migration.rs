@@ -10,7 +10,7 @@ use crate::pools::pool_by_name;
 use crate::replications;
 use crate::schedules::Put;
 use crate::sql::Session;
-use crate::uses::{Use, forget_uses, put_uses, refuse_used};
+use crate::uses::{Use, forget_uses, put_uses, refuse_held, users};
 use crate::{CatalogError, Saveset};
 
 /// One migration.
@@ -123,20 +123,15 @@ impl Catalog {
     /// `NotFound`; `Busy` while an event names it or a job of it has not ended.
     pub fn delete_migration(&self, name: &str) -> Result<(), CatalogError> {
         self.write("remove a migration", |transaction| {
-            refuse_used(transaction, "migration", name)?;
-            let jobs: i64 = transaction.query_row(
-                "SELECT COUNT(*) FROM jobs WHERE kind = 'migrate' AND task_name = ?1
-                     AND state IN ('queued', 'running')",
-                [name],
-                |row| row.get(0),
+            let mut by = users(transaction, "migration", name)?;
+            let mut ask = transaction.prepare_cached(
+                "SELECT job FROM jobs WHERE kind = 'migrate' AND task_name = ?1
+                     AND state IN ('queued', 'running') ORDER BY job",
             )?;
-            if jobs > 0 {
-                return Err(CatalogError::StillUsed {
-                    noun: "migration",
-                    name: name.to_owned(),
-                    by: "a job that has not ended".to_owned(),
-                });
+            for job in ask.query_map([name], |row| row.get::<i64>(0))? {
+                by.push(format!("job {}, which has not ended (cancel it or wait)", job?));
             }
+            refuse_held("migration", name, by)?;
             if transaction.execute("DELETE FROM migrations WHERE name = ?1", [name])? == 0 {
                 return Err(CatalogError::not_found("migration", name));
             }

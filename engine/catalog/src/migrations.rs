@@ -56,6 +56,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(25, "0025", "locks_and_tickets"),
     step!(26, "0026", "identity_providers"),
     step!(27, "0027", "removals"),
+    step!(28, "0028", "schedules_of_events"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (
@@ -198,6 +199,26 @@ mod tests {
                 older.query_row("SELECT COUNT(*) FROM job_log", [], |row| row.get(0)).unwrap();
             assert_eq!(left, 0, "from version {from}");
         }
+    }
+
+    #[test]
+    fn a_schedule_that_its_event_alone_runs_by_becomes_the_events() {
+        let mut older = empty();
+        migrate(&mut older, &STEPS[..27], 1).unwrap();
+        older
+            .execute_batch(
+                "INSERT INTO schedules VALUES ('own', 'x', 1), ('shared', 'x', 1), ('mine', 'x', 1), ('idle', 'x', 1);
+                 INSERT INTO events (name, kind, schedule, enabled, document, created_unix_ms) VALUES
+                     ('own', 'backup', 'own', 1, '{}', 1), ('shared', 'backup', 'shared', 1, '{}', 1),
+                     ('other', 'backup', 'shared', 1, '{}', 1), ('third', 'backup', 'mine', 1, '{}', 1),
+                     ('idle', 'backup', NULL, 1, '{}', 1);",
+            )
+            .unwrap();
+        migrate(&mut older, STEPS, 2).unwrap();
+        let mut ask = older.prepare("SELECT name FROM schedules WHERE of_event = 1").unwrap();
+        let rows = ask.query_map([], |row| row.get(0)).unwrap();
+        let own: Vec<String> = rows.collect::<Result<_, _>>().unwrap();
+        assert_eq!(own, ["own"]);
     }
 
     #[test]

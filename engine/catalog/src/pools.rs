@@ -12,11 +12,10 @@ use crate::catalog::Catalog;
 use crate::cells::Cells;
 use crate::datastores::datastore_by_id;
 use crate::sql::{Optional, Session};
+use crate::uses::{add_named, refuse_held};
 
 /// The pool of everything that names none.
 pub const DEFAULT_POOL: &str = "default";
-/// Users that are named when a pool cannot be removed.
-const USERS_NAMED_MAX: usize = 10;
 
 /// One pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,12 +72,12 @@ impl Catalog {
 
     /// What refers to a pool, as people call it: tasks, savesets, jobs that have not ended.
     pub fn pool_users(&self, name: &str) -> Result<Vec<String>, CatalogError> {
-        self.read("look who uses a media pool", |catalog| users(catalog, name))
+        self.read("look who uses a media pool", |catalog| users(catalog, name, &[]))
     }
 
-    /// Removes a pool. Errors: `Busy` while tasks, savesets or open jobs use it, `Invalid` for the
-    /// default one.
-    pub fn delete_pool(&self, name: &str) -> Result<Pool, CatalogError> {
+    /// Removes a pool. `held`: who uses it besides those that the catalog knows. Errors: `Busy` with all of them while
+    /// tasks, savesets or open jobs use it, `Invalid` for the default one.
+    pub fn delete_pool(&self, name: &str, held: &[String]) -> Result<Pool, CatalogError> {
         self.write("remove a media pool", |transaction| {
             let pool = pool_by_name(transaction, name)?;
             if name == DEFAULT_POOL {
@@ -86,17 +85,7 @@ impl Catalog {
                     "the pool 'default' is of everything that names no pool: it stays; change its policy instead",
                 ));
             }
-            let mut users = users(transaction, name)?;
-            if !users.is_empty() {
-                let more = users.len().saturating_sub(USERS_NAMED_MAX);
-                users.truncate(USERS_NAMED_MAX);
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                return Err(CatalogError::StillUsed {
-                    noun: "media pool",
-                    name: name.to_owned(),
-                    by: format!("{}{more}", users.join(", ")),
-                });
-            }
+            refuse_held("media pool", name, users(transaction, name, held)?)?;
             // Backups whose savesets are all gone do not hold it.
             transaction.execute("UPDATE backups SET pool = NULL WHERE pool = ?1", [name])?;
             transaction.execute("DELETE FROM copy_lives WHERE pool = ?1", [name])?;
@@ -106,7 +95,8 @@ impl Catalog {
     }
 }
 
-fn users(catalog: &Session<'_>, name: &str) -> Result<Vec<String>, CatalogError> {
+/// Savesets, of which there may be many, are the last.
+fn users(catalog: &Session<'_>, name: &str, held: &[String]) -> Result<Vec<String>, CatalogError> {
     let mut users = Vec::new();
     let mut ask = catalog.prepare_cached(
         "SELECT name FROM tasks WHERE COALESCE(pool, 'default') = ?1 ORDER BY name",
@@ -122,6 +112,12 @@ fn users(catalog: &Session<'_>, name: &str) -> Result<Vec<String>, CatalogError>
         users.push(format!("job {}", job?));
     }
     users.extend(crate::uses::users(catalog, "media pool", name)?);
+    let mut from = Vec::new();
+    let ask = "SELECT name FROM migrations WHERE from_pool = ?1 ORDER BY name";
+    add_named(catalog, &mut from, "migration", ask, &name)?;
+    from.retain(|migration| !users.contains(migration));
+    users.extend(from);
+    users.extend_from_slice(held);
     let mut ask = catalog.prepare_cached(
         "SELECT saveset FROM backups WHERE COALESCE(pool, 'default') = ?1
              AND (EXISTS (SELECT 1 FROM savesets

@@ -5,8 +5,8 @@ use rusqlite::params;
 use crate::CatalogError;
 use crate::catalog::Catalog;
 use crate::cells::Cells;
-use crate::sql::Session;
-use crate::uses::{Use, forget_uses, put_uses, refuse_used};
+use crate::sql::{Optional, Session};
+use crate::uses::{Use, forget_uses, put_uses, refuse_used, users};
 
 /// A calendar or a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,14 @@ pub enum Put {
     Add,
     /// Refused where none of the name is there.
     Change,
+}
+
+/// A schedule that an event is given together with itself: it has the event's name, and goes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnSchedule {
+    pub line: String,
+    /// The calendars that the line names.
+    pub calendars: Vec<String>,
 }
 
 struct Table {
@@ -58,11 +66,9 @@ impl Catalog {
         calendars: &[String],
         now_unix_ms: i64,
     ) -> Result<(), CatalogError> {
-        let uses: Vec<Use> =
-            calendars.iter().map(|calendar| Use::new("days", "calendar", calendar)).collect();
         self.write("keep a schedule", |transaction| {
             SCHEDULES.put(transaction, put, name, line, now_unix_ms)?;
-            put_uses(transaction, "schedule", name, &uses)
+            put_uses(transaction, "schedule", name, &days_of(calendars))
         })
     }
 
@@ -87,6 +93,69 @@ impl Catalog {
             SCHEDULES.delete(transaction, name)?;
             forget_uses(transaction, "schedule", name)
         })
+    }
+}
+
+fn days_of(calendars: &[String]) -> Vec<Use> {
+    calendars.iter().map(|calendar| Use::new("days", "calendar", calendar)).collect()
+}
+
+/// Keeps the schedule that an event is given with itself. One that says the same already is left as it is. Errors:
+/// `Invalid` where another one of this name was added by itself, or others run by it too.
+pub(crate) fn put_own(
+    transaction: &Session<'_>,
+    event: &str,
+    own: &OwnSchedule,
+    now_unix_ms: i64,
+) -> Result<(), CatalogError> {
+    let there: Option<(String, i64)> = transaction
+        .query_row("SELECT line, of_event FROM schedules WHERE name = ?1", [event], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let put = match there {
+        None => Put::Add,
+        Some((line, _)) if line == own.line => return Ok(()),
+        Some((_, 0)) => {
+            return Err(CatalogError::invalid(format!(
+                "there is a schedule '{event}' that was added by itself, and an event gives it no other line: run the \
+                 event by it (--schedule {event}), change it with 'simsim schedule change {event}', or call the event \
+                 otherwise"
+            )));
+        }
+        Some(_) => Put::Change,
+    };
+    let itself = format!("event '{event}'");
+    let mut others = users(transaction, "schedule", event)?;
+    others.retain(|user| *user != itself);
+    if !others.is_empty() {
+        return Err(CatalogError::invalid(format!(
+            "schedule '{event}' is not this event's alone, {} runs by it too: change it for all with 'simsim schedule \
+             change {event}', or run the event by another one",
+            others.join(", ")
+        )));
+    }
+    SCHEDULES.put(transaction, put, event, &own.line, now_unix_ms)?;
+    transaction.execute("UPDATE schedules SET of_event = 1 WHERE name = ?1", [event])?;
+    put_uses(transaction, "schedule", event, &days_of(&own.calendars))
+}
+
+/// An event was removed, and its own schedule goes with it; where others run by that, it stays as any other one.
+pub(crate) fn drop_own(transaction: &Session<'_>, event: &str) -> Result<(), CatalogError> {
+    let used: i64 = transaction.query_row(
+        "SELECT COUNT(*) FROM events WHERE schedule = ?1",
+        [event],
+        |row| row.get(0),
+    )?;
+    if used > 0 {
+        transaction.execute("UPDATE schedules SET of_event = 0 WHERE name = ?1", [event])?;
+        return Ok(());
+    }
+    let gone =
+        transaction.execute("DELETE FROM schedules WHERE name = ?1 AND of_event = 1", [event])?;
+    match gone {
+        0 => Ok(()),
+        _ => forget_uses(transaction, "schedule", event),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::clients::{client_by_id, client_by_name};
 use crate::pools::pool_cell;
 use crate::sql::{Optional, Session};
 use crate::task_groups::groups_of;
-use crate::uses::refuse_used;
+use crate::uses::{add_named, add_open_jobs, refuse_held, users};
 use crate::{CatalogError, ClientId};
 
 /// The number of a task row.
@@ -134,33 +134,22 @@ impl Catalog {
         })
     }
 
-    /// Removes a task. Its jobs and savesets stay. Errors: `Busy` while a job of it waits or runs, or an event or task group names it.
-    pub fn delete_task(&self, name: &str) -> Result<(), CatalogError> {
+    /// Removes a task. Its jobs and savesets stay. `held`: who uses it besides those that the catalog knows. Errors:
+    /// `Busy` with all of them while an event, a task group, a replication or a migration names it, or a job of it has
+    /// not ended.
+    pub fn delete_task(&self, name: &str, held: &[String]) -> Result<(), CatalogError> {
         self.write("delete a task", |transaction| {
             let task = task_by_name(transaction, name)?;
-            let job: Option<i64> = transaction
-                .query_row(
-                    "SELECT job FROM jobs WHERE task = ?1 AND state IN ('queued', 'running')",
-                    [task.id.0],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            if let Some(job) = job {
-                return Err(CatalogError::StillUsed {
-                    noun: "task",
-                    name: name.to_owned(),
-                    by: format!("job {job}, which has not ended: cancel it or wait"),
-                });
-            }
-            refuse_used(transaction, "task", name)?;
+            let mut by = users(transaction, "task", name)?;
             let groups = groups_of(transaction, task.id.0)?;
-            if !groups.is_empty() {
-                return Err(CatalogError::StillUsed {
-                    noun: "task",
-                    name: name.to_owned(),
-                    by: format!("task group {}: take it out there first", groups.join(", ")),
-                });
+            by.extend(groups.iter().map(|group| format!("task group '{group}'")));
+            for (noun, table) in [("replication", "replications"), ("migration", "migrations")] {
+                let ask = format!("SELECT name FROM {table} WHERE task_name = ?1 ORDER BY name");
+                add_named(transaction, &mut by, noun, &ask, &name)?;
             }
+            by.extend_from_slice(held);
+            add_open_jobs(transaction, &mut by, "task", &task.id.0)?;
+            refuse_held("task", name, by)?;
             transaction.execute("DELETE FROM tasks WHERE task = ?1", [task.id.0])?;
             Ok(())
         })

@@ -1,6 +1,6 @@
 //! Who uses what, by name: so that nothing is removed that something else still names.
 
-use rusqlite::params;
+use rusqlite::{ToSql, params};
 
 use crate::CatalogError;
 use crate::catalog::Catalog;
@@ -22,6 +22,12 @@ impl Use {
         Self { role: role.into(), noun: noun.into(), name: name.into() }
     }
 }
+
+/// The noun of a name that may be a datastore's or a task's: which one is seen when it is used. A datastore goes first.
+pub const DATASTORE_OR_TASK: &str = "datastore or task";
+
+/// Users that are named when something cannot be removed.
+const NAMED_MAX: usize = 20;
 
 /// The nouns whose names the catalog can look up, each with its table and the column of the name.
 const KNOWN: &[(&str, &str, &str)] = &[
@@ -60,19 +66,8 @@ pub(crate) fn put_uses(
     for (position, one) in uses.iter().enumerate() {
         // An object may name itself before it is there: its own rules tell whether that is good.
         let itself = one.noun == user_noun && one.name == user_name;
-        if let Some((noun, table, column)) = KNOWN.iter().find(|known| known.0 == one.noun)
-            && !itself
-        {
-            let stays = match table {
-                &"drives" | &"datastores" => " AND removed_unix_ms IS NULL",
-                _ => "",
-            };
-            let ask = format!("SELECT 1 FROM {table} WHERE {column} = ?1{stays}");
-            let found: Option<i64> =
-                transaction.query_row(&ask, [&one.name], |row| row.get(0)).optional()?;
-            if found.is_none() {
-                return Err(CatalogError::not_found(noun, &one.name));
-            }
+        if !itself {
+            is_there(transaction, one)?;
         }
         transaction.execute(
             "INSERT INTO uses (user_noun, user_name, position, role, noun, name)
@@ -88,6 +83,29 @@ pub(crate) fn put_uses(
         )?;
     }
     Ok(())
+}
+
+fn is_there(catalog: &Session<'_>, one: &Use) -> Result<(), CatalogError> {
+    let (told, nouns): (&'static str, &[&str]) = match one.noun == DATASTORE_OR_TASK {
+        true => (DATASTORE_OR_TASK, &["datastore", "task"]),
+        false => match KNOWN.iter().find(|known| known.0 == one.noun) {
+            Some(known) => (known.0, std::slice::from_ref(&known.0)),
+            None => return Ok(()),
+        },
+    };
+    for (_, table, column) in KNOWN.iter().filter(|known| nouns.contains(&known.0)) {
+        let stays = match *table {
+            "drives" | "datastores" => " AND removed_unix_ms IS NULL",
+            _ => "",
+        };
+        let ask = format!("SELECT 1 FROM {table} WHERE {column} = ?1{stays}");
+        let found: Option<i64> =
+            catalog.query_row(&ask, [&one.name], |row| row.get(0)).optional()?;
+        if found.is_some() {
+            return Ok(());
+        }
+    }
+    Err(CatalogError::not_found(told, &one.name))
 }
 
 /// An object is removed: it names nothing any more.
@@ -109,10 +127,14 @@ pub(crate) fn users(
     name: &str,
 ) -> Result<Vec<String>, CatalogError> {
     let mut ask = catalog.prepare_cached(
-        "SELECT DISTINCT user_noun, user_name FROM uses WHERE noun = ?1 AND name = ?2
+        "SELECT DISTINCT user_noun, user_name FROM uses WHERE (noun = ?1 OR noun = ?3) AND name = ?2
          AND NOT (user_noun = ?1 AND user_name = ?2) ORDER BY user_noun, user_name",
     )?;
-    let mut rows = ask.query(params![noun, name])?;
+    let either = match noun {
+        "datastore" | "task" => DATASTORE_OR_TASK,
+        other => other,
+    };
+    let mut rows = ask.query(params![noun, name, either])?;
     let mut users = Vec::new();
     while let Some(row) = rows.next()? {
         let cells = Cells::new("uses", row);
@@ -122,15 +144,82 @@ pub(crate) fn users(
     Ok(users)
 }
 
+/// Adds whom a question answers by name, each as `noun 'name'`.
+pub(crate) fn add_named(
+    catalog: &Session<'_>,
+    by: &mut Vec<String>,
+    noun: &str,
+    ask: &str,
+    of: &dyn ToSql,
+) -> Result<(), CatalogError> {
+    let mut ask = catalog.prepare_cached(ask)?;
+    for name in ask.query_map([of], |row| row.get::<String>(0))? {
+        by.push(format!("{noun} '{}'", name?));
+    }
+    Ok(())
+}
+
+/// Adds the jobs that have not ended and have this in a column.
+pub(crate) fn add_open_jobs(
+    catalog: &Session<'_>,
+    by: &mut Vec<String>,
+    column: &str,
+    of: &dyn ToSql,
+) -> Result<(), CatalogError> {
+    let mut ask = catalog.prepare_cached(&format!(
+        "SELECT job FROM jobs WHERE {column} = ?1 AND state IN ('queued', 'running') ORDER BY job"
+    ))?;
+    for job in ask.query_map([of], |row| row.get::<i64>(0))? {
+        by.push(format!("job {}, which has not ended (cancel it or wait)", job?));
+    }
+    Ok(())
+}
+
+/// Whatever leads to a datastore or to a drive of one, whose `column` in the tables of its users is `of`.
+pub(crate) fn users_of_place(
+    catalog: &Session<'_>,
+    (noun, name): (&str, &str),
+    column: &str,
+    of: &dyn ToSql,
+) -> Result<Vec<String>, CatalogError> {
+    let mut by = users(catalog, noun, name)?;
+    let relation = match column {
+        "store" => "source = ?1 OR target = ?1",
+        _ => "drive = ?1",
+    };
+    let given = format!("{column} = ?1");
+    for (noun, table, condition) in [
+        ("task", "tasks", given.as_str()),
+        ("media pool", "pools", given.as_str()),
+        ("replication", "replications", relation),
+    ] {
+        let ask = format!("SELECT name FROM {table} WHERE {condition} ORDER BY name");
+        add_named(catalog, &mut by, noun, &ask, of)?;
+    }
+    Ok(by)
+}
+
+/// Refuses to remove what these use, and names them all, or the first of very many.
+pub(crate) fn refuse_held(
+    noun: &'static str,
+    name: &str,
+    mut by: Vec<String>,
+) -> Result<(), CatalogError> {
+    if by.is_empty() {
+        return Ok(());
+    }
+    let more = by.len().saturating_sub(NAMED_MAX);
+    by.truncate(NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let by = format!("{}{more}", by.join(", "));
+    Err(CatalogError::StillUsed { noun, name: name.to_owned(), by })
+}
+
 /// Refuses to remove what something still names, with the list of who does.
 pub(crate) fn refuse_used(
     catalog: &Session<'_>,
     noun: &'static str,
     name: &str,
 ) -> Result<(), CatalogError> {
-    let users = users(catalog, noun, name)?;
-    if users.is_empty() {
-        return Ok(());
-    }
-    Err(CatalogError::StillUsed { noun, name: name.to_owned(), by: users.join(", ") })
+    refuse_held(noun, name, users(catalog, noun, name)?)
 }

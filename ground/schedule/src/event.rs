@@ -275,6 +275,10 @@ pub enum Trouble {
     NoSubject { event: String, kind: &'static str },
     #[error("event '{0}' changes the backup day and has no subject: take it out")]
     SubjectOfDayChange(String),
+    #[error(
+        "event '{0}' changes the backup day, which has no job that ends, so nothing would start its follow-ups: take them out, and give them a schedule"
+    )]
+    FollowUpOfDayChange(String),
     #[error("event '{0}' names a level, which only backups have: take it out")]
     LevelOfOther(String),
 }
@@ -320,6 +324,9 @@ pub fn check(
                 troubles.push(Trouble::NoSubject { event: name.clone(), kind: kind.as_str() });
             }
             _ => {}
+        }
+        if event.kind == EventKind::BackupDayChange && event.follow_ups.all().next().is_some() {
+            troubles.push(Trouble::FollowUpOfDayChange(name.clone()));
         }
         if event.level.is_some() && event.kind != EventKind::Backup {
             troubles.push(Trouble::LevelOfOther(name.clone()));

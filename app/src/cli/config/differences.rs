@@ -360,6 +360,10 @@ async fn in_turn(cx: &Context, mut asks: Vec<(&str, Value)>) -> Result<(), Failu
         for (verb, body) in asks {
             let answer: Result<Value, Failure> = cx.ask(verb, &body).await;
             if let Err(failure) = answer {
+                // What was to go is gone, such as the schedule of an event with its event.
+                if failure.kind == Kind::NotFound && verb.ends_with(".remove") {
+                    continue;
+                }
                 failed.get_or_insert(failure);
                 left.push((verb, body));
             }

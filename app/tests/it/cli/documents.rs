@@ -339,6 +339,7 @@ fn every_document_is_as_its_page_says() {
     check("Token", &["token", "revoke", "tool"]);
     check("Role[]", &["user", "roles"]);
     check("Welcome", &["user", "welcome"]);
+    let group = format!("ops=restore:{own}");
     let provider = [
         "identity-provider",
         "add",
@@ -348,7 +349,7 @@ fn every_document_is_as_its_page_says() {
         "--client-id",
         "simsim",
         "--group",
-        "ops=restore:web",
+        &group,
     ];
     check("IdentityProvider", &provider);
     check("IdentityProvider[]", &["identity-provider", "list"]);
@@ -359,17 +360,17 @@ fn every_document_is_as_its_page_says() {
     check("Session[]", &["user", "sessions"]);
     check("User", &["user", "remove", "kim@corp.example"]);
     check("Removed", &["identity-provider", "remove", "corp"]);
-    check("ApiTokenCreated", &["api-token", "create", "ci", "--role", "backup:web"]);
+    check("ApiTokenCreated", &["api-token", "create", "ci", "--role", &format!("backup:{own}")]);
     check("ApiToken[]", &["api-token", "list"]);
     check("ApiToken", &["api-token", "revoke", "ci"]);
-    check("Datastore", &["datastore", "detach", "main"]);
+    check("Detached", &["datastore", "detach", "main"]);
     check("Datastore", &["datastore", "attach", &store]);
     let drive = check("Drive", &["datastore", "add-drive", "main"])["number"].to_string();
     check("Drive", &["datastore", "change-drive", &drive, "--jobs", "3"]);
     check("Drive[]", &["datastore", "drives"]);
     check("Drive", &["datastore", "remove-drive", &drive]);
     check("Datastore", &["datastore", "create", "spare", &house.path("spare")]);
-    check("Datastore", &["datastore", "detach", "spare"]);
+    check("Detached", &["datastore", "detach", "spare"]);
     check("Removed", &["datastore", "remove", "spare"]);
     let (out, error) = house.ends_with(5, &["ls", "nothing", "--json"]);
     assert!(out.is_empty(), "{out}");

@@ -106,12 +106,15 @@ fn users_are_kept_by_the_command_line_and_no_password_is_an_argument() {
     fails(&run(&["add", "bert"], ""), 2, "no password");
     fails(&run(&["add", "anna"], "a very long password"), 2, "exists already");
     fails(&run(&["add", "bert", "--role", "king"], "x"), 2, "superuser, administrator");
-    let changed = ["change", "anna", "--role", "restore:web", "--right", "keys", "--json"];
+    fails(&run(&["change", "anna", "--role", "restore:nix"], ""), 5, "no client 'nix'");
+    let own = port.server.own_name();
+    let role = format!("restore:{own}");
+    let changed = ["change", "anna", "--role", &role, "--right", "keys", "--json"];
     let changed = run(&changed, "");
     assert_done(&changed);
     let changed: Value = serde_json::from_slice(&changed.stdout).unwrap();
     crate::cli::documents::check("User", &changed);
-    let grants = json!([{ "role": "restore", "client": "web" }, { "right": "keys" }]);
+    let grants = json!([{ "role": "restore", "client": own }, { "right": "keys" }]);
     assert_eq!(changed["grants"], grants);
     fails(&run(&["change", "anna"], ""), 2, "--role");
     let disabled = run(&["change", "anna", "--disable"], "");

@@ -48,7 +48,13 @@ fn a_token_for_one_client_reaches_no_other() {
     let port = Port::furnished();
     let own = port.server.own_name();
     let one = port.token("one", &json!([{ "role": "backup", "client": own }]));
-    let other = port.token("other", &json!([{ "role": "backup", "client": "other" }]));
+    let of_other = json!([{ "role": "backup", "client": "other" }]);
+    let unknown = json!({ "name": "other", "grants": of_other });
+    let refused = port.server.ask("api-token.create", unknown).unwrap_err().to_string();
+    assert!(refused.contains("there is no client 'other'"), "{refused}");
+    let state = port.scratch.path().join("other");
+    crate::hosts::assert_done(&port.server.join("other", &state, &[]));
+    let other = port.token("other", &of_other);
     assert_eq!(port.get(&one, "/api/v1/tasks").is(200).json()["items"][0]["name"], "home");
     port.ask(&one, "POST", "/api/v1/tasks/home/run", &Value::Null).is(202);
     port.ask(&other, "POST", "/api/v1/tasks/home/run", &Value::Null).fails(403, &own);

@@ -2,6 +2,7 @@
 //! server that is away for a day, and what is missing by a clock that the test sets.
 
 mod absences;
+mod names;
 mod reports;
 
 use std::path::{Path, PathBuf};

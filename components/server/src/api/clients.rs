@@ -84,6 +84,9 @@ pub struct RevokeReply {
     pub client: ClientView,
     /// Jobs that were ended by it.
     pub jobs_ended: Vec<u64>,
+    /// What still names it, such as `task 'home'`: tasks, commands, datastores; for whoever may see the suite also events,
+    /// replications, migrations, notifications and who holds rights for it.
+    pub still_named_by: Vec<String>,
 }
 
 /// Changes where a client is dialled.

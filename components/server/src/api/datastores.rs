@@ -87,6 +87,15 @@ pub struct DatastoreView {
     pub trouble: Option<String>,
 }
 
+/// Answer to taking a datastore out of service.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DetachReply {
+    #[serde(flatten)]
+    pub datastore: DatastoreView,
+    /// What goes to it or acts on it and fails until it is there again, such as `task 'home'`.
+    pub used_by: Vec<String>,
+}
+
 /// One drive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DriveView {

@@ -4,6 +4,7 @@ use simsim_catalog::{AccessMode, Client, JobFilter, JobState};
 use simsim_control::{JoinCode, PublicKey, join};
 use simsim_model::port_registry::{CTRL, HTTPS, SMSSH};
 
+use super::holders;
 use crate::api::{
     ClientAddressesRequest, ClientRequest, ClientSetRequest, ClientView, JoinCodeReply,
     JoinCodeRequest, KeyRotatedReply, RevokeReply, RotateKeyRequest,
@@ -109,7 +110,8 @@ impl Server {
     }
 
     /// Takes all rights from a client, now: its session is closed, its jobs end, its transfers are
-    /// revoked at their devices. Savesets stay.
+    /// revoked at their devices. Savesets stay. What still names it is said and no reason to refuse: it is for
+    /// emergencies.
     pub async fn revoke_client(
         &self,
         who: &Principal,
@@ -143,7 +145,18 @@ impl Server {
         jobs_ended.sort_unstable();
         jobs_ended.dedup();
         house.jobs.wake();
-        Ok(RevokeReply { client: self.client_view(&client), jobs_ended })
+        let sees_all = who.may(Right::View, Object::Suite);
+        let still_named_by = house
+            .books
+            .run(move |catalog| {
+                let mut by = holders::belongings_of(catalog, &request.name)?;
+                if sees_all {
+                    by.extend(holders::of_client(catalog, &request.name)?);
+                }
+                Ok(by)
+            })
+            .await?;
+        Ok(RevokeReply { client: self.client_view(&client), jobs_ended, still_named_by })
     }
 
     /// Changes where a client is dialled.

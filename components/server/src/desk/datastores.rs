@@ -11,7 +11,7 @@ use simsim_model::{StoreId, escape_path};
 
 use crate::api::{
     AddDriveRequest, AttachDatastoreRequest, ChangeDriveRequest, CreateDatastoreRequest,
-    DatastoreRequest, DatastoreView, DeviceView, DriveRequest, DriveView,
+    DatastoreRequest, DatastoreView, DetachReply, DeviceView, DriveRequest, DriveView,
 };
 use crate::clock::now_unix_ms;
 use crate::jobs::DEVICE_PATIENCE;
@@ -127,12 +127,12 @@ impl Server {
         self.keep_datastore(datastore, None, None).await
     }
 
-    /// Takes a datastore out of service. Its savesets stay listed. `Busy` while transfers run.
+    /// Takes a datastore out of service. Its savesets stay listed, and what uses it is said. `Busy` while transfers run.
     pub async fn detach_datastore(
         &self,
         who: &Principal,
         request: DatastoreRequest,
-    ) -> Result<DatastoreView, ServerError> {
+    ) -> Result<DetachReply, ServerError> {
         let object = Object::Datastore(&request.name);
         self.may_do(who, Right::Administer, "datastore.detach", object, "").await?;
         let datastore = self.house.datastore(Some(request.name)).await?;
@@ -143,19 +143,19 @@ impl Server {
             let line = self.house.nodes.line(datastore.device, DEVICE_PATIENCE).await?;
             line.call_slow(DetachDatastore { store: datastore.store }).await?;
         }
-        let datastore = self
+        let (datastore, used_by) = self
             .house
             .books
             .run(move |catalog| {
-                catalog.move_datastore(
-                    datastore.store,
-                    datastore.device,
-                    &datastore.path,
-                    DatastoreState::Detached,
-                )
+                let out = DatastoreState::Detached;
+                let (store, device) = (datastore.store, datastore.device);
+                let moved = catalog.move_datastore(store, device, &datastore.path, out)?;
+                let used_by = catalog.users_of_datastore(&moved.name)?;
+                Ok((moved, used_by))
             })
             .await?;
-        self.datastore_view(datastore, LIST_PATIENCE).await
+        let datastore = self.datastore_view(datastore, LIST_PATIENCE).await?;
+        Ok(DetachReply { datastore, used_by })
     }
 
     /// All datastores, with what their devices say.

@@ -77,20 +77,16 @@ impl Server {
         self.house
             .books
             .run(move |catalog| {
-                let waits = catalog.queued_jobs()?.into_iter().find(|job| {
+                let waits = catalog.queued_jobs()?.into_iter().filter(|job| {
                     let wish = Wish::of(job).ok();
                     wish.and_then(|wish| wish.drive_group().map(str::to_owned)).as_ref()
                         == Some(&request.name)
                 });
-                if let Some(job) = waits {
-                    return Err(CatalogError::StillUsed {
-                        noun: "drive group",
-                        name: request.name,
-                        by: format!("job {}, which waits: cancel it or wait", job.number),
-                    });
-                }
+                let held: Vec<String> = waits
+                    .map(|job| format!("job {}, which waits (cancel it or wait)", job.number))
+                    .collect();
                 let there = view(catalog, catalog.drive_group(&request.name)?)?;
-                catalog.delete_drive_group(&request.name)?;
+                catalog.delete_drive_group(&request.name, &held)?;
                 Ok(there)
             })
             .await

@@ -1,12 +1,13 @@
 //! Events: adding, changing, listing, removing and starting them; what became of their occurrences.
 
 use jiff::Timestamp;
-use simsim_catalog::{Catalog, NewEvent, Put, Run, RunFilter, Use};
+use simsim_catalog::{Catalog, EventRow, NewEvent, OwnSchedule, Put, Run, RunFilter, Use};
 use simsim_schedule::{
-    Considered, Event, EventKind, Place, Priority, Schedule, Subject, check, next_after,
+    Considered, Event, EventKind, FollowUps, Place, Priority, Schedule, Subject, check, next_after,
 };
 
 use super::datastores::check_name;
+use super::interfaces::CHOOSING;
 use super::restore::check_budget;
 use super::schedules::{check_schedule, gone};
 use crate::api::{EventRequest, EventView, NameRequest, RunListRequest, RunView, StartedView};
@@ -50,6 +51,7 @@ impl Server {
         request: EventRequest,
     ) -> Result<EventView, ServerError> {
         let document = document_of(&request)?;
+        let _choosing = CHOOSING.lock().await;
         self.check_choices(document.event.interface.as_slice()).await?;
         // Data of one client comes to another: whoever sets events up does not get that right by it.
         if let Some(client) = request.drill.as_ref().and_then(|drill| drill.client.as_deref()) {
@@ -95,7 +97,7 @@ impl Server {
         .await
     }
 
-    /// Removes an event. What it ran stays; jobs of it that wait still run.
+    /// Removes an event, and the schedule that it was given with `at`. What it ran stays; jobs of it that wait still run.
     pub async fn delete_event(
         &self,
         who: &Principal,
@@ -286,9 +288,14 @@ fn keep(
     }
     let others = setup.programme.events.iter().filter(|other| other.name != name).cloned();
     let mut events: Vec<Event> = others.collect();
-    for other in events.iter_mut().filter(|other| other.subjects.is_empty()) {
-        if other.kind != EventKind::BackupDayChange {
-            other.subjects.push(Subject { name: String::new(), expected_s: 0 });
+    for other in &mut events {
+        match other.kind {
+            // What an older version took of another event is no reason to refuse this one.
+            EventKind::BackupDayChange => other.follow_ups = FollowUps::default(),
+            _ if other.subjects.is_empty() => {
+                other.subjects.push(Subject { name: String::new(), expected_s: 0 });
+            }
+            _ => {}
         }
     }
     events.push(event);
@@ -298,18 +305,10 @@ fn keep(
         return Err(SetupError::Refused(lines.join("; ")));
     }
     let former = setup.loaded.iter().find(|one| one.row.name == name);
-    if let Some(line) = at {
-        let there = catalog.schedules()?.iter().any(|one| one.name == name);
-        let put = if there { Put::Change } else { Put::Add };
-        if there && !owns_schedule(catalog, former, &name)? {
-            return Err(SetupError::Refused(format!(
-                "there is a schedule '{name}' already that others use: name it with 'schedule', or call \
-                 the event otherwise"
-            )));
-        }
-        let calendars: Vec<String> = line.calendars().map(str::to_owned).collect();
-        catalog.put_schedule(put, &name, &line.to_string(), &calendars, now)?;
-    }
+    let own_schedule = at.map(|line| OwnSchedule {
+        line: line.to_string(),
+        calendars: line.calendars().map(str::to_owned).collect(),
+    });
     let anew = former.is_none_or(|former| {
         former.document.event.schedule != document.event.schedule
             || at.is_some()
@@ -319,6 +318,7 @@ fn keep(
     let new = NewEvent {
         kind: document.event.kind.as_str().to_owned(),
         schedule: document.event.schedule.clone(),
+        own_schedule,
         enabled: document.event.enabled,
         uses: uses_of(&document),
         document: serde_json::to_string(&document).map_err(SetupError::text)?,
@@ -332,16 +332,12 @@ fn keep(
     Ok(())
 }
 
-/// Whether the schedule of an event's name is this event's alone.
-fn owns_schedule(
-    catalog: &Catalog,
-    former: Option<&Loaded>,
-    name: &str,
-) -> Result<bool, SetupError> {
-    let users = catalog.users_of("schedule", name)?;
-    let own = format!("event '{name}'");
-    let is_its = former.is_none_or(|one| one.document.event.schedule.as_deref() == Some(name));
-    Ok(is_its && users.iter().all(|user| *user == own))
+/// By which interface the data of an event's jobs goes, where it says so.
+pub(super) fn interface_of(row: &EventRow) -> Result<Option<String>, ServerError> {
+    let document: EventDocument = serde_json::from_str(&row.document).map_err(|error| {
+        ServerError::Lost(format!("event '{}' cannot be read: {error}", row.name))
+    })?;
+    Ok(document.event.interface)
 }
 
 /// Everything that an event names, but its schedule.
@@ -353,8 +349,8 @@ fn uses_of(document: &EventDocument) -> Vec<Use> {
         EventKind::Migration => "migration",
         EventKind::GarbageCollection => "datastore",
         EventKind::Command => "command",
-        // A datastore or a task; which one is seen when it runs.
-        _ => "datastore or task",
+        // Which one is seen when it runs.
+        EventKind::Verification | EventKind::BackupDayChange => simsim_catalog::DATASTORE_OR_TASK,
     };
     let mut uses: Vec<Use> =
         event.subjects.iter().map(|one| Use::new("subject", noun, &one.name)).collect();

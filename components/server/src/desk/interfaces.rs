@@ -7,6 +7,7 @@ use simsim_control::verbs::DataEndpoint;
 use simsim_model::interface::{Interface, Scheme};
 use tokio::sync::Mutex;
 
+use super::events::interface_of;
 use super::tasks::options_of;
 use crate::api::{
     ChooseInterfacesRequest, InterfaceView, InterfacesView, SetInterfacesReply,
@@ -43,7 +44,7 @@ impl Server {
         Ok(views)
     }
 
-    /// Gives a host its interfaces. One that a client or a task chose cannot be taken away.
+    /// Gives a host its interfaces. One that a client, a task or an event chose cannot be taken away.
     pub async fn set_interfaces(
         &self,
         who: &Principal,
@@ -146,14 +147,15 @@ impl Server {
 
     async fn interfaces_of(&self, host: &str) -> Result<InterfacesView, ServerError> {
         let name = host.to_owned();
-        let (client, urls, choices, by_clients, tasks) = self
+        let (client, urls, choices, by_clients, tasks, events) = self
             .house
             .books
             .run(move |catalog| {
                 let client = catalog.client(&name)?;
                 let urls = catalog.interfaces(client.id)?;
                 let choices = catalog.client_choices(client.id)?;
-                Ok((client, urls, choices, catalog.all_client_choices()?, catalog.tasks()?))
+                let (by_clients, tasks) = (catalog.all_client_choices()?, catalog.tasks()?);
+                Ok((client, urls, choices, by_clients, tasks, catalog.events()?))
             })
             .await?;
         let mut chosen: HashMap<String, Vec<String>> = HashMap::new();
@@ -168,6 +170,11 @@ impl Server {
         for task in &tasks {
             for choice in options_of(&task.settings.options)?.interfaces {
                 note(&choice, format!("task '{}'", task.settings.name));
+            }
+        }
+        for event in &events {
+            if let Some(choice) = interface_of(event)? {
+                note(&choice, format!("event '{}'", event.name));
             }
         }
         let set = !urls.is_empty();

@@ -8,7 +8,7 @@ use crate::api::{
     LocationView, NameRequest,
 };
 use crate::clock::now_unix_ms;
-use crate::people::{Scope, refuse_granted};
+use crate::people::{Scope, granted_for};
 use crate::rights::{Grant, Object, Principal, Right};
 use crate::scheduler::EventDocument;
 use crate::wake::{self, Waking};
@@ -108,8 +108,8 @@ impl Server {
         self.house
             .books
             .run(move |catalog| {
-                refuse_granted(catalog, Scope::Location(&name))?;
-                catalog.delete_location(&name)
+                let held = granted_for(catalog, Scope::Location(&name))?;
+                catalog.delete_location(&name, &held)
             })
             .await
     }

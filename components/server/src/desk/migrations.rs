@@ -3,6 +3,7 @@
 use simsim_catalog::{Catalog, CatalogError, Migration, Put, Waiting};
 
 use super::datastores::check_name;
+use super::replications::check_filter;
 use crate::api::{JobReply, MigrationRequest, MigrationView, NameRequest};
 use crate::clock::now_unix_ms;
 use crate::jobs::{Candidates, migration_job};
@@ -69,10 +70,7 @@ impl Server {
         self.house
             .books
             .run(move |catalog| {
-                // A name that nobody has is a typing error.
-                if let Some(client) = &new.client_name {
-                    catalog.client(client)?;
-                }
+                check_filter(catalog, new.client_name.as_deref(), new.task_name.as_deref())?;
                 catalog.put_migration(put, &new)?;
                 view(catalog, &catalog.migration(&new.name)?)
             })

@@ -14,6 +14,7 @@ mod download;
 mod drills;
 mod drive_groups;
 mod events;
+mod holders;
 mod identity_providers;
 mod interfaces;
 mod jobs;

@@ -51,6 +51,8 @@ impl Server {
         check_name(&request.name)?;
         self.may_see(who, Right::Administer, verb, Object::Suite).await?;
         self.check_notification(&request)?;
+        let (tasks, clients) = (request.tasks.clone(), request.clients.clone());
+        self.house.books.run(move |catalog| check_names(catalog, &tasks, &clients)).await?;
         let name = request.name.clone();
         let rows = self.house.books.run(|catalog| catalog.notifications()).await?;
         let there = rows.into_iter().find(|row| row.name == name && put == Put::Change);
@@ -271,6 +273,28 @@ impl Server {
                 .and_then(|one| one.ended_unix_ms),
         })
     }
+}
+
+/// A notification of what is not there would never tell anything. Jobs bear the names of replications, migrations and
+/// commands where those of others bear the name of their task.
+fn check_names(
+    catalog: &Catalog,
+    tasks: &[String],
+    clients: &[String],
+) -> Result<(), CatalogError> {
+    for name in clients {
+        catalog.client(name)?;
+    }
+    for name in tasks {
+        let Err(missing) = catalog.task(name) else { continue };
+        let is_other = catalog.replications()?.iter().any(|one| one.name == *name)
+            || catalog.migrations()?.iter().any(|one| one.name == *name)
+            || catalog.commands()?.iter().any(|one| one.name == *name);
+        if !is_other {
+            return Err(missing);
+        }
+    }
+    Ok(())
 }
 
 fn message_view(message: Message) -> Result<MessageView, ServerError> {

@@ -480,7 +480,7 @@ impl Server {
         view(user, &approvals)
     }
 
-    /// What grants allow now; those for a location that is not there are refused.
+    /// What grants allow now; those for something that is not there are refused.
     async fn unfolded(&self, granted: &[Granted]) -> Result<Vec<Grant>, ServerError> {
         let places = self.house.books.run(|catalog| catalog.places()).await?;
         check_scopes(granted, &places)?;

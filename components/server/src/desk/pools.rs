@@ -7,7 +7,7 @@ use simsim_retention::Policy;
 use super::datastores::check_name;
 use crate::api::{AddPoolRequest, ChangePoolRequest, PoolChanged, PoolNameRequest, PoolView};
 use crate::clock::now_unix_ms;
-use crate::people::{Scope, refuse_granted};
+use crate::people::{Scope, granted_for};
 use crate::retention::{Act, Came, perform};
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
@@ -107,8 +107,8 @@ impl Server {
             .books
             .run(move |catalog| {
                 let there = view(catalog, &request.name)?;
-                refuse_granted(catalog, Scope::Pool(&request.name))?;
-                catalog.delete_pool(&request.name)?;
+                let held = granted_for(catalog, Scope::Pool(&request.name))?;
+                catalog.delete_pool(&request.name, &held)?;
                 Ok(there)
             })
             .await

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use simsim_catalog::{Catalog, CatalogError, JobKind, NewJob, Put, Replication, Waiting};
+use simsim_catalog::{
+    Catalog, CatalogError, JobKind, NewJob, Put, Replication, SavesetFilter, Waiting,
+};
 use simsim_model::{Rate, SavesetId};
 
 use super::datastores::check_name;
@@ -82,10 +84,7 @@ impl Server {
         self.house
             .books
             .run(move |catalog| {
-                // A name that nobody has is a typing error.
-                if let Some(client) = &new.client_name {
-                    catalog.client(client)?;
-                }
+                check_filter(catalog, new.client_name.as_deref(), new.task_name.as_deref())?;
                 catalog.put_replication(put, &new)?;
                 view(catalog, &catalog.replication(&name)?)
             })
@@ -192,6 +191,29 @@ impl Server {
             waiting: Waiting::default(),
         })
         .await
+    }
+}
+
+/// Refuses names that nobody has, which are typing errors. A task may be gone whose savesets are still there.
+pub(super) fn check_filter(
+    catalog: &Catalog,
+    client: Option<&str>,
+    task: Option<&str>,
+) -> Result<(), CatalogError> {
+    if let Some(client) = client {
+        catalog.client(client)?;
+    }
+    let Some(task) = task else { return Ok(()) };
+    let Err(missing) = catalog.task(task) else { return Ok(()) };
+    let filter = SavesetFilter {
+        client_name: client.map(str::to_owned),
+        task_name: Some(task.to_owned()),
+        limit: 1,
+        ..SavesetFilter::default()
+    };
+    match catalog.savesets(&filter)?.is_empty() {
+        true => Err(missing),
+        false => Ok(()),
     }
 }
 

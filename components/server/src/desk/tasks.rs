@@ -9,12 +9,12 @@ use simsim_model::{TargetKind, escape_path};
 
 use super::commands::check_commands;
 use super::datastores::check_name;
+use super::holders;
 use super::interfaces::CHOOSING;
 use super::pools::PoolPlace;
 use crate::api::{TaskHealth, TaskNameRequest, TaskOptions, TaskRequest, TaskView};
 use crate::clock::now_unix_ms;
 use crate::jobs::paths_of;
-use crate::people::{Scope, refuse_granted};
 use crate::recovery::SELF_BACKUP_SOURCE;
 use crate::rights::{Grant, Object, Principal, Right};
 use crate::streams::{is_external, refuse_held_key};
@@ -126,8 +126,8 @@ impl Server {
         self.house
             .books
             .run(move |catalog| {
-                refuse_granted(catalog, Scope::Task(&request.name))?;
-                catalog.delete_task(&request.name)
+                let held = holders::of_task(catalog, &request.name)?;
+                catalog.delete_task(&request.name, &held)
             })
             .await
     }

@@ -36,7 +36,7 @@ use tokio::sync::Mutex;
 
 pub use credentials::Unknown;
 pub(crate) use credentials::{name_of_user, new_secret};
-pub(crate) use providers::refuse_granted;
+pub(crate) use providers::granted_for;
 pub use roles::{Granted, Role};
 pub(crate) use roles::{Scope, check_scopes, in_words, unfold};
 pub use sessions::{Begun, Known};

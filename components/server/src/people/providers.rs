@@ -224,15 +224,11 @@ pub(crate) fn request_of(row: &IdentityProvider) -> Result<IdentityProviderReque
     })
 }
 
-/// Refuses to remove what somebody holds rights for, and names who.
-pub(crate) fn refuse_granted(catalog: &Catalog, scope: Scope<'_>) -> Result<(), CatalogError> {
-    let (noun, name) = match scope {
-        Scope::All => return Ok(()),
-        Scope::Client(name) => ("client", name),
-        Scope::Location(name) => ("location", name),
-        Scope::Task(name) => ("task", name),
-        Scope::Pool(name) => ("pool", name),
-    };
+/// Who holds rights for this, such as `user 'kim'`.
+pub(crate) fn granted_for(
+    catalog: &Catalog,
+    scope: Scope<'_>,
+) -> Result<Vec<String>, CatalogError> {
     let named = |grants: &str| names(grants, scope);
     let mut by: Vec<String> = Vec::new();
     by.extend(
@@ -256,10 +252,7 @@ pub(crate) fn refuse_granted(catalog: &Catalog, scope: Scope<'_>) -> Result<(), 
             .filter(|token| token.is_valid(now_unix_ms()) && named(&token.grants))
             .map(|token| format!("API token '{}'", token.name)),
     );
-    match by.is_empty() {
-        true => Ok(()),
-        false => Err(CatalogError::StillUsed { noun, name: name.to_owned(), by: by.join(", ") }),
-    }
+    Ok(by)
 }
 
 /// Whether a provider's groups are given something for this.

@@ -227,11 +227,12 @@ pub(crate) fn unfold(granted: &[Granted], places: &Places) -> Result<Vec<Grant>,
     Ok(grants)
 }
 
-/// Refuses a grant for a location, a task or a pool that is not there.
+/// Refuses a grant for a client, a location, a task or a pool that is not there.
 pub(crate) fn check_scopes(granted: &[Granted], places: &Places) -> Result<(), ServerError> {
     for one in granted {
         let (noun, name, is_there) = match one.scope()? {
-            Scope::All | Scope::Client(_) => continue,
+            Scope::All => continue,
+            Scope::Client(name) => ("client", name, places.clients.contains(name)),
             Scope::Location(name) => ("location", name, places.locations.contains_key(name)),
             Scope::Task(name) => ("task", name, places.tasks.contains_key(name)),
             Scope::Pool(name) => ("pool", name, places.pools.contains_key(name)),
@@ -299,6 +300,11 @@ mod tests {
         );
         let nobody = unfold(&granted, &Places::default()).unwrap();
         assert_eq!(nobody, [berlin(Right::View), berlin(Right::Backup)]);
+        let web = [role(Role::Restore, Some("web"))];
+        let gone = check_scopes(&web, &places).unwrap_err();
+        assert_eq!(gone.to_string(), "there is no client 'web'");
+        let known = Places { clients: ["web".to_owned()].into(), ..Places::default() };
+        assert!(check_scopes(&web, &known).is_ok());
         assert!(check_scopes(&granted, &places).is_ok());
         assert!(check_scopes(&granted, &Places::default()).is_err());
         let both = [Granted { client: Some("a".to_owned()), ..granted[0].clone() }];

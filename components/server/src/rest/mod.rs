@@ -229,8 +229,18 @@ fn problem(status: u16, kind: Kind, message: String) -> ResourceReply {
 }
 
 fn not_there(route: &Route, asked: &Asked<'_>) -> ResourceReply {
-    let what = route.tag.to_lowercase();
+    let what = things(route.path);
     problem(404, Kind::NotFound, format!("among {what} there is no '{}'", asked.last()))
+}
+
+/// What the last name of a path is one of, such as `task groups`.
+fn things(path: &str) -> String {
+    let words = path.split('/').take_while(|word| !word.starts_with('{'));
+    let word = words.last().unwrap_or_default().replace('-', " ");
+    match word.strip_prefix("api ") {
+        Some(rest) => format!("API {rest}"),
+        None => word,
+    }
 }
 
 fn told(mut follower: Box<JobFollower>) -> mpsc::Receiver<Value> {

@@ -45,6 +45,16 @@ fn every_route_asks_a_verb_and_shows_the_structs_of_that_one() {
 }
 
 #[test]
+fn what_is_not_there_is_called_by_what_it_would_be() {
+    let picked = ROUTES.iter().filter(|route| matches!(route.does, Does::Pick));
+    let found: Vec<String> = picked.map(|route| super::things(route.path)).collect();
+    assert!(found.iter().all(|things| things.ends_with('s')), "{found:?}");
+    for things in ["schedules", "calendars", "roles", "API tokens", "sessions", "task groups"] {
+        assert!(found.iter().any(|one| one == things), "{things}: {found:?}");
+    }
+}
+
+#[test]
 fn every_verb_has_a_route() {
     let asked: BTreeSet<&str> = ROUTES
         .iter()

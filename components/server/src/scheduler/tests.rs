@@ -127,6 +127,7 @@ impl World {
             name: document.event.name.clone(),
             kind: document.event.kind.as_str().to_owned(),
             schedule,
+            own_schedule: None,
             enabled: true,
             document: serde_json::to_string(&document).unwrap(),
             uses: Vec::new(),

@@ -81,10 +81,15 @@ async fn a_revoked_client_loses_its_session_its_jobs_and_its_way_back() {
     suite.until_state(running, "running").await;
     let waiting = suite.run("slow", Level::Full).await;
 
+    let grants = serde_json::json!([{ "role": "backup", "client": "desk" }]);
+    let token = serde_json::json!({ "name": "desks", "grants": grants });
+    let token = serde_json::from_value(token).unwrap();
+    suite.server().create_api_token(&root(), token).await.unwrap();
     let request = ClientRequest { name: "desk".to_owned() };
     let reply = suite.server().revoke_client(&root(), request.clone()).await.unwrap();
     assert_eq!(reply.client.state, "revoked");
     assert_eq!(reply.jobs_ended, [running, waiting]);
+    assert_eq!(reply.still_named_by, ["task 'slow'", "API token 'desks'"]);
     for job in [running, waiting] {
         let outcome = suite.ended(job).await.state.outcome();
         assert_eq!(outcome, Some(Outcome::Cancelled), "{}", suite.log_text(job).await);

@@ -158,11 +158,13 @@ async fn nobody_lets_others_do_what_they_may_not_do_themselves() {
     let name = NameRequest { name: "berlin".to_owned() };
     let error = server.delete_location(&root(), name).await.unwrap_err();
     assert!(error.to_string().contains("identity provider 'corp'"), "{error}");
-    let nowhere = Granted { location: Some("rome".to_owned()), ..role(Role::Restore) };
-    let of = GroupGrants { group: "ops".to_owned(), grants: vec![nowhere] };
-    let to = IdentityProviderRequest { secret: None, groups: vec![of], ..request(&[]) };
-    assert_eq!(
-        server.change_identity_provider(&root(), to).await.unwrap_err().kind(),
-        Kind::NotFound
-    );
+    for nowhere in [
+        Granted { location: Some("rome".to_owned()), ..role(Role::Restore) },
+        Granted { client: Some("rome".to_owned()), ..role(Role::Restore) },
+    ] {
+        let of = GroupGrants { group: "ops".to_owned(), grants: vec![nowhere] };
+        let to = IdentityProviderRequest { secret: None, groups: vec![of], ..request(&[]) };
+        let error = server.change_identity_provider(&root(), to).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::NotFound, "{error}");
+    }
 }

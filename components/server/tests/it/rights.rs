@@ -163,6 +163,7 @@ async fn rights_for_a_task_or_a_pool_reach_its_jobs_and_savesets_and_nothing_els
     }
     for grant in [
         json!({ "role": "backup", "pool": "silver" }),
+        json!({ "role": "backup", "client": "nowhere" }),
         json!({ "role": "backup", "task": "nothing" }),
         json!({ "role": "backup", "task": "home", "pool": "gold" }),
     ] {

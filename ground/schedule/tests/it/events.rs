@@ -95,6 +95,7 @@ fn everything_that_is_wrong_is_said_at_once() {
     drill.level = Some(Level::Full);
     let mut newday = backup("newday");
     newday.kind = EventKind::BackupDayChange;
+    newday.follow_ups.failure = vec!["lost".to_owned()];
     let found = troubles(&[lost, always, drill, newday, backup("always")]);
     assert_eq!(
         found,
@@ -105,6 +106,7 @@ fn everything_that_is_wrong_is_said_at_once() {
             "event 'drill' of kind restore-drill needs a subject",
             "event 'drill' names a level, which only backups have: take it out",
             "event 'newday' changes the backup day and has no subject: take it out",
+            "event 'newday' changes the backup day, which has no job that ends, so nothing would start its follow-ups: take them out, and give them a schedule",
             "two events have the name 'always': rename one",
             "event 'lost' is followed by 'nobody', which is not there",
         ]

@@ -16,6 +16,8 @@ mod drills;
 mod enrolment;
 #[path = "../suite/events.rs"]
 mod events;
+#[path = "../suite/holders.rs"]
+mod holders;
 #[path = "../suite/jobs.rs"]
 mod jobs;
 #[path = "../suite/lives.rs"]

@@ -1,8 +1,8 @@
 //! Events and what they name; rounds and runs; the order of the queue.
 
 use simsim_catalog::{
-    Catalog, Client, JobEnd, JobStart, JobState, NewEvent, NewJob, NewRun, Put, Round, RunFate,
-    RunFilter, Use, Waiting,
+    Catalog, Client, DATASTORE_OR_TASK, DatastoreState, JobEnd, JobStart, JobState, NewEvent,
+    NewJob, NewRun, OwnSchedule, Put, Round, RunFate, RunFilter, Use, Waiting,
 };
 use simsim_model::{Kind, Outcome};
 
@@ -14,6 +14,7 @@ fn event(name: &str, uses: Vec<Use>) -> NewEvent {
         name: name.to_owned(),
         kind: "backup".to_owned(),
         schedule: Some("nightly".to_owned()),
+        own_schedule: None,
         enabled: true,
         document: "{}".to_owned(),
         uses,
@@ -81,10 +82,10 @@ fn what_something_names_cannot_be_removed_and_the_refusal_says_who_names_it() {
     assert!(used(catalog.delete_calendar("holidays")).ends_with("event 'one', schedule 'nightly'"));
     assert!(used(catalog.delete_task_group("all")).ends_with("event 'one'"));
     assert!(used(catalog.delete_event("after")).ends_with("event 'one'"));
-    assert!(used(catalog.delete_drive_group("fast").map(drop)).ends_with("event 'one'"));
-    assert!(used(catalog.delete_task("home")).ends_with("event 'two'"));
+    assert!(used(catalog.delete_drive_group("fast", &[]).map(drop)).ends_with("event 'one'"));
+    assert!(used(catalog.delete_task("home", &[])).ends_with("event 'two'"));
     catalog.delete_event("two").unwrap();
-    assert!(used(catalog.delete_task("home")).contains("task group all"));
+    assert!(used(catalog.delete_task("home", &[])).ends_with("task group 'all'"));
     assert_eq!(catalog.users_of("task group", "all").unwrap(), ["event 'one'"]);
 
     // A changed event names other things; what it named before is free.
@@ -94,10 +95,95 @@ fn what_something_names_cannot_be_removed_and_the_refusal_says_who_names_it() {
     catalog.delete_event("one").unwrap();
     catalog.delete_schedule("nightly").unwrap();
     catalog.delete_calendar("holidays").unwrap();
-    catalog.delete_task("home").unwrap();
+    catalog.delete_task("home", &[]).unwrap();
     let gone = catalog.put_event(Put::Change, &after, 3).unwrap_err();
     assert_eq!(gone.kind(), Kind::NotFound);
     assert_eq!(catalog.events().unwrap(), []);
+}
+
+#[test]
+fn what_may_be_a_datastore_or_a_task_is_one_of_them_and_holds_it() {
+    let Some(on) = on() else { return };
+    let (_place, catalog, client) = furnished(&on);
+    catalog.add_task(&task_settings("home"), 1).unwrap();
+    let check = |name: &str| {
+        let subject = Use::new("subject", DATASTORE_OR_TASK, name);
+        let new = NewEvent { schedule: None, ..event("check", vec![subject]) };
+        let put = if catalog.events().unwrap().is_empty() { Put::Add } else { Put::Change };
+        catalog.put_event(put, &new, 1)
+    };
+    let refused = check("none").unwrap_err();
+    assert_eq!(refused.kind(), Kind::NotFound);
+    assert_eq!(refused.to_string(), "there is no datastore or task 'none'");
+    check("home").unwrap();
+    assert_eq!(catalog.users_of("task", "home").unwrap(), ["event 'check'"]);
+    let used = catalog.delete_task("home", &[]).unwrap_err().to_string();
+    assert!(used.ends_with("still used by event 'check'"), "{used}");
+
+    check("main").unwrap();
+    catalog.delete_task("home", &[]).unwrap();
+    let main = catalog.datastore("main").unwrap();
+    let out = DatastoreState::Detached;
+    catalog.move_datastore(main.store, client.id, &main.path, out).unwrap();
+    let used = catalog.remove_datastore("main", 2).unwrap_err().to_string();
+    assert!(used.ends_with("still used by event 'check'"), "{used}");
+    catalog.delete_event("check").unwrap();
+    catalog.remove_datastore("main", 2).unwrap();
+    assert_eq!(check("main").unwrap_err().kind(), Kind::NotFound, "it was removed");
+}
+
+#[test]
+fn a_schedule_of_an_event_comes_and_goes_with_it_and_takes_no_other_ones_place() {
+    let Some(on) = on() else { return };
+    let (_place, catalog, _) = furnished(&on);
+    let at = |name: &str, line: &str, uses: Vec<Use>| NewEvent {
+        schedule: Some(name.to_owned()),
+        own_schedule: Some(OwnSchedule { line: line.to_owned(), calendars: Vec::new() }),
+        ..event(name, uses)
+    };
+    let lines = || -> Vec<(String, String)> {
+        let all = catalog.schedules().unwrap().into_iter();
+        all.map(|one| (one.name, one.text)).collect()
+    };
+    let line = |name: &str, line: &str| (name.to_owned(), line.to_owned());
+    let gone = vec![Use::new("subject", "task group", "gone")];
+    let refused = catalog.put_event(Put::Add, &at("night", "daily 1:00", gone), 1);
+    assert_eq!(refused.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(lines(), [], "a refusal leaves nothing");
+    catalog.put_event(Put::Add, &at("night", "daily 1:00", Vec::new()), 1).unwrap();
+    catalog.put_event(Put::Change, &at("night", "daily 2:00", Vec::new()), 1).unwrap();
+    assert_eq!(lines(), [line("night", "daily 2:00")]);
+    let again = catalog.put_event(Put::Add, &at("night", "daily 3:00", Vec::new()), 1);
+    assert!(again.unwrap_err().to_string().contains("a event 'night' exists"));
+
+    // Another one runs by it: it is not the event's alone any more, and outlives it.
+    let other = NewEvent { schedule: Some("night".to_owned()), ..event("other", Vec::new()) };
+    catalog.put_event(Put::Add, &other, 1).unwrap();
+    let shared = catalog.put_event(Put::Change, &at("night", "daily 3:00", Vec::new()), 1);
+    let shared = shared.unwrap_err().to_string();
+    assert!(shared.contains("event 'other' runs by it too"), "{shared}");
+    catalog.delete_event("night").unwrap();
+    catalog.delete_event("other").unwrap();
+    assert_eq!(lines(), [line("night", "daily 2:00")]);
+    // Now it is as one that somebody added.
+    let refused = catalog.put_event(Put::Add, &at("night", "daily 3:00", Vec::new()), 1);
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("added by itself"), "{refused}");
+    assert_eq!(lines(), [line("night", "daily 2:00")]);
+    assert_eq!(catalog.events().unwrap(), []);
+    // The line that it has already is no other one, and does not make it the event's.
+    catalog.put_event(Put::Add, &at("night", "daily 2:00", Vec::new()), 1).unwrap();
+    catalog.delete_event("night").unwrap();
+    assert_eq!(lines(), [line("night", "daily 2:00")]);
+    let by_it = NewEvent { schedule: Some("night".to_owned()), ..event("night", Vec::new()) };
+    catalog.put_event(Put::Add, &by_it, 1).unwrap();
+    catalog.delete_event("night").unwrap();
+    assert_eq!(lines(), [line("night", "daily 2:00")], "it was not the event's");
+    catalog.delete_schedule("night").unwrap();
+
+    catalog.put_event(Put::Add, &at("night", "daily 3:00", Vec::new()), 1).unwrap();
+    catalog.delete_event("night").unwrap();
+    assert_eq!(lines(), [], "it goes with its event");
 }
 
 #[test]

@@ -97,19 +97,23 @@ fn a_pool_is_kept_and_stays_as_long_as_something_uses_it() {
     catalog.add_task(&task, 1).unwrap();
     assert_eq!(catalog.task("home").unwrap().settings.pool.as_deref(), Some("short"));
     saved(&catalog, &NewJob { pool: Some("short".to_owned()), ..job(&client) }, &saveset(1), 70);
-    let error = catalog.delete_pool("short").unwrap_err();
+    let error = catalog.delete_pool("short", &[]).unwrap_err();
     assert_eq!(error.kind(), Kind::Busy);
     let named = format!("task 'home', saveset {}", saveset(1).saveset.short());
     assert!(error.to_string().contains(&named), "{error}");
-    catalog.delete_task("home").unwrap();
+    catalog.delete_task("home", &[]).unwrap();
     change(&catalog, delete(saveset(1).saveset, STORE));
-    assert_eq!(catalog.delete_pool("short").unwrap_err().kind(), Kind::Busy, "it is there yet");
+    assert_eq!(
+        catalog.delete_pool("short", &[]).unwrap_err().kind(),
+        Kind::Busy,
+        "it is there yet"
+    );
     let told = catalog.tell_deletions(STORE, 9, false, 80).unwrap();
     assert_eq!(told.savesets, [saveset(1).saveset]);
     catalog.end_deletions(STORE, &[(saveset(1).saveset, Told::Gone)], 90).unwrap();
-    catalog.delete_pool("short").unwrap();
+    catalog.delete_pool("short", &[]).unwrap();
     assert_eq!(catalog.pool("short").unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(catalog.delete_pool(DEFAULT_POOL).unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(catalog.delete_pool(DEFAULT_POOL, &[]).unwrap_err().kind(), Kind::Invalid);
 }
 
 #[test]
@@ -133,11 +137,11 @@ fn tasks_go_where_their_pool_says() {
     assert_eq!(one, (STORE, Some(1), None));
     let group = to(&|pool| pool.drive_group = Some("any".to_owned()));
     assert_eq!(group, (STORE, None, Some("any".to_owned())));
-    let error = catalog.delete_drive_group("any").unwrap_err();
+    let error = catalog.delete_drive_group("any", &[]).unwrap_err();
     assert_eq!(error.kind(), Kind::Busy);
     assert_eq!(to(&|_| ()), group, "a pool without a place leaves them where they are");
-    let error = catalog.delete_drive_group("any").unwrap_err().to_string();
-    assert!(error.contains("task home"), "{error}");
+    let error = catalog.delete_drive_group("any", &[]).unwrap_err().to_string();
+    assert!(error.contains("task 'home'"), "{error}");
 }
 
 #[test]

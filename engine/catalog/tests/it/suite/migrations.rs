@@ -118,11 +118,11 @@ fn a_migration_is_kept_as_it_was_given_and_what_it_names_is_in_use() {
         created_unix_ms: 99,
         ..old()
     };
-    assert_eq!(catalog.delete_pool("years").unwrap_err().kind(), Kind::Busy);
+    assert_eq!(catalog.delete_pool("years", &[]).unwrap_err().kind(), Kind::Busy);
     catalog.put_migration(Put::Change, &changed).unwrap();
     let kept = Migration { created_unix_ms: 7, ..changed };
     assert_eq!(catalog.migration("old").unwrap(), kept, "it was added when it was added");
-    catalog.delete_pool("years").unwrap();
+    catalog.delete_pool("years", &[]).unwrap();
     let error = catalog.delete_replication("away").unwrap_err();
     assert!(error.to_string().contains("migration 'old'"), "{error}");
     // One whose job has not ended stays.
@@ -218,7 +218,7 @@ fn copies_live_as_they_were_given_before_they_came_and_through_a_rebuild() {
     assert_eq!(life(one.saveset).eol_unix_s, Some(eol + DAY_S));
     // The pool is in use, by the copy alone.
     catalog.delete_migration("old").unwrap();
-    let error = catalog.delete_pool("years").unwrap_err().to_string();
+    let error = catalog.delete_pool("years", &[]).unwrap_err().to_string();
     assert!(error.contains("the copy of saveset"), "{error}");
     // A deletion by a migration says on which copy it rests; a copy that is gone has no life and no proof.
     let delete = |store, copy_in| {
@@ -238,7 +238,7 @@ fn copies_live_as_they_were_given_before_they_came_and_through_a_rebuild() {
     catalog.tell_deletions(ARCHIVE, 10, false, 70).unwrap();
     catalog.end_deletions(ARCHIVE, &[(one.saveset, Told::Gone)], 80).unwrap();
     assert!(catalog.copy_lives().unwrap().is_empty());
-    catalog.delete_pool("years").unwrap();
+    catalog.delete_pool("years", &[]).unwrap();
     catalog.add_copies(&[copy_of(&one, 9)]).unwrap();
     assert_eq!(is_own(one.saveset).0, "default");
 }

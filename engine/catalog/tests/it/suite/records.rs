@@ -78,7 +78,7 @@ fn a_drive_that_is_removed_keeps_its_number_and_what_uses_one_keeps_it() {
         assert!(error.kind() == Kind::Busy && error.to_string().contains(by), "{error}");
     };
     used("drive group 'fast'");
-    catalog.delete_drive_group("fast").unwrap();
+    catalog.delete_drive_group("fast", &[]).unwrap();
     let mut task = task_settings("home");
     task.drive = Some(7);
     catalog.add_task(&task, 1).unwrap();
@@ -223,13 +223,13 @@ fn a_deleted_task_leaves_its_history_and_waits_for_its_jobs() {
     let mut new = backup_job(&client);
     new.task = Some(task.id);
     let job = catalog.queue_job(&new, 1).unwrap();
-    let error = catalog.delete_task("home").unwrap_err();
+    let error = catalog.delete_task("home", &[]).unwrap_err();
     assert_eq!(error.kind(), Kind::Busy, "{error}");
     catalog.ask_cancel(job.number, 2).unwrap();
-    catalog.delete_task("home").unwrap();
+    catalog.delete_task("home", &[]).unwrap();
     let job = catalog.job(job.number).unwrap();
     assert_eq!((job.task, job.task_name.as_str()), (None, "home"));
-    assert_eq!(catalog.delete_task("home").unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(catalog.delete_task("home", &[]).unwrap_err().kind(), Kind::NotFound);
     assert_ne!(catalog.add_task(&task_settings("home"), 1).unwrap().id, task.id);
 }
 
@@ -402,7 +402,7 @@ fn a_drive_is_in_one_group_and_a_group_that_tasks_use_stays() {
     assert_eq!(catalog.add_task(&settings, 9).unwrap_err().kind(), Kind::NotFound);
     settings.drive_group = Some("nightly".to_owned());
     assert_eq!(catalog.add_task(&settings, 9).unwrap().settings, settings);
-    let used = catalog.delete_drive_group("nightly").unwrap_err();
+    let used = catalog.delete_drive_group("nightly", &[]).unwrap_err();
     assert_eq!(used.kind(), Kind::Busy);
     assert!(used.to_string().contains("home"), "{used}");
 
@@ -435,7 +435,7 @@ fn a_drive_is_in_one_group_and_a_group_that_tasks_use_stays() {
     catalog.place_job(job.number, other).unwrap();
     assert_eq!(catalog.task("home").unwrap().settings.store, STORE, "it was given a datastore");
 
-    assert_eq!(catalog.delete_drive_group("nightly").unwrap().drives, [1, far]);
+    assert_eq!(catalog.delete_drive_group("nightly", &[]).unwrap().drives, [1, far]);
     assert_eq!(groups(&catalog), [None, None, None]);
     assert_eq!(catalog.drive_group("nightly").unwrap_err().kind(), Kind::NotFound);
 }

@@ -44,7 +44,7 @@ fn a_token_is_found_by_its_hash_until_it_is_revoked_expires_or_loses_its_task() 
     catalog.add_token(&NewToken { expires_unix_ms: None, ..token("a", 3) }, 1_000).unwrap();
     assert_eq!(catalog.tokens().unwrap().len(), 1);
 
-    catalog.delete_task("dump").unwrap();
+    catalog.delete_task("dump", &[]).unwrap();
     assert_eq!(catalog.tokens().unwrap(), []);
     assert_eq!(catalog.token_with_hash(&[3; 32]).unwrap(), None);
 }
