@@ -57,6 +57,54 @@ fn a_token_for_one_client_reaches_no_other() {
 }
 
 #[test]
+fn a_token_for_all_tasks_of_an_event_starts_it_and_no_other() {
+    let port = Port::furnished();
+    let (server, own) = (&port.server, port.server.own_name());
+    server.add_task("mail", &own, port.scratch.path());
+    server.must("task-group.add", json!({ "name": "group", "tasks": ["home"] }));
+    for event in [
+        json!({ "name": "low", "subjects": ["home"] }),
+        json!({ "name": "group", "task_groups": ["group"] }),
+        json!({ "name": "all", "all": true }),
+        json!({ "name": "none", "task_groups": ["group"], "subjects": ["mail"] }),
+        json!({ "name": "tests", "kind": "restore-drill", "subjects": ["home"] }),
+        json!({ "name": "checks", "kind": "verification", "subjects": ["home"] }),
+    ] {
+        server.must("event.add", event);
+    }
+    let one = port.token("one", &json!([{ "right": "backup", "task": "home" }]));
+    let client = port.token("client", &json!([{ "right": "backup", "client": own }]));
+    let view = port.token("view", &json!([{ "right": "view" }]));
+    let run = |token: &str, event: &str| {
+        port.ask(token, "POST", &format!("/api/v1/events/{event}/run"), &Value::Null)
+    };
+    let started = run(&one, "low").is(200).json();
+    assert_eq!(started["runs"][0]["subject"], "home", "{started}");
+    let job = server.ended(&json!({ "job": started["runs"][0]["job"] }));
+    let name = &job["requested_by"];
+    assert_eq!((&job["state"], name), (&json!("finished"), &json!("api-token:one")), "{job:#}");
+    run(&one, "group").is(200);
+    for event in ["all", "none", "tests", "checks", "nothing"] {
+        let refused = run(&one, event).fails(403, "the suite");
+        assert!(!refused.text.contains("mail"), "{}", refused.text);
+    }
+    for event in ["all", "none"] {
+        run(&client, event).is(200);
+    }
+    run(&client, "tests").fails(403, "the suite");
+    run(&view, "low").fails(403, "'backup'");
+    // What the group has now counts.
+    server.must("task-group.change", json!({ "name": "group", "tasks": ["home", "mail"] }));
+    run(&one, "group").fails(403, "the suite");
+    let rows = server.must("audit.list", json!({}));
+    let rows = rows["rows"].as_array().unwrap();
+    let done = rows.iter().find(|row| row["verb"] == "event.run" && row["allowed"] == true);
+    let done = done.unwrap();
+    assert_eq!((&done["detail"], &done["principal"]), (&json!("low"), &json!("api-token:one")));
+    assert_eq!(done["object"], format!("task 'home' of client '{own}'"));
+}
+
+#[test]
 fn a_token_of_a_user_never_may_more_than_the_user() {
     let port = Port::start();
     let user = json!({
