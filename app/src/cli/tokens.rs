@@ -6,10 +6,11 @@ use simsim_server::api::{
 };
 
 use super::context::Context;
+use super::lists;
 use super::screen::Screen;
-use super::table::{Column, Table};
+use super::table::{Column, Table, facts};
 use super::text::{Style, Text};
-use super::words::when;
+use super::words::{when, when_exactly};
 use crate::exit::{self, Failure};
 
 #[derive(clap::Subcommand, Debug)]
@@ -29,7 +30,12 @@ pub enum TokenVerb {
         expires: Option<u32>,
     },
     /// List tokens; their secrets are nowhere
-    List,
+    List(lists::Tokens),
+    /// Show all about a token but its secret
+    Show {
+        /// The token
+        name: String,
+    },
     /// Take a token's right, now; a stream that runs with it is ended
     Revoke {
         /// The token
@@ -85,11 +91,17 @@ pub async fn run(cx: &Context, verb: TokenVerb) -> Result<u8, Failure> {
             let reply: CreateTokenReply = cx.ask("token.create", &request).await?;
             cx.show(&reply, created)?;
         }
-        TokenVerb::List => {
-            let tokens: Vec<TokenView> = cx.ask_plain("token.list").await?;
+        TokenVerb::Show { name } => {
+            let token: TokenView = cx.ask("token.show", &TokenNameRequest { name }).await?;
+            cx.show(&token, detail)?;
+        }
+        TokenVerb::List(wanted) => {
+            let request = wanted.request();
+            let tokens: Vec<TokenView> = cx.ask("token.list", &request).await?;
             cx.show(&tokens, |screen, tokens| {
                 if tokens.is_empty() {
-                    screen.aside("no tokens; make one: simsim token create NAME --task TASK");
+                    let make = "no tokens; make one: simsim token create NAME --task TASK";
+                    lists::nothing(screen, &request, make);
                     return Ok(());
                 }
                 screen.table(&table(tokens))
@@ -158,6 +170,30 @@ fn created(screen: &Screen, reply: &CreateTokenReply) -> Result<(), Failure> {
     Ok(())
 }
 
+fn detail(screen: &Screen, token: &TokenView) -> Result<(), Failure> {
+    screen.line(Text::new().bold("Token ").bold(&token.name))?;
+    screen.lines(facts(&[
+        ("task", token.task.as_str().into()),
+        ("client", token.client.as_str().into()),
+        ("may", uses(token.allow).into()),
+        ("state", state(&token.state)),
+        ("made", when_exactly(token.created_unix_ms).into()),
+        ("expires", moment(token.expires_unix_ms)),
+        ("revoked", token.revoked_unix_ms.map_or_else(Text::new, |at| when_exactly(at).into())),
+        ("last used", moment(token.used_unix_ms)),
+    ]))
+}
+
+/// Whether a token may be used, by its word.
+pub(super) fn state(state: &str) -> Text {
+    let style = if state == "valid" { Style::Good } else { Style::Warn };
+    Text::styled(style, state)
+}
+
+pub(super) fn moment(at: Option<i64>) -> Text {
+    at.map_or_else(|| "never".to_owned(), when).into()
+}
+
 fn uses(allow: TokenAllows) -> &'static str {
     match allow {
         TokenAllows::Store => "store",
@@ -176,18 +212,13 @@ fn table(tokens: &[TokenView]) -> Table {
         Column::new("LAST USED").rank(2),
     ]);
     for token in tokens {
-        let style = match token.state.as_str() {
-            "valid" => Style::Good,
-            _ => Style::Warn,
-        };
-        let moment = |at: Option<i64>| at.map_or_else(|| "never".to_owned(), when);
         table.row([
             Text::new().bold(&token.name),
             token.task.as_str().into(),
             uses(token.allow).into(),
-            Text::styled(style, &token.state),
-            moment(token.expires_unix_ms).into(),
-            moment(token.used_unix_ms).into(),
+            state(&token.state),
+            moment(token.expires_unix_ms),
+            moment(token.used_unix_ms),
         ]);
     }
     table

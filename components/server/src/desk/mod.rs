@@ -2,6 +2,7 @@
 //! something, and only then does it.
 
 mod answer;
+mod api_tokens;
 mod approvals;
 mod audit;
 mod authority;
@@ -19,6 +20,7 @@ mod interfaces;
 mod jobs;
 mod join;
 mod keys;
+mod lists;
 mod lives;
 mod locations;
 mod migrations;

@@ -547,7 +547,10 @@ fn view(user: User, approvals: &[Approval]) -> Result<UserView, ServerError> {
     })
 }
 
-fn token_view(token: ApiToken, approvals: &[Approval]) -> Result<ApiTokenView, ServerError> {
+pub(super) fn token_view(
+    token: ApiToken,
+    approvals: &[Approval],
+) -> Result<ApiTokenView, ServerError> {
     let waits_for = waits_for(approvals, |change| change.token.as_ref() == Some(&token.name));
     let state = match (token.revoked_unix_ms, token.is_expired(now_unix_ms())) {
         (Some(_), _) => "revoked",

@@ -1,6 +1,6 @@
 //! Access tokens, and jobs that wait for a raw stream.
 
-use simsim_catalog::{JobFilter, JobState, NewToken, Token};
+use simsim_catalog::{JobFilter, JobState, NewToken, Task, Token};
 use simsim_model::Kind;
 
 use super::datastores::check_name;
@@ -89,26 +89,41 @@ impl Server {
         Ok(views)
     }
 
+    /// One token.
+    pub async fn token(
+        &self,
+        who: &Principal,
+        request: TokenNameRequest,
+    ) -> Result<TokenView, ServerError> {
+        let verb = "see a token of";
+        let Some((token, task)) = self.token_with_task(&request.name).await? else {
+            self.may_see(who, Right::View, verb, Object::Suite).await?;
+            return Err(ServerError::not_found("token", request.name));
+        };
+        self.may_see(who, Right::View, verb, Object::task(&task.settings)).await?;
+        Ok(view(token, task.settings.client))
+    }
+
+    async fn token_with_task(&self, name: &str) -> Result<Option<(Token, Task)>, ServerError> {
+        let name = name.to_owned();
+        self.house
+            .books
+            .run(move |catalog| {
+                let token = catalog.tokens()?.into_iter().find(|token| token.name == name);
+                let Some(token) = token else { return Ok(None) };
+                let task = catalog.task(&token.task_name)?;
+                Ok(Some((token, task)))
+            })
+            .await
+    }
+
     /// Takes a token's right, now: streams that run with it are ended.
     pub async fn revoke_token(
         &self,
         who: &Principal,
         request: TokenNameRequest,
     ) -> Result<TokenView, ServerError> {
-        let name = request.name.clone();
-        let (token, task) = self
-            .house
-            .books
-            .run(move |catalog| {
-                let token = catalog.tokens()?.into_iter().find(|token| token.name == name);
-                let task = match &token {
-                    Some(token) => Some(catalog.task(&token.task_name)?),
-                    None => None,
-                };
-                Ok((token, task))
-            })
-            .await?;
-        let (Some(_), Some(task)) = (token, task) else {
+        let Some((_, task)) = self.token_with_task(&request.name).await? else {
             self.may_see(who, Right::Administer, "revoke a token of", Object::Suite).await?;
             return Err(ServerError::not_found("token", request.name));
         };

@@ -216,6 +216,14 @@ async fn somebody_without_grants_sees_and_does_nothing() {
     let nobody = Principal::with_grants("nobody", Vec::new());
     let bodies = [
         ("client.revoke", r#"{"name":"vault2"}"#),
+        ("client.show", r#"{"name":"vault"}"#),
+        ("interface.show", r#"{"host":"vault"}"#),
+        ("drive.show", r#"{"number":1}"#),
+        ("calendar.show", r#"{"name":"x"}"#),
+        ("schedule.show", r#"{"name":"x"}"#),
+        ("task-group.show", r#"{"name":"x"}"#),
+        ("token.show", r#"{"name":"t"}"#),
+        ("api-token.show", r#"{"name":"t"}"#),
         ("client.addresses", r#"{"name":"vault","addresses":["x"]}"#),
         ("client.rotate-key", r#"{"name":"vault"}"#),
         ("client.set", r#"{"name":"vault","access_mode":"ctrl"}"#),
