@@ -1,7 +1,9 @@
 //! `simsim api-token`: secrets with which programs and command lines ask the server from elsewhere.
 
+use simsim_model::Kind;
 use simsim_server::api::{
-    API_TOKEN_DAYS, ApiTokenNameRequest, ApiTokenView, CreateApiTokenReply, CreateApiTokenRequest,
+    API_TOKEN_DAYS, ApiTokenNameRequest, ApiTokenView, ChangeApiTokenRequest, CreateApiTokenReply,
+    CreateApiTokenRequest,
 };
 
 use super::context::Context;
@@ -35,6 +37,16 @@ pub enum ApiTokenVerb {
     Show {
         /// The token
         name: String,
+    },
+    /// Change what a token may or when it expires; its secret stays
+    Change {
+        /// The token
+        name: String,
+        #[command(flatten)]
+        grants: GrantArguments,
+        /// When it expires, from now, such as 90d or 12w; never: not at all
+        #[arg(long, value_name = "TIME|never", value_parser = parse_days)]
+        expires: Option<u32>,
     },
     /// Take a token's right, now
     Revoke {
@@ -72,6 +84,16 @@ pub async fn run(cx: &Context, verb: ApiTokenVerb) -> Result<u8, Failure> {
                 }
                 screen.table(&table(tokens))
             })?;
+        }
+        ApiTokenVerb::Change { name, grants, expires } => {
+            let grants = Some(grants.all()).filter(|grants| !grants.is_empty());
+            if grants.is_none() && expires.is_none() {
+                let text = "say what to change: --role, --right or --expires";
+                return Err(Failure::new(Kind::Invalid, text));
+            }
+            let request = ChangeApiTokenRequest { name, grants, expires_days: expires };
+            let token: ApiTokenView = cx.ask("api-token.change", &request).await?;
+            cx.show(&token, detail)?;
         }
         ApiTokenVerb::Revoke { name } => {
             let request = ApiTokenNameRequest { name };

@@ -2,7 +2,8 @@
 
 use simsim_catalog::TokenAllows;
 use simsim_server::api::{
-    CreateTokenReply, CreateTokenRequest, TOKEN_DAYS, TokenNameRequest, TokenView,
+    ChangeTokenRequest, CreateTokenReply, CreateTokenRequest, TOKEN_DAYS, TokenNameRequest,
+    TokenView,
 };
 
 use super::context::Context;
@@ -35,6 +36,17 @@ pub enum TokenVerb {
     Show {
         /// The token
         name: String,
+    },
+    /// Change what a token allows or when it expires; its secret stays
+    Change {
+        /// The token
+        name: String,
+        /// What it is good for
+        #[arg(long, value_name = "WHAT", required_unless_present = "expires")]
+        allow: Option<AllowChoice>,
+        /// When it expires, from now, such as 90d or 12w; never: not at all
+        #[arg(long, value_name = "TIME|never", value_parser = parse_days)]
+        expires: Option<u32>,
     },
     /// Take a token's right, now; a stream that runs with it is ended
     Revoke {
@@ -106,6 +118,12 @@ pub async fn run(cx: &Context, verb: TokenVerb) -> Result<u8, Failure> {
                 }
                 screen.table(&table(tokens))
             })?;
+        }
+        TokenVerb::Change { name, allow, expires } => {
+            let allow = allow.map(TokenAllows::from);
+            let request = ChangeTokenRequest { name, allow, expires_days: expires };
+            let token: TokenView = cx.ask("token.change", &request).await?;
+            cx.show(&token, detail)?;
         }
         TokenVerb::Revoke { name } => {
             let token: TokenView = cx.ask("token.revoke", &TokenNameRequest { name }).await?;

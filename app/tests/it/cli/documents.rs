@@ -342,6 +342,7 @@ fn every_document_is_as_its_page_says() {
     check("TokenCreated", &["token", "create", "tool", "--task", "dump"]);
     check("Token[]", &["token", "list"]);
     check("Token", &["token", "show", "tool"]);
+    check("Token", &["token", "change", "tool", "--allow", "both", "--expires", "never"]);
     check("Token", &["token", "revoke", "tool"]);
     check("Role[]", &["user", "roles"]);
     check("Welcome", &["user", "welcome"]);
@@ -368,6 +369,7 @@ fn every_document_is_as_its_page_says() {
     check("ApiTokenCreated", &["api-token", "create", "ci", "--role", "backup:web"]);
     check("ApiToken[]", &["api-token", "list"]);
     check("ApiToken", &["api-token", "show", "ci"]);
+    check("ApiToken", &["api-token", "change", "ci", "--role", "auditor", "--expires", "2w"]);
     check("ApiToken", &["api-token", "revoke", "ci"]);
     check("Datastore", &["datastore", "detach", "main"]);
     check("Datastore", &["datastore", "attach", &store]);

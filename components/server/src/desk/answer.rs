@@ -277,6 +277,8 @@ verbs! {
     "token.list" => list_tokens [TokenListRequest];
     /// One access token, without its secret.
     "token.show" => token [TokenNameRequest];
+    /// Changes what an access token allows, or until when it is good.
+    "token.change" => change_token [ChangeTokenRequest];
     /// Takes an access token's right, now.
     "token.revoke" => revoke_token [TokenNameRequest];
     /// Backs paths of a client up once, without a task.
@@ -445,6 +447,8 @@ verbs! {
     "api-token.list" => list_api_tokens [ApiTokenListRequest];
     /// One API token, without its secret.
     "api-token.show" => api_token [ApiTokenNameRequest];
+    /// Changes what an API token may, or until when it is good.
+    "api-token.change" => change_api_token [ChangeApiTokenRequest];
     /// Takes an API token's right, now.
     "api-token.revoke" => revoke_api_token [ApiTokenNameRequest];
 }

@@ -2,7 +2,6 @@
 //! something, and only then does it.
 
 mod answer;
-mod api_tokens;
 mod approvals;
 mod audit;
 mod authority;

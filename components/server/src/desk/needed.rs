@@ -145,6 +145,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "task.change"
         | "task.delete"
         | "token.create"
+        | "token.change"
         | "token.revoke"
         | "replication.add"
         | "replication.change"
@@ -179,6 +180,7 @@ pub fn right_needed(verb: &str) -> Option<Right> {
         | "identity-provider.test"
         | "identity-provider.remove"
         | "api-token.create"
+        | "api-token.change"
         | "api-token.list"
         | "api-token.show"
         | "api-token.revoke" => Right::People,

@@ -1,5 +1,9 @@
 //! Users, roles and API tokens. Nobody gives more than they have, and nobody changes who has more.
 
+mod tokens;
+
+pub(super) use tokens::is_later;
+
 use simsim_catalog::{ApiToken, Approval, Catalog, NewApiToken, User};
 use zeroize::Zeroizing;
 
@@ -547,10 +551,7 @@ fn view(user: User, approvals: &[Approval]) -> Result<UserView, ServerError> {
     })
 }
 
-pub(super) fn token_view(
-    token: ApiToken,
-    approvals: &[Approval],
-) -> Result<ApiTokenView, ServerError> {
+fn token_view(token: ApiToken, approvals: &[Approval]) -> Result<ApiTokenView, ServerError> {
     let waits_for = waits_for(approvals, |change| change.token.as_ref() == Some(&token.name));
     let state = match (token.revoked_unix_ms, token.is_expired(now_unix_ms())) {
         (Some(_), _) => "revoked",

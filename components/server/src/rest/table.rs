@@ -201,6 +201,7 @@ routes! {
     Get "/stream-tokens" "token.list" takes list_tokens => whole("", "name", &[]);
     Get "/stream-tokens/{name}" "token.show" takes token => One;
     Post "/stream-tokens" "token.create" takes create_token => Act { makes: Some("/stream-tokens/{name}") };
+    Put "/stream-tokens/{name}" "token.change" takes change_token => Set, by("token.show");
     Delete "/stream-tokens/{name}" "token.revoke" takes revoke_token
         => Does::Delete, by("token.show");
     "Jobs":
@@ -295,6 +296,7 @@ routes! {
     Get "/api-tokens" "api-token.list" takes list_api_tokens => whole("", "name", &[]);
     Get "/api-tokens/{name}" "api-token.show" takes api_token => One;
     Post "/api-tokens" "api-token.create" takes create_api_token => Act { makes: Some("/api-tokens/{name}") };
+    Put "/api-tokens/{name}" "api-token.change" takes change_api_token => Set, by("api-token.show");
     Delete "/api-tokens/{name}" "api-token.revoke" takes revoke_api_token
         => Does::Delete, by("api-token.show");
     "Ports":
