@@ -1,16 +1,19 @@
 //! `simsim api-token`: secrets with which programs and command lines ask the server from elsewhere.
 
+use simsim_model::Kind;
 use simsim_server::api::{
-    API_TOKEN_DAYS, ApiTokenNameRequest, ApiTokenView, CreateApiTokenReply, CreateApiTokenRequest,
+    API_TOKEN_DAYS, ApiTokenNameRequest, ApiTokenView, ChangeApiTokenRequest, CreateApiTokenReply,
+    CreateApiTokenRequest,
 };
 
 use super::context::Context;
+use super::lists;
 use super::screen::Screen;
-use super::table::{Column, Table};
-use super::text::{Style, Text};
-use super::tokens::parse_days;
-use super::users::{GrantArguments, words};
-use super::words::when;
+use super::table::{Column, Table, facts};
+use super::text::Text;
+use super::tokens::{moment, parse_days, state};
+use super::users::{GrantArguments, waiting, words};
+use super::words::{when, when_exactly};
 use crate::exit::{self, Failure};
 
 #[derive(clap::Subcommand, Debug)]
@@ -29,7 +32,22 @@ pub enum ApiTokenVerb {
         expires: Option<u32>,
     },
     /// List tokens; their secrets are nowhere
-    List,
+    List(lists::ApiTokens),
+    /// Show all about a token but its secret
+    Show {
+        /// The token
+        name: String,
+    },
+    /// Change what a token may or when it expires; its secret stays
+    Change {
+        /// The token
+        name: String,
+        #[command(flatten)]
+        grants: GrantArguments,
+        /// When it expires, from now, such as 90d or 12w; never: not at all
+        #[arg(long, value_name = "TIME|never", value_parser = parse_days)]
+        expires: Option<u32>,
+    },
     /// Take a token's right, now
     Revoke {
         /// The token
@@ -50,16 +68,32 @@ pub async fn run(cx: &Context, verb: ApiTokenVerb) -> Result<u8, Failure> {
             });
             cx.show(&reply, |screen, reply| created(screen, reply, pin.as_deref()))?;
         }
-        ApiTokenVerb::List => {
-            let tokens: Vec<ApiTokenView> = cx.ask_plain("api-token.list").await?;
+        ApiTokenVerb::Show { name } => {
+            let request = ApiTokenNameRequest { name };
+            let token: ApiTokenView = cx.ask("api-token.show", &request).await?;
+            cx.show(&token, detail)?;
+        }
+        ApiTokenVerb::List(wanted) => {
+            let request = wanted.request();
+            let tokens: Vec<ApiTokenView> = cx.ask("api-token.list", &request).await?;
             cx.show(&tokens, |screen, tokens| {
                 if tokens.is_empty() {
-                    screen
-                        .aside("no API tokens; make one: simsim api-token create NAME --role ROLE");
+                    let make = "no API tokens; make one: simsim api-token create NAME --role ROLE";
+                    lists::nothing(screen, &request, make);
                     return Ok(());
                 }
                 screen.table(&table(tokens))
             })?;
+        }
+        ApiTokenVerb::Change { name, grants, expires } => {
+            let grants = Some(grants.all()).filter(|grants| !grants.is_empty());
+            if grants.is_none() && expires.is_none() {
+                let text = "say what to change: --role, --right or --expires";
+                return Err(Failure::new(Kind::Invalid, text));
+            }
+            let request = ChangeApiTokenRequest { name, grants, expires_days: expires };
+            let token: ApiTokenView = cx.ask("api-token.change", &request).await?;
+            cx.show(&token, detail)?;
         }
         ApiTokenVerb::Revoke { name } => {
             let request = ApiTokenNameRequest { name };
@@ -97,6 +131,22 @@ fn created(screen: &Screen, reply: &CreateApiTokenReply, pin: Option<&str>) -> R
     Ok(())
 }
 
+fn detail(screen: &Screen, token: &ApiTokenView) -> Result<(), Failure> {
+    screen.line(Text::new().bold("API token ").bold(&token.name))?;
+    screen.lines(facts(&[
+        ("user", token.user.as_deref().unwrap_or_default().into()),
+        ("may", words(&token.grants).into()),
+        ("state", state(&token.state)),
+        ("made by", token.created_by.as_str().into()),
+        ("made", when_exactly(token.created_unix_ms).into()),
+        ("expires", moment(token.expires_unix_ms)),
+        ("revoked", token.revoked_unix_ms.map_or_else(Text::new, |at| when_exactly(at).into())),
+        ("last used", moment(token.used_unix_ms)),
+    ]))?;
+    waiting(screen, token.waits_for);
+    Ok(())
+}
+
 fn table(tokens: &[ApiTokenView]) -> Table {
     let mut table = Table::new([
         Column::new("TOKEN").cut_to(10),
@@ -107,19 +157,14 @@ fn table(tokens: &[ApiTokenView]) -> Table {
         Column::new("LAST USED").rank(2),
     ]);
     for token in tokens {
-        let style = match token.state.as_str() {
-            "valid" => Style::Good,
-            _ => Style::Warn,
-        };
-        let moment = |at: Option<i64>| at.map_or_else(|| "never".to_owned(), when);
         let may = words(&token.grants);
         table.row([
             Text::new().bold(&token.name),
             token.user.as_deref().unwrap_or("-").into(),
             may.as_str().into(),
-            Text::styled(style, &token.state),
-            moment(token.expires_unix_ms).into(),
-            moment(token.used_unix_ms).into(),
+            state(&token.state),
+            moment(token.expires_unix_ms),
+            moment(token.used_unix_ms),
         ]);
     }
     table

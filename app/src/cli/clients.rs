@@ -1,23 +1,29 @@
-//! `simsim client list | code | revoke | addresses | set | rotate-key`: the enrolled hosts, from the server's side.
+//! `simsim client list | show | code | revoke | addresses | set | rotate-key`: the enrolled hosts, from the server's side.
 
 use simsim_catalog::AccessMode;
 use simsim_server::api::{
     ClientAddressesRequest, ClientPlaceRequest, ClientRequest, ClientSetRequest, ClientView,
-    ClientWakeRequest, JoinCodeReply, JoinCodeRequest, KeyRotatedReply, RevokeReply,
-    RotateKeyRequest, WakeAddress,
+    ClientWakeRequest, CommandListRequest, CommandView, JoinCodeReply, JoinCodeRequest,
+    KeyRotatedReply, RevokeReply, RotateKeyRequest, TaskListRequest, TaskView, WakeAddress,
 };
 
 use super::context::Context;
+use super::lists;
 use super::screen::Screen;
-use super::table::{Column, Table};
+use super::table::{Column, Table, facts};
 use super::text::{Style, Text};
-use super::words::{ago, counted, when};
+use super::words::{ago, counted, when, when_exactly};
 use crate::exit::{self, Failure};
 
 #[derive(clap::Subcommand, Debug)]
 pub enum ClientVerb {
     /// List enrolled hosts, and whether they are reached
-    List,
+    List(lists::Clients),
+    /// Show all about a client, and what uses it
+    Show {
+        /// The client
+        name: String,
+    },
     /// Make a one-time code with which a host can join
     Code {
         /// The only name that may join with it; an enrolled client of that name is renewed
@@ -86,9 +92,25 @@ pub enum ClientVerb {
 
 pub async fn run(cx: &Context, verb: ClientVerb) -> Result<u8, Failure> {
     match verb {
-        ClientVerb::List => {
-            let clients: Vec<ClientView> = cx.ask_plain("client.list").await?;
-            cx.show(&clients, |screen, clients| list_text(screen, clients))?;
+        ClientVerb::List(wanted) => {
+            let request = wanted.request();
+            let clients: Vec<ClientView> = cx.ask("client.list", &request).await?;
+            cx.show(&clients, |screen, clients| {
+                if clients.is_empty() {
+                    lists::nothing(screen, &request, "no clients");
+                    return Ok(());
+                }
+                list_text(screen, clients)
+            })?;
+        }
+        ClientVerb::Show { name } => {
+            let client: ClientView = cx.ask("client.show", &ClientRequest { name }).await?;
+            let of_it = Some(client.name.clone());
+            let tasks = TaskListRequest { client: of_it.clone(), ..TaskListRequest::default() };
+            let tasks: Vec<TaskView> = cx.beside("task.list", &tasks).await?;
+            let commands = CommandListRequest { client: of_it, ..CommandListRequest::default() };
+            let commands: Vec<CommandView> = cx.beside("command.list", &commands).await?;
+            cx.show(&client, |screen, client| detail(screen, client, &tasks, &commands))?;
         }
         ClientVerb::Code { name, outbound } => {
             let request = JoinCodeRequest { name, outbound };
@@ -186,6 +208,10 @@ fn code_text(screen: &Screen, reply: &JoinCodeReply) -> Result<(), Failure> {
 /// somebody should know for as long as it is so.
 fn list_text(screen: &Screen, clients: &[ClientView]) -> Result<(), Failure> {
     screen.table(&table(clients))?;
+    remarks(screen, clients)
+}
+
+fn remarks(screen: &Screen, clients: &[ClientView]) -> Result<(), Failure> {
     for client in clients.iter().filter(|client| !client.connected && client.state == "enrolled") {
         if let Some(trouble) = &client.trouble {
             let prefix = format!("{}: ", client.name);
@@ -197,6 +223,56 @@ fn list_text(screen: &Screen, clients: &[ClientView]) -> Result<(), Failure> {
         screen.line(Text::styled(Style::Warn, format!("warning: {warning}")))?;
     }
     Ok(())
+}
+
+fn detail(
+    screen: &Screen,
+    client: &ClientView,
+    tasks: &[TaskView],
+    commands: &[CommandView],
+) -> Result<(), Failure> {
+    screen.line(Text::new().bold("Client ").bold(&client.name))?;
+    let moment = |at: Option<i64>| at.map_or_else(Text::new, |at| when_exactly(at).into());
+    let port = match client.access_mode {
+        AccessMode::Smssh => Some(client.listen_port),
+        AccessMode::Ctrl => Some(client.ctrl_port),
+        AccessMode::Outbound => None,
+    };
+    let tasks: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+    let commands: Vec<&str> = commands.iter().map(|command| command.name.as_str()).collect();
+    screen.lines(facts(&[
+        ("state", state(client)),
+        ("mode", mode(client)),
+        ("addresses", client.addresses.join(" ").into()),
+        ("port", port.map_or_else(Text::new, |port| port.to_string().into())),
+        ("roles", client.roles.join(" ").into()),
+        ("platform", client.platform.as_str().into()),
+        ("version", client.suite_version.as_str().into()),
+        ("host key", client.fingerprint.as_str().into()),
+        ("location", client.location.as_deref().unwrap_or_default().into()),
+        ("woken at", client.wake.as_ref().map_or_else(Text::new, |wake| wake.card.as_str().into())),
+        ("tasks", tasks.join(", ").into()),
+        ("commands", commands.join(", ").into()),
+        ("enrolled", when_exactly(client.enrolled_unix_ms).into()),
+        ("revoked", moment(client.revoked_unix_ms)),
+        ("last seen", moment(client.last_seen_unix_ms)),
+    ]))?;
+    remarks(screen, std::slice::from_ref(client))
+}
+
+fn state(client: &ClientView) -> Text {
+    match (client.state.as_str(), client.connected) {
+        ("enrolled", true) => Text::styled(Style::Good, "reached"),
+        ("enrolled", false) => Text::styled(Style::Warn, "not reached"),
+        (other, _) => Text::styled(Style::Bad, other),
+    }
+}
+
+fn mode(client: &ClientView) -> Text {
+    match client.access_mode {
+        AccessMode::Smssh | AccessMode::Outbound => client.access_mode.as_str().into(),
+        AccessMode::Ctrl => Text::styled(Style::Warn, "ctrl, not encrypted"),
+    }
 }
 
 fn table(clients: &[ClientView]) -> Table {
@@ -211,18 +287,10 @@ fn table(clients: &[ClientView]) -> Table {
         Column::new("VERSION").rank(5),
     ]);
     for client in clients {
-        let state = match (client.state.as_str(), client.connected) {
-            ("enrolled", true) => Text::styled(Style::Good, "reached"),
-            ("enrolled", false) => Text::styled(Style::Warn, "not reached"),
-            (other, _) => Text::styled(Style::Bad, other),
-        };
         table.row([
             Text::new().bold(&client.name),
-            state,
-            match client.access_mode {
-                AccessMode::Smssh | AccessMode::Outbound => client.access_mode.as_str().into(),
-                AccessMode::Ctrl => Text::styled(Style::Warn, "ctrl, not encrypted"),
-            },
+            state(client),
+            mode(client),
             client.roles.join(" ").into(),
             client.addresses.join(" ").into(),
             client.last_seen_unix_ms.map_or_else(Text::new, |at| ago(at).into()),

@@ -4,6 +4,7 @@ use simsim_server::api::{CommandRequest, CommandView, JobReply, NameRequest, Sta
 
 use super::context::Context;
 use super::follow;
+use super::lists;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
 use super::text::{Style, Text};
@@ -28,7 +29,7 @@ pub enum CommandVerb {
         arguments: Arguments,
     },
     /// List commands
-    List,
+    List(lists::Commands),
     /// Show all about a command
     Show {
         /// The command
@@ -94,11 +95,13 @@ pub async fn run(cx: &Context, verb: CommandVerb) -> Result<u8, Failure> {
             let view: CommandView = cx.ask("command.change", &request).await?;
             cx.show(&view, detail)?;
         }
-        CommandVerb::List => {
-            let views: Vec<CommandView> = cx.ask_plain("command.list").await?;
+        CommandVerb::List(wanted) => {
+            let request = wanted.request();
+            let views: Vec<CommandView> = cx.ask("command.list", &request).await?;
             cx.show(&views, |screen, views| {
                 if views.is_empty() {
-                    screen.aside("no commands; add one: simsim command add NAME --client CLIENT");
+                    let add = "no commands; add one: simsim command add NAME --client CLIENT";
+                    lists::nothing(screen, &request, add);
                     return Ok(());
                 }
                 screen.table(&table(views))

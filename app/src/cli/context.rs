@@ -74,6 +74,21 @@ impl Context {
         self.ask(verb, &Value::Null).await
     }
 
+    /// Asks for what stands in text beside an answer, and in no document: nothing where that is not for who asks.
+    pub async fn beside<T: DeserializeOwned>(
+        &self,
+        verb: &str,
+        request: &impl Serialize,
+    ) -> Result<Vec<T>, Failure> {
+        if self.screen.is_json() {
+            return Ok(Vec::new());
+        }
+        match self.ask(verb, request).await {
+            Err(failure) if failure.kind == Kind::Denied => Ok(Vec::new()),
+            answer => answer,
+        }
+    }
+
     /// Shows an answer: the document, or what `text` makes of it.
     pub fn show<T: Serialize>(
         &self,
@@ -90,7 +105,7 @@ impl Context {
 
 /// A failure with the verb that helps, where the server says that a thing is not there.
 fn hinted(failure: Failure) -> Failure {
-    const LISTS: [(&str, &str); 8] = [
+    const LISTS: [(&str, &str); 12] = [
         ("there is no datastore yet", "make one: simsim datastore create NAME FOLDER"),
         ("there is no datastore ", "those there are: simsim datastore list"),
         ("there is no task ", "those there are: simsim task list"),
@@ -99,6 +114,10 @@ fn hinted(failure: Failure) -> Failure {
         ("there is no user ", "those there are: simsim user list"),
         ("there is no API token ", "those there are: simsim api-token list"),
         ("there is no client ", "those there are: simsim client list"),
+        ("there is no location ", "those there are: simsim location list"),
+        ("there is no schedule ", "those there are: simsim schedule list"),
+        ("there is no calendar ", "those there are: simsim calendar list"),
+        ("there is no task group ", "those there are: simsim task-group list"),
     ];
     let hint = LISTS.iter().find(|(beginning, _)| failure.message.starts_with(beginning));
     match hint {

@@ -7,12 +7,13 @@ use simsim_server::api::{
     AddDriveRequest, AttachDatastoreRequest, CatalogRebuildReply, CatalogRebuildRequest,
     ChangeDriveRequest, CollectGarbageRequest, CreateDatastoreRequest, DamageRequest, DamageView,
     DatastoreRequest, DatastoreView, DetachReply, DriveRequest, DriveView, JobReply,
-    RebuildIndexRequest, ScrubOptions, ScrubRequest,
+    RebuildIndexRequest, ScrubOptions, ScrubRequest, TaskListRequest, TaskView,
 };
 
 use super::context::Context;
 use super::follow;
 use super::kit;
+use super::lists;
 use super::paths;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
@@ -57,7 +58,7 @@ pub enum DatastoreVerb {
         name: String,
     },
     /// List datastores, with what their devices say
-    List,
+    List(lists::Datastores),
     /// Add a drive: another numbered path to a datastore
     AddDrive {
         /// The datastore
@@ -67,6 +68,11 @@ pub enum DatastoreVerb {
     },
     /// List drives
     Drives,
+    /// Show a drive, and what uses it
+    ShowDrive {
+        /// Its number
+        number: u32,
+    },
     /// Change how many jobs a drive takes at once
     ChangeDrive {
         /// Its number
@@ -150,6 +156,17 @@ fn takes(drive: &DriveView) -> String {
     format!("drive {} takes {jobs} at once", drive.number)
 }
 
+fn drive_text(screen: &Screen, drive: &DriveView, tasks: &[TaskView]) -> Result<(), Failure> {
+    screen.line(Text::new().bold(format!("Drive {}", drive.number)))?;
+    let tasks: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+    screen.lines(facts(&[
+        ("datastore", drive.datastore.as_str().into()),
+        ("jobs at once", drive.jobs_max.to_string().into()),
+        ("drive group", drive.group.as_deref().unwrap_or_default().into()),
+        ("tasks", tasks.join(", ").into()),
+    ]))
+}
+
 fn drive_table(drives: &[DriveView]) -> Table {
     let mut table = Table::new([
         Column::new("DRIVE").right(),
@@ -218,11 +235,13 @@ pub async fn run(cx: &Context, verb: DatastoreVerb) -> Result<u8, Failure> {
             })?;
             Ok(exit::DONE)
         }
-        DatastoreVerb::List => {
-            let datastores: Vec<DatastoreView> = cx.ask_plain("datastore.list").await?;
+        DatastoreVerb::List(wanted) => {
+            let request = wanted.request();
+            let datastores: Vec<DatastoreView> = cx.ask("datastore.list", &request).await?;
             cx.show(&datastores, |screen, datastores| {
                 if datastores.is_empty() {
-                    screen.aside("no datastores; make one: simsim datastore create NAME FOLDER");
+                    let make = "no datastores; make one: simsim datastore create NAME FOLDER";
+                    lists::nothing(screen, &request, make);
                     return Ok(());
                 }
                 list_text(screen, datastores)
@@ -248,6 +267,14 @@ pub async fn run(cx: &Context, verb: DatastoreVerb) -> Result<u8, Failure> {
         DatastoreVerb::Drives => {
             let drives: Vec<DriveView> = cx.ask_plain("drive.list").await?;
             cx.show(&drives, |screen, drives| screen.table(&drive_table(drives)))?;
+            Ok(exit::DONE)
+        }
+        DatastoreVerb::ShowDrive { number } => {
+            let drive: DriveView = cx.ask("drive.show", &DriveRequest { number }).await?;
+            let request = TaskListRequest::default();
+            let mut tasks: Vec<TaskView> = cx.beside("task.list", &request).await?;
+            tasks.retain(|task| task.drive == Some(drive.number));
+            cx.show(&drive, |screen, drive| drive_text(screen, drive, &tasks))?;
             Ok(exit::DONE)
         }
         DatastoreVerb::ChangeDrive { number, jobs } => {

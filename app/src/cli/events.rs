@@ -8,6 +8,7 @@ use simsim_server::api::{
 use super::backup::LevelChoice;
 use super::context::Context;
 use super::drills::DrillArguments;
+use super::lists;
 use super::schedules;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
@@ -48,7 +49,7 @@ pub enum EventVerb {
         name: String,
     },
     /// List events, with what comes next
-    List,
+    List(lists::Events),
     /// Show all about an event
     Show {
         /// The event
@@ -214,11 +215,13 @@ pub async fn run(cx: &Context, verb: EventVerb) -> Result<u8, Failure> {
         }
         EventVerb::Enable { name } => enable(cx, &name, true).await?,
         EventVerb::Disable { name } => enable(cx, &name, false).await?,
-        EventVerb::List => {
-            let views: Vec<EventView> = cx.ask_plain("event.list").await?;
+        EventVerb::List(wanted) => {
+            let request = wanted.request();
+            let views: Vec<EventView> = cx.ask("event.list", &request).await?;
             cx.show(&views, |screen, views| {
                 if views.is_empty() {
-                    screen.aside("nothing runs by itself; add an event: simsim event add nightly --all --at 'daily 22:00'");
+                    let add = "nothing runs by itself; add an event: simsim event add nightly --all --at 'daily 22:00'";
+                    lists::nothing(screen, &request, add);
                     return Ok(());
                 }
                 screen.table(&table(views))

@@ -1,11 +1,12 @@
-//! `simsim interface list | set | choose`: by which addresses backup data goes.
+//! `simsim interface list | show | set | choose`: by which addresses backup data goes.
 
 use simsim_server::api::{
-    AuthorityRequest, AuthorityView, ChooseInterfacesRequest, InterfacesView, SetInterfacesReply,
-    SetInterfacesRequest,
+    AuthorityRequest, AuthorityView, ChooseInterfacesRequest, InterfaceHostRequest, InterfacesView,
+    SetInterfacesReply, SetInterfacesRequest,
 };
 
 use super::context::Context;
+use super::screen::Screen;
 use super::table::{Column, Table};
 use super::text::{Style, Text};
 use super::words::when;
@@ -15,6 +16,11 @@ use crate::exit::{self, Failure};
 pub enum InterfaceVerb {
     /// List the interfaces of the hosts that take data
     List,
+    /// Show the interfaces of one host, who chose them, and by which its own data goes
+    Show {
+        /// The host
+        host: String,
+    },
     /// Print the certificate of the suite's authority, for tools such as curl --cacert FILE
     #[command(args_conflicts_with_subcommands = true)]
     Authority {
@@ -63,6 +69,11 @@ pub async fn run(cx: &Context, verb: InterfaceVerb) -> Result<u8, Failure> {
             let views: Vec<InterfacesView> = cx.ask_plain("interface.list").await?;
             cx.show(&views, |screen, views| screen.table(&table(views)))?;
         }
+        InterfaceVerb::Show { host } => {
+            let request = InterfaceHostRequest { host };
+            let view: InterfacesView = cx.ask("interface.show", &request).await?;
+            cx.show(&view, detail)?;
+        }
         InterfaceVerb::Authority { verb: None } => {
             let view: AuthorityView = cx.ask_plain("interface.authority").await?;
             cx.show(&view, |screen, view| {
@@ -102,17 +113,27 @@ pub async fn run(cx: &Context, verb: InterfaceVerb) -> Result<u8, Failure> {
         InterfaceVerb::Choose { client, choices } => {
             let request = ChooseInterfacesRequest { client, choices };
             let view: InterfacesView = cx.ask("interface.choose", &request).await?;
-            cx.show(&view, |screen, view| {
-                screen.line(match view.choices.is_empty() {
-                    true => format!("data of '{}' goes by what the device has", view.host),
-                    false => {
-                        format!("data of '{}' goes by {}", view.host, view.choices.join(", "))
-                    }
-                })
-            })?;
+            cx.show(&view, |screen, view| screen.line(goes_by(view)))?;
         }
     }
     Ok(exit::DONE)
+}
+
+fn detail(screen: &Screen, view: &InterfacesView) -> Result<(), Failure> {
+    if view.interfaces.is_empty() {
+        let text = format!("'{}' takes no data: it has no interfaces", view.host);
+        screen.line(Text::new().dim(text))?;
+    } else {
+        screen.table(&table(std::slice::from_ref(view)))?;
+    }
+    screen.line(goes_by(view))
+}
+
+fn goes_by(view: &InterfacesView) -> String {
+    match view.choices.is_empty() {
+        true => format!("data of '{}' goes by what the device has", view.host),
+        false => format!("data of '{}' goes by {}", view.host, view.choices.join(", ")),
+    }
 }
 
 /// What is under way.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use simsim_catalog::{JobState, Severity};
+use simsim_catalog::{JobKind, JobState, Severity};
 use simsim_model::{Outcome, Overwrite};
 use simsim_server::api::{
     HoldRequest, JobDetail, JobListRequest, JobRequest, JobView, LogReply, LogRequest, VerifyDepth,
@@ -10,6 +10,7 @@ use simsim_server::api::{
 
 use super::context::Context;
 use super::follow::{self, problem_line};
+use super::lists;
 use super::rates;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
@@ -39,6 +40,9 @@ pub struct ListArguments {
     /// Only jobs of this client
     #[arg(long)]
     client: Option<String>,
+    /// Only jobs of this kind: backup, restore, verify, scrub, rebuild, collect, replicate, migrate, heal, command, drill
+    #[arg(long, value_parser = lists::word::<JobKind>)]
+    kind: Option<JobKind>,
     /// Only jobs of this event
     #[arg(long)]
     event: Option<String>,
@@ -99,6 +103,7 @@ pub async fn list(cx: &Context, arguments: ListArguments) -> Result<u8, Failure>
     let request = JobListRequest {
         task: arguments.task,
         client: arguments.client,
+        kind: arguments.kind,
         event: arguments.event,
         open_only: arguments.open,
         outcomes: arguments.outcome,

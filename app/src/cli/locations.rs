@@ -3,6 +3,7 @@
 use simsim_server::api::{LocationRequest, LocationView, NameRequest};
 
 use super::context::Context;
+use super::lists;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
 use super::text::Text;
@@ -34,7 +35,7 @@ pub enum LocationVerb {
         note: Option<String>,
     },
     /// List locations as a tree
-    List,
+    List(lists::Locations),
     /// Show all about a location
     Show {
         /// The location
@@ -68,11 +69,13 @@ pub async fn run(cx: &Context, verb: LocationVerb) -> Result<u8, Failure> {
             let view: LocationView = cx.ask("location.change", &request).await?;
             cx.show(&view, detail)?;
         }
-        LocationVerb::List => {
-            let views: Vec<LocationView> = cx.ask_plain("location.list").await?;
+        LocationVerb::List(wanted) => {
+            let request = wanted.request();
+            let views: Vec<LocationView> = cx.ask("location.list", &request).await?;
             cx.show(&views, |screen, views| {
                 if views.is_empty() {
-                    screen.aside("no locations; add one: simsim location add NAME");
+                    let add = "no locations; add one: simsim location add NAME";
+                    lists::nothing(screen, &request, add);
                     return Ok(());
                 }
                 let mut table = Table::new([
@@ -98,9 +101,14 @@ pub async fn run(cx: &Context, verb: LocationVerb) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-/// Each location with those within it beneath. The server lets no circle be.
+/// Each location with those within it beneath; at the top those that are in none of these. The server lets no circle
+/// be.
 fn rows(table: &mut Table, views: &[LocationView], parent: Option<&str>, depth: usize) {
-    for view in views.iter().filter(|view| view.parent.as_deref() == parent) {
+    let is_here = |view: &&LocationView| match (parent, view.parent.as_deref()) {
+        (None, Some(parent)) => views.iter().all(|other| other.name != parent),
+        (wanted, parent) => wanted == parent,
+    };
+    for view in views.iter().filter(is_here) {
         table.row([
             Text::from("  ".repeat(depth)).bold(&view.name),
             view.clients.join(", ").into(),

@@ -10,6 +10,7 @@
 //! reference   what people call a saveset
 //! paths       what people type for paths
 //! paging      answers that come in pages
+//! lists       what is wanted of a list
 //! ```
 //! Every other room is a verb or a family of verbs.
 
@@ -35,6 +36,7 @@ mod interfaces;
 mod jobs;
 mod keys;
 mod kit;
+mod lists;
 mod lives;
 mod locations;
 mod migrations;

@@ -9,6 +9,7 @@ use simsim_server::api::{
 };
 
 use super::context::Context;
+use super::lists;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
 use super::text::{Style, Text};
@@ -32,7 +33,7 @@ pub enum NotificationVerb {
         arguments: Box<Arguments>,
     },
     /// List notifications
-    List,
+    List(lists::Notifications),
     /// Show all about a notification, and what it says is missing
     Show {
         /// The notification
@@ -141,13 +142,13 @@ pub async fn run(cx: &Context, verb: NotificationVerb) -> Result<u8, Failure> {
             let view: NotificationView = cx.ask("notification.change", &request).await?;
             cx.show(&view, detail)?;
         }
-        NotificationVerb::List => {
-            let views: Vec<NotificationView> = cx.ask_plain("notification.list").await?;
+        NotificationVerb::List(wanted) => {
+            let request = wanted.request();
+            let views: Vec<NotificationView> = cx.ask("notification.list", &request).await?;
             cx.show(&views, |screen, views| {
                 if views.is_empty() {
-                    screen.aside(
-                        "no notifications: nobody is told anything; add one: simsim notification add NAME",
-                    );
+                    let add = "no notifications: nobody is told anything; add one: simsim notification add NAME";
+                    lists::nothing(screen, &request, add);
                     return Ok(());
                 }
                 screen.table(&table(views))

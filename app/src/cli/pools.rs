@@ -6,6 +6,7 @@ use simsim_server::api::{
 
 use super::approvals;
 use super::context::Context;
+use super::lists;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
 use super::text::{Style, Text};
@@ -36,7 +37,7 @@ pub enum PoolVerb {
         place: PlaceArguments,
     },
     /// List media pools
-    List,
+    List(lists::Names),
     /// Show all about a media pool
     Show {
         /// The pool
@@ -84,9 +85,16 @@ pub async fn run(cx: &Context, verb: PoolVerb) -> Result<u8, Failure> {
                 None => detail(screen, &changed.pool),
             })?;
         }
-        PoolVerb::List => {
-            let views: Vec<PoolView> = cx.ask_plain("pool.list").await?;
-            cx.show(&views, |screen, views| screen.table(&table(views)))?;
+        PoolVerb::List(wanted) => {
+            let request = wanted.request();
+            let views: Vec<PoolView> = cx.ask("pool.list", &request).await?;
+            cx.show(&views, |screen, views| {
+                if views.is_empty() {
+                    lists::nothing(screen, &request, "no media pools");
+                    return Ok(());
+                }
+                screen.table(&table(views))
+            })?;
         }
         PoolVerb::Show { name } => {
             let view: PoolView = cx.ask("pool.show", &PoolNameRequest { name }).await?;

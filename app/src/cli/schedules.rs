@@ -10,6 +10,7 @@ use simsim_server::api::{
 };
 
 use super::context::Context;
+use super::lists;
 use super::screen::Screen;
 use super::table::{Column, Table};
 use super::text::{Style, Text};
@@ -35,7 +36,12 @@ pub enum ScheduleVerb {
         line: Vec<String>,
     },
     /// List schedules, with what comes next
-    List,
+    List(lists::Names),
+    /// Show a schedule: what comes next, and what runs by it
+    Show {
+        /// The schedule
+        name: String,
+    },
     /// Remove a schedule by which no event runs
     Remove {
         /// The schedule
@@ -75,7 +81,12 @@ pub enum CalendarVerb {
         days: DaysArguments,
     },
     /// List calendars
-    List,
+    List(lists::Names),
+    /// Show a calendar: its days, and what names it
+    Show {
+        /// The calendar
+        name: String,
+    },
     /// Remove a calendar that nothing names
     Remove {
         /// The calendar
@@ -110,7 +121,12 @@ pub enum TaskGroupVerb {
         tasks: Vec<String>,
     },
     /// List task groups
-    List,
+    List(lists::TaskGroups),
+    /// Show a task group: its tasks, and what names it
+    Show {
+        /// The group
+        name: String,
+    },
     /// Remove a group that no event names; its tasks stay
     Remove {
         /// The group
@@ -135,12 +151,17 @@ pub async fn run(cx: &Context, verb: ScheduleVerb) -> Result<u8, Failure> {
             let view: ScheduleView = cx.ask("schedule.change", &request).await?;
             show_schedule(cx, &view)?;
         }
-        ScheduleVerb::List => {
-            let views: Vec<ScheduleView> = cx.ask_plain("schedule.list").await?;
+        ScheduleVerb::Show { name } => {
+            let view: ScheduleView = cx.ask("schedule.show", &NameRequest { name }).await?;
+            show_schedule(cx, &view)?;
+        }
+        ScheduleVerb::List(wanted) => {
+            let request = wanted.request();
+            let views: Vec<ScheduleView> = cx.ask("schedule.list", &request).await?;
             cx.show(&views, |screen, views| {
                 if views.is_empty() {
-                    screen
-                        .aside("no schedules; add one: simsim schedule add NAME 'weekdays 22:00'");
+                    let add = "no schedules; add one: simsim schedule add NAME 'weekdays 22:00'";
+                    lists::nothing(screen, &request, add);
                     return Ok(());
                 }
                 let mut table = Table::new([
@@ -186,12 +207,18 @@ pub async fn run_calendar(cx: &Context, verb: CalendarVerb) -> Result<u8, Failur
             let view: CalendarView = cx.ask("calendar.change", &request).await?;
             cx.show(&view, calendar)?;
         }
-        CalendarVerb::List => {
-            let views: Vec<CalendarView> = cx.ask_plain("calendar.list").await?;
+        CalendarVerb::Show { name } => {
+            let view: CalendarView = cx.ask("calendar.show", &NameRequest { name }).await?;
+            cx.show(&view, calendar)?;
+        }
+        CalendarVerb::List(wanted) => {
+            let request = wanted.request();
+            let views: Vec<CalendarView> = cx.ask("calendar.list", &request).await?;
             cx.show(&views, |screen, views| {
                 if views.is_empty() {
                     let next = "simsim calendar add holidays 'day 25,26 of dec; easter + 1 day'";
-                    screen.aside(format!("no calendars; add one: {next}"));
+                    let add = format!("no calendars; add one: {next}");
+                    lists::nothing(screen, &request, &add);
                 }
                 views.iter().try_for_each(|view| calendar(screen, view))
             })?;
@@ -217,11 +244,17 @@ pub async fn run_group(cx: &Context, verb: TaskGroupVerb) -> Result<u8, Failure>
             let view: TaskGroupView = cx.ask("task-group.change", &request).await?;
             cx.show(&view, |screen, view| groups(screen, std::slice::from_ref(view)))?;
         }
-        TaskGroupVerb::List => {
-            let views: Vec<TaskGroupView> = cx.ask_plain("task-group.list").await?;
+        TaskGroupVerb::Show { name } => {
+            let view: TaskGroupView = cx.ask("task-group.show", &NameRequest { name }).await?;
+            cx.show(&view, |screen, view| groups(screen, std::slice::from_ref(view)))?;
+        }
+        TaskGroupVerb::List(wanted) => {
+            let request = wanted.request();
+            let views: Vec<TaskGroupView> = cx.ask("task-group.list", &request).await?;
             cx.show(&views, |screen, views| {
                 if views.is_empty() {
-                    screen.aside("no task groups; add one: simsim task-group add NAME TASK...");
+                    let add = "no task groups; add one: simsim task-group add NAME TASK...";
+                    lists::nothing(screen, &request, add);
                     return Ok(());
                 }
                 groups(screen, views)
@@ -274,7 +307,11 @@ fn never() -> Text {
 
 fn show_schedule(cx: &Context, view: &ScheduleView) -> Result<(), Failure> {
     cx.show(view, |screen, view| {
-        screen.line(Text::new().bold(&view.name).plain(format!(": {}", view.line)))?;
+        let users = match view.users.is_empty() {
+            true => String::new(),
+            false => format!(" (used by {})", view.users.join(", ")),
+        };
+        screen.line(Text::new().bold(&view.name).plain(format!(": {}", view.line)).dim(users))?;
         if view.next.is_empty() {
             return screen.line(Text::styled(Style::Warn, "  it has no occurrence from now on"));
         }

@@ -11,6 +11,7 @@ use simsim_server::api::{
 use super::backup::LevelChoice;
 use super::context::Context;
 use super::follow;
+use super::lists;
 use super::paths;
 use super::screen::Screen;
 use super::table::{Column, Table, facts};
@@ -49,7 +50,7 @@ pub enum TaskVerb {
         options: OptionArguments,
     },
     /// List tasks
-    List,
+    List(lists::Tasks),
     /// Show all about a task
     Show {
         /// The task
@@ -252,11 +253,16 @@ pub async fn run(cx: &Context, verb: TaskVerb) -> Result<u8, Failure> {
             }
             one(cx, cx.ask("task.add", &request).await?)
         }
-        TaskVerb::List => {
-            let tasks: Vec<TaskView> = cx.ask_plain("task.list").await?;
+        TaskVerb::List(wanted) => {
+            let request = wanted.request();
+            let tasks: Vec<TaskView> = cx.ask("task.list", &request).await?;
             cx.show(&tasks, |screen, tasks| {
                 if tasks.is_empty() {
-                    screen.aside("no tasks; add one: simsim task add NAME PATH");
+                    lists::nothing(
+                        screen,
+                        &request,
+                        "no tasks; add one: simsim task add NAME PATH",
+                    );
                     return Ok(());
                 }
                 screen.table(&table(tasks))

@@ -2,14 +2,16 @@
 
 use simsim_catalog::TokenAllows;
 use simsim_server::api::{
-    CreateTokenReply, CreateTokenRequest, TOKEN_DAYS, TokenNameRequest, TokenView,
+    ChangeTokenRequest, CreateTokenReply, CreateTokenRequest, TOKEN_DAYS, TokenNameRequest,
+    TokenView,
 };
 
 use super::context::Context;
+use super::lists;
 use super::screen::Screen;
-use super::table::{Column, Table};
+use super::table::{Column, Table, facts};
 use super::text::{Style, Text};
-use super::words::when;
+use super::words::{when, when_exactly};
 use crate::exit::{self, Failure};
 
 #[derive(clap::Subcommand, Debug)]
@@ -29,7 +31,23 @@ pub enum TokenVerb {
         expires: Option<u32>,
     },
     /// List tokens; their secrets are nowhere
-    List,
+    List(lists::Tokens),
+    /// Show all about a token but its secret
+    Show {
+        /// The token
+        name: String,
+    },
+    /// Change what a token allows or when it expires; its secret stays
+    Change {
+        /// The token
+        name: String,
+        /// What it is good for
+        #[arg(long, value_name = "WHAT", required_unless_present = "expires")]
+        allow: Option<AllowChoice>,
+        /// When it expires, from now, such as 90d or 12w; never: not at all
+        #[arg(long, value_name = "TIME|never", value_parser = parse_days)]
+        expires: Option<u32>,
+    },
     /// Take a token's right, now; a stream that runs with it is ended
     Revoke {
         /// The token
@@ -85,15 +103,27 @@ pub async fn run(cx: &Context, verb: TokenVerb) -> Result<u8, Failure> {
             let reply: CreateTokenReply = cx.ask("token.create", &request).await?;
             cx.show(&reply, created)?;
         }
-        TokenVerb::List => {
-            let tokens: Vec<TokenView> = cx.ask_plain("token.list").await?;
+        TokenVerb::Show { name } => {
+            let token: TokenView = cx.ask("token.show", &TokenNameRequest { name }).await?;
+            cx.show(&token, detail)?;
+        }
+        TokenVerb::List(wanted) => {
+            let request = wanted.request();
+            let tokens: Vec<TokenView> = cx.ask("token.list", &request).await?;
             cx.show(&tokens, |screen, tokens| {
                 if tokens.is_empty() {
-                    screen.aside("no tokens; make one: simsim token create NAME --task TASK");
+                    let make = "no tokens; make one: simsim token create NAME --task TASK";
+                    lists::nothing(screen, &request, make);
                     return Ok(());
                 }
                 screen.table(&table(tokens))
             })?;
+        }
+        TokenVerb::Change { name, allow, expires } => {
+            let allow = allow.map(TokenAllows::from);
+            let request = ChangeTokenRequest { name, allow, expires_days: expires };
+            let token: TokenView = cx.ask("token.change", &request).await?;
+            cx.show(&token, detail)?;
         }
         TokenVerb::Revoke { name } => {
             let token: TokenView = cx.ask("token.revoke", &TokenNameRequest { name }).await?;
@@ -158,6 +188,30 @@ fn created(screen: &Screen, reply: &CreateTokenReply) -> Result<(), Failure> {
     Ok(())
 }
 
+fn detail(screen: &Screen, token: &TokenView) -> Result<(), Failure> {
+    screen.line(Text::new().bold("Token ").bold(&token.name))?;
+    screen.lines(facts(&[
+        ("task", token.task.as_str().into()),
+        ("client", token.client.as_str().into()),
+        ("may", uses(token.allow).into()),
+        ("state", state(&token.state)),
+        ("made", when_exactly(token.created_unix_ms).into()),
+        ("expires", moment(token.expires_unix_ms)),
+        ("revoked", token.revoked_unix_ms.map_or_else(Text::new, |at| when_exactly(at).into())),
+        ("last used", moment(token.used_unix_ms)),
+    ]))
+}
+
+/// Whether a token may be used, by its word.
+pub(super) fn state(state: &str) -> Text {
+    let style = if state == "valid" { Style::Good } else { Style::Warn };
+    Text::styled(style, state)
+}
+
+pub(super) fn moment(at: Option<i64>) -> Text {
+    at.map_or_else(|| "never".to_owned(), when).into()
+}
+
 fn uses(allow: TokenAllows) -> &'static str {
     match allow {
         TokenAllows::Store => "store",
@@ -176,18 +230,13 @@ fn table(tokens: &[TokenView]) -> Table {
         Column::new("LAST USED").rank(2),
     ]);
     for token in tokens {
-        let style = match token.state.as_str() {
-            "valid" => Style::Good,
-            _ => Style::Warn,
-        };
-        let moment = |at: Option<i64>| at.map_or_else(|| "never".to_owned(), when);
         table.row([
             Text::new().bold(&token.name),
             token.task.as_str().into(),
             uses(token.allow).into(),
-            Text::styled(style, &token.state),
-            moment(token.expires_unix_ms).into(),
-            moment(token.used_unix_ms).into(),
+            state(&token.state),
+            moment(token.expires_unix_ms),
+            moment(token.used_unix_ms),
         ]);
     }
     table

@@ -12,6 +12,7 @@ use simsim_server::{Granted, Right, Role};
 use zeroize::Zeroizing;
 
 use super::context::Context;
+use super::lists;
 use super::screen::Screen;
 use super::table::{Column, Table};
 use super::text::{Style, Text};
@@ -36,7 +37,7 @@ pub enum UserVerb {
     /// Print a link with which the first user is made in a browser; it serves once
     Welcome,
     /// List users
-    List,
+    List(lists::Users),
     /// Show a user
     Show {
         /// The user
@@ -150,11 +151,13 @@ pub async fn run(cx: &Context, verb: UserVerb) -> Result<u8, Failure> {
                 Ok(())
             })?;
         }
-        UserVerb::List => {
-            let users: Vec<UserView> = cx.ask_plain("user.list").await?;
+        UserVerb::List(wanted) => {
+            let request = wanted.request();
+            let users: Vec<UserView> = cx.ask("user.list", &request).await?;
             cx.show(&users, |screen, users| {
                 if users.is_empty() {
-                    screen.aside("no users; add one: simsim user add NAME --role ROLE");
+                    let add = "no users; add one: simsim user add NAME --role ROLE";
+                    lists::nothing(screen, &request, add);
                     return Ok(());
                 }
                 screen.table(&table(users))

@@ -130,6 +130,36 @@ impl Catalog {
         })
     }
 
+    /// Changes what a token may and until when it is good. `None`: it is not any more as it was `seen`, or was
+    /// revoked; then nothing is changed.
+    pub fn change_api_token(
+        &self,
+        seen: &ApiToken,
+        grants: &str,
+        expires_unix_ms: Option<i64>,
+    ) -> Result<Option<ApiToken>, CatalogError> {
+        self.write("change an API token", |transaction| {
+            let changed = transaction.execute(
+                "UPDATE api_tokens SET grants = ?2, expires_unix_ms = ?3
+                 WHERE name = ?1 AND revoked_unix_ms IS NULL AND grants = ?4 AND created_by = ?5
+                     AND created_unix_ms = ?6 AND COALESCE(expires_unix_ms, -1) = ?7",
+                params![
+                    seen.name,
+                    grants,
+                    expires_unix_ms,
+                    seen.grants,
+                    seen.created_by,
+                    seen.created_unix_ms,
+                    seen.expires_unix_ms.unwrap_or(-1)
+                ],
+            )?;
+            if changed == 0 {
+                return Ok(None);
+            }
+            token_named(transaction, &seen.name)
+        })
+    }
+
     /// Takes a token's right, for good. Errors: `NotFound`; revoked before, it stays as it was.
     pub fn revoke_api_token(&self, name: &str, now_unix_ms: i64) -> Result<ApiToken, CatalogError> {
         self.write("revoke an API token", |transaction| {

@@ -16,7 +16,7 @@ use crate::sql::{Optional, Session};
 pub struct ClientId(pub i64);
 
 /// Whether a client may do anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientState {
     Enrolled,

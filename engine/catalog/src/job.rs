@@ -10,7 +10,7 @@ use crate::cells::{Cells, kind_from_cell};
 use crate::{CatalogError, ClientId, JobState, Saveset, TaskId, Within};
 
 /// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobKind {
     Backup,

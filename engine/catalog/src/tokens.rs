@@ -155,6 +155,36 @@ impl Catalog {
         })
     }
 
+    /// Changes what a token allows and until when it is good. `None`: it is not any more as it was `seen`, or was
+    /// revoked; then nothing is changed.
+    pub fn change_token(
+        &self,
+        seen: &Token,
+        allows: TokenAllows,
+        expires_unix_ms: Option<i64>,
+    ) -> Result<Option<Token>, CatalogError> {
+        self.write("change a token", |transaction| {
+            let changed = transaction.execute(
+                "UPDATE tokens SET allows = ?2, expires_unix_ms = ?3
+                 WHERE name = ?1 AND revoked_unix_ms IS NULL AND task = ?4 AND allows = ?5
+                     AND created_unix_ms = ?6 AND COALESCE(expires_unix_ms, -1) = ?7",
+                params![
+                    seen.name,
+                    allows.as_str(),
+                    expires_unix_ms,
+                    seen.task.0,
+                    seen.allows.as_str(),
+                    seen.created_unix_ms,
+                    seen.expires_unix_ms.unwrap_or(-1)
+                ],
+            )?;
+            if changed == 0 {
+                return Ok(None);
+            }
+            token_named(transaction, &seen.name)
+        })
+    }
+
     /// Takes a token's right, for good. Errors: `NotFound`; revoked before, it stays as it was.
     pub fn revoke_token(&self, name: &str, now_unix_ms: i64) -> Result<Token, CatalogError> {
         self.write("revoke a token", |transaction| {

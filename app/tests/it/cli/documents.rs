@@ -112,12 +112,15 @@ fn every_document_is_as_its_page_says() {
     check("TaskGroup", &["task-group", "add", "all", "home"]);
     check("TaskGroup", &["task-group", "change", "all", "home"]);
     check("TaskGroup[]", &["task-group", "list"]);
+    check("TaskGroup", &["task-group", "show", "all"]);
     check("Calendar", &["calendar", "add", "holidays", "day 25 of dec; easter + 1 day"]);
     check("Calendar", &["calendar", "change", "holidays", "day 25,26 of dec"]);
     check("Calendar[]", &["calendar", "list"]);
+    check("Calendar", &["calendar", "show", "holidays"]);
     check("Schedule", &["schedule", "add", "nightly", "daily 22:00 except calendar:holidays"]);
     check("Schedule", &["schedule", "change", "nightly", "daily", "23:00"]);
     check("Schedule[]", &["schedule", "list"]);
+    check("Schedule", &["schedule", "show", "nightly"]);
     check("Event", &["event", "add", "night", "--task-group", "all", "--schedule", "nightly"]);
     check(
         "Event",
@@ -153,6 +156,7 @@ fn every_document_is_as_its_page_says() {
     check("Removed", &["calendar", "remove", "holidays"]);
     check("Removed", &["task-group", "remove", "all"]);
     check("Interfaces[]", &["interface", "list"]);
+    check("Interfaces", &["interface", "show", &own]);
     check("Authority", &["interface", "authority"]);
     check("Authority", &["interface", "authority", "rotate"]);
     check("Authority", &["interface", "authority", "finish"]);
@@ -239,6 +243,7 @@ fn every_document_is_as_its_page_says() {
     check("JoinCode", &["client", "code", "other"]);
     let own = house.json(&["status"])["own_client"].as_str().unwrap().to_owned();
     check("Domain", &["key", "domain", "create", &own]);
+    check("Client", &["client", "show", &own]);
     check("Audit", &["audit", "list"]);
     check("AuditVerified", &["audit", "verify"]);
     for (kind, arguments) in [("LogLine", ["logs", "1"]), ("JobEvent", ["job", "follow"])] {
@@ -336,6 +341,8 @@ fn every_document_is_as_its_page_says() {
     check("Task", &["task", "add", "dump", "--external"]);
     check("TokenCreated", &["token", "create", "tool", "--task", "dump"]);
     check("Token[]", &["token", "list"]);
+    check("Token", &["token", "show", "tool"]);
+    check("Token", &["token", "change", "tool", "--allow", "both", "--expires", "never"]);
     check("Token", &["token", "revoke", "tool"]);
     check("Role[]", &["user", "roles"]);
     check("Welcome", &["user", "welcome"]);
@@ -362,12 +369,15 @@ fn every_document_is_as_its_page_says() {
     check("Removed", &["identity-provider", "remove", "corp"]);
     check("ApiTokenCreated", &["api-token", "create", "ci", "--role", &format!("backup:{own}")]);
     check("ApiToken[]", &["api-token", "list"]);
+    check("ApiToken", &["api-token", "show", "ci"]);
+    check("ApiToken", &["api-token", "change", "ci", "--role", "auditor", "--expires", "2w"]);
     check("ApiToken", &["api-token", "revoke", "ci"]);
     check("Detached", &["datastore", "detach", "main"]);
     check("Datastore", &["datastore", "attach", &store]);
     let drive = check("Drive", &["datastore", "add-drive", "main"])["number"].to_string();
     check("Drive", &["datastore", "change-drive", &drive, "--jobs", "3"]);
     check("Drive[]", &["datastore", "drives"]);
+    check("Drive", &["datastore", "show-drive", &drive]);
     check("Drive", &["datastore", "remove-drive", &drive]);
     check("Datastore", &["datastore", "create", "spare", &house.path("spare")]);
     check("Detached", &["datastore", "detach", "spare"]);

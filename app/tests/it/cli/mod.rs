@@ -5,6 +5,7 @@ mod failures;
 mod help;
 mod house;
 mod jobs;
+mod lists;
 mod ports;
 mod pty;
 mod rescue;

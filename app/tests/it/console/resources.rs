@@ -100,6 +100,134 @@ fn lists_come_in_pages_whose_next_one_they_name() {
 }
 
 #[test]
+fn lists_are_asked_for_by_what_stands_in_them_and_show_no_more_for_it() {
+    let port = Port::furnished();
+    let (all, own, server) = (port.superuser(), port.server.own_name(), &port.server);
+    for (name, parent) in [("germany", None), ("berlin", Some("germany")), ("lima", None)] {
+        server.must("location.add", json!({ "name": name, "parent": parent }));
+    }
+    server.must("client.place", json!({ "name": own, "location": "berlin" }));
+    server.must("pool.add", json!({ "name": "gold", "policy": "last 3" }));
+    let mail =
+        json!({ "name": "mail", "client": own, "sources": ["/etc/hostname"], "pool": "gold" });
+    server.must("task.add", mail);
+    server.must("task-group.add", json!({ "name": "posts", "tasks": ["mail"] }));
+    server.must("schedule.add", json!({ "name": "late", "line": "daily 22:00" }));
+    server.must("calendar.add", json!({ "name": "holidays", "days": "day 25 of dec" }));
+    let night = json!({ "name": "night", "subjects": ["home"], "schedule": "late" });
+    server.must("event.add", night);
+    let tests = json!({
+        "name": "tests", "kind": "restore-drill", "task_groups": ["posts"], "enabled": false,
+    });
+    server.must("event.add", tests);
+    server.must("command.add", json!({ "name": "sweep", "client": own }));
+    let hook = json!({ "kind": "webhook", "url": "https://ops.example/" });
+    for (name, tasks) in [("everything", json!([])), ("posts", json!(["mail"]))] {
+        let told = json!({ "name": name, "via": hook, "tasks": tasks });
+        server.must("notification.add", told);
+    }
+    let password = "a very long password";
+    for (name, role, disabled) in [("anna", "auditor", false), ("ben", "operator", true)] {
+        let user = json!({
+            "name": name, "grants": [{ "role": role }], "password": password, "disabled": disabled,
+        });
+        server.must("user.add", user);
+    }
+    let of_anna = json!({ "name": "annas", "user": "anna", "grants": [{ "role": "auditor" }] });
+    server.must("api-token.create", of_anna);
+    let one = port.token("one", &json!([{ "right": "view", "task": "home" }]));
+    let names = |token: &str, query: &str| {
+        let page = port.get(token, &format!("/api/v1/{query}")).is(200).json();
+        let items = page["items"].as_array().unwrap();
+        items.iter().map(|one| one["name"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
+    };
+    let upper = own.to_uppercase();
+    for (query, wanted) in [
+        (format!("clients?name={upper}"), own.as_str()),
+        ("clients?location=germany".to_owned(), &own),
+        ("clients?location=lima".to_owned(), ""),
+        ("clients?state=revoked".to_owned(), ""),
+        ("clients?state=enrolled&access_mode=smssh".to_owned(), &own),
+        ("tasks?name=*o*".to_owned(), "home"),
+        ("tasks?pool=gold".to_owned(), "mail"),
+        ("tasks?pool=default".to_owned(), "home"),
+        ("tasks?task_group=posts".to_owned(), "mail"),
+        ("tasks?datastore=main&kind=path&limit=1".to_owned(), "home"),
+        ("tasks?kind=stream".to_owned(), ""),
+        ("events?task=mail".to_owned(), "tests"),
+        ("events?enabled=true".to_owned(), "night"),
+        ("events?kind=restore-drill".to_owned(), "tests"),
+        ("events?schedule=late&name=n".to_owned(), "night"),
+        ("task-groups?task=home".to_owned(), ""),
+        ("task-groups?task=mail".to_owned(), "posts"),
+        ("schedules?name=l*".to_owned(), "late"),
+        ("calendars?name=x".to_owned(), ""),
+        ("locations?parent=germany".to_owned(), "berlin"),
+        ("locations?name=*i*".to_owned(), "berlin lima"),
+        ("commands?client=other".to_owned(), ""),
+        (format!("commands?client={own}"), "sweep"),
+        ("pools?name=gold".to_owned(), "gold"),
+        ("notifications?task=home".to_owned(), "everything"),
+        ("notifications?task=mail&enabled=true".to_owned(), "everything posts"),
+        ("users?disabled=true".to_owned(), "ben"),
+        ("users?role=auditor".to_owned(), "anna"),
+        ("api-tokens?user=anna".to_owned(), "annas"),
+        ("api-tokens?state=expired".to_owned(), ""),
+        (format!("datastores?node={own}"), "main"),
+        ("datastores?node=elsewhere".to_owned(), ""),
+    ] {
+        assert_eq!(names(&all, &query), wanted, "{query}");
+    }
+    let connected = |is: bool| names(&all, &format!("clients?connected={is}"));
+    assert_eq!(format!("{}{}", connected(true), connected(false)), own);
+    for (query, status, words) in [
+        ("clients?state=gone", 400, "revoked"),
+        ("clients?connected=perhaps", 400, "'connected'"),
+        ("clients?location=paris", 404, "no location 'paris'"),
+        ("tasks?task_group=none", 404, "no task group 'none'"),
+        ("tasks?name=%5Ba", 400, "pattern"),
+        ("events?kind=party", 400, "backup"),
+        ("schedules?colour=red", 400, "'colour'"),
+    ] {
+        port.get(&all, &format!("/api/v1/{query}")).fails(status, words);
+    }
+    // For who sees a part: what the whole list shows, and less.
+    assert_eq!(names(&one, "tasks"), "home");
+    assert_eq!(names(&one, "tasks?name=mail"), "");
+    assert_eq!(names(&one, "tasks?pool=gold"), "");
+    assert_eq!(names(&one, "clients?location=berlin"), own);
+    assert_eq!(names(&one, "clients?location=germany"), "", "which is within which is not told");
+    port.get(&one, "/api/v1/tasks?task_group=posts").fails(403, "the suite");
+    port.get(&one, "/api/v1/events?task=home").fails(403, "the suite");
+    port.get(&one, "/api/v1/users?name=a").fails(403, "'people'");
+
+    // One of them, as it stands in its list.
+    for path in ["schedules/late", "calendars/holidays", "task-groups/posts", "api-tokens/annas"] {
+        let (list, name) = path.split_once('/').unwrap();
+        let shown = port.get(&all, &format!("/api/v1/{path}")).is(200).json();
+        let list = port.get(&all, &format!("/api/v1/{list}?name={name}")).is(200).json();
+        assert_eq!(list["items"], json!([shown]), "{path}");
+    }
+    assert_eq!(port.get(&all, "/api/v1/drives/1").is(200).json()["datastore"], "main");
+    let host = format!("/api/v1/interfaces/{own}");
+    assert_eq!(port.get(&all, &host).is(200).json()["host"], own);
+    assert_eq!(port.get(&one, &format!("/api/v1/clients/{own}")).is(200).json()["name"], own);
+    for path in ["clients/x", "schedules/x", "calendars/x", "task-groups/x", "api-tokens/x"] {
+        port.get(&all, &format!("/api/v1/{path}")).fails(404, "there is no");
+    }
+    for path in ["stream-tokens/x", "interfaces/x", "drives/77"] {
+        port.get(&all, &format!("/api/v1/{path}")).fails(404, "there is no");
+    }
+    port.get(&one, "/api/v1/clients/x").fails(403, "client 'x'");
+    port.get(&one, &host).fails(403, "interfaces");
+    port.get(&one, "/api/v1/stream-tokens/x").fails(403, "the suite");
+    for path in ["schedules/late", "calendars/holidays", "task-groups/posts", "drives/1"] {
+        port.get(&one, &format!("/api/v1/{path}")).fails(403, "the suite");
+    }
+    port.get(&one, "/api/v1/api-tokens/one").fails(403, "'people'");
+}
+
+#[test]
 fn a_job_is_started_followed_by_events_and_looked_into_to_the_restored_byte() {
     let port = Port::furnished();
     let all = port.superuser();

@@ -63,6 +63,110 @@ fn a_token_for_one_client_reaches_no_other() {
 }
 
 #[test]
+fn a_token_for_all_tasks_of_an_event_starts_it_and_no_other() {
+    let port = Port::furnished();
+    let (server, own) = (&port.server, port.server.own_name());
+    server.add_task("mail", &own, port.scratch.path());
+    server.must("task-group.add", json!({ "name": "group", "tasks": ["home"] }));
+    for event in [
+        json!({ "name": "low", "subjects": ["home"] }),
+        json!({ "name": "group", "task_groups": ["group"] }),
+        json!({ "name": "all", "all": true }),
+        json!({ "name": "none", "task_groups": ["group"], "subjects": ["mail"] }),
+        json!({ "name": "tests", "kind": "restore-drill", "subjects": ["home"] }),
+        json!({ "name": "checks", "kind": "verification", "subjects": ["home"] }),
+    ] {
+        server.must("event.add", event);
+    }
+    let one = port.token("one", &json!([{ "right": "backup", "task": "home" }]));
+    let client = port.token("client", &json!([{ "right": "backup", "client": own }]));
+    let view = port.token("view", &json!([{ "right": "view" }]));
+    let run = |token: &str, event: &str| {
+        port.ask(token, "POST", &format!("/api/v1/events/{event}/run"), &Value::Null)
+    };
+    let started = run(&one, "low").is(200).json();
+    assert_eq!(started["runs"][0]["subject"], "home", "{started}");
+    let job = server.ended(&json!({ "job": started["runs"][0]["job"] }));
+    let name = &job["requested_by"];
+    assert_eq!((&job["state"], name), (&json!("finished"), &json!("api-token:one")), "{job:#}");
+    run(&one, "group").is(200);
+    for event in ["all", "none", "tests", "checks", "nothing"] {
+        let refused = run(&one, event).fails(403, "the suite");
+        assert!(!refused.text.contains("mail"), "{}", refused.text);
+    }
+    for event in ["all", "none"] {
+        run(&client, event).is(200);
+    }
+    run(&client, "tests").fails(403, "the suite");
+    run(&view, "low").fails(403, "'backup'");
+    // What the group has now counts.
+    server.must("task-group.change", json!({ "name": "group", "tasks": ["home", "mail"] }));
+    run(&one, "group").fails(403, "the suite");
+    let rows = server.must("audit.list", json!({}));
+    let rows = rows["rows"].as_array().unwrap();
+    let done = rows.iter().find(|row| row["verb"] == "event.run" && row["allowed"] == true);
+    let done = done.unwrap();
+    assert_eq!((&done["detail"], &done["principal"]), (&json!("low"), &json!("api-token:one")));
+    assert_eq!(done["object"], format!("task 'home' of client '{own}'"));
+}
+
+#[test]
+fn a_token_is_changed_by_who_could_give_what_it_has_and_gets() {
+    let port = Port::furnished();
+    let (server, path) = (&port.server, "/api/v1/api-tokens/ops");
+    let all = port.superuser();
+    let admin = port.token("admin", &json!([{ "role": "administrator" }]));
+    let ops = port.token("ops", &json!([{ "role": "auditor" }]));
+    let run = || port.ask(&ops, "POST", "/api/v1/tasks/home/run", &Value::Null);
+    let change = |token: &str, path: &str, body: Value| port.ask(token, "PUT", path, &body);
+    run().fails(403, "'backup'");
+    let made = port.get(&all, path).is(200).json();
+    let backup = json!([{ "role": "backup" }]);
+    let changed = change(&admin, path, json!({ "grants": backup })).is(200).json();
+    assert_eq!((&changed["grants"], &changed["state"]), (&backup, &json!("valid")));
+    assert_eq!(changed["expires_unix_ms"], made["expires_unix_ms"], "it stays");
+    run().is(202);
+    port.get(&ops, "/api/v1/audit").fails(403, "'audit'");
+    for (body, status, words) in [
+        (json!({}), 400, "say what to change"),
+        (json!({ "grants": [] }), 400, "at least one role"),
+        (json!({ "expires_days": 4000 }), 400, "3650"),
+        (json!({ "grants": [{ "right": "keys" }] }), 403, "nobody gives rights"),
+    ] {
+        change(&admin, path, body).fails(status, words);
+    }
+    change(&admin, "/api/v1/api-tokens/all", json!({ "expires_days": 1 }))
+        .fails(403, "do not have");
+    change(&ops, path, json!({ "expires_days": 1 })).fails(403, "'people'");
+    change(&admin, "/api/v1/api-tokens/x", json!({ "expires_days": 1 }))
+        .fails(404, "API token 'x'");
+    let sooner = change(&admin, path, json!({ "expires_days": 1 })).is(200).json();
+    assert!(sooner["expires_unix_ms"].as_i64() < made["expires_unix_ms"].as_i64(), "{sooner}");
+    assert_eq!(sooner["grants"], backup);
+    let never = change(&admin, path, json!({ "expires_days": 0 })).is(200).json();
+    assert_eq!(never["expires_unix_ms"], Value::Null);
+
+    // What one person alone may not give, one person alone does not give for longer.
+    let longer = json!({ "name": "all", "expires_days": 0 });
+    let refused = server.ask("api-token.change", longer).unwrap_err().to_string();
+    assert!(refused.contains("make another one"), "{refused}");
+    server.must("api-token.change", json!({ "name": "all", "expires_days": 1 }));
+    let sue = json!({
+        "name": "sue", "grants": [{ "role": "administrator" }], "password": "a very long password",
+    });
+    server.must("user.add", sue);
+    let more = json!({ "name": "ops", "grants": [{ "role": "administrator" }] });
+    let waits = server.must("api-token.change", more);
+    assert!(waits["waits_for"].is_number() && waits["grants"] == backup, "{waits}");
+    run().is(202);
+    port.get(&ops, "/api/v1/audit").fails(403, "'audit'");
+    server.must("api-token.revoke", json!({ "name": "ops" }));
+    let gone = json!({ "name": "ops", "expires_days": 1 });
+    let refused = server.ask("api-token.change", gone).unwrap_err().to_string();
+    assert!(refused.contains("for good"), "{refused}");
+}
+
+#[test]
 fn a_token_of_a_user_never_may_more_than_the_user() {
     let port = Port::start();
     let user = json!({

@@ -65,6 +65,35 @@ fn a_token_is_good_for_its_task_its_use_and_its_time() {
 }
 
 #[test]
+fn a_token_is_changed_and_keeps_its_secret() {
+    let desk = Desk::new();
+    let (_, tool) = desk.token("tool", "db", "store");
+    let url = desk.url("db");
+    let put = || desk.curl(&["-H", &tool, "-T", "-", &url], Some(b"bytes"));
+    let get = || desk.curl(&["-H", &tool, &url], None);
+    put().is(0, 201);
+    get().is(22, 403).says("may only store");
+    let read = json!({ "name": "tool", "allow": "read", "expires_days": 0 });
+    let changed = desk.server.must("token.change", read);
+    assert_eq!((&changed["allow"], &changed["expires_unix_ms"]), (&json!("read"), &json!(null)));
+    get().is(0, 200);
+    put().is(22, 403).says("may only read");
+    let soon = desk.server.must("token.change", json!({ "name": "tool", "expires_days": 1 }));
+    assert!(soon["allow"] == "read" && soon["expires_unix_ms"].is_number(), "{soon}");
+    desk.server.must("token.revoke", json!({ "name": "tool" }));
+    for (body, words) in [
+        (json!({ "name": "tool" }), "say what to change"),
+        (json!({ "name": "none", "expires_days": 1 }), "no token 'none'"),
+        (json!({ "name": "tool", "expires_days": 4000 }), "3650"),
+        (json!({ "name": "tool", "expires_days": 1 }), "for good"),
+    ] {
+        let refused = desk.server.ask("token.change", body).unwrap_err().to_string();
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+    get().is(22, 403).says("was revoked");
+}
+
+#[test]
 fn revoking_a_token_ends_the_stream_that_runs_with_it() {
     let desk = Desk::new();
     let (_, header) = desk.token("gone", "db", "store");

@@ -23,6 +23,13 @@ pub struct InterfaceView {
     pub chosen_by: Vec<String>,
 }
 
+/// Names a host with interfaces.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceHostRequest {
+    pub host: String,
+}
+
 /// Sets the interfaces of a host.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simsim_catalog::{JobError, JobState, LogLine};
+use simsim_catalog::{JobError, JobKind, JobState, LogLine};
 pub use simsim_model::Checked;
 use simsim_model::{Level, Outcome, Overwrite, Problem, ProgressSnapshot, SavesetId};
 
@@ -76,6 +76,8 @@ pub struct JobRequest {
 pub struct JobListRequest {
     pub task: Option<String>,
     pub client: Option<String>,
+    /// Only jobs of this kind.
+    pub kind: Option<JobKind>,
     /// Only jobs of this event.
     pub event: Option<String>,
     /// Only jobs that have not ended.

@@ -159,6 +159,19 @@ pub struct CreateApiTokenReply {
     pub secret: String,
 }
 
+/// Changes an API token; its secret stays.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeApiTokenRequest {
+    pub name: String,
+    /// What it may then, and nothing else. `None` leaves it.
+    #[serde(default)]
+    pub grants: Option<Vec<Granted>>,
+    /// From now; 0: it never expires. `None` leaves it.
+    #[serde(default)]
+    pub expires_days: Option<u32>,
+}
+
 /// Names an API token.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]

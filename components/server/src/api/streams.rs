@@ -30,6 +30,19 @@ fn token_days() -> u32 {
     TOKEN_DAYS
 }
 
+/// Changes a token; its secret stays.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeTokenRequest {
+    pub name: String,
+    /// `None` leaves it. To read what it could not, or for longer, takes `restore-to-other`.
+    #[serde(default)]
+    pub allow: Option<TokenAllows>,
+    /// From now; 0: it never expires. `None` leaves it.
+    #[serde(default)]
+    pub expires_days: Option<u32>,
+}
+
 /// A token that was made. The secret is told once and kept nowhere.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreateTokenReply {

@@ -74,7 +74,9 @@ verbs! {
     /// What ran, failed and did not come, and what is not well.
     "report.show" => report [ReportRequest];
     /// Enrolled hosts.
-    "client.list" => clients;
+    "client.list" => list_clients [ClientListRequest];
+    /// One client.
+    "client.show" => client [ClientRequest];
     /// A one-time code with which a host can join.
     "client.join-code" => create_join_code [JoinCodeRequest];
     /// Takes all rights from a client, now.
@@ -87,6 +89,8 @@ verbs! {
     "client.rotate-key" => rotate_client_key [RotateKeyRequest];
     /// The data addresses of device hosts.
     "interface.list" => interfaces;
+    /// The data addresses of one host.
+    "interface.show" => host_interfaces [InterfaceHostRequest];
     /// The certificate that others' tools must trust.
     "interface.authority" => authority;
     /// Makes another certificate authority.
@@ -114,7 +118,7 @@ verbs! {
     /// Savesets that are known to be damaged, and what would put them right.
     "datastore.damage" => damage [DamageRequest];
     /// Datastores, with what their devices say.
-    "datastore.list" => datastores;
+    "datastore.list" => list_datastores [DatastoreListRequest];
     /// Checks a datastore or one saveset.
     "datastore.verify" => verify [VerifyRequest];
     /// Makes a datastore's index again.
@@ -127,6 +131,8 @@ verbs! {
     "drive.add" => add_drive [AddDriveRequest];
     /// Drives, by number.
     "drive.list" => drives;
+    /// One drive.
+    "drive.show" => drive [DriveRequest];
     /// Changes how many jobs a drive takes at once.
     "drive.change" => change_drive [ChangeDriveRequest];
     /// Removes a drive; its number stays with its datastore.
@@ -146,7 +152,7 @@ verbs! {
     /// Changes a location.
     "location.change" => change_location [LocationRequest];
     /// All locations.
-    "location.list" => locations;
+    "location.list" => list_locations [LocationListRequest];
     /// One location.
     "location.show" => location [NameRequest];
     /// Removes a location.
@@ -162,7 +168,7 @@ verbs! {
     /// Changes a command.
     "command.change" => change_command [CommandRequest];
     /// All commands.
-    "command.list" => commands;
+    "command.list" => list_commands [CommandListRequest];
     /// One command.
     "command.show" => command [NameRequest];
     /// Runs a command.
@@ -186,7 +192,7 @@ verbs! {
     /// Changes a notification.
     "notification.change" => change_notification [NotificationRequest];
     /// All notifications.
-    "notification.list" => notifications;
+    "notification.list" => list_notifications [NotificationListRequest];
     /// One notification.
     "notification.show" => notification [NameRequest];
     /// Sends a test by a notification, now.
@@ -200,7 +206,9 @@ verbs! {
     /// Gives a calendar other days.
     "calendar.change" => change_calendar [CalendarRequest];
     /// All calendars.
-    "calendar.list" => calendars;
+    "calendar.list" => list_calendars [NameListRequest];
+    /// One calendar.
+    "calendar.show" => calendar [NameRequest];
     /// Removes a calendar.
     "calendar.remove" => delete_calendar [NameRequest];
     /// Adds a schedule.
@@ -208,7 +216,9 @@ verbs! {
     /// Gives a schedule another line.
     "schedule.change" => change_schedule [ScheduleRequest];
     /// All schedules, with what comes next.
-    "schedule.list" => schedules;
+    "schedule.list" => list_schedules [NameListRequest];
+    /// One schedule, with what comes next.
+    "schedule.show" => schedule [NameRequest];
     /// When a line of a schedule would run.
     "schedule.try" => try_schedule [TryScheduleRequest];
     /// Removes a schedule.
@@ -220,7 +230,7 @@ verbs! {
     /// Changes an event.
     "event.change" => change_event [EventRequest];
     /// All events, with what comes next.
-    "event.list" => events;
+    "event.list" => list_events [EventListRequest];
     /// One event.
     "event.show" => event [NameRequest];
     /// Removes an event.
@@ -234,7 +244,9 @@ verbs! {
     /// Gives a task group other tasks.
     "task-group.change" => change_task_group [TaskGroupRequest];
     /// All task groups.
-    "task-group.list" => task_groups;
+    "task-group.list" => list_task_groups [TaskGroupListRequest];
+    /// One task group.
+    "task-group.show" => task_group [NameRequest];
     /// Removes a task group; its tasks stay.
     "task-group.remove" => delete_task_group [NameRequest];
     /// What waits, in the order in which it starts.
@@ -250,7 +262,7 @@ verbs! {
     /// Changes a task.
     "task.change" => change_task [TaskRequest];
     /// All tasks.
-    "task.list" => tasks;
+    "task.list" => list_tasks [TaskListRequest];
     /// One task.
     "task.show" => task [TaskNameRequest];
     /// Removes a task.
@@ -262,7 +274,11 @@ verbs! {
     /// Makes an access token for the raw streams of a task.
     "token.create" => create_token [CreateTokenRequest];
     /// Access tokens, without their secrets.
-    "token.list" => tokens;
+    "token.list" => list_tokens [TokenListRequest];
+    /// One access token, without its secret.
+    "token.show" => token [TokenNameRequest];
+    /// Changes what an access token allows, or until when it is good.
+    "token.change" => change_token [ChangeTokenRequest];
     /// Takes an access token's right, now.
     "token.revoke" => revoke_token [TokenNameRequest];
     /// Backs paths of a client up once, without a task.
@@ -310,7 +326,7 @@ verbs! {
     /// Changes a media pool.
     "pool.change" => change_pool [ChangePoolRequest];
     /// All media pools.
-    "pool.list" => pools;
+    "pool.list" => list_pools [NameListRequest];
     /// One media pool.
     "pool.show" => pool [PoolNameRequest];
     /// Removes a media pool that nothing uses.
@@ -390,7 +406,7 @@ verbs! {
     /// Adds a user.
     "user.add" => add_user [UserRequest];
     /// All users.
-    "user.list" => users;
+    "user.list" => list_users [UserListRequest];
     /// One user.
     "user.show" => user [UserNameRequest];
     /// Gives a user other grants, or lets the user in no more.
@@ -428,7 +444,11 @@ verbs! {
     /// Makes an API token.
     "api-token.create" => create_api_token [CreateApiTokenRequest];
     /// API tokens, without their secrets.
-    "api-token.list" => api_tokens;
+    "api-token.list" => list_api_tokens [ApiTokenListRequest];
+    /// One API token, without its secret.
+    "api-token.show" => api_token [ApiTokenNameRequest];
+    /// Changes what an API token may, or until when it is good.
+    "api-token.change" => change_api_token [ChangeApiTokenRequest];
     /// Takes an API token's right, now.
     "api-token.revoke" => revoke_api_token [ApiTokenNameRequest];
 }

@@ -30,6 +30,17 @@ impl Server {
         Ok(seen)
     }
 
+    /// One client.
+    pub async fn client(
+        &self,
+        who: &Principal,
+        request: ClientRequest,
+    ) -> Result<ClientView, ServerError> {
+        self.may_see_of(who, Right::View, "see", &request.name).await?;
+        let client = self.house.books.run(move |catalog| catalog.client(&request.name)).await?;
+        Ok(self.client_view(&client))
+    }
+
     /// Makes a one-time code with which a host can join.
     pub async fn create_join_code(
         &self,

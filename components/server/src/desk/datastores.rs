@@ -160,10 +160,21 @@ impl Server {
 
     /// All datastores, with what their devices say.
     pub async fn datastores(&self, who: &Principal) -> Result<Vec<DatastoreView>, ServerError> {
+        self.datastores_that(who, |_| true).await
+    }
+
+    /// Those that are wanted; no other device is asked.
+    pub(super) async fn datastores_that(
+        &self,
+        who: &Principal,
+        wanted: impl Fn(&Datastore) -> bool + Send,
+    ) -> Result<Vec<DatastoreView>, ServerError> {
         self.may_see(who, Right::View, "list datastores", Object::Suite).await?;
+        let mut all = self.house.books.run(|catalog| catalog.datastores()).await?;
+        all.retain(wanted);
         // All at once: several devices that are away are waited for no longer than one.
         let mut asked = Vec::new();
-        for datastore in self.house.books.run(|catalog| catalog.datastores()).await? {
+        for datastore in all {
             let server = self.clone();
             let view = async move { server.datastore_view(datastore, LIST_PATIENCE).await };
             asked.push(tokio::spawn(view));
@@ -203,6 +214,22 @@ impl Server {
         let (drives, names) = self.house.books.run(read).await?;
         let name = |drive: &Drive| names.get(&drive.store).cloned().unwrap_or_default();
         Ok(drives.iter().map(|drive| drive_view(drive, &name(drive))).collect())
+    }
+
+    /// One drive.
+    pub async fn drive(
+        &self,
+        who: &Principal,
+        request: DriveRequest,
+    ) -> Result<DriveView, ServerError> {
+        self.may_see(who, Right::View, "see a drive", Object::Suite).await?;
+        let read = move |catalog: &Catalog| {
+            let drive = catalog.drive(request.number)?;
+            let datastore = catalog.datastore_with_id(drive.store)?;
+            Ok((drive, datastore))
+        };
+        let (drive, datastore) = self.house.books.run(read).await?;
+        Ok(drive_view(&drive, &datastore.name))
     }
 
     /// Changes how many jobs a drive takes at once. Jobs that run go on.

@@ -1,5 +1,7 @@
 //! Events: adding, changing, listing, removing and starting them; what became of their occurrences.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use simsim_catalog::{Catalog, EventRow, NewEvent, OwnSchedule, Put, Run, RunFilter, Use};
 use simsim_schedule::{
@@ -110,20 +112,27 @@ impl Server {
         Ok(())
     }
 
-    /// Starts an event now, for all its subjects, whatever its schedule and priority say.
+    /// Starts an event now, for all its subjects, whatever its schedule and priority say. It takes the right for
+    /// the suite; one of backups is started by whoever holds it for every task that it reaches now.
     pub async fn run_event(
         &self,
         who: &Principal,
         request: NameRequest,
     ) -> Result<StartedView, ServerError> {
         let name = request.name;
-        self.may_do(who, Right::Backup, "event.run", Object::Suite, name.clone()).await?;
+        let held = self.may_run_event(who, &name).await?;
         let asked_by = who.name().to_owned();
         let (view, jobs) = self
             .ask_setup(move |catalog| {
                 let now = now_unix_ms();
                 let setup = Setup::read(catalog)?;
                 let loaded = loaded(&setup, &name, catalog)?;
+                if let Some(held) = held
+                    && backed_up(catalog, &setup, &name)? != held
+                {
+                    let text = format!("event '{name}' was changed just now: start it again");
+                    return Err(SetupError::Refused(text));
+                }
                 let cause = format!("by hand {}", catalog.next_hand()?);
                 let day = setup.programme.backup_days.of(instant(now), &setup.almanac)?;
                 let open = open_runs(catalog)?;
@@ -150,6 +159,36 @@ impl Server {
         }
         self.house.jobs.wake();
         Ok(view)
+    }
+
+    /// Checks that somebody may start an event, and writes it down. For what alone; `None`: whatever it reaches.
+    async fn may_run_event(
+        &self,
+        who: &Principal,
+        name: &str,
+    ) -> Result<Option<Vec<(String, String)>>, ServerError> {
+        let verb = "event.run";
+        let mut held = Vec::new();
+        if !who.may(Right::Backup, Object::Suite) {
+            let name = name.to_owned();
+            let reached =
+                move |catalog: &Catalog| backed_up(catalog, &Setup::read(catalog)?, &name);
+            held = self.ask_setup(reached).await?;
+        }
+        let may = |(client, task): &(String, String)| {
+            who.may(Right::Backup, Object::Task { client, task })
+        };
+        // Which tasks it reaches is not told to who may not start it.
+        if held.is_empty() || !held.iter().all(may) {
+            self.may_do(who, Right::Backup, verb, Object::Suite, name).await?;
+            return Ok(None);
+        }
+        let object = match held.as_slice() {
+            [(client, task)] => Object::Task { client, task }.to_string(),
+            several => format!("{} tasks", several.len()),
+        };
+        self.write_down(who, verb, object, true, name.to_owned()).await?;
+        Ok(Some(held))
     }
 
     /// What became of the occurrences of events, newest first.
@@ -381,6 +420,27 @@ fn loaded<'a>(setup: &'a Setup, name: &str, catalog: &Catalog) -> Result<&'a Loa
         // With the catalog's own words for what is not there.
         None => Err(catalog.event(name).map_or_else(SetupError::from, |_| gone("event", name))),
     }
+}
+
+/// The tasks that an event of backups reaches now, with their clients; none of any other event, and of none.
+fn backed_up(
+    catalog: &Catalog,
+    setup: &Setup,
+    name: &str,
+) -> Result<Vec<(String, String)>, SetupError> {
+    let number = setup.loaded.iter().position(|one| one.row.name == name);
+    let event = number.map(|number| &setup.programme.events[number]);
+    let Some(event) = event.filter(|event| event.kind == EventKind::Backup) else {
+        return Ok(Vec::new());
+    };
+    let tasks = catalog.tasks()?.into_iter().map(|task| (task.settings.name, task.settings.client));
+    let clients: HashMap<String, String> = tasks.collect();
+    let mut reached = Vec::new();
+    for subject in &event.subjects {
+        let client = clients.get(&subject.name).ok_or_else(|| gone("task", &subject.name))?;
+        reached.push((client.clone(), subject.name.clone()));
+    }
+    Ok(reached)
 }
 
 fn one_view(catalog: &Catalog, setup: &Setup, name: &str) -> Result<EventView, SetupError> {

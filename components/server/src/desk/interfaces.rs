@@ -10,8 +10,8 @@ use tokio::sync::Mutex;
 use super::events::interface_of;
 use super::tasks::options_of;
 use crate::api::{
-    ChooseInterfacesRequest, InterfaceView, InterfacesView, SetInterfacesReply,
-    SetInterfacesRequest,
+    ChooseInterfacesRequest, InterfaceHostRequest, InterfaceView, InterfacesView,
+    SetInterfacesReply, SetInterfacesRequest,
 };
 use crate::certificates;
 use crate::jobs::{Choice, DeviceDoors};
@@ -42,6 +42,17 @@ impl Server {
             self.may_see(who, Right::View, "list interfaces", Object::Suite).await?;
         }
         Ok(views)
+    }
+
+    /// The interfaces of one host, and what it chose.
+    pub async fn host_interfaces(
+        &self,
+        who: &Principal,
+        request: InterfaceHostRequest,
+    ) -> Result<InterfacesView, ServerError> {
+        let object = Object::Client(&request.host);
+        self.may_see(who, Right::View, "see the interfaces of", object).await?;
+        self.interfaces_of(&request.host).await
     }
 
     /// Gives a host its interfaces. One that a client, a task or an event chose cannot be taken away.

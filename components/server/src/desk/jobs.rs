@@ -164,7 +164,7 @@ impl Server {
                     false => request.outcomes.iter().copied().map(JobState::Ended).collect(),
                 };
                 let filter = JobFilter {
-                    kind: None,
+                    kind: request.kind,
                     task_name: request.task.clone(),
                     client,
                     within,

@@ -20,6 +20,7 @@ mod interfaces;
 mod jobs;
 mod join;
 mod keys;
+mod lists;
 mod lives;
 mod locations;
 mod migrations;

@@ -1,5 +1,9 @@
 //! Users, roles and API tokens. Nobody gives more than they have, and nobody changes who has more.
 
+mod tokens;
+
+pub(super) use tokens::is_later;
+
 use simsim_catalog::{ApiToken, Approval, Catalog, NewApiToken, User};
 use zeroize::Zeroizing;
 

@@ -1,7 +1,7 @@
 //! Calendars, schedules and task groups; the plan of what will run.
 
 use jiff::{SignedDuration, Timestamp};
-use simsim_catalog::{Catalog, NamedText, Put, TaskGroup};
+use simsim_catalog::{Catalog, CatalogError, NamedText, Put, TaskGroup};
 use simsim_schedule::{
     Almanac, Calendar, Collision, Entry, Fate, Plan, Resource, Schedule, next_after, plan,
 };
@@ -75,17 +75,22 @@ impl Server {
     pub async fn calendars(&self, who: &Principal) -> Result<Vec<CalendarView>, ServerError> {
         self.may_see(who, Right::View, "list calendars", Object::Suite).await?;
         self.ask_setup(|catalog| {
-            let mut views = Vec::new();
-            for one in catalog.calendars()? {
-                let days = one.text.parse::<Calendar>();
-                views.push(CalendarView {
-                    users: catalog.users_of("calendar", &one.name)?,
-                    days: days.map_err(|error| unreadable("calendar", &one, &error))?,
-                    name: one.name,
-                    created_unix_ms: one.created_unix_ms,
-                });
-            }
-            Ok(views)
+            catalog.calendars()?.into_iter().map(|one| calendar_view(catalog, one)).collect()
+        })
+        .await
+    }
+
+    /// One calendar.
+    pub async fn calendar(
+        &self,
+        who: &Principal,
+        request: NameRequest,
+    ) -> Result<CalendarView, ServerError> {
+        self.may_see(who, Right::View, "see a calendar", Object::Suite).await?;
+        self.ask_setup(move |catalog| {
+            let all = catalog.calendars()?;
+            let one = named("calendar", all, request.name)?;
+            calendar_view(catalog, one)
         })
         .await
     }
@@ -173,6 +178,21 @@ impl Server {
             let almanac = almanac(&catalog.calendars()?)?;
             let all = catalog.schedules()?;
             all.into_iter().map(|one| schedule_view(catalog, &almanac, one)).collect()
+        })
+        .await
+    }
+
+    /// One schedule.
+    pub async fn schedule(
+        &self,
+        who: &Principal,
+        request: NameRequest,
+    ) -> Result<ScheduleView, ServerError> {
+        self.may_see(who, Right::View, "see a schedule", Object::Suite).await?;
+        self.ask_setup(move |catalog| {
+            let almanac = almanac(&catalog.calendars()?)?;
+            let one = named("schedule", catalog.schedules()?, request.name)?;
+            schedule_view(catalog, &almanac, one)
         })
         .await
     }
@@ -265,6 +285,17 @@ impl Server {
         self.house.books.run(all).await
     }
 
+    /// One task group.
+    pub async fn task_group(
+        &self,
+        who: &Principal,
+        request: NameRequest,
+    ) -> Result<TaskGroupView, ServerError> {
+        self.may_see(who, Right::View, "see a task group", Object::Suite).await?;
+        let one = move |catalog: &Catalog| group_view(catalog, catalog.task_group(&request.name)?);
+        self.house.books.run(one).await
+    }
+
     /// Removes a task group; its tasks stay.
     pub async fn delete_task_group(
         &self,
@@ -328,6 +359,22 @@ pub(crate) fn check_schedule(almanac: &Almanac, schedule: &Schedule) -> Result<(
         almanac.calendar(calendar)?;
     }
     Ok(())
+}
+
+/// The one of this name.
+fn named(noun: &'static str, all: Vec<NamedText>, name: String) -> Result<NamedText, SetupError> {
+    let found = all.into_iter().find(|one| one.name == name);
+    found.ok_or_else(|| CatalogError::NotFound { noun, name }.into())
+}
+
+fn calendar_view(catalog: &Catalog, one: NamedText) -> Result<CalendarView, SetupError> {
+    let days = one.text.parse::<Calendar>();
+    Ok(CalendarView {
+        users: catalog.users_of("calendar", &one.name)?,
+        days: days.map_err(|error| unreadable("calendar", &one, &error))?,
+        name: one.name,
+        created_unix_ms: one.created_unix_ms,
+    })
 }
 
 fn schedule_view(

@@ -1,12 +1,13 @@
 //! Access tokens, and jobs that wait for a raw stream.
 
-use simsim_catalog::{JobFilter, JobState, NewToken, Token};
+use simsim_catalog::{Catalog, JobFilter, JobState, NewToken, Task, Token};
 use simsim_model::Kind;
 
 use super::datastores::check_name;
+use super::people::is_later;
 use crate::api::{
-    CreateTokenReply, CreateTokenRequest, StartStreamReply, StartStreamRequest, TokenNameRequest,
-    TokenView,
+    ChangeTokenRequest, CreateTokenReply, CreateTokenRequest, StartStreamReply, StartStreamRequest,
+    TokenNameRequest, TokenView,
 };
 use crate::clock::now_unix_ms;
 use crate::rights::{Object, Principal, Right};
@@ -27,18 +28,11 @@ impl Server {
         request: CreateTokenRequest,
     ) -> Result<CreateTokenReply, ServerError> {
         check_name(&request.name)?;
-        if request.expires_days > TOKEN_DAYS_MAX {
-            return Err(ServerError::invalid(format!(
-                "a token is good for at most {TOKEN_DAYS_MAX} days; 0 is for ever"
-            )));
-        }
+        check_days(request.expires_days)?;
         let name = request.task.clone();
         let task = self.house.books.run(move |catalog| catalog.task(&name)).await?;
         let object = Object::task(&task.settings);
-        let days = match request.expires_days {
-            0 => "for ever".to_owned(),
-            days => format!("{days} days"),
-        };
+        let days = in_days(request.expires_days);
         let allows = request.allow;
         let detail =
             format!("'{}' for task '{}', {}, {days}", request.name, request.task, allows.as_str());
@@ -52,10 +46,7 @@ impl Server {
         self.may_do(who, Right::Administer, "token.create", object, detail).await?;
         let (secret, secret_hash) = new_token()?;
         let now = now_unix_ms();
-        let expires_unix_ms = match request.expires_days {
-            0 => None,
-            days => Some(now.saturating_add(i64::from(days) * DAY_MS)),
-        };
+        let expires_unix_ms = expiry(request.expires_days);
         let new = NewToken {
             name: request.name,
             task: request.task.clone(),
@@ -89,26 +80,97 @@ impl Server {
         Ok(views)
     }
 
+    /// One token.
+    pub async fn token(
+        &self,
+        who: &Principal,
+        request: TokenNameRequest,
+    ) -> Result<TokenView, ServerError> {
+        let verb = "see a token of";
+        let Some((token, task)) = self.token_with_task(&request.name).await? else {
+            self.may_see(who, Right::View, verb, Object::Suite).await?;
+            return Err(ServerError::not_found("token", request.name));
+        };
+        self.may_see(who, Right::View, verb, Object::task(&task.settings)).await?;
+        Ok(view(token, task.settings.client))
+    }
+
+    async fn token_with_task(&self, name: &str) -> Result<Option<(Token, Task)>, ServerError> {
+        let name = name.to_owned();
+        self.house
+            .books
+            .run(move |catalog| {
+                let token = catalog.tokens()?.into_iter().find(|token| token.name == name);
+                let Some(token) = token else { return Ok(None) };
+                let task = catalog.task(&token.task_name)?;
+                Ok(Some((token, task)))
+            })
+            .await
+    }
+
+    /// Changes what a token allows, until when it is good, or both. Its secret stays, and streams that run go on.
+    pub async fn change_token(
+        &self,
+        who: &Principal,
+        request: ChangeTokenRequest,
+    ) -> Result<TokenView, ServerError> {
+        let verb = "token.change";
+        let (None, None) = (request.allow, request.expires_days) else {
+            return self.change_token_there(who, verb, request).await;
+        };
+        self.may_see(who, Right::Administer, "change a token of", Object::Suite).await?;
+        Err(ServerError::invalid("say what to change: what the token allows, or when it expires"))
+    }
+
+    async fn change_token_there(
+        &self,
+        who: &Principal,
+        verb: &'static str,
+        request: ChangeTokenRequest,
+    ) -> Result<TokenView, ServerError> {
+        let Some((token, task)) = self.token_with_task(&request.name).await? else {
+            self.may_see(who, Right::Administer, "change a token of", Object::Suite).await?;
+            return Err(ServerError::not_found("token", request.name));
+        };
+        let object = Object::task(&task.settings);
+        self.may_see(who, Right::Administer, "change a token of", object).await?;
+        check_days(request.expires_days.unwrap_or(0))?;
+        if token.revoked_unix_ms.is_some() {
+            return Err(ServerError::Refused(format!(
+                "token '{}' was revoked, and that is for good: make another one",
+                token.name
+            )));
+        }
+        let allows = request.allow.unwrap_or(token.allows);
+        let (expires_unix_ms, days) = match request.expires_days {
+            None => (token.expires_unix_ms, String::new()),
+            Some(days) => (expiry(days), format!(", {}", in_days(days))),
+        };
+        // Whoever has it reads what the task saved, wherever they are.
+        let later = is_later(token.expires_unix_ms, expires_unix_ms);
+        if allows.may_read() && (later || !token.allows.may_read()) {
+            let verb = "let a token read data of";
+            self.may_see(who, Right::RestoreToOther, verb, object).await?;
+        }
+        let detail = format!("'{}', {}{days}", token.name, allows.as_str());
+        self.may_do(who, Right::Administer, verb, object, detail).await?;
+        let change = move |catalog: &Catalog| catalog.change_token(&token, allows, expires_unix_ms);
+        let changed = self.house.books.run(change).await?.ok_or_else(|| {
+            ServerError::Busy(format!(
+                "token '{}' was changed just now: look at it again",
+                request.name
+            ))
+        })?;
+        Ok(view(changed, task.settings.client))
+    }
+
     /// Takes a token's right, now: streams that run with it are ended.
     pub async fn revoke_token(
         &self,
         who: &Principal,
         request: TokenNameRequest,
     ) -> Result<TokenView, ServerError> {
-        let name = request.name.clone();
-        let (token, task) = self
-            .house
-            .books
-            .run(move |catalog| {
-                let token = catalog.tokens()?.into_iter().find(|token| token.name == name);
-                let task = match &token {
-                    Some(token) => Some(catalog.task(&token.task_name)?),
-                    None => None,
-                };
-                Ok((token, task))
-            })
-            .await?;
-        let (Some(_), Some(task)) = (token, task) else {
+        let Some((_, task)) = self.token_with_task(&request.name).await? else {
             self.may_see(who, Right::Administer, "revoke a token of", Object::Suite).await?;
             return Err(ServerError::not_found("token", request.name));
         };
@@ -176,6 +238,27 @@ impl Server {
             }
         };
         Ok(StartStreamReply { job, ticket, url, ftp_url, command, ftp_command, expires_unix_ms })
+    }
+}
+
+fn check_days(days: u32) -> Result<(), ServerError> {
+    if days > TOKEN_DAYS_MAX {
+        return Err(ServerError::invalid(format!(
+            "a token is good for at most {TOKEN_DAYS_MAX} days; 0 is for ever"
+        )));
+    }
+    Ok(())
+}
+
+/// So many days from now; 0: never.
+fn expiry(days: u32) -> Option<i64> {
+    (days != 0).then(|| now_unix_ms().saturating_add(i64::from(days) * DAY_MS))
+}
+
+fn in_days(days: u32) -> String {
+    match days {
+        0 => "for ever".to_owned(),
+        days => format!("{days} days"),
     }
 }
 

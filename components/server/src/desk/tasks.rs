@@ -84,16 +84,25 @@ impl Server {
 
     /// The tasks of clients that the caller may see, by name.
     pub async fn tasks(&self, who: &Principal) -> Result<Vec<TaskView>, ServerError> {
-        let tasks = self.house.books.run(|catalog| catalog.tasks()).await?;
+        self.tasks_that(who, |_| true).await
+    }
+
+    /// Those of them that are wanted.
+    pub(super) async fn tasks_that(
+        &self,
+        who: &Principal,
+        wanted: impl Fn(&TaskSettings) -> bool + Send,
+    ) -> Result<Vec<TaskView>, ServerError> {
+        let mut tasks = self.house.books.run(|catalog| catalog.tasks()).await?;
+        tasks.retain(|task| who.may(Right::View, Object::task(&task.settings)));
+        if tasks.is_empty() {
+            self.may_see(who, Right::View, "list tasks", Object::Suite).await?;
+        }
+        tasks.retain(|task| wanted(&task.settings));
         let health = self.health().await?;
         let mut views = Vec::new();
         for task in tasks {
-            if who.may(Right::View, Object::task(&task.settings)) {
-                views.push(self.task_view_with(task, &health).await?);
-            }
-        }
-        if views.is_empty() {
-            self.may_see(who, Right::View, "list tasks", Object::Suite).await?;
+            views.push(self.task_view_with(task, &health).await?);
         }
         Ok(views)
     }

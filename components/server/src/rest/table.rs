@@ -71,20 +71,20 @@ routes! {
     Post "/me/one-time" "me.one-time" takes set_own_one_time => Act { makes: None };
     Get "/openapi.json" "who" plain who => Document;
     "Clients":
-    Get "/clients" "client.list" plain clients => whole("", "name", &["state", "access_mode"]);
-    Get "/clients/{name}" "client.list" plain clients => Pick, among("client.list", "", "name");
+    Get "/clients" "client.list" takes list_clients => whole("", "name", &[]);
+    Get "/clients/{name}" "client.show" takes client => One;
     Put "/clients/{name}/addresses" "client.addresses" takes set_client_addresses
-        => Set, among("client.list", "", "name");
-    Put "/clients/{name}/access" "client.set" takes set_client => Set, among("client.list", "", "name");
+        => Set, by("client.show");
+    Put "/clients/{name}/access" "client.set" takes set_client => Set, by("client.show");
     Put "/clients/{client}/interfaces" "interface.choose" takes choose_interfaces => Set;
     Post "/clients/{name}/rotate-key" "client.rotate-key" takes rotate_client_key => Act { makes: None };
     Delete "/clients/{name}" "client.revoke" takes revoke_client
-        => Does::Delete, among("client.list", "", "name");
+        => Does::Delete, by("client.show");
     Post "/join-codes" "client.join-code" takes create_join_code => Act { makes: None };
     "Interfaces":
     Get "/interfaces" "interface.list" plain interfaces => whole("", "host", &[]);
-    Get "/interfaces/{host}" "interface.list" plain interfaces => Pick, among("interface.list", "", "host");
-    Put "/interfaces/{host}" "interface.set" takes set_interfaces => Set, among("interface.list", "", "host");
+    Get "/interfaces/{host}" "interface.show" takes host_interfaces => One;
+    Put "/interfaces/{host}" "interface.set" takes set_interfaces => Set, by("interface.show");
     Get "/authority" "interface.authority" plain authority => One;
     Post "/authority/rotate" "authority.rotate" takes rotate_authority => Act { makes: None };
     Post "/authority/finish" "authority.finish" takes finish_authority => Act { makes: None };
@@ -95,9 +95,10 @@ routes! {
     Delete "/rates/{number}" "rate.remove" takes remove_rate
         => Does::Delete, among("rate.list", "rates", "number");
     "Datastores":
-    Get "/datastores" "datastore.list" plain datastores => whole("", "name", &["node", "state"]);
+    Get "/datastores" "datastore.list" takes list_datastores => whole("", "name", &["state"]);
     Get "/damage" "datastore.damage" takes damage => One;
-    Get "/datastores/{name}" "datastore.list" plain datastores => Pick, among("datastore.list", "", "name");
+    Get "/datastores/{name}" "datastore.list" takes list_datastores
+        => Pick, among("datastore.list", "", "name");
     Put "/datastores/{name}" "datastore.create" takes create_datastore
         => Make { change: None }, among("datastore.list", "", "name");
     Post "/datastores/attach" "datastore.attach" takes attach_datastore
@@ -112,7 +113,7 @@ routes! {
     Post "/datastores/{datastore}/scrub" "datastore.scrub" takes scrub => Job;
     "Drives":
     Get "/drives" "drive.list" plain drives => whole("", "number", &["datastore"]);
-    Get "/drives/{number}" "drive.list" plain drives => Pick, among("drive.list", "", "number");
+    Get "/drives/{number}" "drive.show" takes drive => One;
     Put "/drives/{number}" "drive.change" takes change_drive => Set, among("drive.list", "", "number");
     Delete "/drives/{number}" "drive.remove" takes delete_drive
         => Does::Delete, among("drive.list", "", "number");
@@ -124,19 +125,19 @@ routes! {
     Delete "/drive-groups/{name}" "drive-group.remove" takes delete_drive_group
         => Does::Delete, by("drive-group.show");
     Put "/clients/{name}/place" "client.place" takes place_client
-        => Set, among("client.list", "", "name");
+        => Set, by("client.show");
     Put "/clients/{name}/wake" "client.set-wake" takes set_client_wake
-        => Set, among("client.list", "", "name");
+        => Set, by("client.show");
     Post "/clients/{name}/wake" "client.wake" takes wake_client => Act { makes: None };
     "Locations":
-    Get "/locations" "location.list" plain locations => whole("", "name", &["parent"]);
+    Get "/locations" "location.list" takes list_locations => whole("", "name", &[]);
     Get "/locations/{name}" "location.show" takes location => One;
     Put "/locations/{name}" "location.add" takes add_location
         => Make { change: Some("location.change") }, by("location.show");
     Delete "/locations/{name}" "location.remove" takes delete_location
         => Does::Delete, by("location.show");
     "Commands":
-    Get "/commands" "command.list" plain commands => whole("", "name", &["client"]);
+    Get "/commands" "command.list" takes list_commands => whole("", "name", &[]);
     Get "/commands/{name}" "command.show" takes command => One;
     Put "/commands/{name}" "command.add" takes add_command
         => Make { change: Some("command.change") }, by("command.show");
@@ -144,7 +145,7 @@ routes! {
         => Does::Delete, by("command.show");
     Post "/commands/{name}/run" "command.run" takes run_command => Job;
     "Notifications":
-    Get "/notifications" "notification.list" plain notifications => whole("", "name", &["enabled"]);
+    Get "/notifications" "notification.list" takes list_notifications => whole("", "name", &[]);
     Get "/notifications/{name}" "notification.show" takes notification => One;
     Put "/notifications/{name}" "notification.add" takes add_notification
         => Make { change: Some("notification.change") }, by("notification.show");
@@ -153,21 +154,21 @@ routes! {
     Post "/notifications/{name}/test" "notification.test" takes test_notification => Act { makes: None };
     Get "/notification-messages" "notification.messages" takes messages => One;
     "Events":
-    Get "/calendars" "calendar.list" plain calendars => whole("", "name", &[]);
-    Get "/calendars/{name}" "calendar.list" plain calendars => Pick, among("calendar.list", "", "name");
+    Get "/calendars" "calendar.list" takes list_calendars => whole("", "name", &[]);
+    Get "/calendars/{name}" "calendar.show" takes calendar => One;
     Put "/calendars/{name}" "calendar.add" takes add_calendar
-        => Make { change: Some("calendar.change") }, among("calendar.list", "", "name");
+        => Make { change: Some("calendar.change") }, by("calendar.show");
     Delete "/calendars/{name}" "calendar.remove" takes delete_calendar
-        => Does::Delete, among("calendar.list", "", "name");
-    Get "/schedules" "schedule.list" plain schedules => whole("", "name", &[]);
-    Get "/schedules/{name}" "schedule.list" plain schedules => Pick, among("schedule.list", "", "name");
+        => Does::Delete, by("calendar.show");
+    Get "/schedules" "schedule.list" takes list_schedules => whole("", "name", &[]);
+    Get "/schedules/{name}" "schedule.show" takes schedule => One;
     Put "/schedules/{name}" "schedule.add" takes add_schedule
-        => Make { change: Some("schedule.change") }, among("schedule.list", "", "name");
+        => Make { change: Some("schedule.change") }, by("schedule.show");
     Post "/schedule-trials" "schedule.try" takes try_schedule => Act { makes: None };
     Delete "/schedules/{name}" "schedule.remove" takes delete_schedule
-        => Does::Delete, among("schedule.list", "", "name");
+        => Does::Delete, by("schedule.show");
     Get "/plan" "schedule.preview" takes preview => One;
-    Get "/events" "event.list" plain events => whole("", "name", &["kind", "schedule", "enabled"]);
+    Get "/events" "event.list" takes list_events => whole("", "name", &[]);
     Get "/events/{name}" "event.show" takes event => One;
     Put "/events/{name}" "event.add" takes add_event
         => Make { change: Some("event.change") }, by("event.show");
@@ -175,15 +176,14 @@ routes! {
     Post "/events/{name}/run" "event.run" takes run_event => Act { makes: None };
     Get "/runs" "run.list" takes runs => turned("", ("before", "run", Next::Same), 100, More::Full);
     "Task groups":
-    Get "/task-groups" "task-group.list" plain task_groups => whole("", "name", &[]);
-    Get "/task-groups/{name}" "task-group.list" plain task_groups
-        => Pick, among("task-group.list", "", "name");
+    Get "/task-groups" "task-group.list" takes list_task_groups => whole("", "name", &[]);
+    Get "/task-groups/{name}" "task-group.show" takes task_group => One;
     Put "/task-groups/{name}" "task-group.add" takes add_task_group
-        => Make { change: Some("task-group.change") }, among("task-group.list", "", "name");
+        => Make { change: Some("task-group.change") }, by("task-group.show");
     Delete "/task-groups/{name}" "task-group.remove" takes delete_task_group
-        => Does::Delete, among("task-group.list", "", "name");
+        => Does::Delete, by("task-group.show");
     "Tasks":
-    Get "/tasks" "task.list" plain tasks => whole("", "name", &["client", "datastore", "kind", "last_state"]);
+    Get "/tasks" "task.list" takes list_tasks => whole("", "name", &["last_state"]);
     Get "/tasks/{name}" "task.show" takes task => One;
     Put "/tasks/{name}" "task.add" takes add_task => Make { change: Some("task.change") }, by("task.show");
     Delete "/tasks/{name}" "task.delete" takes delete_task => Does::Delete, by("task.show");
@@ -198,11 +198,12 @@ routes! {
     Get "/drills/{drill}/evidence" "drill.evidence" takes drill_evidence => One;
     Post "/drill-verifications" "drill.verify" takes verify_drill => Act { makes: None };
     "Stream tokens":
-    Get "/stream-tokens" "token.list" plain tokens => whole("", "name", &["task", "client", "state"]);
-    Get "/stream-tokens/{name}" "token.list" plain tokens => Pick, among("token.list", "", "name");
+    Get "/stream-tokens" "token.list" takes list_tokens => whole("", "name", &[]);
+    Get "/stream-tokens/{name}" "token.show" takes token => One;
     Post "/stream-tokens" "token.create" takes create_token => Act { makes: Some("/stream-tokens/{name}") };
+    Put "/stream-tokens/{name}" "token.change" takes change_token => Set, by("token.show");
     Delete "/stream-tokens/{name}" "token.revoke" takes revoke_token
-        => Does::Delete, among("token.list", "", "name");
+        => Does::Delete, by("token.show");
     "Jobs":
     Get "/jobs" "job.list" takes jobs => turned("", ("before", "job", Next::Same), 100, More::Full);
     Get "/jobs/{job}" "job.show" takes job => One;
@@ -236,7 +237,7 @@ routes! {
     Put "/savesets/{saveset}/lock" "saveset.lock" takes lock_saveset => Set;
     Post "/deletions" "saveset.delete" takes delete_savesets => Act { makes: None };
     "Retention":
-    Get "/pools" "pool.list" plain pools => whole("", "name", &[]);
+    Get "/pools" "pool.list" takes list_pools => whole("", "name", &[]);
     Get "/pools/{name}" "pool.show" takes pool => One;
     Put "/pools/{name}" "pool.add" takes add_pool => Make { change: Some("pool.change") }, by("pool.show");
     Delete "/pools/{name}" "pool.remove" takes delete_pool => Does::Delete, by("pool.show");
@@ -272,7 +273,7 @@ routes! {
     Post "/keys/kit/proof" "key.prove" takes prove_kit => Act { makes: None };
     "Users":
     Post "/welcome" "user.welcome" plain welcome => Act { makes: None };
-    Get "/users" "user.list" plain users => whole("", "name", &["disabled"]);
+    Get "/users" "user.list" takes list_users => whole("", "name", &[]);
     Get "/users/{name}" "user.show" takes user => One;
     Put "/users/{name}" "user.add" takes add_user => Make { change: Some("user.change") }, by("user.show");
     Put "/users/{name}/password" "user.password" takes set_password => Set;
@@ -292,11 +293,12 @@ routes! {
     Post "/identity-providers/{name}/test" "identity-provider.test" takes test_identity_provider => Act { makes: None };
     Get "/roles" "role.list" plain roles => whole("", "role", &[]);
     Get "/roles/{role}" "role.list" plain roles => Pick, among("role.list", "", "role");
-    Get "/api-tokens" "api-token.list" plain api_tokens => whole("", "name", &["user", "state"]);
-    Get "/api-tokens/{name}" "api-token.list" plain api_tokens => Pick, among("api-token.list", "", "name");
+    Get "/api-tokens" "api-token.list" takes list_api_tokens => whole("", "name", &[]);
+    Get "/api-tokens/{name}" "api-token.show" takes api_token => One;
     Post "/api-tokens" "api-token.create" takes create_api_token => Act { makes: Some("/api-tokens/{name}") };
+    Put "/api-tokens/{name}" "api-token.change" takes change_api_token => Set, by("api-token.show");
     Delete "/api-tokens/{name}" "api-token.revoke" takes revoke_api_token
-        => Does::Delete, among("api-token.list", "", "name");
+        => Does::Delete, by("api-token.show");
     "Ports":
     Get "/ports/plan" "ports.plan" plain port_plan => One;
     Get "/ports/hosts" "ports.hosts" plain check_hosts => whole("", "name", &[]);

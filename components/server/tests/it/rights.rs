@@ -1,7 +1,7 @@
 //! Default deny, and what is written down.
 
 use serde_json::json;
-use simsim_model::{Kind, Level, Outcome};
+use simsim_model::{Kind, Level, Outcome, TargetKind};
 use simsim_server::api::*;
 use simsim_server::{Grant, Principal, Right};
 
@@ -210,6 +210,38 @@ async fn rights_for_a_task_or_a_pool_reach_its_jobs_and_savesets_and_nothing_els
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn to_let_a_token_read_or_read_for_longer_takes_the_right_to_bring_data_elsewhere() {
+    let suite = Suite::with_datastore().await;
+    let server = suite.server();
+    let mut dump = crate::suite::task("dump", "vault", &suite.tree("tree"));
+    dump.kind = TargetKind::Stream;
+    dump.sources = vec!["dump".to_owned()];
+    dump.options.external = true;
+    server.add_task(&root(), dump).await.unwrap();
+    let administers = [(Right::Administer, Some("vault"))];
+    let admin = holding(&administers);
+    let reader = holding(&[administers[0], (Right::RestoreToOther, Some("vault"))]);
+    let new = json!({ "name": "t", "task": "dump", "expires_days": 90 });
+    server.answer(&admin, "token.create", new).await.map(drop).unwrap();
+    for (who, change, allowed) in [
+        (&admin, json!({ "allow": "both" }), false),
+        (&admin, json!({ "expires_days": 365 }), true),
+        (&reader, json!({ "allow": "both" }), true),
+        (&admin, json!({ "expires_days": 400 }), false),
+        (&admin, json!({ "expires_days": 0 }), false),
+        (&admin, json!({ "expires_days": 30 }), true),
+        (&admin, json!({ "allow": "store", "expires_days": 0 }), true),
+        (&admin, json!({ "allow": "read", "expires_days": 1 }), false),
+    ] {
+        let mut body = change.clone();
+        body["name"] = json!("t");
+        let done = server.answer(who, "token.change", body).await.map(drop);
+        let expected = if allowed { Ok(()) } else { Err(Kind::Denied) };
+        assert_eq!(done.map_err(|error| error.kind()), expected, "{change}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn somebody_without_grants_sees_and_does_nothing() {
     let suite = Suite::with_datastore().await;
     suite.add_task("home", "vault", &suite.tree("tree")).await;
@@ -217,6 +249,14 @@ async fn somebody_without_grants_sees_and_does_nothing() {
     let nobody = Principal::with_grants("nobody", Vec::new());
     let bodies = [
         ("client.revoke", r#"{"name":"vault2"}"#),
+        ("client.show", r#"{"name":"vault"}"#),
+        ("interface.show", r#"{"host":"vault"}"#),
+        ("drive.show", r#"{"number":1}"#),
+        ("calendar.show", r#"{"name":"x"}"#),
+        ("schedule.show", r#"{"name":"x"}"#),
+        ("task-group.show", r#"{"name":"x"}"#),
+        ("token.show", r#"{"name":"t"}"#),
+        ("api-token.show", r#"{"name":"t"}"#),
         ("client.addresses", r#"{"name":"vault","addresses":["x"]}"#),
         ("client.rotate-key", r#"{"name":"vault"}"#),
         ("client.set", r#"{"name":"vault","access_mode":"ctrl"}"#),
@@ -326,6 +366,8 @@ async fn somebody_without_grants_sees_and_does_nothing() {
         ("migration.run", r#"{"name":"x"}"#),
         ("stream.start", r#"{"task":"home"}"#),
         ("token.create", r#"{"name":"t","task":"home"}"#),
+        ("token.change", r#"{"name":"t","expires_days":1}"#),
+        ("api-token.change", r#"{"name":"t","expires_days":1}"#),
         ("token.revoke", r#"{"name":"t"}"#),
         ("datastore.damage", "{}"),
         ("session.end", r#"{"session":"x"}"#),

@@ -50,6 +50,24 @@ fn a_token_is_found_by_its_hash_until_it_is_revoked_expires_or_loses_its_task() 
 }
 
 #[test]
+fn a_token_is_changed_as_it_was_seen_and_not_after_it_was_revoked() {
+    let Some(on) = on() else { return };
+    let (_place, catalog, _) = furnished(&on);
+    catalog.add_task(&task_settings("dump"), 1).unwrap();
+    let seen = catalog.add_token(&token("a", 1), 1).unwrap();
+    let changed = catalog.change_token(&seen, TokenAllows::Both, None).unwrap().unwrap();
+    assert_eq!((changed.allows, changed.expires_unix_ms), (TokenAllows::Both, None));
+    assert_eq!(catalog.token_with_hash(&[1; 32]).unwrap(), Some(changed.clone()));
+    // What was seen is not so any more.
+    assert_eq!(catalog.change_token(&seen, TokenAllows::Read, Some(9)).unwrap(), None);
+    let again = catalog.change_token(&changed, TokenAllows::Store, Some(9)).unwrap().unwrap();
+    assert_eq!((again.allows, again.expires_unix_ms), (TokenAllows::Store, Some(9)));
+    catalog.revoke_token("a", 5).unwrap();
+    assert_eq!(catalog.change_token(&again, TokenAllows::Both, None).unwrap(), None);
+    assert_eq!(catalog.tokens().unwrap()[0].allows, TokenAllows::Store);
+}
+
+#[test]
 fn a_use_is_noted_to_the_minute() {
     let Some(on) = on() else { return };
     let (_place, catalog, _) = furnished(&on);

@@ -133,7 +133,14 @@ fn an_api_token_is_found_by_its_hash_until_it_is_revoked_or_expires() {
         catalog.api_token_is_used("a", at).unwrap();
         assert_eq!(catalog.api_token("a").unwrap().used_unix_ms, Some(noted));
     }
+    let changed = catalog.change_api_token(&made, "[1]", None).unwrap().unwrap();
+    assert_eq!((changed.grants.as_str(), changed.expires_unix_ms), ("[1]", None));
+    assert_eq!(catalog.change_api_token(&made, "[2]", None).unwrap(), None, "seen before");
+    assert_eq!(catalog.api_token("a").unwrap(), changed);
+    let changed = catalog.change_api_token(&changed, "[1]", Some(1_000)).unwrap().unwrap();
+    assert_eq!(changed.expires_unix_ms, Some(1_000));
     let revoked = catalog.revoke_api_token("a", 5).unwrap();
+    assert_eq!(catalog.change_api_token(&changed, "[3]", None).unwrap(), None, "revoked");
     assert!(!revoked.is_valid(6) && revoked.revoked_unix_ms == Some(5));
     assert_eq!(catalog.revoke_api_token("a", 7).unwrap(), revoked, "the first time counts");
     assert_eq!(catalog.revoke_api_token("b", 7).unwrap_err().kind(), Kind::NotFound);
