@@ -49,6 +49,12 @@ impl Server {
         put: Put,
         request: CalendarRequest,
     ) -> Result<CalendarView, ServerError> {
+        if request.days.is_empty() {
+            return Err(ServerError::invalid(format!(
+                "calendar '{}' would have no day: give it some, such as 'day 25,26 of dec; easter + 1 day'",
+                request.name
+            )));
+        }
         self.may_do(who, Right::Administer, verb, Object::Suite, request.name.clone()).await?;
         let view = self
             .house
@@ -263,11 +269,17 @@ impl Server {
         let until = from.checked_add(span).unwrap_or(Timestamp::MAX);
         self.ask_setup(move |catalog| {
             let mut setup = Setup::read(catalog)?;
+            let events = || setup.programme.events.iter().map(|event| event.name.clone());
+            if let Some(event) = &request.event
+                && !events().any(|name| name == *event)
+            {
+                return Ok(Err(ServerError::not_found_near("event", event, events())));
+            }
             let wheres = setup.look_ahead(catalog)?;
             let laid_out = plan(&setup.programme, &setup.almanac, from, until)?;
-            Ok(preview_view(&setup, &wheres, &laid_out, &request, from, until))
+            Ok(Ok(preview_view(&setup, &wheres, &laid_out, &request, from, until)))
         })
-        .await
+        .await?
     }
 
     /// Asks the catalog for something that may be wrong in other ways than the catalog's own.
