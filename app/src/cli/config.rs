@@ -6,13 +6,14 @@
 
 mod differences;
 mod file;
+mod names;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use simsim_model::Kind;
-use simsim_server::api::{IdentityProviderView, NotificationView};
+use simsim_server::api::{ClientView, IdentityProviderView, NotificationView};
 
 use self::differences::{Change, carry_out, changes};
 use self::file::{Configuration, Named};
@@ -24,7 +25,7 @@ use crate::exit::{self, Failure};
 pub enum ConfigVerb {
     /// Print the configuration of the server, or write it into a file
     Export {
-        /// The file [default: standard output]
+        /// The file, which must not be there yet; '-': standard output [default: standard output]
         file: Option<PathBuf>,
     },
     /// Show what applying a file would change
@@ -59,7 +60,7 @@ pub async fn run(cx: &Context, verb: ConfigVerb) -> Result<u8, Failure> {
     match verb {
         ConfigVerb::Export { file } => {
             let there = Configuration::of_server(cx).await?;
-            let Some(file) = file else {
+            let Some(file) = file.filter(|file| !is_standard_output(file)) else {
                 if cx.screen.is_json() {
                     cx.screen.document(&there)?;
                 } else {
@@ -80,6 +81,9 @@ pub async fn run(cx: &Context, verb: ConfigVerb) -> Result<u8, Failure> {
         ConfigVerb::Apply { file, prune, dry_run } => {
             let (there, wanted) = (Configuration::of_server(cx).await?, read(&file)?);
             let found = changes(&there, &wanted, prune)?;
+            let clients: Vec<ClientView> = cx.ask_plain("client.list").await?;
+            let hosts: Vec<String> = clients.into_iter().map(|one| one.name).collect();
+            names::check(&there, &wanted, &hosts, &found, prune)?;
             if !dry_run {
                 carry_out(cx, &wanted, &found).await?;
                 say_what_lacks_a_secret(cx).await?;
@@ -157,7 +161,10 @@ fn report(cx: &Context, applied: bool, changes: Vec<Change>) -> Result<(), Failu
 }
 
 fn read(file: &Path) -> Result<Configuration, Failure> {
-    let name = file.display();
+    let name = match file == Path::new("-") {
+        true => "of standard input".to_owned(),
+        false => file.display().to_string(),
+    };
     let failed = |error: std::io::Error| {
         Failure::new(Kind::Invalid, format!("cannot read the configuration {name}: {error}"))
     };
@@ -167,18 +174,31 @@ fn read(file: &Path) -> Result<Configuration, Failure> {
     } else {
         text = std::fs::read_to_string(file).map_err(failed)?;
     }
-    Configuration::parse(&text).map_err(|why| {
-        Failure::new(Kind::Invalid, format!("the configuration {name} cannot be read: {why}"))
+    Configuration::parse(&text).map_err(|wrong| {
+        let why = format!("the configuration {name} cannot be read: {}", wrong.why);
+        let failure = Failure::new(Kind::Invalid, why);
+        wrong
+            .line
+            .into_iter()
+            .fold(failure, |failure, line| failure.detail(line.into()))
             .next("how it looks: simsim config export")
     })
 }
 
-/// Nothing that is there is overwritten.
+fn is_standard_output(file: &Path) -> bool {
+    file == Path::new("-") || file == Path::new("/dev/stdout")
+}
+
+/// No file that is there is overwritten; a pipe or a device is written to.
 fn write_new(file: &Path, text: &str) -> Result<(), Failure> {
     use std::io::Write;
-    let open = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
-    open.and_then(|mut open| open.write_all(text.as_bytes()).and_then(|()| open.sync_all()))
-        .map_err(|error| {
-            Failure::new(Kind::Invalid, format!("cannot write {}: {error}", file.display()))
-        })
+    let is_way = std::fs::metadata(file).is_ok_and(|there| !there.is_file() && !there.is_dir());
+    let open = std::fs::OpenOptions::new().write(true).create_new(!is_way).open(file);
+    open.and_then(|mut open| {
+        open.write_all(text.as_bytes())?;
+        if is_way { Ok(()) } else { open.sync_all() }
+    })
+    .map_err(|error| {
+        Failure::new(Kind::Invalid, format!("cannot write {}: {error}", file.display()))
+    })
 }

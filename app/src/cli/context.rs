@@ -103,30 +103,55 @@ impl Context {
     }
 }
 
+/// By what the server calls a thing, the verb that lists those there are.
+const LISTS: [(&str, &str); 22] = [
+    ("API token", "simsim api-token list"),
+    ("approval", "simsim approval list"),
+    ("calendar", "simsim calendar list"),
+    ("client", "simsim client list"),
+    ("command", "simsim command list"),
+    ("datastore", "simsim datastore list"),
+    ("drive", "simsim datastore list"),
+    ("drive group", "simsim drive-group list"),
+    ("event", "simsim event list"),
+    ("identity provider", "simsim identity-provider list"),
+    ("interface", "simsim interface list"),
+    ("job", "simsim jobs"),
+    ("location", "simsim location list"),
+    ("media pool", "simsim pool list"),
+    ("migration", "simsim migration list"),
+    ("notification", "simsim notification list"),
+    ("replication", "simsim replication list"),
+    ("schedule", "simsim schedule list"),
+    ("task", "simsim task list"),
+    ("task group", "simsim task-group list"),
+    ("token", "simsim token list"),
+    ("user", "simsim user list"),
+];
+
 /// A failure with the verb that helps, where the server says that a thing is not there.
 fn hinted(failure: Failure) -> Failure {
-    const LISTS: [(&str, &str); 12] = [
-        ("there is no datastore yet", "make one: simsim datastore create NAME FOLDER"),
-        ("there is no datastore ", "those there are: simsim datastore list"),
-        ("there is no task ", "those there are: simsim task list"),
-        ("there is no token ", "those there are: simsim token list"),
-        ("there is no job ", "those there are: simsim jobs"),
-        ("there is no user ", "those there are: simsim user list"),
-        ("there is no API token ", "those there are: simsim api-token list"),
-        ("there is no client ", "those there are: simsim client list"),
-        ("there is no location ", "those there are: simsim location list"),
-        ("there is no schedule ", "those there are: simsim schedule list"),
-        ("there is no calendar ", "those there are: simsim calendar list"),
-        ("there is no task group ", "those there are: simsim task-group list"),
-    ];
-    let hint = LISTS.iter().find(|(beginning, _)| failure.message.starts_with(beginning));
-    match hint {
-        _ if failure.kind != Kind::NotFound => failure,
-        Some((_, hint)) => failure.next(*hint),
-        None if failure.message.ends_with(" is not in this saveset") => {
-            failure.next("look what is there: simsim ls SAVESET FOLDER")
-        }
+    if failure.kind != Kind::NotFound {
+        return failure;
+    }
+    if failure.message.ends_with(" is not in this saveset") {
+        return failure.next("look what is there: simsim ls SAVESET FOLDER");
+    }
+    let Some(rest) = failure.message.strip_prefix("there is no ") else { return failure };
+    if rest.starts_with("datastore yet") {
+        return failure.next("make one: simsim datastore create NAME FOLDER");
+    }
+    // A task group is no task: the whole noun counts, up to the name.
+    let noun = rest.split_once(" '").map_or(rest, |(noun, _)| noun);
+    let list = LISTS.iter().find(|(known, _)| *known == noun).map(|(_, verb)| *verb);
+    let is_answer = rest.contains(" 'true'") || rest.contains(" 'false'");
+    let failure = match list {
+        Some(verb) => failure.next(format!("those there are: {verb}")),
         None => failure,
+    };
+    match is_answer {
+        true => failure.next("what an option is to be is joined to it by '=': --all=true"),
+        false => failure,
     }
 }
 
@@ -174,6 +199,45 @@ impl From<ConsoleError> for Failure {
                  certificate: --server-pin, --server-ca",
             ),
             other => Failure::new(kind, other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_has_the_list_of_its_own_kind() {
+        let hints = |message: &str| hinted(Failure::new(Kind::NotFound, message)).next;
+        assert_eq!(
+            hints("there is no task group 'x'"),
+            ["those there are: simsim task-group list"]
+        );
+        assert_eq!(hints("there is no task 'x'"), ["those there are: simsim task list"]);
+        assert_eq!(
+            hints("there is no drive group 'x'"),
+            ["those there are: simsim drive-group list"]
+        );
+        assert_eq!(hints("there is no event 'x'; did you mean 'y'?").len(), 1);
+        assert_eq!(hints("there is no task 'true'").len(), 2);
+        assert_eq!(hints("there is no key of yours"), [""; 0]);
+        assert_eq!(hints("there is no datastore yet").len(), 1);
+        let other = hinted(Failure::new(Kind::Invalid, "there is no task 'x'"));
+        assert_eq!(other.next, [""; 0]);
+    }
+
+    #[test]
+    fn every_list_that_is_named_is_a_verb() {
+        let command = crate::CommandLine::command();
+        for (noun, verb) in LISTS {
+            let mut here = &command;
+            for word in verb.split(' ').skip(1) {
+                let found = here.get_subcommands().find(|one| one.get_name() == word);
+                here = found.unwrap_or_else(|| panic!("{noun}: there is no verb '{verb}'"));
+            }
         }
     }
 }

@@ -95,7 +95,17 @@ pub struct LogArguments {
 }
 
 fn outcome(text: &str) -> Result<Outcome, String> {
-    Outcome::parse(text).ok_or_else(|| "there is no such outcome".to_owned())
+    Outcome::parse(text).ok_or_else(|| {
+        let all = [
+            Outcome::Finished,
+            Outcome::FinishedWithErrors,
+            Outcome::Failed,
+            Outcome::Cancelled,
+            Outcome::Interrupted,
+        ];
+        let all = all.map(Outcome::as_str).join(", ");
+        format!("there is no such outcome; those there are: {all}")
+    })
 }
 
 pub async fn list(cx: &Context, arguments: ListArguments) -> Result<u8, Failure> {

@@ -1,6 +1,7 @@
 //! Pages that are made from the declarations of the command line: completions, manual pages, and
 //! the reference in `docs/reference/cli.md`.
 
+use std::any::TypeId;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, Command};
@@ -59,6 +60,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
 
 /// The command with its verbs grouped on the first help page.
 pub fn grouped(command: Command) -> Command {
+    let command = with_negative_numbers(command);
     let mut text = String::from("{about}\n\n{usage-heading} {usage}\n");
     for (title, names) in GROUPS {
         text.push_str(&format!("\n{title}:\n"));
@@ -72,6 +74,19 @@ pub fn grouped(command: Command) -> Command {
     }
     text.push_str("\n{options}");
     command.help_template(text)
+}
+
+/// Where a number stands, one below zero is a wrong number and no option: the error says what there may be.
+fn with_negative_numbers(command: Command) -> Command {
+    let numbers =
+        [TypeId::of::<u8>(), TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<u64>()];
+    let command = command.mut_args(|option| {
+        let kind = option.get_value_parser().type_id();
+        let is_number =
+            option.get_action().takes_values() && numbers.iter().any(|number| kind == *number);
+        if is_number { option.allow_negative_numbers(true) } else { option }
+    });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 #[derive(clap::Args, Debug)]
@@ -213,7 +228,11 @@ fn row(option: &Arg) -> String {
         (Some(short), None) => format!("-{short}"),
         (None, None) => String::new(),
     };
-    if takes_value {
+    let is_joined = option.is_require_equals_set()
+        && option.get_num_args().is_some_and(|number| number.min_values() == 0);
+    if takes_value && is_joined {
+        name.push_str(&format!("[=<{value}>]"));
+    } else if takes_value {
         name.push_str(&if name.is_empty() { format!("<{value}>") } else { format!(" <{value}>") });
     }
     let mut meaning = option.get_help().map(ToString::to_string).unwrap_or_default();

@@ -11,6 +11,10 @@ use super::text::{Style, Text};
 use super::words::{counted, size, when, when_exactly};
 use crate::exit::{self, Failure};
 
+/// Behind what savesets added.
+const NOT_WHAT_IS_FREED: &str = "what a collection frees then is another number: what other savesets need stays, and what \
+                                 deleted ones left to these alone goes too";
+
 #[derive(clap::Subcommand, Debug)]
 pub enum RetentionVerb {
     /// Show what another policy of a pool would let expire; nothing is changed
@@ -82,7 +86,7 @@ fn simulated(screen: &Screen, view: &SimulationView) -> Result<(), Failure> {
         Column::new("TASK").cut_to(12),
         Column::new("SAVED"),
         Column::new("DATASTORE").cut_to(6).rank(1),
-        Column::new("STORED").right(),
+        Column::new("ADDED").right(),
     ]);
     for loss in &view.expires {
         table.row([
@@ -95,6 +99,9 @@ fn simulated(screen: &Screen, view: &SimulationView) -> Result<(), Failure> {
     }
     if count > 0 {
         screen.table(&table)?;
+    }
+    if count > 0 {
+        screen.aside(NOT_WHAT_IS_FREED);
     }
     if !view.kept_again.is_empty() {
         let again = view.kept_again.len() as u64;
@@ -119,7 +126,7 @@ fn ran(screen: &Screen, reply: &RetentionRunReply) -> Result<(), Failure> {
         Column::new("SAVED"),
         Column::new("EXPIRED").rank(1),
         Column::new("DATASTORE").cut_to(6).rank(3),
-        Column::new("STORED").right(),
+        Column::new("ADDED").right(),
     ]);
     for one in &reply.expired {
         table.row([
@@ -137,11 +144,15 @@ fn ran(screen: &Screen, reply: &RetentionRunReply) -> Result<(), Failure> {
     }
     let expired = counted(reply.expired.len() as u64, "saveset");
     if reply.dry_run {
-        return screen.line(format!(
+        screen.line(format!(
             "{expired} of {} expired, which added {} when they were made; nothing was deleted",
             reply.judged,
             size(reply.bytes)
-        ));
+        ))?;
+        if !reply.expired.is_empty() {
+            screen.aside(NOT_WHAT_IS_FREED);
+        }
+        return Ok(());
     }
     screen.line(format!(
         "{expired} of {} expired; {} deleted, {} waiting for jobs that use them, {} taken back",

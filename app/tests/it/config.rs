@@ -301,6 +301,57 @@ fn a_file_that_was_written_by_hand_is_made_once() {
 }
 
 #[test]
+fn a_file_that_names_what_is_not_there_is_refused_before_anything_is_changed_also_as_a_trial() {
+    let site = Site::new();
+    let file = site.path("suite.toml");
+    let own = site.server.own_name();
+    let text = format!(
+        "version = 1\n[[locations]]\nname = 'berlin'\n\
+         [[datastores]]\nname = 'main'\npath = '{}'\ndrives = [{{ number = 1, jobs_max = 4 }}]\n\
+         [[tasks]]\nname = 'home'\nclient = '{own}'\nsources = ['/x']\n\
+         [[events]]\nname = 'nightly'\nsubjects = ['nix', 'home']\nschedule = 'nights'\n\
+         [[events]]\nname = 'check'\nkind = 'verification'\nsubjects = ['main', 'home']\n",
+        site.path("main").display()
+    );
+    std::fs::write(&file, &text).unwrap();
+    let file = file.to_str().unwrap();
+    for arguments in [&["apply", file, "--dry-run"][..], &["apply", file]] {
+        let output = site.config(arguments);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        for words in ["event 'nightly' names task 'nix'", "event 'nightly' names schedule 'nights'"]
+        {
+            assert!(said.contains(words), "{said}");
+        }
+        assert!(!said.contains("'home'") && !said.contains("'check'"), "{said}");
+    }
+    assert_eq!(site.server.must("location.list", Value::Null), json!([]), "nothing was done");
+    // What is on the server may be named, and what is in the file.
+    site.server.must("schedule.add", json!({ "name": "nights", "line": "daily 22:00" }));
+    std::fs::write(file, text.replace("'nix', ", "")).unwrap();
+    assert_eq!(site.changes(&["apply", file, "--dry-run"]).len(), 6);
+    // With --prune what the file does not name is gone by then.
+    let output = site.config(&["apply", file, "--prune"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("names schedule 'nights'"));
+    std::fs::write(file, text.replace("'nix', ", "").replace(&format!("'{own}'"), "'afar'"))
+        .unwrap();
+    let output = site.config(&["apply", file]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("task 'home' names host 'afar'"), "{said}");
+    assert_eq!(site.server.must("task.list", Value::Null), json!([]));
+
+    std::fs::write(file, "version = 1\n[[schedules]]\nname = 'x'\nline = 'daily 25:00'\n").unwrap();
+    let said = String::from_utf8(site.config(&["diff", file]).stderr).unwrap();
+    assert!(said.contains("suite.toml cannot be read: line "), "{said}");
+    assert!(said.contains("'25:00' (character 7)") && !said.contains("\\x0a"), "{said}");
+    let exported = site.done(&["export"]);
+    assert_eq!(site.done(&["export", "-"]), exported);
+    assert_eq!(site.done(&["export", "/dev/stdout"]), exported);
+    let there = site.config(&["export", file]);
+    assert_ne!(there.status.code(), Some(0), "no file that is there is overwritten");
+}
+
+#[test]
 fn a_file_that_is_wrong_is_refused_before_anything_is_changed() {
     let site = Site::new();
     let file = site.path("suite.toml");

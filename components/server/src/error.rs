@@ -38,6 +38,10 @@ pub enum ServerError {
     #[error("there is no {noun} '{name}'")]
     NotFound { noun: &'static str, name: String },
 
+    /// With the names that may have been meant.
+    #[error("there is no {noun} '{name}'; did you mean {near}?")]
+    NotFoundNear { noun: &'static str, name: String, near: String },
+
     #[error("'{path}' is not in this saveset")]
     NotInSaveset { path: String },
 
@@ -78,6 +82,7 @@ impl ServerError {
             }
             ServerError::Invalid(_) | ServerError::Config { .. } => Kind::Invalid,
             ServerError::NotFound { .. }
+            | ServerError::NotFoundNear { .. }
             | ServerError::NotInSaveset { .. }
             | ServerError::Nothing { .. } => Kind::NotFound,
             ServerError::Busy(_) => Kind::Busy,
@@ -98,6 +103,20 @@ impl ServerError {
 
     pub(crate) fn not_found(noun: &'static str, name: impl ToString) -> Self {
         ServerError::NotFound { noun, name: name.to_string() }
+    }
+
+    /// Names those of `names` that are near to it, where any is.
+    pub(crate) fn not_found_near(
+        noun: &'static str,
+        name: &str,
+        names: impl Iterator<Item = String>,
+    ) -> Self {
+        let near = crate::desk::nearest_names(name, names);
+        if near.is_empty() {
+            return ServerError::not_found(noun, name);
+        }
+        let near: Vec<String> = near.iter().map(|name| format!("'{name}'")).collect();
+        ServerError::NotFoundNear { noun, name: name.to_owned(), near: near.join(" or ") }
     }
 
     pub(crate) fn io(doing: &'static str, path: &std::path::Path, source: std::io::Error) -> Self {

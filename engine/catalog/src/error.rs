@@ -39,7 +39,7 @@ pub enum CatalogError {
     #[error("there is no {noun} '{name}'")]
     NotFound { noun: &'static str, name: String },
 
-    #[error("a {noun} '{name}' exists already: choose another name")]
+    #[error("{} {noun} '{name}' exists already: choose another name", article(.noun))]
     Exists { noun: &'static str, name: String },
 
     /// Something else still refers to it.
@@ -119,6 +119,14 @@ pub enum CatalogError {
 
     #[error("the catalog could not {doing} {path}")]
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
+}
+
+/// The article of a noun of ours. "User" and the like begin as "you" does.
+fn article(noun: &str) -> &'static str {
+    match noun.starts_with(['a', 'e', 'i', 'o', 'A', 'E', 'I', 'O']) {
+        true => "an",
+        false => "a",
+    }
 }
 
 impl CatalogError {
@@ -271,6 +279,15 @@ mod tests {
             Kind::Invalid
         );
         assert_eq!(failure(ffi::SQLITE_IOERR_READ).while_doing("test").kind(), Kind::Internal);
+    }
+
+    #[test]
+    fn what_exists_already_has_its_article() {
+        let told = |noun| CatalogError::exists(noun, "x").to_string();
+        assert!(told("event").starts_with("an event 'x' exists already"));
+        assert!(told("API token").starts_with("an API token 'x' exists already"));
+        assert!(told("user").starts_with("a user 'x' exists already"));
+        assert!(told("media pool").starts_with("a media pool 'x' exists already"));
     }
 
     #[test]

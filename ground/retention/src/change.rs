@@ -15,7 +15,7 @@ use crate::saveset::Saveset;
 pub struct Simulation {
     /// What would expire and is kept now, in the order of the savesets that were asked about.
     pub expires: Vec<Loss>,
-    /// What that would free, by the caller's reckoning.
+    /// The sum of their `bytes`. What a deletion of them frees is another number, less or more.
     pub bytes: u64,
     /// What is expired now and would be kept.
     pub kept_again: Vec<SavesetId>,

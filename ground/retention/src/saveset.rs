@@ -57,7 +57,8 @@ pub struct Saveset {
     pub locked_until: Option<Timestamp>,
     /// Who holds it and why, as it is to be shown.
     pub legal_hold: Option<String>,
-    /// What its removal would free, by the caller's reckoning.
+    /// What it added to its datastore when it was made, by the caller's reckoning. Its removal frees less where other
+    /// savesets need that too, and more where savesets that are gone left to it what only it needs.
     pub bytes: u64,
 }
 

@@ -24,6 +24,11 @@ pub struct Calendar {
 }
 
 impl Calendar {
+    /// It has no rule, and so no day.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     pub(crate) fn has(&self, day: Date, almanac: &Almanac) -> Result<bool, ScheduleError> {
         for rule in &self.rules {
             // A calendar names no calendar: the parser refuses it, so this cannot go in circles.

@@ -20,6 +20,7 @@
 
 mod almanac;
 mod backup_day;
+mod bound;
 mod calendar;
 mod days;
 mod due;
@@ -32,6 +33,7 @@ mod text;
 
 pub use almanac::{Almanac, Zone, Zones};
 pub use backup_day::{BackupDay, BackupDays};
+pub use bound::Bound;
 pub use calendar::{Calendar, DaySet};
 pub use days::DateRange;
 pub use due::{CLOCK_STEADY_S, Considered, Due, Run, due};

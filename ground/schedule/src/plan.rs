@@ -4,6 +4,7 @@
 //! follows from all of a day. The same arguments give the same plan, in the order of time and then of
 //! the events.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
@@ -12,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::almanac::Almanac;
 use crate::backup_day::{BackupDay, BackupDays};
+use crate::bound::Bound;
 use crate::error::ScheduleError;
 use crate::event::{Event, EventKind, Place, Priority};
 use crate::occurrences::{Occurrences, occurrences};
@@ -33,8 +35,22 @@ pub struct Programme {
     pub events: Vec<Event>,
     pub schedules: BTreeMap<String, Schedule>,
     pub backup_days: BackupDays,
-    /// How many runs a drive, or all drives of a group together, take at once; 1 where it says nothing.
-    pub runs_at_once: BTreeMap<Place, u32>,
+    /// How many runs go on at once there; 1 where it says nothing.
+    pub runs_at_once: BTreeMap<Bound, u32>,
+    /// By event and subject: what its runs count against, the narrowest first. Where nothing is said of a
+    /// subject, its runs count against the place of the event.
+    pub bounds: BTreeMap<String, BTreeMap<String, Vec<Bound>>>,
+}
+
+impl Programme {
+    /// What the run of an entry counts against.
+    fn bounds_of(&self, entry: &Entry) -> Cow<'_, [Bound]> {
+        let told = self.bounds.get(&entry.event).and_then(|event| event.get(&entry.subject));
+        match told {
+            Some(told) => Cow::Borrowed(told),
+            None => Cow::Owned(entry.place.iter().cloned().map(Bound::from).collect()),
+        }
+    }
 }
 
 /// What becomes of an occurrence.
@@ -71,6 +87,7 @@ pub struct Entry {
     pub subject: String,
     pub priority: Priority,
     pub expected_s: u64,
+    /// Where the event says that it goes.
     pub place: Option<Place>,
     #[serde(flatten)]
     pub fate: Fate,
@@ -83,7 +100,11 @@ pub enum Resource {
     /// A run of the same kind and subject is expected to go on still.
     Subject(String),
     /// As many runs as it takes are expected to go on still.
-    Place(Place),
+    Bound {
+        bound: Bound,
+        /// How many those are.
+        most: u32,
+    },
 }
 
 /// A run that will have to wait, as far as expected durations tell.
@@ -167,7 +188,7 @@ pub fn plan(
             .extend(entries.into_iter().filter(|entry| entry.at >= from && entry.at < until));
     }
     plan.steps += queue.days_looked_at();
-    plan.collisions = collisions(&plan.entries, &programme.runs_at_once);
+    plan.collisions = collisions(&plan.entries, programme);
     Ok(plan)
 }
 
@@ -274,9 +295,9 @@ fn suppress(entries: &mut [Entry]) {
 /// Runs that go on, the one that ends first in front, each with its entry.
 type GoingOn = BTreeSet<(Timestamp, usize)>;
 
-fn collisions(entries: &[Entry], runs_at_once: &BTreeMap<Place, u32>) -> Vec<Collision> {
+fn collisions(entries: &[Entry], programme: &Programme) -> Vec<Collision> {
     let mut subjects: BTreeMap<(EventKind, &str), GoingOn> = BTreeMap::new();
-    let mut places: BTreeMap<&Place, GoingOn> = BTreeMap::new();
+    let mut bounds: BTreeMap<Bound, GoingOn> = BTreeMap::new();
     let mut found = Vec::new();
     for (number, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.fate == Fate::Runs)
     {
@@ -286,15 +307,26 @@ fn collisions(entries: &[Entry], runs_at_once: &BTreeMap<Place, u32>) -> Vec<Col
             entry.at.checked_add(SignedDuration::from_secs(expected_s)).unwrap_or(Timestamp::MAX);
         if entry.kind != EventKind::BackupDayChange {
             let going_on = subjects.entry((entry.kind, &entry.subject)).or_default();
-            let resource = || Resource::Subject(entry.subject.clone());
+            let resource = Resource::Subject(entry.subject.clone());
             found.extend(collision(going_on, 1, number, entry.at, end, resource));
         }
-        if let Some(place) = &entry.place {
-            let most = runs_at_once.get(place).copied().unwrap_or(1).max(1) as usize;
-            let going_on = places.entry(place).or_default();
-            let resource = || Resource::Place(place.clone());
-            found.extend(collision(going_on, most, number, entry.at, end, resource));
+        let mut of_entry: Vec<Collision> = Vec::new();
+        for bound in programme.bounds_of(entry).iter() {
+            let most = programme.runs_at_once.get(bound).copied().unwrap_or(1).max(1);
+            let going_on = match bounds.get_mut(bound) {
+                Some(going_on) => going_on,
+                None => bounds.entry(bound.clone()).or_default(),
+            };
+            let resource = Resource::Bound { bound: bound.clone(), most };
+            let found = collision(going_on, most as usize, number, entry.at, end, resource);
+            // A wider bound that the same runs fill says nothing new.
+            let is_new = |one: &Collision| {
+                of_entry.iter().all(|other| (&other.with, other.more) != (&one.with, one.more))
+            };
+            let found = found.filter(is_new);
+            of_entry.extend(found);
         }
+        found.extend(of_entry);
     }
     found
 }
@@ -306,7 +338,7 @@ fn collision(
     entry: usize,
     at: Timestamp,
     end: Timestamp,
-    resource: impl Fn() -> Resource,
+    resource: Resource,
 ) -> Option<Collision> {
     while going_on.first().is_some_and(|first| first.0 <= at) {
         going_on.pop_first();
@@ -315,7 +347,7 @@ fn collision(
     let with: Vec<usize> = going_on.iter().take(COLLISIONS_NAMED_MAX).map(|run| run.1).collect();
     let more = going_on.len() - with.len();
     going_on.insert((end, entry));
-    collides.then(|| Collision { entry, resource: resource(), with, more })
+    collides.then_some(Collision { entry, resource, with, more })
 }
 
 fn instant<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

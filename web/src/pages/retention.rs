@@ -33,7 +33,7 @@ pub async fn show(visit: &Visit) -> Shown {
     };
     let body = html! {
         h1 { (t("What goes when")) }
-        p { (t("Nothing is changed here: choose a media pool, type another policy, and see what it would delete and free.")) }
+        p { (t("Nothing is changed here: choose a media pool, type another policy, and see what it would delete.")) }
         form.filters method="get" action="/retention" {
             div { (choice("pool", t("Media pool"), &names, pool)) }
             div { label for="policy" { (t("Policy")) } input #policy name="policy" size="40" value=(policy) placeholder="last 7, daily 14, weekly 8"; }
@@ -51,6 +51,7 @@ pub async fn show(visit: &Visit) -> Shown {
                         vec![html! { a.mono href=(link(&["savesets", &id])) { (id.get(..12).unwrap_or(&id)) } }, html! { (one.task) }, html! { (one.datastore) }, when(one.stamped_unix_ms), html! { (size(one.bytes)) }]
                     }).collect();
                     (table(t("What would go"), &[t("Saveset"), t("Task"), t("Datastore"), t("Made"), t("Added")], rows))
+                    p.quiet { (t("What a collection frees then is another number: what other savesets need stays, and what deleted ones left to these alone goes too.")) }
                     @if found.expires.len() > SHOWN { p.quiet { (tf("and {} more", &[&(found.expires.len() - SHOWN)])) } }
                 }
                 @if !found.kept_again.is_empty() { p { (tf("{} that are expired now would be kept again.", &[&found.kept_again.len()])) } }

@@ -67,7 +67,7 @@ const fn noun(
 }
 
 /// The objects of a kind by name, as they are asked for.
-fn objects(of: &Configuration, noun: &str) -> Result<BTreeMap<String, Value>, Failure> {
+pub(super) fn objects(of: &Configuration, noun: &str) -> Result<BTreeMap<String, Value>, Failure> {
     match noun {
         "location" => by_name(&of.locations),
         "place of client" => by_name(&of.placed),

@@ -115,14 +115,48 @@ pub struct QueueLimits {
     pub drive_groups: BTreeMap<String, u32>,
 }
 
+/// Why a file cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// One line; where the file is not understood, it begins with the line and the column.
+    pub why: String,
+    /// The line of the file in which that is.
+    pub line: Option<String>,
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Self {
+        Self { why, line: None }
+    }
+}
+
+impl Wrong {
+    fn at(text: &str, error: &toml::de::Error) -> Self {
+        let message: Vec<&str> = error.message().split_whitespace().collect();
+        let message = message.join(" ");
+        let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+            return message.into();
+        };
+        let number = before.matches('\n').count() + 1;
+        let begin = before.rfind('\n').map_or(0, |at| at + 1);
+        let column = before.get(begin..).unwrap_or_default().chars().count() + 1;
+        let line = text.get(begin..).and_then(|rest| rest.lines().next());
+        let line = line.map(str::trim).filter(|line| !line.is_empty());
+        Self {
+            why: format!("line {number}, column {column}: {message}"),
+            line: line.map(str::to_owned),
+        }
+    }
+}
+
 impl Configuration {
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let read: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        match read.version {
+    pub fn parse(text: &str) -> Result<Self, Wrong> {
+        let read: Self = toml::from_str(text).map_err(|error| Wrong::at(text, &error))?;
+        Ok(match read.version {
             VERSION => read.in_one_form(),
             0 => Err(format!("it does not say its version: begin with 'version = {VERSION}'")),
             other => Err(format!("it is of version {other}, and this simsim reads {VERSION}")),
-        }
+        }?)
     }
 
     /// Texts in the one form in which the server keeps them, so that only what means something else differs.
@@ -357,4 +391,27 @@ fn rate_of(view: simsim_server::api::RateView) -> AddRateRequest {
         _ => (None, None),
     };
     AddRateRequest { host, network, rates: view.rates }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_in_a_file_is_said_with_its_place_in_one_line() {
+        let wrong = |text: &str| Configuration::parse(text).unwrap_err();
+        let found = wrong("version = 1\n\n[queue]\njobs_max = 'ü' x\n");
+        assert!(found.why.starts_with("line 4, column "), "{found:?}");
+        assert_eq!(found.line.as_deref(), Some("jobs_max = 'ü' x"));
+        let found = wrong("version = 1\n[[schedule]]\nname = 'x'\n");
+        assert!(found.why.starts_with("line "), "{found:?}");
+        assert!(found.why.contains("unknown field `schedule`"), "{found:?}");
+        assert!(!found.why.contains('\n'), "{found:?}");
+        let found = wrong("version = 1\n[[schedules]]\nname = 'x'\nline = 'dayly 1:00'\n");
+        assert!(found.why.contains("did you mean 'daily'?"), "{found:?}");
+        assert_eq!(
+            wrong(""),
+            "it does not say its version: begin with 'version = 1'".to_owned().into()
+        );
+    }
 }

@@ -116,6 +116,57 @@ fn what_would_be_lost_or_cannot_be_is_refused_and_not_passed_over() {
 }
 
 #[test]
+fn what_may_stand_there_is_said_where_something_else_does() {
+    let house = House::with_saveset();
+    for (status, arguments, words) in [
+        (
+            2,
+            &["jobs", "--outcome", "bogus"][..],
+            "finished, finished_with_errors, failed, cancelled",
+        ),
+        (2, &["event", "add", "x", "home", "--timeout", "-5"], "-5 is not in 0.."),
+        (2, &["task", "add", "x", "/etc", "--keep-days", "-1"], "-1 is not in 0.."),
+        (5, &["jobs", "--task", "hoem"], "there is no task 'hoem'; did you mean 'home'?"),
+        (5, &["jobs", "--task", "hoem"], "simsim task list"),
+        (5, &["jobs", "--event", "nix"], "simsim event list"),
+        (5, &["savesets", "--task", "nix"], "there is no task 'nix'"),
+        (5, &["schedule", "preview", "--event", "nix"], "there is no event 'nix'"),
+        (5, &["task-group", "remove", "nix"], "simsim task-group list"),
+        (5, &["drive-group", "remove", "nix"], "simsim drive-group list"),
+        (5, &["event", "show", "nix"], "simsim event list"),
+        (5, &["event", "add", "b", "home", "--blocking", "true"], "--all=true"),
+        (
+            2,
+            &["saveset", "lock", "home", "--until", "2020-01-01"],
+            "has passed: nothing was locked",
+        ),
+        (
+            2,
+            &["saveset", "lock", "home", "--until", "9999-01-01"],
+            "100 years (36525 days) at most",
+        ),
+        (2, &["calendar", "add", "none", ""], "would have no day"),
+    ] {
+        let (_, told) = house.ends_with(status, arguments);
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains(words), "{arguments:?}: {told}");
+    }
+    let (_, told) = house.ends_with(
+        2,
+        &[
+            "notification",
+            "add",
+            "ops",
+            "--webhook",
+            "https://hook.example.org/x",
+            "--report",
+            "daily 25:00",
+        ],
+    );
+    assert!(told.contains("'25:00' (character 7)") && !told.contains("\\x0a"), "{told}");
+}
+
+#[test]
 fn a_command_line_that_is_not_understood_is_a_document_for_programs() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [

@@ -157,7 +157,7 @@ pub struct RunView {
     pub event: String,
     pub kind: String,
     pub subject: String,
-    /// `at INSTANT`, `after run N`, `by hand N`, `missed until INSTANT`.
+    /// `at INSTANT`, `after run N`, `after 'EVENT' CAUSE` (nothing of that could be queued), `by hand N`, `missed until INSTANT`.
     pub cause: String,
     pub backup_day: String,
     pub fate: RunFate,

@@ -90,7 +90,8 @@ pub struct SimulationView {
     pub policy: String,
     /// What would expire and is kept now.
     pub expires: Vec<LossView>,
-    /// What these added to their datastores when they were made.
+    /// What these added to their datastores when they were made, and not what their deletion frees: what other
+    /// savesets need stays, and what deleted ones left to these alone goes too. A collection says what it freed.
     pub bytes: u64,
     /// What is expired now and would be kept.
     pub kept_again: Vec<SavesetId>,
@@ -130,7 +131,8 @@ pub struct RetentionRunReply {
     pub judged: u64,
     /// Those that are expired: decided on, unless it was a dry run.
     pub expired: Vec<ExpiredView>,
-    /// What these added to their datastores when they were made.
+    /// What these added to their datastores when they were made, and not what their deletion frees: what other
+    /// savesets need stays, and what deleted ones left to these alone goes too. A collection says what it freed.
     pub bytes: u64,
     /// Nothing expires, and why.
     pub frozen: Option<String>,

@@ -120,7 +120,8 @@ pub struct PlannedView {
     pub kind: String,
     pub subject: String,
     pub priority: u8,
-    /// A drive or a drive group, where it is known before.
+    /// Where it goes as things are: a drive with its datastore, a datastore with several drives, or a drive
+    /// group; none for commands, and for what could not be queued now.
     pub place: Option<String>,
     /// Seconds that its last job took; 0: not known.
     pub expected_s: u64,
@@ -128,6 +129,7 @@ pub struct PlannedView {
     pub fate: String,
     /// What keeps it from running.
     pub why: Option<String>,
-    /// What it will have to wait for, as far as expected durations tell.
+    /// What it will have to wait for, as far as expected durations tell: another run of its subject, or a drive,
+    /// drive group, datastore, client or queue that takes no more at once.
     pub collides: Vec<String>,
 }

@@ -138,12 +138,15 @@ impl Server {
                 let open = open_runs(catalog)?;
                 let day = day.date.to_string();
                 let mut runs = started(catalog, &setup, loaded, &cause, &day, &open)?;
-                for job in runs.iter_mut().filter_map(|run| run.job.as_mut()) {
+                // What follows a refusal is not what the person started.
+                let own = runs.iter_mut().filter(|run| run.event == name);
+                for job in own.filter_map(|run| run.job.as_mut()) {
                     job.requested_by = asked_by.clone();
                     job.waiting.rank = simsim_catalog::RANK_FIRST;
                 }
                 let jobs = catalog.keep_runs(&runs, now)?;
-                let limit = u32::try_from(runs.len()).unwrap_or(u32::MAX);
+                let own = runs.iter().filter(|run| run.event == name).count();
+                let limit = u32::try_from(own).unwrap_or(u32::MAX);
                 let filter = RunFilter { event: Some(name), limit, ..RunFilter::default() };
                 let mut views = Vec::new();
                 for run in catalog.runs(&filter)? {

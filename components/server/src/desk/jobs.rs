@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::commands::check_commands;
+use super::named::{check_event, check_task};
 use super::pools::PoolPlace;
 use super::tasks::{check_size, options_of, refuse_beside_group, sources_of};
 use crate::api::{
@@ -175,9 +176,23 @@ impl Server {
                     before: request.before,
                     limit: if request.limit == 0 { 100 } else { request.limit },
                 };
-                Ok((catalog.jobs(&filter)?, catalog.datastore_names()?))
+                let jobs = catalog.jobs(&filter)?;
+                // Of one who does not see all of them it is not said whether a task or an event is there.
+                if jobs.is_empty() && filter.within.is_none() {
+                    if let Some(name) = &filter.task_name
+                        && let Some(unknown) = check_task(catalog, name)?
+                    {
+                        return Ok(Err(unknown));
+                    }
+                    if let Some(name) = &filter.event
+                        && let Some(unknown) = check_event(catalog, name)?
+                    {
+                        return Ok(Err(unknown));
+                    }
+                }
+                Ok(Ok((jobs, catalog.datastore_names()?)))
             })
-            .await?;
+            .await??;
         let limits = rates::all(&self.house).await?;
         Ok(jobs.into_iter().map(|job| self.job_view(job, &stores, &limits)).collect())
     }

@@ -19,6 +19,8 @@ use crate::retention::{
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
+/// The longest lock from now on: a hundred years.
+const LOCK_DAYS_MAX: i64 = 36_525;
 /// Savesets of one request.
 const SAVESETS_MAX: usize = 1000;
 /// Of the reason for a hold or a deletion.
@@ -107,8 +109,9 @@ impl Server {
     ) -> Result<SavesetLives, ServerError> {
         let saveset = self.house.saveset(&request.saveset, None).await?;
         let id = saveset.saveset;
-        let until = second(request.until_unix_s)?;
         let object = Object::saveset(&saveset);
+        self.may_see(who, Right::Administer, "saveset.lock", object).await?;
+        let until = lock_end(request.until_unix_s)?;
         let detail = format!("saveset {id} until {until}");
         self.may_do(who, Right::Administer, "saveset.lock", object, detail).await?;
         let wanted = request.until_unix_s;
@@ -370,6 +373,26 @@ fn stays(books: &LifeBooks, id: SavesetId) -> Result<&Life, ServerError> {
 fn second(unix_s: u64) -> Result<Timestamp, ServerError> {
     let at = i64::try_from(unix_s).ok().and_then(|at| Timestamp::from_second(at).ok());
     at.ok_or_else(|| ServerError::invalid("that instant is beyond the calendar"))
+}
+
+/// When a lock may end: later than now, and not so late that a slip of the pen lasts for ever.
+fn lock_end(unix_s: u64) -> Result<Timestamp, ServerError> {
+    let until = second(unix_s)?;
+    let now = instant(now_unix_ms());
+    if until <= now {
+        return Err(ServerError::invalid(format!(
+            "a lock ends in the future, and {until} has passed: nothing was locked"
+        )));
+    }
+    let days = SignedDuration::from_hours(24 * LOCK_DAYS_MAX);
+    let latest = now.checked_add(days).unwrap_or(Timestamp::MAX);
+    if until > latest {
+        return Err(ServerError::invalid(format!(
+            "nobody can end a lock before its time, so it lasts 100 years ({LOCK_DAYS_MAX} days) at most: until \
+             {latest}, and not until {until}"
+        )));
+    }
+    Ok(until)
 }
 
 fn check_why(why: &str, what: &str) -> Result<(), ServerError> {

@@ -73,7 +73,7 @@ impl Server {
             }
             (None, None) => self.change_queue(move |rules| rules.jobs_max = jobs_max).await?,
         }
-        self.house.jobs.wake();
+        self.house.jobs.look_anew();
         self.queue_view(who).await
     }
 
@@ -90,7 +90,7 @@ impl Server {
         self.may_do(who, Right::Backup, verb, object, format!("job {number}")).await?;
         let by = request.hold.then(|| who.name().to_owned());
         self.house.books.run(move |catalog| catalog.hold_job(number, by.as_deref())).await?;
-        self.house.jobs.wake();
+        self.house.jobs.look_anew();
         let request = crate::api::JobRequest { job: number };
         Ok(self.job(who, request).await?.job)
     }
@@ -107,7 +107,7 @@ impl Server {
                 rules.keep(catalog)
             })
             .await?;
-        self.house.jobs.wake();
+        self.house.jobs.look_anew();
         Ok(())
     }
 }

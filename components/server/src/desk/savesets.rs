@@ -8,6 +8,7 @@ use simsim_catalog::{
 };
 use simsim_model::{SavesetId, StoreId};
 
+use super::named::{check_task, nearest_names};
 use crate::api::{
     CopyView, ResolveReply, ResolveRequest, ResultView, SavesetDetail, SavesetListRequest,
     SavesetRequest, SavesetView,
@@ -46,9 +47,16 @@ impl Server {
                 if let (true, Some(name)) = (savesets.is_empty(), &filter.client_name) {
                     catalog.client(name)?;
                 }
-                Ok((savesets, Stores::of(catalog)?))
+                // Of one who does not see all of them it is not said whether a task is there.
+                if let (true, None, Some(name)) =
+                    (savesets.is_empty(), &filter.within, &filter.task_name)
+                    && let Some(unknown) = check_task(catalog, name)?
+                {
+                    return Ok(Err(unknown));
+                }
+                Ok(Ok((savesets, Stores::of(catalog)?)))
             })
-            .await?;
+            .await??;
         Ok(savesets.iter().map(|saveset| view(saveset, &stores)).collect())
     }
 
@@ -166,16 +174,6 @@ fn find(
 /// Whether a text may be the beginning of an id.
 fn is_beginning(text: &str) -> bool {
     (4..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// At most three names that are near enough to be what was meant, the best first.
-fn nearest_names(wanted: &str, names: impl Iterator<Item = String>) -> Vec<String> {
-    let mut near: Vec<(f64, String)> = names
-        .map(|name| (strsim::jaro_winkler(wanted, &name), name))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .collect();
-    near.sort_by(|one, other| other.0.total_cmp(&one.0));
-    near.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
 /// Names of datastores, and where copies lie.

@@ -13,7 +13,7 @@ use crate::api::{
 };
 use crate::clock::now_unix_ms;
 use crate::rights::{Object, Principal, Right};
-use crate::scheduler::{EventDocument, Setup, SetupError, almanac, instant};
+use crate::scheduler::{EventDocument, Setup, SetupError, Wheres, almanac, instant};
 use crate::{Server, ServerError};
 
 const DAYS_DEFAULT: u32 = 14;
@@ -49,6 +49,12 @@ impl Server {
         put: Put,
         request: CalendarRequest,
     ) -> Result<CalendarView, ServerError> {
+        if request.days.is_empty() {
+            return Err(ServerError::invalid(format!(
+                "calendar '{}' would have no day: give it some, such as 'day 25,26 of dec; easter + 1 day'",
+                request.name
+            )));
+        }
         self.may_do(who, Right::Administer, verb, Object::Suite, request.name.clone()).await?;
         let view = self
             .house
@@ -324,11 +330,17 @@ impl Server {
         let until = from.checked_add(span).unwrap_or(Timestamp::MAX);
         self.ask_setup(move |catalog| {
             let mut setup = Setup::read(catalog)?;
-            places_of_tasks(catalog, &mut setup)?;
+            let events = || setup.programme.events.iter().map(|event| event.name.clone());
+            if let Some(event) = &request.event
+                && !events().any(|name| name == *event)
+            {
+                return Ok(Err(ServerError::not_found_near("event", event, events())));
+            }
+            let wheres = setup.look_ahead(catalog)?;
             let laid_out = plan(&setup.programme, &setup.almanac, from, until)?;
-            Ok(preview_view(&setup, &laid_out, &request, from, until))
+            Ok(Ok(preview_view(&setup, &wheres, &laid_out, &request, from, until)))
         })
-        .await
+        .await?
     }
 
     /// Asks the catalog for something that may be wrong in other ways than the catalog's own.
@@ -414,42 +426,9 @@ fn group_view(
     })
 }
 
-/// Events without a place go where their tasks say: a backup of one task is laid out there. An event whose
-/// tasks go to several places has none.
-fn places_of_tasks(catalog: &Catalog, setup: &mut Setup) -> Result<(), SetupError> {
-    use simsim_schedule::{EventKind, Place};
-    let drives = catalog.drives()?;
-    let tasks = catalog.tasks()?;
-    let place_of = |name: &str| -> Option<Place> {
-        let task = &tasks.iter().find(|task| task.settings.name == name)?.settings;
-        if let Some(group) = &task.drive_group {
-            return Some(Place::Group(group.clone()));
-        }
-        let its = |drive: &&simsim_catalog::Drive| {
-            drive.store == task.store && task.drive.is_none_or(|wanted| wanted == drive.number)
-        };
-        let mut drives = drives.iter().filter(its);
-        match (drives.next(), drives.next()) {
-            (Some(only), None) => u16::try_from(only.number).ok().map(Place::Drive),
-            _ => None,
-        }
-    };
-    for event in &mut setup.programme.events {
-        if event.kind != EventKind::Backup || event.place.is_some() {
-            continue;
-        }
-        let mut places: Vec<Option<Place>> =
-            event.subjects.iter().map(|subject| place_of(&subject.name)).collect();
-        places.dedup();
-        if let [Some(only)] = places.as_slice() {
-            event.place = Some(only.clone());
-        }
-    }
-    Ok(())
-}
-
 fn preview_view(
     setup: &Setup,
+    wheres: &Wheres,
     plan: &Plan,
     request: &PreviewRequest,
     from: Timestamp,
@@ -469,7 +448,7 @@ fn preview_view(
             continue;
         }
         if entries.len() < limit {
-            entries.push(planned_view(setup, entry, collides));
+            entries.push(planned_view(setup, wheres, entry, collides));
         } else {
             more += 1;
         }
@@ -483,7 +462,12 @@ fn preview_view(
     }
 }
 
-fn planned_view(setup: &Setup, entry: &Entry, collides: Vec<String>) -> PlannedView {
+fn planned_view(
+    setup: &Setup,
+    wheres: &Wheres,
+    entry: &Entry,
+    collides: Vec<String>,
+) -> PlannedView {
     let (fate, why) = match &entry.fate {
         Fate::Runs => ("runs", None),
         Fate::Suppressed { by, priority } => {
@@ -501,7 +485,7 @@ fn planned_view(setup: &Setup, entry: &Entry, collides: Vec<String>) -> PlannedV
         kind: entry.kind.as_str().to_owned(),
         subject: entry.subject.clone(),
         priority: entry.priority.number(),
-        place: entry.place.as_ref().map(ToString::to_string),
+        place: wheres.of(&entry.event, &entry.subject).map(str::to_owned),
         expected_s: entry.expected_s,
         fate: fate.to_owned(),
         why,
@@ -512,7 +496,7 @@ fn planned_view(setup: &Setup, entry: &Entry, collides: Vec<String>) -> PlannedV
 fn collision_text(plan: &Plan, collision: &Collision) -> String {
     let what = match &collision.resource {
         Resource::Subject(_) => "the same subject".to_owned(),
-        Resource::Place(place) => place.to_string(),
+        Resource::Bound { bound, most } => format!("{bound} (at most {most} at once)"),
     };
     let mut names: Vec<String> = collision
         .with

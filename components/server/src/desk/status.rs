@@ -133,9 +133,12 @@ impl Server {
         let now = now_unix_ms();
         let waiting = waiting.iter().filter(|one| one.expires_unix_ms > now).count();
         if waiting > 0 {
-            warnings.push(format!(
-                "{waiting} acts wait for a second person: see them with 'simsim approval list'"
-            ));
+            let acts = match waiting {
+                1 => "1 act waits".to_owned(),
+                more => format!("{more} acts wait"),
+            };
+            warnings
+                .push(format!("{acts} for a second person: see what with 'simsim approval list'"));
         }
         let tasks_now =
             house.books.run(move |catalog| crate::health::of_tasks(catalog, now)).await?;

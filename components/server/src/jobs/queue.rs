@@ -7,6 +7,7 @@
 //! up those behind it that need not.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ struct Shared {
     running: Mutex<HashMap<u64, Arc<Running>>>,
     /// Why jobs that wait do, as of the last look at the queue.
     waiting: Mutex<HashMap<u64, String>>,
+    /// How often what jobs wait for was changed by a person: what an earlier look found is not told after that.
+    changes: AtomicU64,
     clock: Mutex<ClockWatch>,
     woken: Mutex<Woken>,
     wake: Notify,
@@ -61,6 +64,7 @@ impl Jobs {
             announcer,
             running: Mutex::default(),
             waiting: Mutex::default(),
+            changes: AtomicU64::new(0),
             clock: Mutex::new(ClockWatch::begin(now_unix_ms())),
             woken: Mutex::default(),
             wake: Notify::new(),
@@ -75,6 +79,15 @@ impl Jobs {
     /// Something changed: look at the queue.
     pub(crate) fn wake(&self) {
         self.shared.wake.notify_one();
+    }
+
+    /// A person changed what holds jobs up: what they waited for is not said again before the next look.
+    pub(crate) fn look_anew(&self) {
+        let mut waiting = self.shared.waiting.lock();
+        self.shared.changes.fetch_add(1, Ordering::Relaxed);
+        waiting.clear();
+        drop(waiting);
+        self.wake();
     }
 
     /// The counters of a running job, newer than the catalog's.
@@ -141,6 +154,7 @@ impl Jobs {
 
     async fn start_what_may(&self, house: &Arc<House>) -> Result<(), ServerError> {
         let now = now_unix_ms();
+        let changes = self.shared.changes.load(Ordering::Relaxed);
         let jump = self.shared.clock.lock().jump(now);
         if let Some(jump_ms) = jump {
             tracing::warn!(
@@ -188,7 +202,11 @@ impl Jobs {
             self.shared.running.lock().insert(job.number, Arc::clone(&running));
             self.spawn(house, job, running, false);
         }
-        *self.shared.waiting.lock() = waiting;
+        let mut told = self.shared.waiting.lock();
+        // Else whoever changed something since has woken the queue, and the next look says it.
+        if self.shared.changes.load(Ordering::Relaxed) == changes {
+            *told = waiting;
+        }
         Ok(())
     }
 

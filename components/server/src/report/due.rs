@@ -13,7 +13,7 @@ const SPAN_MS_MAX: i64 = 31 * DAY_MS;
 /// The line of a schedule, such as `daily at 07:00`.
 pub(crate) fn check(line: &str) -> Result<Schedule, ServerError> {
     let schedule: Schedule = line.parse().map_err(|error: simsim_schedule::ParseError| {
-        ServerError::invalid(format!("report: {}", error.marked(line)))
+        ServerError::invalid(format!("report: {error}"))
     })?;
     if schedule.calendars().next().is_some() {
         return Err(ServerError::invalid("report: its schedule cannot name a calendar"));
@@ -66,5 +66,8 @@ mod tests {
         for wrong in ["sometimes", "daily at 25:00", "daily at 07:00 Mars/Olympus"] {
             assert!(check(wrong).is_err(), "{wrong}");
         }
+        let told = check("daily 25:00").unwrap_err().to_string();
+        assert!(told.starts_with("report: '25:00' (character 7): "), "{told}");
+        assert!(!told.contains('\n'), "one line: {told}");
     }
 }

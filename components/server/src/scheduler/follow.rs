@@ -1,7 +1,8 @@
 //! What the end of an event's job starts: another attempt, or the events that follow.
 //!
 //! Follow-ups start when all jobs of one cause have ended, and the worst end of them counts: what follows
-//! the backups of a night waits for the last of them.
+//! the backups of a night waits for the last of them. Where none of its runs could be queued, there is no job
+//! that ends: the failure is followed in the round that found it.
 
 use jiff::Timestamp;
 use simsim_catalog::{Catalog, CatalogError, Job, JobState, NewJob, NewRun, RunFate, Waiting};
@@ -31,25 +32,58 @@ pub(crate) fn follow(
     now: Timestamp,
 ) -> Result<Follow, CatalogError> {
     let nothing = Follow { runs: Vec::new(), retry: None };
-    let event = |name: &str| setup.loaded.iter().find(|one| one.row.name == name);
+    let loaded = setup.loaded.iter().find(|one| one.row.name == job.waiting.event);
     // An event that is not there any more: nobody says what follows.
-    let Some(loaded) = event(&job.waiting.event) else { return Ok(nothing) };
+    let Some(loaded) = loaded else { return Ok(nothing) };
     if let Some(retry) = retry(loaded, job, now) {
         return Ok(Follow { retry: Some(retry), ..nothing });
     }
     let Some((group, ending)) = whole_group(catalog, job)? else { return Ok(nothing) };
     let day = setup.programme.backup_days.of(now, &setup.almanac);
     let day = day.map(|day| day.date.to_string()).unwrap_or_default();
-    let mut runs = Vec::new();
-    for name in loaded.document.event.follow_ups.after(ending) {
-        let Some(next) = event(name).filter(|next| next.document.event.enabled) else { continue };
-        let cause = format!("after run {group}");
-        runs.extend(started(catalog, setup, next, &cause, &day, open)?);
-    }
+    let cause = format!("after run {group}");
+    let runs = followers(catalog, setup, loaded, ending, &cause, &day, open)?;
     Ok(Follow { runs, ..nothing })
 }
 
-/// The runs of an event that something else than its schedule starts.
+/// The runs of the events that follow such an end of an event.
+fn followers(
+    catalog: &Catalog,
+    setup: &Setup,
+    loaded: &Loaded,
+    ending: Ending,
+    cause: &str,
+    day: &str,
+    open: &Open,
+) -> Result<Vec<NewRun>, CatalogError> {
+    let mut runs = Vec::new();
+    for name in loaded.document.event.follow_ups.after(ending) {
+        let next = setup.loaded.iter().find(|one| one.row.name == *name);
+        let Some(next) = next.filter(|next| next.document.event.enabled) else { continue };
+        runs.extend(started(catalog, setup, next, cause, day, open)?);
+    }
+    Ok(runs)
+}
+
+/// What follows runs of one cause of which none has a job and one was refused: no job will end that
+/// could be followed, so it belongs to the step in which the runs are kept.
+pub(crate) fn after_refusal(
+    catalog: &Catalog,
+    setup: &Setup,
+    loaded: &Loaded,
+    runs: &[NewRun],
+    open: &Open,
+) -> Result<Vec<NewRun>, CatalogError> {
+    let refused = runs.iter().find(|run| run.fate == RunFate::Refused);
+    let Some(refused) = refused.filter(|_| runs.iter().all(|run| run.job.is_none())) else {
+        return Ok(Vec::new());
+    };
+    let cause = format!("after '{}' {}", refused.event, refused.cause);
+    followers(catalog, setup, loaded, Ending::Failure, &cause, &refused.backup_day, open)
+}
+
+/// The runs of an event that something else than its schedule starts, and what follows them if none can be
+/// queued.
 pub(crate) fn started(
     catalog: &Catalog,
     setup: &Setup,
@@ -80,6 +114,8 @@ pub(crate) fn started(
         let new = NewRun { subject: subject.name.clone(), ..base.clone() };
         runs.push(queued(catalog, &loaded.document, new, waiting_of(&loaded.document), open)?);
     }
+    let more = after_refusal(catalog, setup, loaded, &runs, open)?;
+    runs.extend(more);
     Ok(runs)
 }
 

@@ -4,6 +4,7 @@
 //! programme   the catalog's rows as values of `ground/schedule`
 //! round       what is due of one event, and what becomes of it
 //! orders      the job of one subject
+//! bounds      where runs go and what they count against, for the plan
 //! follow      another attempt, or the events that follow
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! jobs and the time that it looked at in one step for each event. So a server that dies in the middle has
 //! lost nothing and doubled nothing, whatever the clock did meanwhile; `ground/schedule` says why.
 
+mod bounds;
 mod follow;
 mod orders;
 mod programme;
@@ -27,6 +29,7 @@ use simsim_catalog::{Catalog, CatalogError, Job};
 use simsim_schedule::{Missed, next_after};
 use tokio::sync::Notify;
 
+pub(crate) use self::bounds::Wheres;
 pub(crate) use self::follow::started;
 pub(crate) use self::programme::{EventDocument, Loaded, Setup, SetupError, almanac};
 pub(crate) use self::round::Open;

@@ -8,8 +8,8 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Serialize};
 use simsim_catalog::{Catalog, CatalogError, ClientPlaces, DatastoreState, EventRow};
 use simsim_schedule::{
-    Almanac, BackupDays, Calendar, Considered, Event, EventKind, Place, Programme, Schedule,
-    Subject, Zones,
+    Almanac, BackupDays, Calendar, Considered, Event, EventKind, Programme, Schedule, Subject,
+    Zones,
 };
 
 use crate::ServerError;
@@ -73,7 +73,8 @@ impl Loaded {
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub almanac: Almanac,
-    /// Its events have all their subjects written out, in the order of `loaded`.
+    /// Its events have all their subjects written out, in the order of `loaded`. What bounds their runs is
+    /// worked out only for who looks ahead.
     pub programme: Programme,
     pub loaded: Vec<Loaded>,
 }
@@ -100,8 +101,13 @@ impl Setup {
             loaded.push(Loaded { row, document });
         }
         let backup_days = backup_days(&events, &schedules)?;
-        let runs_at_once = places(catalog)?;
-        let programme = Programme { events, schedules, backup_days, runs_at_once };
+        let programme = Programme {
+            events,
+            schedules,
+            backup_days,
+            runs_at_once: BTreeMap::new(),
+            bounds: BTreeMap::new(),
+        };
         Ok(Self { almanac, programme, loaded })
     }
 
@@ -178,20 +184,6 @@ fn backup_days(
         None => parsed("schedule", "of the backup-day change", BACKUP_DAY_CHANGE)?,
     };
     Ok(BackupDays::changing(change))
-}
-
-/// How many jobs each drive and each group takes at once.
-fn places(catalog: &Catalog) -> Result<BTreeMap<Place, u32>, CatalogError> {
-    let mut places: BTreeMap<Place, u32> = BTreeMap::new();
-    for drive in catalog.drives()? {
-        if let Ok(number) = u16::try_from(drive.number) {
-            places.insert(Place::Drive(number), drive.jobs_max);
-        }
-        if let Some(group) = drive.group {
-            *places.entry(Place::Group(group)).or_default() += drive.jobs_max;
-        }
-    }
-    Ok(places)
 }
 
 /// A task or a command.

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use simsim_catalog::{Catalog, CatalogError, NewRun, Round, RunFate, Waiting};
 use simsim_schedule::{Event, EventKind, Fate, Plan, Priority, Run, ScheduleError, due, plan};
 
+use super::follow::after_refusal;
 use super::orders;
 use super::programme::{EventDocument, Loaded, Setup};
 
@@ -57,9 +58,17 @@ pub(crate) fn decide(
     if found.skipped > 0 {
         runs.push(missed(setup, event, &found.runs, found.skipped, found.skipped_more, now)?);
     }
+    let mut follow_ups = Vec::new();
     for run in &found.runs {
-        runs.extend(runs_of(catalog, setup, loaded, event, run, open)?);
+        let of_run = runs_of(catalog, setup, loaded, event, run, open)?;
+        // Of several occurrences that were refused in one round the newest is followed: they are one trouble.
+        let follow = after_refusal(catalog, setup, loaded, &of_run, open)?;
+        if !follow.is_empty() {
+            follow_ups = follow;
+        }
+        runs.extend(of_run);
     }
+    runs.extend(follow_ups);
     let after = serde_json::to_string(&found.considered)?;
     Ok(Decided {
         missed: found.skipped,

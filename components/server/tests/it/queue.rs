@@ -53,6 +53,133 @@ async fn a_drive_takes_as_many_jobs_as_it_may_and_the_rest_waits_its_turn() {
     assert_eq!(suite.savesets().await.len(), 4);
 }
 
+/// Limits the jobs at once of a client or a drive group.
+async fn limit(suite: &Suite, client: Option<&str>, group: Option<&str>, most: Option<u32>) {
+    let request = QueueLimitRequest {
+        client: client.map(str::to_owned),
+        drive_group: group.map(str::to_owned),
+        jobs_max: most,
+    };
+    suite.server().limit_queue(&root(), request).await.unwrap();
+}
+
+async fn until_waits(suite: &Suite, job: u64, words: &str) {
+    until(&format!("job {job} waits: {words}"), || async {
+        suite.job(job).await.job.waits.is_some_and(|waits| waits.contains(words))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_runs_as_many_jobs_as_its_limit_says_though_the_drive_has_room() {
+    let (suite, go) = waiting_tasks(4, 2).await;
+    limit(&suite, Some("vault"), None, Some(1)).await;
+    let first = suite.run("t0", Level::Full).await;
+    let second = suite.run("t1", Level::Full).await;
+    suite.until_state(first, "running").await;
+    until_waits(&suite, second, "1 jobs run on 'vault', as many as may run there at once").await;
+    assert_eq!(states(&suite, &[second]).await, ["queued"]);
+    limit(&suite, Some("vault"), None, Some(2)).await;
+    suite.until_state(second, "running").await;
+    assert_eq!(states(&suite, &[first]).await, ["running"], "both at once");
+    std::fs::write(&go, b"").unwrap();
+    for job in [first, second] {
+        assert_eq!(suite.ended(job).await.state.outcome(), Some(Outcome::Finished));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_drives_of_a_group_run_as_many_jobs_together_as_its_limit_says() {
+    let (suite, go) = waiting_tasks(4, 0).await;
+    let second = suite.create_datastore("second", Some(4)).await;
+    let main = suite.server().datastores(&root()).await.unwrap();
+    let main = main.iter().find(|store| store.name == "main").unwrap().drives[0].number;
+    group(&suite, &[main, second.drives[0].number]).await;
+    let wait = format!("while ! test -e {}; do sleep 0.02; done; echo done", go.display());
+    suite.host.allow_commands(&[("g0", wait.clone()), ("g1", wait)]);
+    for name in ["g0", "g1"] {
+        grouped(&suite, name, TargetKind::Stream, name).await;
+    }
+    limit(&suite, None, Some("nightly"), Some(1)).await;
+    let first = suite.run("g0", Level::Full).await;
+    let other = suite.run("g1", Level::Full).await;
+    suite.until_state(first, "running").await;
+    // Both drives have room for three more, and one of them is idle.
+    until_waits(&suite, other, "take no more jobs at once").await;
+    assert_eq!(states(&suite, &[other]).await, ["queued"]);
+    limit(&suite, None, Some("nightly"), None).await;
+    suite.until_state(other, "running").await;
+    assert_eq!(states(&suite, &[first]).await, ["running"], "both at once");
+    std::fs::write(&go, b"").unwrap();
+    for job in [first, other] {
+        assert_eq!(suite.ended(job).await.state.outcome(), Some(Outcome::Finished));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_was_resumed_gives_its_pause_as_a_reason_no_more() {
+    let (suite, go) = waiting_tasks(1, 2).await;
+    let pause = PauseRequest { why: "a new roof".to_owned() };
+    suite.server().pause_queue(&root(), pause).await.unwrap();
+    let jobs = [suite.run("t0", Level::Full).await, suite.run("t1", Level::Full).await];
+    for job in jobs {
+        until_waits(&suite, job, "the queue is paused").await;
+    }
+    let view = suite.server().resume_queue(&root()).await.unwrap();
+    for waiting in &view.waiting {
+        let stale = waiting.waits.as_ref().is_some_and(|waits| waits.contains("paused"));
+        assert!(!stale, "{waiting:?}");
+    }
+    suite.until_state(jobs[0], "running").await;
+    until_waits(&suite, jobs[1], "takes no more jobs at once").await;
+    std::fs::write(&go, b"").unwrap();
+    suite.ended(jobs[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_names_nothing_is_refused_and_what_was_removed_is_listed() {
+    let suite = Suite::with_datastore().await;
+    suite.add_task("home", "vault", &suite.tree("tree")).await;
+    let server = suite.server();
+    let jobs = |task: Option<&str>, event: Option<&str>| JobListRequest {
+        task: task.map(str::to_owned),
+        event: event.map(str::to_owned),
+        ..JobListRequest::default()
+    };
+    let savesets = |task: &str| SavesetListRequest {
+        task: Some(task.to_owned()),
+        ..SavesetListRequest::default()
+    };
+    assert!(server.jobs(&root(), jobs(Some("home"), None)).await.unwrap().is_empty());
+    assert!(server.savesets(&root(), savesets("home")).await.unwrap().is_empty());
+    let preview = PreviewRequest { event: Some("nix".to_owned()), ..PreviewRequest::default() };
+    for (error, words) in [
+        (
+            server.jobs(&root(), jobs(Some("hoem"), None)).await.unwrap_err(),
+            "there is no task 'hoem'; did you mean 'home'?",
+        ),
+        (
+            server.jobs(&root(), jobs(None, Some("nix"))).await.unwrap_err(),
+            "there is no event 'nix'",
+        ),
+        (server.savesets(&root(), savesets("nix")).await.unwrap_err(), "there is no task 'nix'"),
+        (server.preview(&root(), preview).await.unwrap_err(), "there is no event 'nix'"),
+    ] {
+        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::NotFound, words));
+    }
+    for days in ["", "# none"] {
+        let request = CalendarRequest { name: "empty".to_owned(), days: days.parse().unwrap() };
+        let error = server.add_calendar(&root(), request).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.to_string().contains("would have no day"), "{error}");
+    }
+    suite.saved("home", Level::Full).await;
+    let remove = TaskNameRequest { name: "home".to_owned() };
+    server.delete_task(&root(), remove).await.unwrap();
+    assert_eq!(server.jobs(&root(), jobs(Some("home"), None)).await.unwrap().len(), 1);
+    assert_eq!(server.savesets(&root(), savesets("home")).await.unwrap().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_backups_of_one_task_run_one_after_the_other_and_hold_up_nobody_else() {
     let (suite, go) = waiting_tasks(4, 2).await;

@@ -233,6 +233,20 @@ async fn holds_and_locks_keep_whatever_a_policy_says() {
     let lock = |until_unix_s| LockSavesetRequest { saveset: ids[1].clone(), until_unix_s };
     server.lock_saveset(&root(), lock(until)).await.unwrap();
     denied(server.lock_saveset(&root(), lock(until - 1)).await, "never shortened");
+    // What would lock nothing, or for ever by a slip of the pen, is refused before it is written down.
+    for (wrong, why) in [
+        (1_577_836_800, "2020-01-01T00:00:00Z has passed"),
+        (now_s(), "has passed"),
+        (now_s() + 36_526 * 86_400, "100 years (36525 days) at most"),
+        (253_370_764_800, "not until 9999-01-01T00:00:00Z"),
+    ] {
+        let error = server.lock_saveset(&root(), lock(wrong)).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid, "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let written = server.audit(&root(), AuditListRequest::default()).await.unwrap().rows;
+    let locks = written.iter().filter(|row| row.entry.verb == "saveset.lock").count();
+    assert_eq!(locks, 2, "the lock, and the one that was refused as earlier");
     let done = run(&suite).await;
     assert_eq!((done.expired.len(), done.deleted), (0, 0), "{done:#?}");
     for (id, why) in [(&ids[0], "legal hold"), (&ids[1], "locked until")] {

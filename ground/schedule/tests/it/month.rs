@@ -48,6 +48,7 @@ fn programme() -> Programme {
             .collect(),
         backup_days: BackupDays::changing(schedule("12:00 Europe/Berlin")),
         runs_at_once: BTreeMap::new(),
+        bounds: BTreeMap::new(),
     }
 }
 

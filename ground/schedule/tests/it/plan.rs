@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use simsim_schedule::{
-    BackupDays, Event, EventKind, Fate, Place, Plan, Priority, Programme, Resource, Subject, plan,
+    BackupDays, Bound, Event, EventKind, Fate, Place, Plan, Priority, Programme, Resource, Subject,
+    plan,
 };
 
 use crate::sample::{almanac, at, schedule};
@@ -17,6 +18,7 @@ fn programme(backup_day: &str, schedules: &[(&str, &str)], events: Vec<Event>) -
             .collect(),
         backup_days: BackupDays::changing(schedule(backup_day)),
         runs_at_once: BTreeMap::new(),
+        bounds: BTreeMap::new(),
     }
 }
 
@@ -220,7 +222,7 @@ fn runs_collide_on_tasks_drives_and_groups_by_their_expected_time() {
             late,
         ],
     );
-    programme.runs_at_once.insert(fast(), 2);
+    programme.runs_at_once.insert(Bound::Group("fast".to_owned()), 2);
     let plan = planned(&programme, "2026-11-29 12:00", "2026-11-30 12:00");
     let found: Vec<(&str, &Resource, Vec<&str>)> = plan
         .collisions
@@ -233,8 +235,8 @@ fn runs_collide_on_tasks_drives_and_groups_by_their_expected_time() {
     assert_eq!(
         found,
         [
-            ("b", &Resource::Place(Place::Drive(1)), vec!["a"]),
-            ("e", &Resource::Place(fast()), vec!["c", "d"]),
+            ("b", &Resource::Bound { bound: Bound::Drive(1), most: 1 }, vec!["a"]),
+            ("e", &Resource::Bound { bound: Bound::from(fast()), most: 2 }, vec!["c", "d"]),
             ("late", &Resource::Subject("a".to_owned()), vec!["a"]),
         ]
     );
@@ -242,6 +244,43 @@ fn runs_collide_on_tasks_drives_and_groups_by_their_expected_time() {
     assert_eq!(json["entries"][0]["fate"], "runs");
     assert_eq!(json["entries"][0]["at"], "2026-11-29T22:00:00Z");
     assert_eq!(json["cut_at"], serde_json::Value::Null);
+}
+
+#[test]
+fn what_each_subject_counts_against_is_its_own_and_the_narrowest_bound_speaks() {
+    let mut both = event("both", "nightly", "a", 1);
+    both.subjects.push(Subject { name: "b".to_owned(), expected_s: 3600 });
+    let other = event("other", "nightly", "c", 1);
+    let mut programme = programme("daily 12:00", &DAYS, vec![both, other]);
+    let client = || Bound::Client("vault".to_owned());
+    let mut bounds = |event: &str, subject: &str, drive: u16| {
+        let of_event = programme.bounds.entry(event.to_owned()).or_default();
+        of_event.insert(subject.to_owned(), vec![Bound::Drive(drive), client(), Bound::Queue]);
+    };
+    bounds("both", "a", 1);
+    bounds("both", "b", 2);
+    bounds("other", "c", 1);
+    programme.runs_at_once.insert(client(), 2);
+    programme.runs_at_once.insert(Bound::Queue, 3);
+    let found = |programme: &Programme| -> Vec<(String, Resource, usize)> {
+        let plan = planned(programme, "2026-11-29 12:00", "2026-11-30 12:00");
+        let subject = |entry: usize| plan.entries[entry].subject.clone();
+        let collisions = plan.collisions.iter();
+        collisions.map(|one| (subject(one.entry), one.resource.clone(), one.with.len())).collect()
+    };
+    let on = |subject: &str, bound: Bound, most: u32, with: usize| {
+        (subject.to_owned(), Resource::Bound { bound, most }, with)
+    };
+    assert_eq!(
+        found(&programme),
+        [on("c", Bound::Drive(1), 1, 1), on("c", client(), 2, 2)],
+        "two drives do not collide, and of the queue there is room"
+    );
+    programme.runs_at_once.insert(client(), 1);
+    programme.runs_at_once.insert(Bound::Drive(1), 2);
+    programme.runs_at_once.insert(Bound::Queue, 1);
+    // The queue is as full as the client, of the same runs.
+    assert_eq!(found(&programme), [on("b", client(), 1, 1), on("c", client(), 1, 2)]);
 }
 
 #[test]
