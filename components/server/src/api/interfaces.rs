@@ -19,7 +19,7 @@ pub struct InterfacesView {
 pub struct InterfaceView {
     /// Such as `https://vault`.
     pub url: String,
-    /// Who chose it: `client NAME`, `task NAME`.
+    /// Who chose it: `client NAME`, `task NAME`, `event NAME`.
     pub chosen_by: Vec<String>,
 }
 
