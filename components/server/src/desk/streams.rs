@@ -115,19 +115,11 @@ impl Server {
         request: ChangeTokenRequest,
     ) -> Result<TokenView, ServerError> {
         let verb = "token.change";
-        let (None, None) = (request.allow, request.expires_days) else {
-            return self.change_token_there(who, verb, request).await;
-        };
-        self.may_see(who, Right::Administer, "change a token of", Object::Suite).await?;
-        Err(ServerError::invalid("say what to change: what the token allows, or when it expires"))
-    }
-
-    async fn change_token_there(
-        &self,
-        who: &Principal,
-        verb: &'static str,
-        request: ChangeTokenRequest,
-    ) -> Result<TokenView, ServerError> {
+        if request.allow.is_none() && request.expires_days.is_none() {
+            return Err(ServerError::invalid(
+                "say what to change: what the token allows, or when it expires",
+            ));
+        }
         let Some((token, task)) = self.token_with_task(&request.name).await? else {
             self.may_see(who, Right::Administer, "change a token of", Object::Suite).await?;
             return Err(ServerError::not_found("token", request.name));
