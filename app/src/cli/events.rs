@@ -145,7 +145,7 @@ pub struct EventArguments {
     /// Start this event when one of its jobs finished with errors, and none failed
     #[arg(long, value_name = "EVENT")]
     on_warning: Vec<String>,
-    /// Start this event when one of its jobs failed
+    /// Start this event when one of its jobs failed, or none of them could be queued
     #[arg(long, value_name = "EVENT")]
     on_failure: Vec<String>,
     /// Try a job that failed so often again

@@ -348,7 +348,7 @@ fn groups(screen: &Screen, views: &[TaskGroupView]) -> Result<(), Failure> {
 fn preview(screen: &Screen, view: &PreviewView, days: u32, trouble: bool) -> Result<(), Failure> {
     if view.entries.is_empty() {
         screen.aside(match trouble {
-            true => format!("nothing is suppressed, blocked or collides in the next {days} days"),
+            true => format!("nothing is suppressed, blocked, refused or collides in the next {days} days"),
             false => format!("nothing runs by itself in the next {days} days; add an event: simsim event add NAME TASK... --at 'daily 22:00'"),
         });
         return Ok(());
@@ -395,7 +395,7 @@ fn fate(entry: &PlannedView) -> Text {
         false => format!("{}: {}", entry.fate, words.join("; ")),
     };
     match entry.fate.as_str() {
-        "runs" if entry.collides.is_empty() => words.into(),
+        "runs" if entry.collides.is_empty() && entry.why.is_none() => words.into(),
         "runs" => Text::styled(Style::Warn, words),
         _ => Text::styled(Style::Dim, words),
     }

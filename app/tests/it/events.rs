@@ -403,7 +403,7 @@ fn what_cannot_be_an_event_is_refused_with_what_to_do() {
     let entries = preview["entries"].as_array().unwrap();
     assert!((2..=4).contains(&entries.len()), "{preview:#}");
     assert_eq!((&entries[0]["subject"], &entries[0]["fate"]), (&json!("home"), &json!("runs")));
-    assert_eq!(entries[0]["place"], "drive 1");
+    assert_eq!(entries[0]["place"], "drive 1 of 'main'");
     server.must("event.remove", json!({ "name": "a" }));
     assert_eq!(server.must("schedule.list", Value::Null), json!([]), "it was the event's own");
     // What was refused leaves nothing, and the schedule of a person stays as it is.

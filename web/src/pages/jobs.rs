@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 use serde_json::{Value, json};
+use simsim_model::Kind;
 use simsim_server::Right;
 use simsim_server::api::{JobView, QueueView};
 
@@ -31,7 +32,12 @@ pub async fn show(visit: &Visit) -> Shown {
         "before": query.number("before"),
         "limit": PAGE,
     });
-    let found: Vec<JobView> = visit.ask("job.list", request).await?;
+    // Where a name is wrong the filters stay, so that it can be mended.
+    let (found, unknown) = match visit.ask::<Vec<JobView>>("job.list", request).await {
+        Ok(found) => (found, None),
+        Err(failure) if failure.kind == Kind::NotFound => (Vec::new(), Some(failure.message)),
+        Err(failure) => return Err(failure),
+    };
     let queue: Option<QueueView> = visit.glance("queue.show", Value::Null).await?;
     let older = found.last().filter(|_| found.len() == PAGE).map(|last| {
         let before = last.job.to_string();
@@ -39,7 +45,8 @@ pub async fn show(visit: &Visit) -> Shown {
     });
     let live = html! {
         @if let Some(queue) = &queue { (waiting(visit, queue)) }
-        @if found.is_empty() { (empty(t("No job fits."), None)) } @else { (list(&found)) }
+        @if let Some(unknown) = &unknown { (alert(Tone::Warn, html! { p { (unknown) } })) }
+        @else if found.is_empty() { (empty(t("No job fits."), None)) } @else { (list(&found)) }
         @if let Some(older) = &older { p { a href=(older) { (t("Older jobs")) } } }
     };
     let body = html! {

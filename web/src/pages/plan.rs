@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::html;
 use serde_json::json;
+use simsim_model::Kind;
 use simsim_server::api::{PlannedView, PreviewView};
 
 use crate::parts::{Page, Place, Tone, alert, badge, command, empty, link, section, table};
@@ -18,9 +19,14 @@ pub async fn show(visit: &Visit) -> Shown {
     let days = visit.query.number("days").unwrap_or(7).clamp(1, 366);
     let trouble = visit.query.has("trouble");
     let request = json!({ "days": days, "event": visit.query.get("event"), "only_trouble": trouble, "limit": SHOWN });
-    let plan: PreviewView = visit.ask("schedule.preview", request).await?;
+    // Where the name is wrong the form stays, so that it can be mended.
+    let (plan, unknown) = match visit.ask::<PreviewView>("schedule.preview", request).await {
+        Ok(plan) => (Some(plan), None),
+        Err(failure) if failure.kind == Kind::NotFound => (None, Some(failure.message)),
+        Err(failure) => return Err(failure),
+    };
     let mut by_day: BTreeMap<&str, Vec<&PlannedView>> = BTreeMap::new();
-    for one in &plan.entries {
+    for one in plan.iter().flat_map(|plan| &plan.entries) {
         by_day.entry(&one.backup_day).or_default().push(one);
     }
     let body = html! {
@@ -31,8 +37,9 @@ pub async fn show(visit: &Visit) -> Shown {
             div { label for="trouble" { (t("Only what does not run, or collides")) } input #trouble type="checkbox" name="trouble" value="1" checked[trouble]; }
             button type="submit" { (t("Show")) }
         }
-        @if by_day.is_empty() { (empty(t("Nothing is planned. Events say what runs by itself, and when."), Some(("/set-up/events/new", t("Add an event"))))) }
-        @if let Some(at) = plan.cut_at_unix_ms { (alert(Tone::Warn, html! { p { (t("The plan ends here, because it would be too large: ")) (when(at)) } })) }
+        @if let Some(unknown) = &unknown { (alert(Tone::Warn, html! { p { (unknown) } })) }
+        @else if by_day.is_empty() { (empty(t("Nothing is planned. Events say what runs by itself, and when."), Some(("/set-up/events/new", t("Add an event"))))) }
+        @if let Some(at) = plan.as_ref().and_then(|plan| plan.cut_at_unix_ms) { (alert(Tone::Warn, html! { p { (t("The plan ends here, because it would be too large: ")) (when(at)) } })) }
         @for (day, entries) in &by_day {
             @let rows = entries.iter().map(|one| vec![
                 html! { (one.at) },
@@ -53,7 +60,7 @@ pub async fn show(visit: &Visit) -> Shown {
             ]).collect();
             (section(day, table(day, &[t("When"), t("Event"), t("Kind"), t("For"), t("Where"), t("What becomes of it")], rows)))
         }
-        @if plan.more > 0 { p.quiet { (tf("{} more are not shown: ask for fewer days, or for one event.", &[&plan.more])) } }
+        @if let Some(plan) = plan.as_ref().filter(|plan| plan.more > 0) { p.quiet { (tf("{} more are not shown: ask for fewer days, or for one event.", &[&plan.more])) } }
         (command(&format!("simsim schedule preview --days {days}")))
     };
     Ok(Page::new(t("Plan of the next days"), Place::SetUp, body).into())

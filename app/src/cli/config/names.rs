@@ -199,6 +199,10 @@ fn all_names(of: &Configuration) -> Vec<(&'static str, String, Names)> {
         names.extend(some(&["pool"], one.pool.clone()));
         names.extend(some(&["drive group"], one.drive_group.clone()));
         names.extend(some(&["drive"], one.drive.map(|number| number.to_string())));
+        if let Some(drill) = &one.drill {
+            names.extend(some(&["host"], drill.client.clone()));
+            names.extend(some(&["datastore"], drill.copy.clone()));
+        }
         let follow_ups = &one.follow_ups;
         let lists = [&follow_ups.success, &follow_ups.warning, &follow_ups.failure];
         names.extend(each(&["event"], lists.into_iter().flatten().cloned()));

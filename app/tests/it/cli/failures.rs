@@ -151,19 +151,6 @@ fn what_may_stand_there_is_said_where_something_else_does() {
         let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(told.contains(words), "{arguments:?}: {told}");
     }
-    let (_, told) = house.ends_with(
-        2,
-        &[
-            "notification",
-            "add",
-            "ops",
-            "--webhook",
-            "https://hook.example.org/x",
-            "--report",
-            "daily 25:00",
-        ],
-    );
-    assert!(told.contains("'25:00' (character 7)") && !told.contains("\\x0a"), "{told}");
 }
 
 #[test]

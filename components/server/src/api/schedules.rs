@@ -127,7 +127,7 @@ pub struct PlannedView {
     pub expected_s: u64,
     /// `runs`, `suppressed`, `blocked`, `blocks`.
     pub fate: String,
-    /// What keeps it from running.
+    /// What keeps it from running; of one that runs, why it could not be queued as things are now.
     pub why: Option<String>,
     /// What it will have to wait for, as far as expected durations tell: another run of its subject, or a drive,
     /// drive group, datastore, client or queue that takes no more at once.

@@ -443,7 +443,9 @@ fn preview_view(
             collides.push(collision_text(plan, collision));
         }
         let is_wanted = request.event.as_ref().is_none_or(|event| *event == entry.event);
-        let is_trouble = !collides.is_empty() || entry.fate != Fate::Runs;
+        let refused =
+            wheres.of(&entry.event, &entry.subject).is_some_and(|one| one.refused.is_some());
+        let is_trouble = refused || !collides.is_empty() || entry.fate != Fate::Runs;
         if !is_wanted || (request.only_trouble && !is_trouble) {
             continue;
         }
@@ -468,8 +470,10 @@ fn planned_view(
     entry: &Entry,
     collides: Vec<String>,
 ) -> PlannedView {
+    let found = wheres.of(&entry.event, &entry.subject);
+    let refused = found.and_then(|found| found.refused.as_deref());
     let (fate, why) = match &entry.fate {
-        Fate::Runs => ("runs", None),
+        Fate::Runs => ("runs", refused.map(|why| format!("now it could not be queued: {why}"))),
         Fate::Suppressed { by, priority } => {
             ("suppressed", Some(format!("event '{by}' has priority {}", priority.number())))
         }
@@ -485,7 +489,7 @@ fn planned_view(
         kind: entry.kind.as_str().to_owned(),
         subject: entry.subject.clone(),
         priority: entry.priority.number(),
-        place: wheres.of(&entry.event, &entry.subject).map(str::to_owned),
+        place: found.and_then(|found| found.place.clone()),
         expected_s: entry.expected_s,
         fate: fate.to_owned(),
         why,

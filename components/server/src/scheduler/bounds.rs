@@ -11,19 +11,28 @@ use super::orders::{OrderError, order};
 use super::programme::Setup;
 use crate::jobs::{QueueRules, Wish};
 
-/// By event and subject: the place of its runs, in words.
+/// Where the runs of one subject go, as things are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Where {
+    /// In words; commands go nowhere.
+    pub place: Option<String>,
+    /// Why it could not be queued.
+    pub refused: Option<String>,
+}
+
+/// By event and subject.
 #[derive(Debug, Default)]
-pub(crate) struct Wheres(HashMap<String, HashMap<String, String>>);
+pub(crate) struct Wheres(HashMap<String, HashMap<String, Where>>);
 
 impl Wheres {
-    pub(crate) fn of(&self, event: &str, subject: &str) -> Option<&str> {
-        self.0.get(event)?.get(subject).map(String::as_str)
+    pub(crate) fn of(&self, event: &str, subject: &str) -> Option<&Where> {
+        self.0.get(event)?.get(subject)
     }
 }
 
 impl Setup {
     /// Writes into the programme what each run of an event with a schedule counts against, and says where
-    /// it goes. What cannot be queued as things are has no place.
+    /// it goes, or why it could not be queued as things are.
     pub(crate) fn look_ahead(&mut self, catalog: &Catalog) -> Result<Wheres, CatalogError> {
         let limits = Limits::read(catalog)?;
         self.programme.runs_at_once = limits.at_once();
@@ -32,20 +41,23 @@ impl Setup {
             if !event.enabled || event.schedule.is_none() {
                 continue;
             }
-            let of_event = self.programme.bounds.entry(event.name.clone()).or_default();
+            let bounds_of = self.programme.bounds.entry(event.name.clone()).or_default();
+            let wheres_of = wheres.0.entry(event.name.clone()).or_default();
             for subject in &event.subjects {
                 let job = order(catalog, &loaded.document, &subject.name, Waiting::default());
-                let job = match job {
-                    Ok(job) => job,
-                    Err(OrderError::Refused(_)) => continue,
+                let (found, bounds) = match job {
+                    Ok(job) => {
+                        let (place, bounds) = limits.of(&job);
+                        (Where { place, refused: None }, bounds)
+                    }
+                    // It takes nobody's place.
+                    Err(OrderError::Refused(why)) => {
+                        (Where { place: None, refused: Some(why) }, Vec::new())
+                    }
                     Err(OrderError::Catalog(error)) => return Err(error),
                 };
-                let (place, bounds) = limits.of(&job);
-                of_event.insert(subject.name.clone(), bounds);
-                if let Some(place) = place {
-                    let of_event = wheres.0.entry(event.name.clone()).or_default();
-                    of_event.insert(subject.name.clone(), place);
-                }
+                bounds_of.insert(subject.name.clone(), bounds);
+                wheres_of.insert(subject.name.clone(), found);
             }
         }
         Ok(wheres)

@@ -572,12 +572,14 @@ fn a_plan_says_where_each_run_goes_and_which_limit_it_waits_for() {
         (wheres, laid_out)
     };
     let (wheres, laid_out) = look();
-    let place = |event: &str, subject: &str| wheres.of(event, subject).map(str::to_owned);
+    let place = |event: &str, subject: &str| wheres.of(event, subject).unwrap().place.clone();
     let (main, copy) = (Some("drive 1 of 'main'".to_owned()), Some("drive 2 of 'copy'".to_owned()));
     assert_eq!((place("both", "t00-0"), place("both", "t00-1")), (main.clone(), copy.clone()));
     assert_eq!(place("pooled", "t00-0"), copy.clone(), "the pool of the event counts");
     assert_eq!((place("away", "away"), place("check", "main")), (copy.clone(), main));
     assert_eq!((place("collect", "copy"), place("newest", "t00-0")), (copy, None));
+    let refused = wheres.of("newest", "t00-0").unwrap().refused.as_deref().unwrap();
+    assert!(refused.contains("has no saveset yet"), "{refused}");
     assert_eq!(laid_out.collisions, [], "two drives, each with room");
 
     // Each limit by itself holds the second of the two backups up, wherever it goes.
@@ -613,7 +615,8 @@ fn a_plan_says_where_each_run_goes_and_which_limit_it_waits_for() {
     // A third drive, into 'copy', which takes one job: both of its drives are open to what goes there.
     catalog.add_drive(STORES[1], None, 1).unwrap();
     let (wheres, laid_out) = look();
-    assert_eq!(wheres.of("both", "t00-1"), Some("datastore 'copy'"));
+    let place = wheres.of("both", "t00-1").unwrap().place.as_deref();
+    assert_eq!(place, Some("datastore 'copy'"));
     assert_eq!(laid_out.collisions, [], "five at once");
 }
 
