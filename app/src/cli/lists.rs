@@ -47,8 +47,8 @@ pub struct Clients {
     #[arg(long)]
     location: Option<String>,
     /// Only those in this state: enrolled, revoked
-    #[arg(long, value_parser = word::<ClientState>)]
-    state: Option<ClientState>,
+    #[arg(long, value_name = "STATE", value_parser = word::<ClientState>)]
+    is: Option<ClientState>,
     /// Only those that are steered in this mode: smssh, ctrl, outbound
     #[arg(long, value_name = "MODE")]
     access_mode: Option<AccessMode>,
@@ -59,8 +59,8 @@ pub struct Clients {
 
 impl Clients {
     pub fn request(self) -> ClientListRequest {
-        let Self { names, location, state, access_mode, connected } = self;
-        ClientListRequest { name: names.name, location, state, access_mode, connected }
+        let Self { names, location, is, access_mode, connected } = self;
+        ClientListRequest { name: names.name, location, state: is, access_mode, connected }
     }
 }
 
@@ -229,13 +229,13 @@ pub struct ApiTokens {
     #[arg(long)]
     user: Option<String>,
     /// Only those in this state: valid, expired, revoked
-    #[arg(long, value_parser = word::<TokenState>)]
-    state: Option<TokenState>,
+    #[arg(long, value_name = "STATE", value_parser = word::<TokenState>)]
+    is: Option<TokenState>,
 }
 
 impl ApiTokens {
     pub fn request(self) -> ApiTokenListRequest {
-        ApiTokenListRequest { name: self.names.name, user: self.user, state: self.state }
+        ApiTokenListRequest { name: self.names.name, user: self.user, state: self.is }
     }
 }
 
@@ -250,13 +250,13 @@ pub struct Tokens {
     #[arg(long)]
     client: Option<String>,
     /// Only those in this state: valid, expired, revoked
-    #[arg(long, value_parser = word::<TokenState>)]
-    state: Option<TokenState>,
+    #[arg(long, value_name = "STATE", value_parser = word::<TokenState>)]
+    is: Option<TokenState>,
 }
 
 impl Tokens {
     pub fn request(self) -> TokenListRequest {
-        let Self { names, task, client, state } = self;
-        TokenListRequest { name: names.name, task, client, state }
+        let Self { names, task, client, is } = self;
+        TokenListRequest { name: names.name, task, client, state: is }
     }
 }

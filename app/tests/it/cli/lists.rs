@@ -84,9 +84,9 @@ fn a_list_has_what_is_asked_for() {
     let upper = own.to_uppercase();
     for (arguments, wanted) in [
         (vec!["client", "list", "--name", &upper], own.as_str()),
-        (vec!["client", "list", "--location", "germany", "--state", "enrolled"], &own),
+        (vec!["client", "list", "--location", "germany", "--is", "enrolled"], &own),
         (vec!["client", "list", "--location", "lima"], ""),
-        (vec!["client", "list", "--state", "revoked"], ""),
+        (vec!["client", "list", "--is", "revoked"], ""),
         (vec!["task", "list", "--name", "web*"], "web-1"),
         (vec!["task", "list", "--pool", "gold"], "web-1"),
         (vec!["task", "list", "--pool", "default", "--kind", "path"], "home"),
@@ -108,7 +108,7 @@ fn a_list_has_what_is_asked_for() {
     assert!(told.contains("nothing fits"), "{told}");
     let (_, told) = house.ends_with(0, &["schedule", "list"]);
     assert!(told.contains("no schedules"), "{told}");
-    let (_, wrong) = house.ends_with(2, &["client", "list", "--state", "gone"]);
+    let (_, wrong) = house.ends_with(2, &["client", "list", "--is", "gone"]);
     assert!(wrong.contains("revoked"), "{wrong}");
     let (_, wrong) = house.ends_with(5, &["client", "list", "--location", "paris"]);
     assert!(wrong.contains("no location 'paris'"), "{wrong}");

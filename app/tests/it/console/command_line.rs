@@ -121,7 +121,7 @@ fn users_are_kept_by_the_command_line_and_no_password_is_an_argument() {
     assert!(text(&disabled.stdout).contains("disabled"), "{disabled:?}");
     assert_done(&run(&["change", "anna", "--enable"], ""));
     let listed = run(&["list"], "");
-    assert!(text(&listed.stdout).contains("restore for web, right keys"), "{listed:?}");
+    assert!(text(&listed.stdout).contains(&format!("restore for {own}, right keys")), "{listed:?}");
     assert!(text(&listed.stdout).contains("let in"), "{listed:?}");
     assert_done(&run(&["password", "anna"], "yet another password"));
     assert_done(&run(&["show", "anna"], ""));

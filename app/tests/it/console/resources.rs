@@ -294,8 +294,8 @@ fn what_does_not_fit_is_refused_in_words() {
     port.ask(&all, "PUT", "/api/v1/tasks/x?limit=1", &unknown).fails(400, "'limit'");
     port.get(&all, "/api/v1/jobs/x").fails(400, "'job'");
     port.get(&all, "/api/v1/jobs/7").fails(404, "job");
-    port.get(&all, "/api/v1/schedules/nix").fails(404, "among schedules there is no 'nix'");
-    port.get(&all, "/api/v1/api-tokens/nix").fails(404, "among API tokens there is no 'nix'");
+    port.get(&all, "/api/v1/schedules/nix").fails(404, "there is no schedule 'nix'");
+    port.get(&all, "/api/v1/api-tokens/nix").fails(404, "there is no API token 'nix'");
     let file = port.file("header", &format!("Authorization: Bearer {all}"));
     let header = format!("@{}", file.display());
     let form = ["-H", &header, "--data", "a=b"];
