@@ -21,10 +21,16 @@ fn a_task_is_made_changed_and_removed_and_nobody_writes_over_what_they_did_not_s
     // Again, and nothing is different.
     let again = port.ask(&all, "PUT", path, &task).is(200);
     assert_eq!(again.field("etag"), Some(&*tag));
+    // Nor where it could go elsewhere by now: it stays where it is.
+    let second = json!({ "path": port.scratch.path().join("second") });
+    port.ask(&all, "PUT", "/api/v1/datastores/second", &second).is(201);
+    let again = port.ask(&all, "PUT", path, &task).is(200);
+    assert_eq!(again.field("etag"), Some(&*tag), "{}", again.text);
     let known = format!("If-None-Match: {tag}");
     let not_sent = port.ask_if(&all, "GET", path, &Value::Null, &[&known]).is(304);
     assert_eq!((not_sent.text.as_str(), not_sent.field("etag")), ("", Some(&*tag)));
 
+    let task = json!({ "client": own, "sources": ["/etc"], "datastore": "main" });
     let other = json!({ "client": own, "sources": ["/usr"], "name": "etc" });
     let if_same = format!("If-Match: {tag}");
     let changed = port.ask_if(&all, "PUT", path, &other, &[&if_same]).is(200);

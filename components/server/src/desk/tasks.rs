@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use simsim_catalog::{
-    DEFAULT_POOL, Datastore, JobFilter, JobKind, SavesetFilter, StoreNames, Task, TaskSettings,
+    Catalog, DEFAULT_POOL, Datastore, JobFilter, JobKind, SavesetFilter, StoreNames, Task,
+    TaskSettings,
 };
 use simsim_model::{TargetKind, escape_path};
 
@@ -35,7 +36,7 @@ impl Server {
         request: TaskRequest,
     ) -> Result<TaskView, ServerError> {
         let _choosing = CHOOSING.lock().await;
-        let settings = self.settings_of(&request).await?;
+        let settings = self.settings_of(&request, None).await?;
         let object = Object::Client(&request.client);
         // What an earlier task of this name left goes by the new days.
         if settings.eol_days != 0 {
@@ -64,9 +65,12 @@ impl Server {
         request: TaskRequest,
     ) -> Result<TaskView, ServerError> {
         let _choosing = CHOOSING.lock().await;
-        let settings = self.settings_of(&request).await?;
         let name = request.name.clone();
-        let there = self.house.books.run(move |catalog| catalog.task(&name)).await?.settings;
+        let there = self.house.books.run(move |catalog| catalog.task(&name)).await;
+        // What cannot be a task is refused whether it is there or not.
+        let settings =
+            self.settings_of(&request, there.as_ref().ok().map(|task| &task.settings)).await?;
+        let there = there?.settings;
         self.may_see(who, Right::Administer, "task.change", Object::task(&there)).await?;
         let object = Object::task(&settings);
         // Savesets of before go by the new days and the new pool too.
@@ -159,7 +163,13 @@ impl Server {
         Err(refusal)
     }
 
-    async fn settings_of(&self, request: &TaskRequest) -> Result<TaskSettings, ServerError> {
+    /// `there`: the task that is changed. Where nothing says otherwise it goes where it went, whatever other datastores
+    /// there are by now: the same request once more changes nothing.
+    async fn settings_of(
+        &self,
+        request: &TaskRequest,
+        there: Option<&TaskSettings>,
+    ) -> Result<TaskSettings, ServerError> {
         check_name(&request.name)?;
         let sources = sources_of(&request.sources, request.kind)?;
         if sources.is_empty() {
@@ -189,7 +199,16 @@ impl Server {
                 self.store_of_group(group, &request.client, &request.name).await?
             }
             None => {
-                let datastore = self.house.datastore(request.datastore.clone()).await?;
+                let stays = there
+                    .filter(|there| request.datastore.is_none() && there.drive_group.is_none())
+                    .map(|there| there.store);
+                let datastore = match stays {
+                    Some(store) => {
+                        let read = move |catalog: &Catalog| catalog.datastore_with_id(store);
+                        self.house.books.run(read).await?
+                    }
+                    None => self.house.datastore(request.datastore.clone()).await?,
+                };
                 self.check_external(request, &datastore).await?;
                 datastore.store
             }
