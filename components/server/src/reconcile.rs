@@ -204,6 +204,16 @@ pub(crate) async fn tell_drives(
     line.call(SetDrives { store, drives: drives.collect() }).await.map(drop)
 }
 
+/// Lets a device have a datastore of its own that it does not know yet, and its drives.
+pub(crate) async fn take_in(
+    house: &House,
+    line: &Line,
+    datastore: &Datastore,
+) -> Result<(), ServerError> {
+    attach_again(line, datastore).await?;
+    tell_drives(house, line, datastore.store).await
+}
+
 async fn attach_again(line: &Line, datastore: &Datastore) -> Result<(), ServerError> {
     let path = path_text(&datastore.path)?;
     let found = line.call_slow(AttachDatastore { path: path.clone() }).await?;

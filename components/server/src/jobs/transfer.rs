@@ -16,12 +16,11 @@ use simsim_transfer::throttle::Party;
 use simsim_transfer::{DataPorts, Route, routes};
 
 use super::ways::{Choice, DeviceDoors};
-use crate::ServerError;
 use crate::desk::ftp_range;
 use crate::house::House;
 use crate::nodes::{Line, relay_of, remember_addresses};
-use crate::rates;
 use crate::way::Way;
+use crate::{ServerError, rates, reconcile};
 
 /// How long a device may take to be reached before a job that needs it fails.
 pub(crate) const DEVICE_PATIENCE: Duration = Duration::from_secs(15);
@@ -159,19 +158,24 @@ pub(super) async fn grant_for(
         let error = error.full_message();
         tracing::warn!(device = %guide.device, %error, "the device does not hold the rate limits");
     }
-    let told = device
-        .call(GrantTransfer {
-            ticket: ticket.clone(),
-            domain_key,
-            lock_until_unix_s,
-            level,
-            names,
-            client_keys: client_keys.clone(),
-            hosts: party.hosts.clone(),
-            addresses: party.addresses.iter().map(IpAddr::to_string).collect(),
-            bases,
-        })
-        .await;
+    let verb = GrantTransfer {
+        ticket: ticket.clone(),
+        domain_key,
+        lock_until_unix_s,
+        level,
+        names,
+        client_keys: client_keys.clone(),
+        hosts: party.hosts.clone(),
+        addresses: party.addresses.iter().map(IpAddr::to_string).collect(),
+        bases,
+    };
+    let mut told = device.call(verb.clone()).await;
+    // A device that was reached this moment may not have its datastores yet.
+    if told.as_ref().is_err_and(|error| error.kind() == Kind::NotFound)
+        && reconcile::take_in(house, &device, wish.datastore).await.is_ok()
+    {
+        told = device.call(verb).await;
+    }
     let led = async {
         let reply = told?;
         let ways = guide.ways(house, &reply.endpoints, to).await?;
