@@ -135,7 +135,8 @@ mod tests {
         INSERT INTO clients (client, name, host_key, addresses, listen_port, roles, platform,
             suite_version, state, enrolled_unix_ms)
             VALUES (1, 'a', 'k', '[]', 7, '[]', '', '', 'enrolled', 1);
-        INSERT INTO datastores VALUES (x'01', 'main', 1, x'2f', 'active', 1);
+        INSERT INTO datastores (store, name, device, path, state, created_unix_ms)
+            VALUES (x'01', 'main', 1, x'2f', 'active', 1);
         INSERT INTO jobs (job, kind, task_name, client, client_name, store, request,
             requested_by, state, queued_unix_ms, ended_unix_ms, progress, problems)
             VALUES (9, 'backup', 'home', 1, 'a', x'01', '{}', 'root', 'finished', 1, 2, '{}', 1);

@@ -8,6 +8,7 @@ use crate::api::{
 };
 use crate::clock::now_unix_ms;
 use crate::keys::{HeldKeysSeen, held_keys_seen, look_after_held, wrap_for_kits};
+use crate::recovery::newest_self_backup;
 use crate::rights::{Object, Principal, Right};
 use crate::{Server, ServerError};
 
@@ -19,7 +20,8 @@ impl Server {
         self.may_do(who, Right::Keys, "key.kit", Object::Suite, "").await?;
         let kit = RecoveryKit::generate()?;
         // Remembered first: a domain that is made meanwhile is wrapped for it already.
-        let asked = house.kit.replace(&house.books, &kit).await?;
+        let backed_up = house.books.run(newest_self_backup).await?.is_some();
+        let asked = house.kit.replace(&house.books, &kit, backed_up).await?;
         let (wrapped, pending) = wrap_for_kits(house).await?;
         crate::recovery::set_up(self).await;
         Ok(KitReply {

@@ -25,12 +25,14 @@ impl KitStore {
         Self { master }
     }
 
-    /// Remembers a new kit in place of the one before, and that one beside it until [`Self::forget_before`]: of several
-    /// that nobody proved, the last that somebody did. Answers the groups (from 1) to be typed as proof.
+    /// Remembers a new kit in place of the one before. Where that is `needed`, for backups of the server that only it
+    /// opens, it stays beside the new one until [`Self::forget_before`]: of several that nobody proved, the last that
+    /// somebody did. Answers the groups (from 1) to be typed as proof.
     pub(crate) async fn replace(
         &self,
         books: &Books,
         kit: &RecoveryKit,
+        needed: bool,
     ) -> Result<Vec<usize>, ServerError> {
         let text = Zeroizing::new(kit.groups().join("-"));
         let sealed = self.master.seal(PURPOSE, text.as_bytes())?;
@@ -40,7 +42,9 @@ impl KitStore {
         books
             .run(move |catalog| {
                 let before = catalog.setting(SETTING)?;
-                if let Some(before) = before
+                if !needed {
+                    catalog.remove_setting(SETTING_BEFORE)?;
+                } else if let Some(before) = before
                     && (is_proven || catalog.setting(SETTING_BEFORE)?.is_none())
                 {
                     catalog.set_setting(SETTING_BEFORE, &before)?;
@@ -167,7 +171,7 @@ mod tests {
         assert!(store.wrapping_key(&books).await.unwrap().is_none());
 
         let kit = RecoveryKit::generate().unwrap();
-        let asked = store.replace(&books, &kit).await.unwrap();
+        let asked = store.replace(&books, &kit, true).await.unwrap();
         assert_eq!(store.proof(&books).await.unwrap(), Some(KitProof::Open { asked }));
         assert!(store.wrapping_key(&books).await.unwrap().unwrap() == kit.wrapping_key());
 
