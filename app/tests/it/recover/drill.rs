@@ -109,6 +109,24 @@ fn a_lost_server_comes_back_hosts_take_it_for_the_same_and_everything_restores()
         differences.iter().all(|one| one.contains("mtime") || one.contains("time")),
         "{differences:?}"
     );
+    // Everything: each saveset of files as it was, and each backup of the server to its last byte.
+    for one in world.savesets() {
+        let id = one["saveset"].as_str().unwrap();
+        if one["task"] == "self-backup" || one["task"] == "own-far" {
+            let request = json!({ "saveset": id, "depth": "bytes" });
+            let check = world.server.ended(&world.server.must("datastore.verify", request));
+            assert_eq!(check["state"], "finished", "{check:#}");
+            assert_eq!(check["checked"]["damaged"], 0, "{check:#}");
+            continue;
+        }
+        let target = world.path(id);
+        let request = json!({ "saveset": id, "client": "web", "target": target, "specials": true });
+        let restore = world.server.ended(&world.server.must("restore", request));
+        assert_eq!(restore["state"], "finished", "{restore:#}");
+        let differences = crate::hosts::differences(&world.tree, &target);
+        let is_known = |one: &String| one.contains("time") || one.contains("later");
+        assert!(differences.iter().all(is_known), "{id}: {differences:?}");
+    }
     // And the server goes on backing itself up.
     world.saved("self-backup");
     // What ran when it was backed up is known to have come to its end.

@@ -16,7 +16,7 @@ use crate::kit::*;
 
 const OTHER: StoreId = StoreId([4; 16]);
 
-fn other() -> (PowerCutStorage, Datastore) {
+pub fn other() -> (PowerCutStorage, Datastore) {
     let disk = PowerCutStorage::new();
     let options = CreateOptions { store: OTHER, ..create_options() };
     drop(Datastore::create(Arc::new(disk.clone()), options).unwrap());
@@ -30,7 +30,7 @@ fn opened(disk: &PowerCutStorage) -> Datastore {
 }
 
 /// The segments of a saveset, nodes last, as its tree names them: a copier's work in small.
-fn segments_of(datastore: &Datastore, saveset: u8) -> Vec<Bytes> {
+pub fn segments_of(datastore: &Datastore, saveset: u8) -> Vec<Bytes> {
     let manifest = datastore.manifest(SavesetId([saveset; 16])).unwrap();
     let (mut nodes, mut data) = (Vec::new(), Vec::new());
     let (mut open, mut seen) = (vec![manifest.root], Vec::new());
