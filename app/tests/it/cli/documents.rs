@@ -337,7 +337,7 @@ fn every_document_is_as_its_page_says() {
     check("Command", &["command", "show", "sweep"]);
     check("Removed", &["command", "remove", "sweep"]);
     retention(&check);
-    check("Datastore", &["datastore", "detach", "second"]);
+    check("Detached", &["datastore", "detach", "second"]);
     check("Task", &["task", "add", "dump", "--external"]);
     check("TokenCreated", &["token", "create", "tool", "--task", "dump"]);
     check("Token[]", &["token", "list"]);

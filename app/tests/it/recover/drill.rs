@@ -113,7 +113,7 @@ fn a_lost_server_comes_back_hosts_take_it_for_the_same_and_everything_restores()
     for one in world.savesets() {
         let id = one["saveset"].as_str().unwrap();
         if one["task"] == "self-backup" || one["task"] == "own-far" {
-            let request = json!({ "saveset": id, "depth": "bytes" });
+            let request = json!({ "saveset": id, "depth": "bytes", "keys_to_device": true });
             let check = world.server.ended(&world.server.must("datastore.verify", request));
             assert_eq!(check["state"], "finished", "{check:#}");
             assert_eq!(check["checked"]["damaged"], 0, "{check:#}");

@@ -179,6 +179,13 @@ impl Server {
         let house = &self.house;
         let object = Object::Client(&request.name);
         let detail = request.addresses.join(", ");
+        self.may_see(who, Right::Administer, "client.addresses", object).await?;
+        if let Some(wrong) = request.addresses.iter().find(|address| !is_address(address)) {
+            return Err(ServerError::invalid(format!(
+                "'{}' is no address: give a host's name or an IP address, without a port",
+                wrong.escape_debug()
+            )));
+        }
         self.may_do(who, Right::Administer, "client.addresses", object, detail).await?;
         let client = house
             .books
@@ -302,4 +309,30 @@ pub(crate) fn unencrypted(client: &Client, listens_for_ctrl: bool) -> Option<Str
 /// Binds a sealed join secret to its code.
 pub(crate) fn join_purpose(hash: &[u8; 32]) -> Vec<u8> {
     [b"simsim catalog join code v1".as_slice(), hash].concat()
+}
+
+/// Whether a host can be dialled there: an IP address, with a zone where it is of one link, or a name of DNS.
+fn is_address(text: &str) -> bool {
+    let plain = text.split_once('%').map_or(text, |(address, _)| address);
+    let part = |part: &str| {
+        (1..=63).contains(&part.len())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    plain.parse::<std::net::IpAddr>().is_ok()
+        || (text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_of_ip_or_a_name_and_nothing_else() {
+        for right in ["db_1.example.org.", "fe80::1%eth0", "2001:db8::1", "192.0.2.7", "vault"] {
+            assert!(is_address(right), "{right}");
+        }
+        for wrong in ["bad host", "h\u{2603}st", "host:9", "http://host", "", "a..b", "[::1]"] {
+            assert!(!is_address(wrong), "{wrong}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod copies;
 mod crash;
 mod full;
 mod gc;
+mod gc_copies;
 mod gc_faults;
 mod heal;
 mod hooked;

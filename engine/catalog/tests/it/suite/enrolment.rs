@@ -131,14 +131,6 @@ fn what_a_node_says_of_itself_is_kept() {
     let moved = catalog.set_client_addresses("alpha", &["10.0.0.9".to_owned()], 4712).unwrap();
     assert_eq!((moved.addresses, moved.listen_port), (vec!["10.0.0.9".to_owned()], 4712));
     catalog.set_client_addresses("alpha", &[], 4712).unwrap_err();
-    for wrong in ["bad host", "h\u{2603}st", "host:11000", "http://host", "", "a..b"] {
-        let error = catalog.set_client_addresses("alpha", &[wrong.to_owned()], 4712).unwrap_err();
-        assert_eq!(error.kind(), Kind::Invalid, "{wrong}");
-    }
-    for right in ["db_1.example.org.", "fe80::1%eth0", "2001:db8::1"] {
-        catalog.set_client_addresses("alpha", &[right.to_owned()], 4712).unwrap();
-    }
-    catalog.set_client_addresses("alpha", &["10.0.0.9".to_owned()], 4712).unwrap();
 }
 
 #[test]
