@@ -45,11 +45,12 @@ const JOBS: &str = "SELECT job FROM jobs WHERE ended_unix_ms < ?1 AND NOT (notic
         EXISTS (SELECT 1 FROM savesets
             WHERE savesets.saveset = jobs.saveset AND savesets.state = 'present')
         OR EXISTS (SELECT 1 FROM copies WHERE copies.saveset = jobs.saveset)))
-    AND NOT (kind = 'verify' AND EXISTS (SELECT 1 FROM job_problems
+    AND NOT (kind IN ('verify', 'scrub', 'heal') AND EXISTS (SELECT 1 FROM job_problems
         WHERE job_problems.job = jobs.job AND job_problems.kind = 'missing_data'))
     AND EXISTS (SELECT 1 FROM jobs AS later WHERE later.task_name = jobs.task_name
         AND later.kind = jobs.kind AND later.job > jobs.job AND later.client = jobs.client
         AND (later.store = jobs.store OR jobs.store IS NULL)
+        AND (jobs.kind <> 'heal' OR later.request = jobs.request)
         AND (jobs.kind <> 'verify' OR jobs.saveset IS NOT NULL OR later.saveset IS NULL)
         AND later.ended_unix_ms IS NOT NULL
         AND (jobs.state <> 'finished' OR later.state = 'finished'))

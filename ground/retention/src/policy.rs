@@ -48,7 +48,7 @@ impl Rule {
 }
 
 /// Which savesets count for keep rules. Failed, cancelled, interrupted and damaged ones never do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Counting {
     /// *Finished* and *finished with errors*.
     #[default]
@@ -102,8 +102,9 @@ impl Policy {
         self.counting
     }
 
-    /// Whether this could let something expire earlier than `before`: a smaller number, fewer days, a stricter count, or
-    /// anything in place of *forever*. The zone is not looked at.
+    /// Whether this could let something expire earlier than `before`: a smaller number, fewer days, another count, or
+    /// anything in place of *forever*. What else may go, such as by an EOL beside rules, a simulation tells. The zone is
+    /// not looked at.
     pub fn is_weaker_than(&self, before: &Policy) -> bool {
         let forever = |policy: &Policy| policy.eol_days.is_none() && !policy.has_rules();
         if forever(self) || forever(before) {
@@ -111,7 +112,7 @@ impl Policy {
         }
         self.eol_days.unwrap_or(0) < before.eol_days.unwrap_or(0)
             || Rule::ALL.into_iter().any(|rule| self.keeps(rule) < before.keeps(rule))
-            || (before.has_rules() && self.counting > before.counting)
+            || (before.has_rules() && self.counting != before.counting)
     }
 
     /// The IANA name of the zone whose days it counts, where it has one of its own.

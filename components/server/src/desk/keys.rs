@@ -22,7 +22,8 @@ impl Server {
         // Remembered first: a domain that is made meanwhile is wrapped for it already.
         let backed_up = house.books.run(newest_self_backup).await?.is_some();
         let asked = house.kit.replace(&house.books, &kit, backed_up).await?;
-        let (wrapped, pending) = wrap_for_kits(house).await?;
+        let (wrapped, pending) =
+            wrap_for_kits(house, &house.kit.wrapping_keys(&house.books).await?).await?;
         crate::recovery::set_up(self).await;
         Ok(KitReply {
             of: "server".to_owned(),

@@ -52,6 +52,9 @@ impl Server {
                 self.may_see(who, Right::Delete, KEEPS, object).await?;
             }
         }
+        let pool = settings.pool.as_deref().unwrap_or(DEFAULT_POOL);
+        let as_task = Object::task(&settings);
+        self.gains_nothing(who, "task.add", &Grant::of_pool(pool), as_task).await?;
         self.may_do(who, Right::Administer, "task.add", object, request.name.clone()).await?;
         let task =
             self.house.books.run(move |catalog| catalog.add_task(&settings, now_unix_ms())).await?;

@@ -191,11 +191,13 @@ impl DomainKeys {
     }
 }
 
-/// Wraps every key that the Server holds for the kits of now, in the catalog and beside the data. How many, and the
+/// Wraps every key that the Server holds for these kits, in the catalog and beside the data. How many, and the
 /// datastores whose device was not reached: their slots follow when it is.
-pub(crate) async fn wrap_for_kits(house: &House) -> Result<(u64, Vec<String>), ServerError> {
-    let kits = house.kit.wrapping_keys(&house.books).await?;
-    let (books, keys) = (house.books.clone(), house.domain_keys.clone());
+pub(crate) async fn wrap_for_kits(
+    house: &House,
+    kits: &[WrappingKey],
+) -> Result<(u64, Vec<String>), ServerError> {
+    let (books, keys, kits) = (house.books.clone(), house.domain_keys.clone(), kits.to_vec());
     let wrapped = tokio::task::spawn_blocking(move || keys.wrap_all(books.catalog(), &kits));
     let wrapped = wrapped.await.map_err(|error| ServerError::Lost(error.to_string()))??;
     let mut pending = Vec::new();

@@ -26,8 +26,8 @@ impl KitStore {
     }
 
     /// Remembers a new kit in place of the one before. Where that is `needed`, for backups of the server that only it
-    /// opens, it stays beside the new one until [`Self::forget_before`]: of several that nobody proved, the last that
-    /// somebody did. Answers the groups (from 1) to be typed as proof.
+    /// opens, it stays beside the new one until [`Self::forget_before`]: of several the first, since nothing was backed up
+    /// for the others that somebody kept. Answers the groups (from 1) to be typed as proof.
     pub(crate) async fn replace(
         &self,
         books: &Books,
@@ -38,14 +38,13 @@ impl KitStore {
         let sealed = self.master.seal(PURPOSE, text.as_bytes())?;
         let proof = KitProof::ask(kit)?;
         let (asked, question) = (proof.asked().to_vec(), proof.text().into_bytes());
-        let is_proven = matches!(self.proof(books).await?, Some(KitProof::Proven { .. }));
         books
             .run(move |catalog| {
                 let before = catalog.setting(SETTING)?;
                 if !needed {
                     catalog.remove_setting(SETTING_BEFORE)?;
                 } else if let Some(before) = before
-                    && (is_proven || catalog.setting(SETTING_BEFORE)?.is_none())
+                    && catalog.setting(SETTING_BEFORE)?.is_none()
                 {
                     catalog.set_setting(SETTING_BEFORE, &before)?;
                 }

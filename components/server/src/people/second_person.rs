@@ -209,13 +209,14 @@ pub(crate) fn weighty(before: &[Grant], after: &[Grant]) -> Vec<&'static str> {
     weighty
 }
 
-/// Why somebody who asked for an act cannot have it any more; `None`: it is as it was then. `right`: what the act asks for.
+/// Why somebody who asked for an act cannot have it any more; `None`: it is as it was then. `right`: what the act asks for, and whether for the whole suite.
 pub(crate) fn lost(
     books: &LifeBooks,
-    asked_by: &str,
-    right: Right,
+    approval: &simsim_catalog::Approval,
+    (right, of_suite): (Right, bool),
     now_unix_ms: i64,
 ) -> Result<Option<String>, ServerError> {
+    let asked_by = approval.asked_by.as_str();
     let gone = |why: &str| Ok(Some(format!("{asked_by} asked for it, and {why}")));
     let (person, token) = match asked_by.split_once("/api-token:") {
         Some((person, token)) => (person, Some(token)),
@@ -234,12 +235,18 @@ pub(crate) fn lost(
     let mut grants = grants_of(&user.grants, &books.places)?.1;
     if let Some(token) = token {
         let token = books.api_tokens.iter().find(|one| one.name == token);
-        let Some(token) = token.filter(|one| one.is_valid(now_unix_ms)) else {
+        let is_it = |one: &&simsim_catalog::ApiToken| {
+            one.is_valid(now_unix_ms)
+                && one.user.as_deref() == Some(name)
+                && one.created_unix_ms <= approval.asked_unix_ms
+        };
+        let Some(token) = token.filter(is_it) else {
             return gone("that API token is not valid any more");
         };
         grants = common(&grants, &grants_of(&token.grants, &books.places)?.1);
     }
-    match Principal::with_grants("", grants).holds(right) {
+    let who = Principal::with_grants("", grants);
+    match who.holds(right) && (!of_suite || who.may(right, Object::Suite)) {
         true => Ok(None),
         false => gone(&format!("does not hold the right '{}' any more", right.as_str())),
     }

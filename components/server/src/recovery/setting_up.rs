@@ -102,21 +102,44 @@ pub(crate) async fn back_up_now(server: &Server) {
 
 /// After a backup of the server for this kit: the one before opens nothing any more that is needed, once somebody has shown
 /// that this one is kept. Until then whoever has the one before only gets everything back by an older backup of the server.
-pub(crate) async fn let_old_kit_go(house: &House, kit: &WrappingKey) {
+pub(crate) async fn let_old_kit_go(house: &House, kit: &WrappingKey, task: &str) {
     let gone = async {
-        let is_proven =
-            matches!(house.kit.proof(&house.books).await?, Some(KitProof::Proven { .. }));
-        let is_it = house.kit.wrapping_key(&house.books).await?.as_ref() == Some(kit);
-        if is_proven && is_it && house.kit.forget_before(&house.books).await? {
-            wrap_for_kits(house).await?;
-            tracing::info!("the recovery kit before the one of now opens nothing any more");
+        let Some(KitProof::Proven { unix_ms }) = house.kit.proof(&house.books).await? else {
+            return Ok(());
+        };
+        let kits = house.kit.wrapping_keys(&house.books).await?;
+        if kits.first() != Some(kit) || kits.len() < 2 {
+            return Ok(());
         }
+        // Another datastore may hold backups of the server too, which only the kit before opens.
+        let task = task.to_owned();
+        if !house.books.run(move |catalog| others_are_since(catalog, &task, unix_ms)).await? {
+            return Ok(());
+        }
+        wrap_for_kits(house, std::slice::from_ref(kit)).await?;
+        house.kit.forget_before(&house.books).await?;
+        tracing::info!("the recovery kit before the one of now opens nothing any more");
         Ok::<(), ServerError>(())
     };
     if let Err(error) = gone.await {
         let error = error.full_message();
         tracing::warn!(%error, "the keys could not be wrapped for the kit of now alone");
     }
+}
+
+/// Whether every task that backs up the server, beside one that has just done so, has done it since.
+fn others_are_since(
+    catalog: &Catalog,
+    beside: &str,
+    since_unix_ms: i64,
+) -> Result<bool, CatalogError> {
+    for task in self_tasks(catalog)?.into_iter().filter(|one| one.settings.name != beside) {
+        let newest = newest_of(catalog, task)?;
+        if newest.is_some_and(|newest| newest < since_unix_ms) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A name that is taken is somebody's, or of a try that ended early.
@@ -139,17 +162,20 @@ fn self_tasks(catalog: &Catalog) -> Result<Vec<Task>, CatalogError> {
 pub(crate) fn newest_self_backup(catalog: &Catalog) -> Result<Option<i64>, CatalogError> {
     let mut newest = None;
     for task in self_tasks(catalog)? {
-        let filter = SavesetFilter {
-            client_name: Some(task.settings.client),
-            task_name: Some(task.settings.name),
-            limit: 1,
-            ..SavesetFilter::default()
-        };
-        for saveset in catalog.savesets(&filter)? {
-            newest = newest.max(Some(saveset.committed_unix_ns.div_euclid(1_000_000)));
-        }
+        newest = newest.max(newest_of(catalog, task)?);
     }
     Ok(newest)
+}
+
+fn newest_of(catalog: &Catalog, task: Task) -> Result<Option<i64>, CatalogError> {
+    let filter = SavesetFilter {
+        client_name: Some(task.settings.client),
+        task_name: Some(task.settings.name),
+        limit: 1,
+        ..SavesetFilter::default()
+    };
+    let newest = catalog.savesets(&filter)?.into_iter().next();
+    Ok(newest.map(|saveset| saveset.committed_unix_ns.div_euclid(1_000_000)))
 }
 
 /// What somebody should act on. Of a server that has datastores and a kit.

@@ -64,12 +64,13 @@ impl Act {
         }
     }
 
-    /// What whoever asks for it holds.
-    fn right(&self) -> Right {
+    /// What whoever asks for it holds, and whether for the whole suite.
+    fn right(&self) -> (Right, bool) {
         match self {
-            Act::DeleteSavesets { .. } => Right::Delete,
-            Act::ReleaseHold { .. } | Act::ChangePool { .. } => Right::Administer,
-            Act::People(_) | Act::Provider(_) => Right::People,
+            Act::DeleteSavesets { .. } => (Right::Delete, false),
+            Act::ReleaseHold { .. } => (Right::Administer, false),
+            Act::ChangePool { .. } => (Right::Administer, true),
+            Act::People(_) | Act::Provider(_) => (Right::People, true),
         }
     }
 
@@ -182,7 +183,7 @@ pub(crate) async fn keep(
                 return Err(ServerError::Refused(format!("approval {number}: {why}")));
             }
             let act = read_act(approval)?;
-            if let Some(why) = second_person::lost(books, &approval.asked_by, act.right(), now)? {
+            if let Some(why) = second_person::lost(books, approval, act.right(), now)? {
                 return Err(ServerError::Refused(format!("approval {number}: {why}")));
             }
             let weighed = weigh(&act, books, Asker::Second(approval, &by), now)?;
@@ -310,7 +311,8 @@ fn weigh(act: &Act, books: &LifeBooks, asker: Asker<'_>, now: i64) -> Result<Wei
             let before: Policy = there.policy.parse().unwrap_or_default();
             let weaker = after.pools.get(pool).is_some_and(|after| after.is_weaker_than(&before));
             let holds_any = judged.savesets.iter().any(|saveset| saveset.pool == *pool);
-            if weaker && holds_any && second_person::others(books, asked_by, &[])? {
+            let lets_go = weaker || !simulation.expires.is_empty();
+            if lets_go && holds_any && second_person::others(books, asked_by, &[])? {
                 needs.push("it keeps less than the policy of now".to_owned());
             }
             let new = Pool {

@@ -96,7 +96,7 @@ async fn of_server(house: &House, job: &Job, wish: &BackupWish, running: &Arc<Ru
     if let (CallEnd::Told(result), Some(kit)) = (&end, kit)
         && result.outcome == Outcome::Finished
     {
-        crate::recovery::let_old_kit_go(house, &kit).await;
+        crate::recovery::let_old_kit_go(house, &kit, &job.task_name).await;
     }
     end
 }

@@ -70,7 +70,9 @@ impl Server {
         let later = is_later(token.expires_unix_ms, expires_unix_ms);
         let waits = token.user.is_none() && second_person::more(&before, &after).is_some();
         // Two persons agreed to what it may until then, and not for longer.
-        let weighty = second_person::weighty(&[], if waits { &before } else { &after });
+        let mut allowed = if waits { before.clone() } else { after.clone() };
+        allowed.extend(waiting);
+        let weighty = second_person::weighty(&[], &allowed);
         if later && token.user.is_none() && !weighty.is_empty() {
             let refusal = ServerError::Refused(format!(
                 "{verb}: API token '{}' may {}, and is nobody's: that it may for longer takes two persons, so make \
