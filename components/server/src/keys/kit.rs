@@ -75,17 +75,9 @@ impl KitStore {
         Ok(keys)
     }
 
-    /// Forgets the kit before. Whether there was one.
-    pub(crate) async fn forget_before(&self, books: &Books) -> Result<bool, ServerError> {
-        books
-            .run(|catalog| {
-                let there = catalog.setting(SETTING_BEFORE)?.is_some();
-                if there {
-                    catalog.remove_setting(SETTING_BEFORE)?;
-                }
-                Ok(there)
-            })
-            .await
+    /// Forgets the kit before.
+    pub(crate) async fn forget_before(&self, books: &Books) -> Result<(), ServerError> {
+        books.run(|catalog| catalog.remove_setting(SETTING_BEFORE)).await
     }
 
     /// How the proof stands; `None` without a kit.

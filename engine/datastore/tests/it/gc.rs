@@ -58,6 +58,17 @@ pub fn assert_holds(datastore: &Datastore, model: &Model, note: &str) {
     assert!(report.is_clean(), "{note}: {report:?}");
 }
 
+/// What a datastore holds outlives another collection, and a rebuild of its index.
+pub fn assert_lasts(datastore: Datastore, storage: &Arc<dyn Storage>, model: &Model, note: &str) {
+    assert_holds(&datastore, model, note);
+    collect(&datastore);
+    assert_holds(&datastore, model, &format!("{note}, collected again"));
+    drop(datastore);
+    let datastore = open(storage);
+    datastore.rebuild().unwrap();
+    assert_holds(&datastore, model, &format!("{note}, rebuilt"));
+}
+
 /// Leaves of three chunks each; neighbours share one.
 pub fn leaves(from: u64, count: u64) -> Vec<Vec<u64>> {
     (from..from + count).map(|n| vec![n * 2, n * 2 + 1, n * 2 + 2]).collect()
@@ -227,13 +238,7 @@ fn gc01_a_dedup_hit_at_any_step_of_a_collection_is_no_loss() {
         if datastore.manifest(id(10)).is_ok() {
             model.insert(10, mixed);
         }
-        assert_holds(&datastore, &model, &format!("step {step}"));
-        collect(&datastore);
-        assert_holds(&datastore, &model, &format!("step {step}, collected again"));
-        drop(datastore);
-        let datastore = open(&storage);
-        datastore.rebuild().unwrap();
-        assert_holds(&datastore, &model, &format!("step {step}, rebuilt"));
+        assert_lasts(datastore, &storage, &model, &format!("step {step}"));
         if !reached {
             assert!(step > 4, "{step} steps were seen");
             break;
